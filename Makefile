@@ -1,0 +1,46 @@
+# The two commands of a newcomer are `make demo` and `make test`; `make help` lists the rest.
+PYTHON ?= python3
+BIN := .venv/bin
+# dvc.yaml calls `python`, and MLflow's server calls `uvicorn`: both must be the environment's own.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
+
+.PHONY: help demo test test-slow lint format bench
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: .venv/installed  ## install, run the whole graph on synthetic streets, say where to look
+	dvc repro
+	@python -m pipeline results
+
+test: .venv/installed-dev  ## the test suite, without what is slow
+	pytest --numprocesses 2
+
+test-slow: .venv/installed-dev  ## real runs of the whole graph on the tiniest data
+	pytest -m slow
+
+lint: .venv/installed-dev  ## ruff and mypy
+	ruff check
+	ruff format --check
+	mypy
+
+format: .venv/installed-dev  ## mend what ruff can mend
+	ruff check --fix
+	ruff format
+
+bench: .venv/installed-dev  ## compare with transformers and time `dvc repro` with nothing stale
+	python benchmarks/network.py
+	python benchmarks/graph.py
+
+.venv/installed: pyproject.toml requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11) and "Python 3.11 or 3.12 is needed: make demo PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing into .venv (a few minutes the first time) ..."
+	$(PIP_INSTALL) --editable .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	@echo "Installing what tests and benchmarks need into .venv ..."
+	$(PIP_INSTALL) --editable '.[dev]'
+	touch $@

@@ -1,0 +1,86 @@
+"""What a person sees while a stage works: a bar on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+
+class Advance(Protocol):
+    """Moves the bar on."""
+
+    def __call__(self, done: int, total: int, words: str = "") -> None:
+        """Show pieces done, of how many, and a few words about the last one."""
+
+
+if TYPE_CHECKING:
+    from segformer.training import Progress as TrainingProgress
+
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+@contextmanager
+def showing(title: str, unit: str) -> Iterator[Advance]:
+    """Show how far a piece of work is; give the function that moves it on.
+
+    Args:
+        title: what is being done, `train ce-0`.
+        unit: what is counted, `frames` or `steps`.
+    """
+    console = Console()
+    if not console.is_terminal:
+        yield _lines(console, title, unit)
+        return
+    columns: list[ProgressColumn] = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[words]}"),
+    ]
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(title, total=None, words="")
+
+        def advance(done: int, total: int, words: str = "") -> None:
+            bar.update(task, completed=done, total=total, words=words)
+
+        yield advance
+
+
+def of_training(advance: Advance) -> "Callable[[TrainingProgress], None]":
+    """Show the records of a training: loss, images per second, and mIoU where it was validated."""
+
+    def report(progress: "TrainingProgress") -> None:
+        words = f"loss {progress.loss:.3f}, {progress.images_per_second:.1f} images/s"
+        if progress.val_miou is not None:
+            words += f", val mIoU {progress.val_miou:.1%}"
+        advance(progress.step, progress.steps, words)
+
+    return report
+
+
+def _lines(console: Console, title: str, unit: str) -> Advance:
+    start = last = time.monotonic()
+
+    def advance(done: int, total: int, words: str = "") -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done < total and now - last < _SECONDS_BETWEEN_LINES:
+            return
+        last = now
+        left = (now - start) / max(done, 1) * (total - done)
+        parts = [f"{title}: {done}/{total} {unit}", words, f"{left:.0f} s left" if left else ""]
+        console.print(", ".join(part for part in parts if part), markup=False, highlight=False)
+
+    return advance

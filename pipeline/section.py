@@ -1,0 +1,54 @@
+"""One section of params.yaml: typed, frozen, checked with every mistake named at once."""
+
+import difflib
+import json
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic_core import ErrorDetails
+
+Size = tuple[PositiveInt, PositiveInt]
+"""Rows and columns, in pixels."""
+
+
+class Section(BaseModel):
+    """The parameters of one stage: subclass it in the stage's own module, a field per parameter."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @classmethod
+    def parse(cls, name: str, values: object) -> tuple[Self | None, list[str]]:
+        """Check what stands under `name`: the section, or None and every mistake found."""
+        if not isinstance(values, Mapping):
+            return None, [f"{name} should be a section with parameters below it, not {values!r}"]
+        try:
+            # Through JSON: strict mode then takes a list for a tuple but no text for a number.
+            return cls.model_validate_json(json.dumps(values, default=str), strict=True), []
+        except ValidationError as mistakes:
+            return None, [cls._sentence(name, mistake) for mistake in mistakes.errors()]
+
+    @classmethod
+    def _sentence(cls, name: str, mistake: ErrorDetails) -> str:
+        key = ".".join([name, *(str(part) for part in mistake["loc"])])
+        if mistake["type"] == "extra_forbidden":
+            return f"{key} is not a parameter{nearest(key, cls._keys(name))}"
+        if mistake["type"] == "missing":
+            return f"{key} is missing"
+        reason = mistake["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        return f"{key}: {reason} (it is {mistake['input']!r})"
+
+    @classmethod
+    def _keys(cls, name: str) -> list[str]:
+        keys = []
+        for field, info in cls.model_fields.items():
+            keys.append(f"{name}.{field}")
+            if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
+                keys += info.annotation._keys(f"{name}.{field}")
+        return keys
+
+
+def nearest(wrong: str, right: list[str]) -> str:
+    """Return ", did you mean ...?" with the closest of the right names, or an empty text."""
+    close: list[Any] = difflib.get_close_matches(wrong, right, n=1)
+    return f", did you mean {close[0]}?" if close else ""

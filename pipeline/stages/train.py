@@ -1,0 +1,181 @@
+"""Train: one arm of the ablation, from packed frames to a model with its history."""
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import torch
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor
+
+from pipeline.section import Section, Size
+from pipeline.stages.pretrained import ENCODER
+from segformer.atomic import write_text
+from segformer.augment import Augment
+from segformer.checkpoint import load, save
+from segformer.frames import PackedFrames, shuffled, weighted
+from segformer.inference import evaluate_packed
+from segformer.interop import load_encoder
+from segformer.losses import get_loss
+from segformer.metrics import mean_iou
+from segformer.model import SegFormer
+from segformer.optimizer import adamw
+from segformer.schedule import warmup_poly
+from segformer.training import Progress, fit
+
+Share = Field(ge=0, le=1)
+
+
+class Augmentation(Section):
+    """How a packed frame becomes a training crop."""
+
+    crop: Size
+    scale: tuple[PositiveFloat, PositiveFloat]
+    """Least and most, of the packed size."""
+    max_class_share: float = Share
+    flip: float = Share
+    photometric: bool
+
+
+class Train(Section):
+    """One training; its loss and its seed come from the ablation's matrix."""
+
+    variant: Literal["b0", "b1", "b2", "b3", "b4", "b5"]
+    decoder_width: PositiveInt | None
+    drop_path: float = Field(ge=0, lt=1)
+    dropout: float = Field(ge=0, lt=1)
+    steps: PositiveInt
+    batch_size: PositiveInt
+    learning_rate: PositiveFloat
+    decoder_lr_factor: PositiveFloat
+    weight_decay: NonNegativeFloat
+    warmup_steps: NonNegativeInt
+    power: PositiveFloat
+    clip_norm: PositiveFloat | None
+    sampling: Literal["uniform", "rare_class"]
+    augment: Augmentation
+    report_every: PositiveInt
+    validate_every: PositiveInt
+
+
+def run(
+    params: Train,
+    *,
+    loss: str,
+    seed: int,
+    pack: Path,
+    sampling: Path,
+    weights: Path,
+    out: Path,
+    report: Callable[[Progress], None],
+    facts: dict[str, Any],
+) -> None:
+    """Write model.safetensors, config.json, history.csv and run.json into `out`.
+
+    Args:
+        params: the section `train`.
+        loss: a name in segformer.losses.LOSSES.
+        seed: of the random weights, the order of the frames and the augmentation.
+        pack: the folder of `pack`.
+        sampling: sampling.csv of `frequency`.
+        weights: the folder of `pretrained`.
+        out: where to write.
+        report: called with every record of progress.
+        facts: what else run.json should hold.
+
+    Raises:
+        ValueError: for a loss that does not exist, packed frames or weights that do not fit, or a
+            loss that is not finite.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(seed)
+    model = _model(params, weights).to(device)
+    train_frames, val_frames = (PackedFrames.open(pack / split) for split in ("train", "val"))
+    history: list[Progress] = []
+
+    def remember(progress: Progress) -> None:
+        history.append(progress)
+        report(progress)
+
+    fit(
+        model,
+        _batches(params, train_frames, sampling, seed, device),
+        loss=get_loss(loss),
+        optimizer=adamw(
+            model,
+            lr=params.learning_rate,
+            decoder_lr_factor=params.decoder_lr_factor,
+            weight_decay=params.weight_decay,
+        ),
+        schedule=partial(
+            warmup_poly,
+            steps=params.steps,
+            warmup_steps=params.warmup_steps,
+            power=params.power,
+        ),
+        steps=params.steps,
+        clip_norm=params.clip_norm,
+        report=remember,
+        validate=partial(_validate, model, val_frames, params.batch_size, device),
+        report_every=params.report_every,
+        validate_every=params.validate_every,
+    )
+    _write(out, model, history, {"loss": loss, "seed": seed, "steps": params.steps} | facts)
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What run.json of a trained arm says."""
+    facts: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    return facts
+
+
+def _model(params: Train, weights: Path) -> SegFormer:
+    model = SegFormer(
+        params.variant,
+        decoder_width=params.decoder_width,
+        drop_path=params.drop_path,
+        dropout=params.dropout,
+    )
+    if (weights / ENCODER).exists():
+        load_encoder(model.encoder, weights / ENCODER)
+    return model
+
+
+def _batches(
+    params: Train, frames: PackedFrames, sampling: Path, seed: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    order_generator = torch.Generator().manual_seed(seed)
+    if params.sampling == "rare_class":
+        table = pd.read_csv(sampling).set_index("frame")
+        probabilities = torch.tensor(table["probability"].loc[frames.names].to_numpy())
+        order = weighted(probabilities, params.batch_size, order_generator)
+    else:
+        order = shuffled(len(frames), params.batch_size, order_generator)
+    augment = Augment(**params.augment.model_dump())
+    generator = torch.Generator(device).manual_seed(seed)
+    for images, labels in map(frames.batch, order):
+        yield augment(images.to(device), labels.to(device), generator)
+
+
+def _validate(
+    model: SegFormer, frames: PackedFrames, batch_size: int, device: torch.device
+) -> float:
+    return float(mean_iou(evaluate_packed(model, frames, batch_size, device)))
+
+
+def _write(out: Path, model: SegFormer, history: list[Progress], facts: dict[str, Any]) -> None:
+    table = pd.DataFrame(
+        [
+            # No timings: the same seed gives the same bytes.
+            [record.step, record.loss, record.learning_rate, record.val_miou]
+            for record in history
+        ],
+        columns=["step", "loss", "learning_rate", "val_miou"],
+    )
+    save(model, out)
+    load(out)  # strictly, as whoever uses it will: a model that cannot be read is found here
+    write_text(out / "history.csv", table.to_csv(index=False))
+    write_text(out / "run.json", json.dumps(facts, indent=2) + "\n")

@@ -1,0 +1,37 @@
+"""A few frames in Cityscapes' folder layout, small enough to be made for each test."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.archive import IMAGE, LABEL_IDS, member_name
+
+KEYS = (
+    "train/avalon/avalon_000000_000019",
+    "train/avalon/avalon_000001_000019",
+    "train/camelot/camelot_000000_000019",
+    "val/lyonesse/lyonesse_000000_000019",
+    "val/lyonesse/lyonesse_000001_000019",
+)
+SIZE = (16, 32)
+
+
+def save_png(path: Path, pixels: np.ndarray) -> None:
+    """Write (h, w) or (h, w, 3) uint8 as a PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """An extracted tree of three training and two validation frames with random pixels and ids."""
+    random = np.random.default_rng(0)
+    folder = tmp_path / "cityscapes"
+    for key in KEYS:
+        image = random.integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+        save_png(folder / member_name(key, IMAGE), image)
+        label_ids = random.integers(0, 34, SIZE, dtype=np.uint8)
+        save_png(folder / member_name(key, LABEL_IDS), label_ids)
+    return folder

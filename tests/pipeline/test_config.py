@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import ParameterError, flat, load
+
+SHIPPED = Path(__file__).parents[2] / "params.yaml"
+
+
+def changed(tmp_path: Path, *changes: tuple[str, str]) -> Path:
+    """The shipped params.yaml with some of its text replaced."""
+    text = SHIPPED.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new, 1)
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_the_shipped_parameters_are_right() -> None:
+    """params.yaml as shipped has no mistake, and is the demo."""
+    assert "synthetic" == load(SHIPPED).download.source
+
+
+def test_numbers_in_scientific_notation_are_numbers(tmp_path: Path) -> None:
+    """6e-5 is read as a number, as DVC reads it and PyYAML does not."""
+    path = changed(tmp_path, ("learning_rate: 1.0e-3", "learning_rate: 6e-5"))
+    assert 6e-5 == load(path).train.learning_rate
+
+
+def test_every_mistake_in_every_section_at_once(tmp_path: Path) -> None:
+    """A misspelt parameter, a misspelt section and an impossible value come in one error."""
+    path = changed(
+        tmp_path,
+        ("warmup_steps:", "warmup_stps:"),
+        ("frequency:", "frequencies:"),
+        ("size: [128, 256]", "size: [128]"),
+    )
+    with pytest.raises(ParameterError) as error:
+        load(path)
+    message = str(error.value)
+    assert "train.warmup_stps is not a parameter, did you mean train.warmup_steps?" in message
+    assert "frequencies is not a section, did you mean frequency?" in message
+    assert "pack.size" in message
+
+
+def test_an_unknown_loss_is_refused(tmp_path: Path) -> None:
+    """The ablation takes no loss that does not exist, before any work is done."""
+    path = changed(tmp_path, ("losses: [ce, dice]", "losses: [ce, dcie]"))
+    with pytest.raises(ParameterError, match=r"ablation.*dcie"):
+        load(path)
+
+
+def test_folder_without_a_name_is_refused(tmp_path: Path) -> None:
+    """The source `folder` needs the name of one."""
+    path = changed(tmp_path, ("source: synthetic ", "source: folder "))
+    with pytest.raises(ParameterError, match="download: source is folder, so folder must name one"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("download: [", "not valid YAML"), ("", "holds no sections"), ("- 1\n", "holds no sections")],
+)
+def test_a_file_that_is_no_params_is_refused(tmp_path: Path, text: str, reason: str) -> None:
+    """What is no YAML, or holds no sections, is told in one message."""
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(ParameterError, match=reason):
+        load(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """Without params.yaml the message says where to run from."""
+    with pytest.raises(ParameterError, match="run from the project's folder"):
+        load(tmp_path / "params.yaml")
+
+
+def test_flat_names_are_those_of_dvc() -> None:
+    """A nested parameter is named with dots."""
+    values = flat(load(SHIPPED), "download", "pack")
+    assert 96 == values["download.synthetic.train"]
+    assert [128, 256] == values["pack.size"]
+    assert "train.steps" not in values

@@ -1,0 +1,76 @@
+from typing import Literal
+
+import pytest
+from pydantic import PositiveFloat, PositiveInt
+
+from pipeline.section import Section, Size, nearest
+
+
+class Inner(Section):
+    """A section within a section."""
+
+    flip: float
+
+
+class Example(Section):
+    """A section with one parameter of each kind."""
+
+    steps: PositiveInt
+    rate: PositiveFloat
+    crop: Size
+    source: Literal["none", "file"]
+    inner: Inner
+
+
+GOOD = {"steps": 5, "rate": 1e-3, "crop": [8, 16], "source": "none", "inner": {"flip": 0.5}}
+
+
+def test_good_values_are_taken() -> None:
+    """What is right is returned typed, a list of two numbers as a size."""
+    section, mistakes = Example.parse("example", GOOD)
+    assert [] == mistakes
+    assert section is not None
+    assert (8, 16) == section.crop
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"stpes": 5}, "example.stpes is not a parameter, did you mean example.steps?"),
+        (
+            {"inner": {"flip": 0.5, "flp": 1}},
+            "example.inner.flp is not a parameter, did you mean example.inner.flip?",
+        ),
+        ({"steps": 0}, "example.steps: should be greater than 0 (it is 0)"),
+        ({"rate": "1e-3"}, "example.rate: should be a valid number (it is '1e-3')"),
+        ({"steps": True}, "example.steps: should be a valid integer (it is True)"),
+        ({"source": "hub"}, "example.source: should be 'none' or 'file' (it is 'hub')"),
+    ],
+)
+def test_a_mistake_is_named(change: dict[str, object], sentence: str) -> None:
+    """A mistake names its key, what is allowed, and what stands there."""
+    section, mistakes = Example.parse("example", GOOD | change)
+    assert section is None
+    assert [sentence] == mistakes
+
+
+def test_all_mistakes_at_once() -> None:
+    """Two wrong values and a missing one give three sentences."""
+    values = {**GOOD, "steps": -1, "source": 3}
+    del values["rate"]
+    _, mistakes = Example.parse("example", values)
+    assert {"example.steps", "example.rate", "example.source"} == {
+        mistake.replace(":", " ").split()[0] for mistake in mistakes
+    }
+    assert "example.rate is missing" in mistakes
+
+
+def test_a_section_must_hold_parameters() -> None:
+    """A number where a section should stand is told as such."""
+    expected = ["example should be a section with parameters below it, not 3"]
+    assert expected == Example.parse("example", 3)[1]
+
+
+def test_nearest_says_nothing_when_nothing_is_near() -> None:
+    """A guess that is no help is not made."""
+    assert "" == nearest("zzz", ["steps", "rate"])
