@@ -15,7 +15,7 @@ demo: .venv/installed  ## install, run the whole graph on synthetic streets, say
 	@python -m pipeline results
 
 test: .venv/installed-dev  ## the test suite, without what is slow
-	pytest --numprocesses 2
+	pytest --numprocesses 2 --dist loadfile
 
 test-slow: .venv/installed-dev  ## real runs of the whole graph on the tiniest data
 	pytest -m slow

@@ -70,6 +70,18 @@ def of_training(advance: Advance) -> "Callable[[TrainingProgress], None]":
     return report
 
 
+def both(
+    first: "Callable[[TrainingProgress], None]", second: "Callable[[TrainingProgress], None]"
+) -> "Callable[[TrainingProgress], None]":
+    """Hand each record of a training to two takers."""
+
+    def report(progress: "TrainingProgress") -> None:
+        first(progress)
+        second(progress)
+
+    return report
+
+
 def _lines(console: Console, title: str, unit: str) -> Advance:
     start = last = time.monotonic()
 

@@ -1,6 +1,6 @@
 """What the last `dvc repro` came to: the figures, and where to look at them."""
 
-from pipeline import repro, tracking
+from pipeline import repro, store
 
 
 def summary() -> str:
@@ -30,6 +30,7 @@ def summary() -> str:
         f"  the comparison   {report}",
         f"  the pictures     {', '.join(sorted(path.rsplit('/', 1)[0] + '/panels/' for path in arms))}",
         "  all plots        dvc plots show -o dvc_plots --open",
-        f"  the runs         {tracking.where_to_look()}",
+        f"  the runs         {store.where_to_look()}",
+        f"                   then open {store.page()}",
     ]
     return "\n".join(lines)

@@ -22,11 +22,18 @@ def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+def sources(dep: str) -> set[str]:
+    """The modules that a dependency names: itself, or those in it if it is a package."""
+    path = ROOT / dep
+    modules = path.rglob("*.py") if path.is_dir() else [path]
+    return {relative(module) for module in modules if module.suffix == ".py"}
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_deps_are_the_import_closure(stage: str) -> None:
     """DVC reruns a stage when a module that it imports changes, and never for another one."""
     expected = {relative(path) for path in closure(f"pipeline.stages.{stage}")}
-    assert expected == {dep for dep in STAGES[stage]["deps"] if dep.endswith(".py")}
+    assert expected == {path for dep in STAGES[stage]["deps"] for path in sources(dep)}
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -51,22 +58,31 @@ def test_arrows_point_one_way(path: Path) -> None:
 
 def test_stages_do_not_know_what_runs_them() -> None:
     """No stage reaches the command line, the tracking or the flow: editing those reruns nothing."""
-    above = {
-        ROOT / f"pipeline/{name}.py" for name in ("cli", "config", "tracking", "flows", "repro")
-    }
+    names = ("cli", "stage_commands", "config", "tracking", "flows", "repro")
+    above = {ROOT / f"pipeline/{name}.py" for name in names}
     for stage in STAGES:
         assert set() == above & closure(f"pipeline.stages.{stage}")
 
 
+def code_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """The lines of a function without its docstring."""
+    assert node.end_lineno is not None
+    lines = node.end_lineno - node.lineno + 1
+    first = node.body[0]
+    if ast.get_docstring(node) is not None:
+        assert first.end_lineno is not None
+        lines -= first.end_lineno - first.lineno + 1
+    return lines
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
 def test_sizes(path: Path) -> None:
-    """A module has at most 250 lines, a function at most 50."""
+    """A module has at most 250 lines, a function at most 50 beside its docstring."""
     text = path.read_text()
     assert text.count("\n") <= 250
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            assert node.end_lineno is not None
-            assert node.end_lineno - node.lineno < 50, node.name
+            assert code_lines(node) <= 50, node.name
 
 
 @pytest.mark.parametrize("package", ["pipeline", "pipeline.stages", "segformer"])

@@ -15,6 +15,8 @@ import pytest
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parent.parent
+STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+PARAMS = YAML(typ="safe").load(ROOT / "params.yaml")
 ARMS = ("ce-0", "ce-1", "dice-0", "dice-1")
 BEFORE_TRAINING = {"download", "remap", "frequency", "pack", "pretrained"}
 ALL = (
@@ -32,7 +34,12 @@ for key, value in zip(("loss", "seed"), arm.split("-")):
     text = text.replace("${{item." + key + "}}", value)
 stage = YAML(typ="safe").load(text)["stages"][name]
 params = YAML(typ="safe").load(pathlib.Path("params.yaml"))
-read = repr([params[section] for section in stage["params"]])
+read = ""
+for key in stage["params"]:
+    value = params
+    for part in key.split("."):
+        value = value[part]
+    read += repr(value)
 for dep in map(pathlib.Path, stage["deps"]):
     for path in sorted(dep.rglob("*")) if dep.is_dir() else [dep]:
         if path.is_file() and path.suffix != ".py":
@@ -45,6 +52,13 @@ for kind in ("outs", "metrics", "plots"):
             path.unlink()
         path.write_text(f"{{name}} {{arm}} {{path}} {{read}}")
 """
+
+
+def leaves(name: str, value: object) -> list[str]:
+    """The dotted names of all parameters below one."""
+    if not isinstance(value, dict):
+        return [name]
+    return [leaf for key, inner in value.items() for leaf in leaves(f"{name}.{key}", inner)]
 
 
 class Project:
@@ -103,8 +117,7 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(ROOT / file, folder / file)
     (folder / ".dvc").mkdir()
     shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc" / "config")
-    with (folder / ".dvc" / "config").open("a") as config:
-        config.write("[core]\n    no_scm = true\n")
+    (folder / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n")
     assert ALL == Project(folder, folder.parent / "scratch").repro()
     return folder
 
@@ -131,6 +144,31 @@ def test_pack_size(project: Project) -> None:
     """A changed packed size reruns pack and what follows, not download, remap or frequency."""
     project.set("pack.size", [64, 128])
     assert ALL - {"download", "remap", "frequency", "pretrained"} == project.repro()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_parameter_is_tracked(stage: str) -> None:
+    """A stage tracks each parameter of its section, and none by a name that DVC leaves out.
+
+    DVC's run-cache drops the keys `size` and `nfiles` wherever they stand in a tracked section, and
+    would bring back the outputs of another size.
+    """
+    tracked = STAGES[stage]["params"]
+    for key in leaves(stage, PARAMS[stage]):
+        by = [name for name in tracked if key == name or key.startswith(f"{name}.")]
+        assert len(by) == 1, key
+        assert {"size", "nfiles"}.isdisjoint(key.removeprefix(by[0]).split("."))
+
+
+def test_going_back_to_another_size(project: Project) -> None:
+    """The run-cache tells two packed sizes apart, there and back."""
+    before = (project.folder / "data" / "pack").read_bytes()
+    project.set("pack.size", [64, 128])
+    project.repro()
+    assert before != (project.folder / "data" / "pack").read_bytes()
+    project.set("pack.size", [128, 256])
+    project.repro()
+    assert before == (project.folder / "data" / "pack").read_bytes()
 
 
 def test_new_loss(project: Project) -> None:

@@ -25,12 +25,12 @@ class Frequency(Section):
 
 def erfnet(counts: Counts, all_pixels: float) -> Counts:
     """1 / ln(1.10 + p), p over all pixels, void included (ERFNet's published vector)."""
-    return 1 / np.log(1.10 + counts / all_pixels)
+    return np.asarray(1 / np.log(1.10 + counts / all_pixels))
 
 
 def enet(counts: Counts, _all_pixels: float) -> Counts:
     """1 / ln(1.02 + q), q over labelled pixels (ENet, arXiv:1606.02147, section 5.2)."""
-    return 1 / np.log(1.02 + counts / counts.sum())
+    return np.asarray(1 / np.log(1.02 + counts / counts.sum()))
 
 
 def median(counts: Counts, _all_pixels: float) -> Counts:

@@ -1,6 +1,9 @@
 """Pretrained: bring the encoder's starting weights, checked and under our names, or none."""
 
 import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -31,7 +34,7 @@ class Pretrained(Section):
 
 
 def run(params: Pretrained, *, out: Path) -> str:
-    """Write encoder.safetensors into `out`, or leave `out` empty for `none`.
+    """Write encoder.safetensors, unless the source is `none`, and weights.json into `out`.
 
     Returns:
         A sentence about what was read.
@@ -40,9 +43,8 @@ def run(params: Pretrained, *, out: Path) -> str:
         ValueError: if the file is missing, another than its sum says, or in no known format.
     """
     if params.source == "none":
-        with replacing(out) as part:
-            part.mkdir()
-        return "the encoder starts from random weights"
+        with _folder(out, {"source": "none"}):
+            return "the encoder starts from random weights"
     assert params.file is not None
     file = Path(params.file)
     if not file.is_file():
@@ -55,7 +57,16 @@ def run(params: Pretrained, *, out: Path) -> str:
             " file, or write this sum if this is the file you mean"
         )
     weights = interop.read(file)
+    facts = {"source": "file", "file": file.name, "sha256": sha256, "format": weights.format}
+    with _folder(out, facts) as part:
+        save_file(weights.encoder, part / ENCODER, metadata={"format": "pt"})
+    return f"the encoder starts from {file.name} ({weights.format})"
+
+
+@contextmanager
+def _folder(out: Path, facts: dict[str, str]) -> Iterator[Path]:
     with replacing(out) as part:
         part.mkdir()
-        save_file(weights.encoder, part / ENCODER, metadata={"format": weights.format})
-    return f"the encoder starts from {file.name} ({weights.format})"
+        # Also where there are no weights: DVC warns of an empty folder at every command.
+        (part / "weights.json").write_text(json.dumps(facts, indent=2) + "\n")
+        yield part

@@ -1,5 +1,6 @@
 """Remap: pair every photograph with its label map and turn label ids into the 19 train ids."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,7 +78,8 @@ def run(
     problems = _Problems()
     with Archive(images) as photographs, Archive(ground_truth) as label_maps:
         pairs = _pair(photographs, label_maps, problems)
-        rows, counts = [], []
+        sizes: dict[str, tuple[int, int]] = {}
+        counts = []
         with writing(out / "labels.zip") as train_ids:
             for done, (key, (photograph, label_map)) in enumerate(pairs.items(), start=1):
                 try:
@@ -87,13 +89,13 @@ def run(
                     problems.found.append(str(problem))
                     continue
                 problems.found += _odd(label_map, label_ids, size)
-                rows.append([key, _SPLIT_OF[params.split](key), key.split("/")[1], *size])
+                sizes[key] = size
                 counts.append(np.bincount(label_ids.ravel(), minlength=256)[: len(LABELS)])
                 _write(train_ids, key, label_ids)
                 progress(done, len(pairs))
-            frames = pd.DataFrame(rows, columns=["frame", "split", "city", "rows", "columns"])
-            problems.found += _unlike_sizes(frames)
+            problems.found += _unlike_sizes(sizes)
             problems.raise_if_any()
+    frames = _frames(sizes, _SPLIT_OF[params.split])
     pixels = pd.DataFrame(counts, columns=[f"id_{label.label_id}" for label in LABELS])
     pixels.insert(0, "frame", frames["frame"])
     write_text(out / "frames.csv", frames.to_csv(index=False))
@@ -121,6 +123,11 @@ def _pair(
     return pairs
 
 
+def _frames(sizes: dict[str, tuple[int, int]], split_of: Callable[[str], str]) -> pd.DataFrame:
+    rows = [[key, split_of(key), key.split("/")[1], *size] for key, size in sizes.items()]
+    return pd.DataFrame(rows, columns=["frame", "split", "city", "rows", "columns"])
+
+
 def _odd(member: Member, label_ids: NDArray[np.uint8], size: tuple[int, int]) -> list[str]:
     """What is wrong with one label map: its size, and ids that no label has."""
     found = []
@@ -137,17 +144,15 @@ def _odd(member: Member, label_ids: NDArray[np.uint8], size: tuple[int, int]) ->
     return found
 
 
-def _unlike_sizes(frames: pd.DataFrame) -> list[str]:
+def _unlike_sizes(sizes: dict[str, tuple[int, int]]) -> list[str]:
     """Every frame whose size is not the commonest one."""
-    if frames.empty:
+    if not sizes:
         return []
-    sizes = frames.groupby(["rows", "columns"]).size()
-    rows, columns = sizes.idxmax()
-    odd = frames[(frames["rows"] != rows) | (frames["columns"] != columns)]
+    common, _ = Counter(sizes.values()).most_common(1)[0]
     return [
-        f"{member_name(frame.frame, IMAGE)} is {_by((frame.rows, frame.columns))} pixels, but most"
-        f" frames are {_by((rows, columns))}"
-        for frame in odd.itertuples()
+        f"{member_name(key, IMAGE)} is {_by(size)} pixels, but most frames are {_by(common)}"
+        for key, size in sizes.items()
+        if size != common
     ]
 
 

@@ -4,11 +4,18 @@ import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import pandas as pd
 import torch
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 from torch import Tensor
 
 from pipeline.section import Section, Size
@@ -26,8 +33,6 @@ from segformer.optimizer import adamw
 from segformer.schedule import warmup_poly
 from segformer.training import Progress, fit
 
-Share = Field(ge=0, le=1)
-
 
 class Augmentation(Section):
     """How a packed frame becomes a training crop."""
@@ -35,8 +40,8 @@ class Augmentation(Section):
     crop: Size
     scale: tuple[PositiveFloat, PositiveFloat]
     """Least and most, of the packed size."""
-    max_class_share: float = Share
-    flip: float = Share
+    max_class_share: float = Field(gt=0, le=1)
+    flip: bool
     photometric: bool
 
 
@@ -59,6 +64,12 @@ class Train(Section):
     augment: Augmentation
     report_every: PositiveInt
     validate_every: PositiveInt
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Self:
+        if self.warmup_steps >= self.steps:
+            raise ValueError(f"warmup_steps must be less than steps, {self.steps}")
+        return self
 
 
 def run(
@@ -155,7 +166,7 @@ def _batches(
     else:
         order = shuffled(len(frames), params.batch_size, order_generator)
     augment = Augment(**params.augment.model_dump())
-    generator = torch.Generator(device).manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)  # of the CPU: the same crops on every device
     for images, labels in map(frames.batch, order):
         yield augment(images.to(device), labels.to(device), generator)
 

@@ -1,0 +1,144 @@
+"""Charts of an ablation: differences to the baseline with intervals, and mIoU during training."""
+
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.comparison import ALL, FIRST_CLASS, FREQUENT, RARE, Comparison, Result
+from pipeline.figures import INK, Axes, canvas, headline, percent_axis, save, tidy
+from pipeline.verdict import SIGNIFICANT
+from segformer.cityscapes import CLASS_NAMES
+
+# Okabe and Ito's colours: told apart by the colour-blind too. The baseline comes first.
+_ARM_COLORS = ("#333333", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_BETTER, _WORSE, _OPEN = "#0072B2", "#D55E00", "#8c8c8c"
+
+
+def draw_differences(comparison: Comparison, path: Path) -> None:
+    """Draw for every loss its difference to the baseline, on the means and class by class.
+
+    Args:
+        comparison: of at least two losses; with one there is only a note.
+        path: where the PNG is written.
+    """
+    losses = comparison.challengers
+    figure = canvas(5.2 + 4.6 * max(len(losses), 1), 8.6)
+    panes = figure.subplots(1, max(len(losses), 1), sharex=True, sharey=True, squeeze=False)[0]
+    classes = np.argsort(-comparison.share, kind="stable")
+    names = ["all classes", "frequent classes", "rare classes"]
+    names += [f"{CLASS_NAMES[k]}{' (rare)' if comparison.is_rare[k] else ''}" for k in classes]
+    places = [ALL, FREQUENT, RARE, *(FIRST_CLASS + classes)]
+    heights = np.array([0, 1, 2, *(np.arange(len(classes)) + 3.7)])
+    bound = _bound([comparison.results[loss] for loss in losses])
+    for axes, loss in zip(panes, losses, strict=False):
+        _draw_forest(axes, comparison.results[loss], places, heights)
+        axes.set_xlabel(f"{loss} less {comparison.baseline}, points of IoU")
+        axes.set_xlim(-bound, bound)
+    panes[0].set_yticks(heights, names)
+    panes[0].set_ylim(heights[-1] + 0.7, -0.7)
+    if losses:
+        subtitle = (
+            "95 % intervals. Blue: better, orange: worse, beyond chance (Holm's correction);"
+            f" hollow and grey: open\n{_basis(comparison)}"
+        )
+        headline(figure, f"{' and '.join(losses)} against {comparison.baseline}", subtitle)
+    else:
+        headline(figure, f"Only {comparison.baseline} was trained", "there is nothing to compare")
+    save(figure, path)
+
+
+def _draw_forest(axes: Axes, result: Result, places: list[int], heights: np.ndarray) -> None:
+    difference = result.difference
+    assert difference is not None
+    assert result.p_holm is not None
+    assert result.p_arm is not None
+    p = np.concatenate([[result.p_arm], difference.p[RARE:FIRST_CLASS], result.p_holm])
+    axes.axvline(0, color=INK, linewidth=1)
+    axes.axhline(2.85, color="#bbbbbb", linewidth=0.8)
+    for place, height in zip(places, heights.tolist(), strict=True):
+        value, low, high = (
+            100 * ends[place] for ends in (difference.value, difference.low, difference.high)
+        )
+        if np.isnan(low):
+            axes.text(0, height, "  too few frames", va="center", fontsize=9, color="#777777")
+            continue
+        is_sure = p[place] < SIGNIFICANT
+        color = _OPEN if not is_sure else _BETTER if value > 0 else _WORSE
+        axes.plot([low, high], [height, height], color=color, linewidth=2.2, solid_capstyle="butt")
+        axes.plot(
+            value,
+            height,
+            marker="D" if place < FIRST_CLASS else "o",
+            markersize=8,
+            color=color,
+            markerfacecolor=color if is_sure else "white",
+            markeredgewidth=1.8,
+        )
+    tidy(axes)
+
+
+def _bound(results: list[Result]) -> float:
+    """How far the axis reaches, in points: all estimates, and most intervals to their ends.
+
+    A class in two or three frames can have an interval of half the scale, which would leave
+    nothing to be seen of the others.
+    """
+    differences = [result.difference for result in results if result.difference]
+    if not differences:
+        return 1.0
+    values = np.abs(np.concatenate([difference.value for difference in differences]))
+    ends = np.abs(
+        np.concatenate(
+            [end for difference in differences for end in (difference.low, difference.high)]
+        )
+    )
+    known = ends[~np.isnan(ends)]
+    widest = 1.1 * np.quantile(known, 0.85) if known.size else 0.0
+    return float(100 * max(1.25 * np.nanmax(values, initial=0.0), widest, 0.001))
+
+
+def draw_curves(comparison: Comparison, path: Path) -> None:
+    """Draw validation mIoU against steps: a thin line per seed, a thick one for their mean.
+
+    Args:
+        comparison: of one or more losses.
+        path: where the PNG is written.
+    """
+    figure = canvas(10, 6)
+    axes = figure.add_subplot()
+    ordered = [comparison.baseline, *comparison.challengers]
+    for place, loss in enumerate(ordered):
+        color = _ARM_COLORS[place % len(_ARM_COLORS)]
+        validation = comparison.results[loss].validation
+        if len(comparison.seeds) > 1:
+            axes.plot(
+                validation.index, validation.to_numpy(), color=color, linewidth=0.9, alpha=0.45
+            )
+        axes.plot(
+            validation.index,
+            validation.mean(axis=1).to_numpy(),
+            color=color,
+            linewidth=2.6,
+            marker="o",
+            markersize=5,
+            label=loss,
+        )
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    percent_axis(axes, "y", digits=0)
+    tidy(axes, grid="y")
+    axes.set_xlabel("training steps")
+    axes.set_ylabel("validation mIoU during training")
+    axes.legend(frameon=False, fontsize=11, loc="lower right")
+    seeds = len(comparison.seeds)
+    lines = "one seed" if seeds == 1 else f"thick: mean of {seeds} seeds, thin: each seed"
+    headline(figure, "mIoU against the budget", f"on the packed validation frames; {lines}")
+    save(figure, path)
+
+
+def _basis(comparison: Comparison) -> str:
+    seeds = len(comparison.seeds)
+    return (
+        f"{comparison.steps} steps, {comparison.num_frames} frames, {seeds}"
+        f" seed{'s' if seeds > 1 else ''}     {comparison.protocol}"
+    )

@@ -1,0 +1,101 @@
+"""What the arms of an ablation left behind, read, and checked to be comparable."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.scores import Scores
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One training of one loss.
+
+    Attributes:
+        name: `{loss}-{seed}`.
+        scores: of its model on the validation frames.
+        validation: columns step and val_miou, as measured during training.
+        steps: of training.
+    """
+
+    name: str
+    scores: Scores
+    validation: pd.DataFrame
+    steps: int
+
+
+def read_arms(
+    evaluations: Path, histories: Path, losses: Sequence[str], seeds: Sequence[int]
+) -> dict[str, list[Arm]]:
+    """Read every arm: for each loss a list over seeds.
+
+    Args:
+        evaluations: the folder with a folder of `evaluate` per arm.
+        histories: the folder with a folder of `train` per arm.
+        losses: the losses to compare.
+        seeds: the seeds that each was trained with.
+
+    Raises:
+        ValueError: naming all arms that are missing, or two that were measured by unlike protocols,
+            on other frames, or after other budgets.
+    """
+    names = {loss: [f"{loss}-{seed}" for seed in seeds] for loss in losses}
+    _refuse_missing(evaluations, histories, [name for loss in losses for name in names[loss]])
+    arms = {
+        loss: [_read(evaluations / name, histories / name) for name in names[loss]]
+        for loss in losses
+    }
+    _refuse_unlike([arm for of_loss in arms.values() for arm in of_loss])
+    return arms
+
+
+def _read(evaluation: Path, training: Path) -> Arm:
+    path = training / "history.csv"
+    history = pd.read_csv(path)
+    absent = [column for column in ("step", "val_miou") if column not in history.columns]
+    if absent or history.empty:
+        lacks = f"no column {absent[0]}" if absent else "no steps"
+        raise ValueError(f"{path} has {lacks}: run `dvc repro --force train@{training.name}`")
+    return Arm(
+        evaluation.name,
+        Scores.load(evaluation / "confusions.npz"),
+        history[["step", "val_miou"]].dropna(),
+        int(history["step"].max()),
+    )
+
+
+def _refuse_missing(evaluations: Path, histories: Path, names: Sequence[str]) -> None:
+    missing = []
+    for name in names:
+        for path, stage in (
+            (evaluations / name / "confusions.npz", "evaluate"),
+            (histories / name / "history.csv", "train"),
+        ):
+            if not path.is_file():
+                missing.append(f"{path} is missing: run `dvc repro {stage}@{name}`")
+    if missing:
+        raise ValueError("\n".join(missing))
+
+
+def _refuse_unlike(arms: Sequence[Arm]) -> None:
+    first = arms[0]
+    for arm in arms[1:]:
+        facts = {
+            "protocols": (first.scores.protocol, arm.scores.protocol),
+            "budgets": (f"{first.steps} steps", f"{arm.steps} steps"),
+        }
+        for kind, (one, other) in facts.items():
+            if one != other:
+                raise ValueError(
+                    f"ablation: {first.name} and {arm.name} have unlike {kind}, {one} and {other};"
+                    " bring all arms up to date with `dvc repro`"
+                )
+        if first.scores.frames != arm.scores.frames:
+            odd = sorted(set(first.scores.frames) ^ set(arm.scores.frames))
+            which = f"only one of them has {odd[0]}" if odd else "their order differs"
+            raise ValueError(
+                f"ablation: {first.name} and {arm.name} were scored on other frames ({which});"
+                " bring all arms up to date with `dvc repro`"
+            )

@@ -1,0 +1,106 @@
+"""Intervals for scores of confusions: frames by the bootstrap, seeds by their spread.
+
+Every seed is scored on the same frames, so frames are drawn once for all seeds and arms: two arms
+are compared on the very same draws. The standard error joins the bootstrap's variance over frames
+with the variance between seeds, and a Student t quantile pays for how few there are of either.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+Floats = NDArray[np.float64]
+
+LEVEL = 0.95
+"""How often an interval is to cover the truth."""
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Estimates of q quantities; low, high and p are nan where fewer than two frames speak.
+
+    Attributes:
+        value: (q,) the estimates, means over seeds.
+        low: (q,) lower ends at LEVEL.
+        high: (q,) upper ends.
+        p: (q,) how probable a value this far from 0 is if it is 0, two-sided.
+    """
+
+    value: Floats
+    low: Floats
+    high: Floats
+    p: Floats
+
+
+def draw_frames(num_frames: int, resamples: int, seed: int) -> Floats:
+    """(r, n): how often each of n frames is drawn in each of r samples of n with replacement."""
+    even = np.full(num_frames, 1 / num_frames)
+    generator = np.random.default_rng(seed)
+    return generator.multinomial(num_frames, even, size=resamples).astype(np.float64)
+
+
+def resample(confusions: NDArray[np.int64], draws: Floats) -> Floats:
+    """(n, k, k) counts per frame and (r, n) draws -> (r, k, k), the confusion of every sample.
+
+    Exact, and so the same on every machine, while a sum stays below 2**53 pixels.
+    """
+    flat = confusions.reshape(len(confusions), -1).astype(np.float64)
+    return (draws @ flat).reshape(len(draws), *confusions.shape[1:])
+
+
+def estimate(values: Floats, replicates: Floats, occurrences: NDArray[np.int64]) -> Intervals:
+    """Estimate quantities, with intervals, from s seeds scored on the same frames.
+
+    Args:
+        values: (s, q) of each seed on all frames; nan where undefined.
+        replicates: (s, r, q) of each seed on each bootstrap sample of frames, the same samples.
+        occurrences: (q,) in how many frames there is something to measure.
+
+    With one seed the interval covers the choice of frames and nothing else.
+    """
+    value = _mean(values)
+    seeds = len(values)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # A sample of n has 1/n too little variance, as every plug-in estimate does.
+        plug_in = _variance(_mean(replicates), ddof=0)
+        of_frames = np.where(occurrences > 1, plug_in * occurrences / (occurrences - 1), np.nan)
+        of_seeds = _variance(values, ddof=1) / seeds if seeds > 1 else np.zeros(len(value))
+        error = np.sqrt(of_frames + of_seeds)
+        # Welch and Satterthwaite: the degrees of freedom of a sum of two estimated variances.
+        per_frame, per_seed = of_frames**2 / (occurrences - 1), of_seeds**2 / max(seeds - 1, 1)
+        freedom = error**4 / (per_frame + per_seed)
+        reach = np.where(error == 0, 0, special.stdtrit(freedom, (1 + LEVEL) / 2) * error)
+        tails = 2 * special.stdtr(freedom, -np.abs(value) / error)
+    p = np.where(error == 0, (value == 0).astype(np.float64), tails)
+    return Intervals(value, value - reach, value + reach, p)
+
+
+def holm(p: Floats) -> Floats:
+    """(q,) p-values -> (q,), corrected as Holm does; nan is no test and stays nan."""
+    corrected = np.full(len(p), np.nan)
+    order = [i for i in np.argsort(p, kind="stable") if not np.isnan(p[i])]
+    largest = 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * float(p[i])))
+        corrected[i] = largest
+    return corrected
+
+
+def _mean(values: Floats) -> Floats:
+    """(s, ...) -> (...), over what is not nan; nan where nothing is."""
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        mean: Floats = np.where(known, values, 0).sum(axis=0) / known.sum(axis=0)
+    return mean
+
+
+def _variance(values: Floats, ddof: int) -> Floats:
+    """(s, ...) -> (...), over what is not nan; nan where no more than `ddof` values are."""
+    squares = (values - _mean(values)) ** 2
+    known = ~np.isnan(values)
+    spare = known.sum(axis=0) - ddof
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variance = np.where(known, squares, 0).sum(axis=0) / spare
+    return np.where(spare > 0, variance, np.nan)

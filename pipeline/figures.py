@@ -1,0 +1,102 @@
+"""What the figures share: canvas, colours, bars, and PNGs that are the same for the same figure."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter
+from numpy.typing import NDArray
+
+from segformer.cityscapes import palette
+
+__all__ = [
+    "Axes",
+    "Figure",
+    "canvas",
+    "class_colors",
+    "draw_class_bars",
+    "headline",
+    "patch",
+    "percent_axis",
+    "save",
+    "tidy",
+]
+
+INK = "#222222"
+PALE = "#d9d9d9"
+_DPI = 110
+
+
+def canvas(width: float, height: float) -> Figure:
+    """An empty figure, in inches, drawn without a display; its parts do not overlap."""
+    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG whatever the name ends in; the same figure gives the same bytes."""
+    figure.savefig(path, format="png", metadata={"Software": None})
+
+
+def headline(figure: Figure, title: str, subtitle: str = "") -> None:
+    """Put a title at the top left and, smaller and below it, what it is measured on."""
+    figure.suptitle(title, x=0.01, ha="left", fontsize=14, fontweight="bold", color=INK)
+    if subtitle:
+        # A text of the first axes, so that the constrained layout makes room for it.
+        figure.axes[0].set_title(subtitle, loc="left", fontsize=10, color="#555555", pad=10)
+
+
+def tidy(axes: Axes, *, grid: str = "x") -> None:
+    """Leave of the frame only what carries values: two spines and a pale grid behind the data."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(PALE)
+    axes.tick_params(color=PALE, labelcolor=INK, labelsize=10)
+    axes.set_axisbelow(True)
+    if grid:
+        axes.grid(axis=grid, color="#ebebeb", linewidth=0.8)  # type: ignore[arg-type]
+
+
+def percent_axis(axes: Axes, which: str = "x", digits: int = 0) -> None:
+    """Write fractions of 1 as percentages along the axis `x` or `y`."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.{digits}f} %"))
+
+
+def class_colors(train_ids: Sequence[int]) -> NDArray[np.float64]:
+    """(k, 3) RGB in 0..1: the official colours."""
+    return palette()[list(train_ids)] / 255.0
+
+
+def patch(color: object, label: str) -> Patch:
+    """A legend's swatch, with a thin edge so that pale colours show on white."""
+    return Patch(facecolor=color, edgecolor="#666666", linewidth=0.6, label=label)  # type: ignore[arg-type]
+
+
+def draw_class_bars(
+    axes: Axes, names: Sequence[str], values: NDArray[np.float64], train_ids: Sequence[int]
+) -> None:
+    """Draw a horizontal bar per class in its own colour, the first class on top.
+
+    Args:
+        axes: where to draw.
+        names: of the classes, k of them.
+        values: (k,) lengths; nan leaves the place empty.
+        train_ids: of the classes, for the colours.
+    """
+    places = np.arange(len(names))
+    axes.barh(
+        places,
+        np.nan_to_num(values),
+        height=0.72,
+        color=class_colors(train_ids),
+        edgecolor="#666666",
+        linewidth=0.6,
+    )
+    axes.set_yticks(places, names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)

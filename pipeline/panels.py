@@ -1,0 +1,87 @@
+"""One frame in four pictures: the photograph, the truth, the prediction, and where they differ."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.figures import PALE, canvas, class_colors, patch, save
+from segformer.cityscapes import CLASS_NAMES, IGNORE, palette
+
+_WRONG = (230, 0, 60)
+_VOID = (25, 25, 25)
+_WIDTH = 15.0  # inches
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A frame and what a model saw in it.
+
+    Attributes:
+        key: of the frame.
+        photograph: (h, w, 3) uint8 RGB.
+        truth: (h, w) uint8 train ids, IGNORE where nothing is scored.
+        predicted: (h, w) uint8 train ids.
+    """
+
+    key: str
+    photograph: NDArray[np.uint8]
+    truth: NDArray[np.uint8]
+    predicted: NDArray[np.uint8]
+
+
+def draw_panel(scene: Scene, title: str, subtitle: str, path: Path) -> None:
+    """Draw the four pictures with a legend of the classes in them.
+
+    Args:
+        scene: what to draw.
+        title: the figure's first line.
+        subtitle: its second, smaller.
+        path: where the PNG is written.
+    """
+    rows, columns = scene.truth.shape
+    height = _WIDTH * rows / columns + 1.75  # titles above, the legend below
+    figure = canvas(_WIDTH, height)
+    figure.suptitle(f"{title}\n{subtitle}", x=0.003, ha="left", fontsize=13, linespacing=1.5)
+    pictures = {
+        "photograph": scene.photograph,
+        "truth (black: not scored)": palette()[scene.truth],
+        "prediction": palette()[scene.predicted],
+        f"errors (red): {100 * error_share(scene):.1f} % of the labelled pixels": error_map(scene),
+    }
+    for axes, (name, picture) in zip(figure.subplots(2, 2).flat, pictures.items(), strict=True):
+        axes.imshow(picture, interpolation="antialiased" if name == "photograph" else "nearest")
+        axes.set_title(name, loc="left", fontsize=11)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[:].set_color(PALE)
+    seen = np.union1d(scene.truth[scene.truth != IGNORE], scene.predicted).tolist()
+    swatches = [patch(class_colors([k])[0], CLASS_NAMES[k]) for k in seen]
+    figure.legend(
+        handles=swatches,
+        loc="outside lower left",
+        ncols=11,
+        frameon=False,
+        fontsize=10.5,
+        handlelength=1.3,
+        columnspacing=1.4,
+    )
+    save(figure, path)
+
+
+def error_map(scene: Scene) -> NDArray[np.uint8]:
+    """(h, w, 3) uint8 RGB: red where wrong, dark where nothing is scored, pale elsewhere."""
+    grey = scene.photograph.mean(axis=2, keepdims=True)
+    picture = np.repeat(140 + grey * 0.45, 3, axis=2).astype(np.uint8)
+    picture[scene.truth != scene.predicted] = _WRONG
+    picture[scene.truth == IGNORE] = _VOID
+    return picture
+
+
+def error_share(scene: Scene) -> float:
+    """Return how many of the labelled pixels are wrong, 0..1; nan if none is labelled."""
+    labelled = scene.truth != IGNORE
+    if not labelled.any():
+        return float("nan")
+    return float((scene.truth != scene.predicted)[labelled].mean())

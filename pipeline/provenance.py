@@ -1,0 +1,49 @@
+"""What made a run: the commit, the DVC stage and experiment, and the Prefect flow run, as tags."""
+
+import os
+import subprocess
+
+_FROM_ENVIRONMENT = {
+    "dvc.stage": "DVC_STAGE",
+    "dvc.exp": "DVC_EXP_NAME",
+    "prefect.flow_run_id": "PREFECT_FLOW_RUN_ID",
+}
+
+
+def tags() -> dict[str, str]:
+    """Return what the surroundings tell; what they do not tell is left out.
+
+    `git.dirty` is about code and parameters: a pipeline at work always changes its metrics.
+    """
+    found = {
+        tag: os.environ[name] for tag, name in _FROM_ENVIRONMENT.items() if os.environ.get(name)
+    }
+    if stage := os.environ.get("DVC_STAGE"):
+        found["mlflow.source.name"] = f"dvc repro {stage}"
+    if commit := _git("rev-parse", "--verify", "HEAD"):
+        found["mlflow.source.git.commit"] = commit
+        changed = _git("status", "--porcelain", "--", ":/*.py", ":/params.yaml", ":/dvc.yaml")
+        found["git.dirty"] = str(bool(changed)).lower()
+    return found
+
+
+def description(name: str, tags: dict[str, str]) -> str:
+    """Return a Markdown paragraph on a run for people who open it."""
+    what = [f"{key} `{tags[key]}`" for key in ("loss", "seed") if key in tags]
+    lines = [f"**{name}**" + (": " + ", ".join(what) if what else "")]
+    if stage := tags.get("dvc.stage"):
+        lines.append(f"Made by `dvc repro {stage}`.")
+    if experiment := tags.get("dvc.exp"):
+        lines.append(f"See it with `dvc exp show`, take it over with `dvc exp apply {experiment}`.")
+    if commit := tags.get("mlflow.source.git.commit"):
+        state = " with local changes" if tags.get("git.dirty") == "true" else ""
+        lines.append(f"Code: commit `{commit[:12]}`{state}.")
+    return "\n\n".join(lines)
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

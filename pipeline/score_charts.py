@@ -1,0 +1,105 @@
+"""Charts of one model's scores: how well each class is found, and what it is taken for."""
+
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.figures import (
+    INK,
+    PALE,
+    canvas,
+    draw_class_bars,
+    headline,
+    percent_axis,
+    save,
+    tidy,
+)
+from pipeline.scores import Scores
+from segformer.cityscapes import CLASS_NAMES, NUM_CLASSES
+
+_SHOWN = 0.01
+"""Cells under this share of their row stay blank: 361 numbers are noise."""
+
+
+def draw_confusion(scores: Scores, name: str, path: Path) -> None:
+    """Draw the confusion, each row divided by its true pixels, with percentages in the cells.
+
+    Args:
+        scores: of one model.
+        name: of the model, for the title.
+        path: where the PNG is written.
+    """
+    total = scores.total.astype(np.float64)
+    truth = total.sum(axis=1, keepdims=True)
+    share = np.divide(total, truth, where=truth > 0, out=np.full_like(total, np.nan))
+    figure = canvas(12, 11)
+    axes = figure.add_subplot()
+    # The square root lets the small confusions be seen beside the diagonal.
+    axes.imshow(np.sqrt(share), cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.argwhere(share >= _SHOWN).tolist():
+        value = share[row, column]
+        color = "white" if value > 0.3 else INK
+        axes.text(
+            column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=9.5, color=color
+        )
+    for row in np.flatnonzero(truth[:, 0] == 0).tolist():
+        axes.text(9, row, "does not occur", ha="center", va="center", fontsize=9, color="#777777")
+    axes.set_xticks(
+        range(NUM_CLASSES), CLASS_NAMES, rotation=50, ha="right", rotation_mode="anchor"
+    )
+    axes.set_yticks(range(NUM_CLASSES), CLASS_NAMES)
+    axes.set_xticks(np.arange(NUM_CLASSES - 1) + 0.5, minor=True)
+    axes.set_yticks(np.arange(NUM_CLASSES - 1) + 0.5, minor=True)
+    axes.grid(which="minor", color="#eeeeee", linewidth=0.7)
+    axes.tick_params(which="both", length=0, labelcolor=INK, labelsize=10.5)
+    axes.spines[:].set_color(PALE)
+    axes.set_xlabel("predicted", fontsize=11)
+    axes.set_ylabel("true", fontsize=11)
+    headline(
+        figure,
+        f"What {name} takes for what",
+        f"per cent of each class's true pixels, blank under 1     {scores.protocol}",
+    )
+    save(figure, path)
+
+
+def draw_class_iou(scores: Scores, name: str, metrics: dict[str, float | None], path: Path) -> None:
+    """Draw the IoU of every class in its own colour, best on top, with mIoU as a line.
+
+    Args:
+        scores: of one model.
+        name: of the model, for the title.
+        metrics: what `scores.metrics` returned.
+        path: where the PNG is written.
+    """
+    table = scores.per_class().sort_values("iou", ascending=False, kind="stable")
+    iou = table["iou"].to_numpy(np.float64)
+    figure = canvas(10, 7)
+    axes = figure.add_subplot()
+    draw_class_bars(axes, table["class"].tolist(), iou, table["train_id"].tolist())
+    for place, value in enumerate(iou):
+        text = "does not occur" if np.isnan(value) else f"{100 * value:.1f} %"
+        axes.text(np.nan_to_num(value) + 0.008, place, text, va="center", fontsize=9.5, color=INK)
+    axes.set_xlim(0, 1.08)
+    axes.set_xticks(np.linspace(0, 1, 6))
+    percent_axis(axes)
+    tidy(axes)
+    axes.set_xlabel("intersection over union")
+    if (miou := metrics["miou"]) is not None:
+        axes.axvline(miou, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), zorder=0.6)
+        low, high = metrics["miou_low"], metrics["miou_high"]
+        if low is not None and high is not None:
+            axes.axvspan(low, high, color=INK, alpha=0.08, linewidth=0, zorder=0.5)
+        axes.text(
+            miou,
+            len(iou) - 0.45,
+            f" mIoU {100 * miou:.1f} % ",
+            ha="left",
+            va="bottom",
+            fontsize=10,
+            color=INK,
+        )
+    headline(
+        figure, f"IoU per class, {name}", f"{scores.protocol}     shaded: 95 % interval of mIoU"
+    )
+    save(figure, path)

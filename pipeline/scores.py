@@ -1,0 +1,140 @@
+"""The scores of one model: a confusion per frame, and what follows from them."""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from pipeline.bootstrap import LEVEL, Floats, draw_frames, estimate, resample
+from pipeline.wording import percent
+from segformer import metrics as measures
+from segformer.cityscapes import CLASSES, NUM_CLASSES
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a model did on every frame of a set.
+
+    Attributes:
+        protocol: the set, how it was divided, the network's input size, and how it was applied;
+            scores of unlike protocols are never compared.
+        frames: n keys.
+        confusions: (n, 19, 19) int64 pixels; rows are true classes, columns predicted ones.
+    """
+
+    protocol: str
+    frames: list[str]
+    confusions: NDArray[np.int64]
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: naming the file, if it is missing, damaged or holds something else.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as held:
+                frames = [str(frame) for frame in held["frames"]]
+                scores = cls(str(held["protocol"]), frames, held["confusions"])
+        except FileNotFoundError:
+            raise ValueError(f"{path} is missing") from None
+        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path} holds no confusions ({error}): evaluate again") from None
+        if scores.confusions.shape != (len(frames), NUM_CLASSES, NUM_CLASSES):
+            raise ValueError(
+                f"{path}: {len(frames)} frames, but confusions {scores.confusions.shape}: it should"
+                f" be {(len(frames), NUM_CLASSES, NUM_CLASSES)}; evaluate again"
+            )
+        return scores
+
+    def save(self, path: Path) -> None:
+        """Write a compressed npz that needs no unpickling; the same bytes for the same scores."""
+        np.savez_compressed(
+            path,
+            confusions=self.confusions,
+            frames=np.array(self.frames, dtype=str),
+            protocol=np.array(self.protocol),
+        )
+
+    @property
+    def total(self) -> NDArray[np.int64]:
+        """(19, 19): all frames together."""
+        return np.asarray(self.confusions.sum(axis=0))
+
+    def metrics(self, resamples: int, seed: int) -> dict[str, float | None]:
+        """Return the figures of the whole set, fractions of 1 to six digits; None where undefined.
+
+        `miou_low` and `miou_high` are the ends of the 95 % bootstrap interval over frames.
+        """
+        miou = _array(measures.mean_iou(self.total))
+        draws = draw_frames(len(self.frames), resamples, seed)
+        replicates = _array(measures.mean_iou(torch.from_numpy(resample(self.confusions, draws))))
+        speaking = np.array([(self.confusions.sum(axis=(1, 2)) > 0).sum()])
+        interval = estimate(miou.reshape(1, 1), replicates[None, :, None], speaking)
+        low, high = np.clip([interval.low[0], interval.high[0]], 0, 1)
+        return {
+            "miou": number(miou),
+            "miou_low": number(low),
+            "miou_high": number(high),
+            "pixel_accuracy": number(measures.pixel_accuracy(self.total)),
+            "category_miou": number(measures.category_iou(self.total).nanmean()),
+            "frames": len(self.frames),
+        }
+
+    def class_iou(self) -> list[float | None]:
+        """Return the IoU of each class over the whole set; None where it never occurs."""
+        return [number(iou) for iou in iou_by_class(self.total)]
+
+    def per_class(self) -> pd.DataFrame:
+        """A row per class: class, train_id, category, iou, truth_pixels, predicted_pixels."""
+        return pd.DataFrame(
+            {
+                "class": [label.name for label in CLASSES],
+                "train_id": [label.train_id for label in CLASSES],
+                "category": [label.category for label in CLASSES],
+                "iou": iou_by_class(self.total),
+                "truth_pixels": self.total.sum(axis=1),
+                "predicted_pixels": self.total.sum(axis=0),
+            }
+        )
+
+    def per_image(self) -> pd.DataFrame:
+        """A row per frame: frame, miou (over the classes that occur in it), pixel_accuracy."""
+        return pd.DataFrame(
+            {
+                "frame": self.frames,
+                "miou": _array(measures.mean_iou(self.confusions)),
+                "pixel_accuracy": _array(measures.pixel_accuracy(self.confusions)),
+            }
+        )
+
+    def sentence(self, metrics: dict[str, float | None]) -> str:
+        """Return the result in words, with the interval and the protocol."""
+        miou, low, high = (metrics[name] for name in ("miou", "miou_low", "miou_high"))
+        if miou is None:
+            return f"mIoU is undefined: no pixel is labelled ({self.protocol})"
+        between = "no interval from one frame"
+        if low is not None and high is not None:
+            between = f"{100 * LEVEL:.0f} % interval {percent(low)} to {percent(high)}"
+        return f"mIoU {percent(miou)} %, {between} ({self.protocol})"
+
+
+def number(value: object) -> float | None:
+    """A fraction as JSON takes it: six digits, None for nan."""
+    fraction = float(value)  # type: ignore[arg-type]
+    return None if np.isnan(fraction) else round(fraction, 6)
+
+
+def iou_by_class(confusion: NDArray[np.int64] | Floats) -> Floats:
+    """(..., k, k) pixels, or sums of them drawn by the bootstrap -> (..., k); nan where absent."""
+    return _array(measures.class_iou(torch.from_numpy(confusion)))
+
+
+def _array(values: torch.Tensor) -> Floats:
+    return np.asarray(values.numpy(), dtype=np.float64)

@@ -1,0 +1,105 @@
+"""Where MLflow keeps the runs and how to look at them, without the second it takes to import it."""
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+EXPERIMENT = "cityscapes-segformer"
+PORT = 5000  # of the page
+
+QUIET = {
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # by default a dead server holds every call for minutes
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # what a person should know, tracking says in one line
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+"""Settings that MLflow reads from the environment, to be there before it is imported."""
+
+
+def project_root() -> Path:
+    """Return the project's folder, also from the throw-away copy a queued experiment runs in."""
+    root = Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
+    for folder in (root, *root.parents):
+        if folder.parts[-3:] == (".dvc", "tmp", "exps"):
+            return folder.parents[2]
+    return root
+
+
+def uri() -> str:
+    """Return MLFLOW_TRACKING_URI, or else the SQLite file in the project's folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project_root() / 'mlflow.db'}"
+
+
+def create(fill: Callable[[str], object]) -> None:
+    """Make the project's own database, whole or not at all, unless it is there.
+
+    MLflow makes it in thirty steps: two processes would trip each other, and a ctrl-C would leave
+    half of it, which MLflow can never repair.
+
+    Args:
+        fill: makes a database at the address it is given.
+    """
+    path = project_root() / "mlflow.db"
+    if os.environ.get("MLFLOW_TRACKING_URI") or path.exists():
+        return
+    with TemporaryDirectory(prefix=".mlflow-", dir=path.parent) as folder:
+        part = Path(folder) / path.name
+        fill(f"sqlite:///{part}")
+        with suppress(FileExistsError):  # another process was first
+            os.link(part, path)
+
+
+def experiment() -> str:
+    """Return MLFLOW_EXPERIMENT_NAME, or else the project's own name."""
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+
+
+def artifacts() -> str | None:
+    """Return where a new experiment keeps its files; None: the server decides.
+
+    An embedded store would choose the folder that the first process happened to start in.
+    """
+    return None if uri().startswith("http") else (project_root() / "mlartifacts").as_uri()
+
+
+def where_to_look() -> str:
+    """Return the server's address, or the command that serves the embedded store to a browser."""
+    if uri().startswith("http"):
+        return without_secrets(uri())
+    program = Path(sys.executable).with_name("mlflow")
+    if program.is_relative_to(Path.cwd()):
+        program = program.relative_to(Path.cwd())
+    # A database's address may hold a password, so it is not written out.
+    is_given = bool(os.environ.get("MLFLOW_TRACKING_URI"))
+    address = '"$MLFLOW_TRACKING_URI"' if is_given else shlex.quote(uri())
+    return (
+        "DO_NOT_TRACK=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false"
+        f" {shlex.quote(str(program))} server --workers 1"
+        f" --host 127.0.0.1 --port {PORT} --backend-store-uri {address}"
+    )
+
+
+def page() -> str:
+    """Return the page to open once that command runs; by itself MLflow opens its page on GenAI."""
+    server = without_secrets(uri()) if uri().startswith("http") else f"http://127.0.0.1:{PORT}"
+    return f"{server.rstrip('/')}/#/experiments?workflowType=machine_learning"
+
+
+def failure(trouble: Exception) -> str:
+    """Return one line on why MLflow does not take what it is given."""
+    first_line = next(iter(str(trouble).splitlines()), type(trouble).__name__)
+    reason = first_line.split("(Caused by ")[-1][:200]
+    return without_secrets(f"MLflow at {uri()} failed, the work goes on without it: {reason}")
+
+
+def without_secrets(text: str) -> str:
+    """Return the text with user and password of every address in it replaced by ***."""
+    return re.sub(r"//[^/@\s]+@", "//***@", text)

@@ -1,0 +1,79 @@
+"""The camera behind the windscreen: where a point of the street falls in the picture, and back."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.floating[Any]]
+"""Numbers of either precision; whatever is as large as the picture is float32."""
+
+NEAR = 1.2
+"""Metres; nothing closer than this is projected, so that no point comes from behind the lens."""
+
+FAR = 2000.0
+"""Metres; the ground right below the horizon is taken to lie here."""
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera that looks along the street.
+
+    World coordinates are metres: x to the right of the camera, y above the street, z ahead.
+    `focal`, `horizon` (a row) and `center` (the column of the vanishing point) are pixels of a
+    picture of `rows` x `columns`; `height` is the lens's height above the street in metres.
+    """
+
+    rows: int
+    columns: int
+    focal: float
+    horizon: float
+    center: float
+    height: float
+
+    def project(self, points: FloatArray) -> FloatArray:
+        """(n, 3) world points in metres -> (n, 2) row and column in pixels."""
+        scale = self.focal / np.maximum(points[:, 2], NEAR)
+        pixels = np.empty((len(points), 2))
+        pixels[:, 0] = self.horizon + (self.height - points[:, 1]) * scale
+        pixels[:, 1] = self.center + points[:, 0] * scale
+        return pixels
+
+    def pixels_per_metre(self, z: float) -> float:
+        """How many pixels a metre takes that is seen square on, z metres ahead."""
+        return self.focal / max(z, NEAR)
+
+    def column_of(self, x: float, z: float) -> float:
+        """The column, in pixels, of everything x metres to the right and z metres ahead."""
+        return self.center + x * self.pixels_per_metre(z)
+
+    def row_of(self, y: float, z: float) -> float:
+        """The row, in pixels, of everything y metres above the street and z metres ahead."""
+        return self.horizon + (self.height - y) * self.pixels_per_metre(z)
+
+    def ground(self) -> tuple[int, FloatArray, FloatArray]:
+        """Say which piece of the street every pixel below the horizon would show.
+
+        Returns:
+            The first row below the horizon; x (r, columns) and z (r, 1) in metres for the r rows
+            from there to the bottom.
+        """
+        first = max(0, int(np.ceil(self.horizon)))
+        below = np.arange(first, self.rows, dtype=np.float32) + 0.5 - self.horizon
+        z = np.minimum(self.height * self.focal / np.maximum(below, 0.05), FAR)[:, None]
+        sideways = np.arange(self.columns, dtype=np.float32) + 0.5 - self.center
+        return first, (sideways[None] * z / self.focal).astype(np.float32), z.astype(np.float32)
+
+
+def draw_camera(rng: np.random.Generator, rows: int, columns: int) -> Camera:
+    """Mount the camera with the small differences in pitch and heading that driving brings."""
+    return Camera(
+        rows=rows,
+        columns=columns,
+        # 2,262 pixels at 1,024 rows in the real set, whatever the picture's width here.
+        focal=2.2 * rows * rng.uniform(0.95, 1.05),
+        horizon=rows * rng.uniform(0.395, 0.45),
+        center=columns / 2 + rows * rng.uniform(-0.22, 0.22),
+        height=rng.uniform(1.18, 1.30),
+    )

@@ -1,0 +1,124 @@
+"""The plan of a street: how wide road, verge and pavement are, and what stands along each side."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A band of ground along the street, `inner` to `outer` metres from the camera's axis."""
+
+    material: str
+    inner: float
+    outer: float
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of the street; distances are metres from the camera's axis and positive.
+
+    `sign` is -1 on the left, 1 on the right. Buildings stand at `facade`; `kind` says what lies
+    before them. `crossing` is the stretch of z where a side street opens, or None.
+    """
+
+    sign: int
+    kerb: float
+    strips: tuple[Strip, ...]
+    pavement: tuple[float, float]
+    facade: float
+    kind: str
+    crossing: tuple[float, float] | None
+    storeys: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Street:
+    """The whole plan: two sides, the lines painted on the road and where the view ends.
+
+    `divider` is the x of the line between the directions, `lanes` those between lanes of one
+    direction, `rails` the x of a tram track's middle or None, `end` the z of the
+    far end, `parked` the share of the kerb that is taken, `crowd` how busy the pavements are and
+    `leaves` which season and kind most trees are of.
+    """
+
+    left: Side
+    right: Side
+    divider: float
+    lanes: tuple[float, ...]
+    rails: float | None
+    zebra: float | None
+    end: float
+    parked: float
+    crowd: float
+    leaves: int
+
+    @property
+    def sides(self) -> tuple[Side, Side]:
+        """Left, right."""
+        return self.left, self.right
+
+
+KINDS = ("houses", "avenue", "villas", "wall", "park", "railing")
+_KIND_SHARE = (0.40, 0.17, 0.14, 0.08, 0.10, 0.11)
+
+
+def draw_street(rng: np.random.Generator) -> Street:
+    """Plan a street: narrow or wide, built up or green."""
+    wide = rng.random() < 0.3
+    lane = rng.uniform(3.0, 3.5)
+    divider = -lane / 2 - rng.uniform(0.0, 0.4)
+    right = divider + lane * (2 if wide and rng.random() < 0.5 else 1) + rng.uniform(0.2, 2.2)
+    left = -divider + lane * (2 if wide else 1) + rng.uniform(0.2, 2.6)
+    lanes = tuple(x for x in (divider - lane, divider + lane) if -left + 2 < x < right - 2)
+    rails = divider - lane / 2 if rng.random() < 0.17 else None
+    end = float(rng.choice((55.0, 80.0, 120.0, 240.0)) * rng.uniform(0.9, 1.2))
+    built = rng.uniform(0.75, 1.25)
+    return Street(
+        left=_draw_side(rng, -1, max(left, 3.2), built),
+        right=_draw_side(rng, 1, max(right, 2.4), built),
+        divider=divider,
+        lanes=lanes,
+        rails=rails,
+        zebra=float(rng.uniform(11, 42)) if rng.random() < 0.35 else None,
+        end=end,
+        parked=float(rng.beta(1.0, 1.9)),
+        crowd=float(rng.gamma(1.6, 1.0)),
+        leaves=int(rng.choice(6, p=(0.22, 0.22, 0.2, 0.2, 0.09, 0.07))),
+    )
+
+
+def _draw_side(rng: np.random.Generator, sign: int, kerb: float, built: float) -> Side:
+    kind = str(rng.choice(KINDS, p=_KIND_SHARE))
+    strips = []
+    place = kerb
+
+    def add(material: str, width: float) -> None:
+        nonlocal place
+        strips.append(Strip(material, place, place + width))
+        place += width
+
+    if rng.random() < 0.14:
+        add("parking", rng.uniform(2.0, 2.8))
+    add("kerb", 0.16)
+    green = {"avenue": 0.55, "park": 0.55}.get(kind, 0.18)
+    if rng.random() < green:
+        add("grass", rng.uniform(0.8, 2.4))
+    inner = place
+    add(str(rng.choice(("slabs", "bricks", "paving"))), rng.uniform(3.0, 7.4))
+    outer = place
+    if kind in ("villas", "park", "railing"):
+        add("grass", rng.uniform(3.0, 9.0))
+    elif kind == "wall":
+        add("soil", rng.uniform(0.3, 0.8))
+    elif rng.random() < 0.55:
+        add("plaza", rng.uniform(3.0, 9.0))
+    facade = place
+    add("plaza" if kind == "houses" else "grass", 400.0)
+    crossing = None
+    if rng.random() < 0.35:
+        start = float(rng.uniform(12, 60))
+        crossing = (start, start + float(rng.uniform(7, 13)))
+    low = int(rng.integers(3, 6))
+    storeys = (1, 3) if kind == "villas" else (low, low + 1 + round(2 * built))
+    return Side(sign, kerb, tuple(strips), (inner, outer), facade, kind, crossing, storeys)

@@ -1,0 +1,40 @@
+"""What everyone who paints needs: the canvas, the camera, the light, the textures and the dice."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.synthetic.camera import Camera, FloatArray
+from pipeline.synthetic.canvas import Canvas
+from pipeline.synthetic.light import Light
+from pipeline.synthetic.texture import Texture
+
+
+@dataclass(frozen=True)
+class View:
+    """One frame in the making; `shade` is (h, w) float32, the share of light shadows take away."""
+
+    canvas: Canvas
+    camera: Camera
+    light: Light
+    texture: Texture
+    rng: np.random.Generator
+    shade: FloatArray
+
+
+def rgb(*color: float) -> FloatArray:
+    """(3,) float32 from three numbers in 0..1."""
+    return np.array(color, np.float32)
+
+
+def channels(color: FloatArray) -> FloatArray:
+    """(3,) -> (3, 1, 1), to be mixed with pictures, which are (3, h, w) while they are painted."""
+    return color.reshape(3, 1, 1)
+
+
+def pick(rng: np.random.Generator, colors: FloatArray, spread: float = 0.04) -> FloatArray:
+    """(3,): one row of a table of colours (n, 3), a little off."""
+    row = colors[int(rng.integers(len(colors)))]
+    brightness = rng.uniform(1 - 3 * spread, 1 + 3 * spread)
+    varied: FloatArray = row * brightness + rng.uniform(-spread, spread, 3) / 2
+    return varied.clip(0.02, 1).astype(np.float32)

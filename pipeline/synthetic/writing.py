@@ -1,0 +1,135 @@
+"""Write drawn frames as the two zips that the official site hands out."""
+
+import io
+import os
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.synthetic.scene import draw_frame
+from segformer.cityscapes import LABELS
+
+CITIES = {
+    "train": ("avalon", "atlantis", "camelot", "eldorado", "shangrila"),
+    "val": ("brigadoon", "lyonesse"),
+}
+"""Cities that are on no map, so that no drawn frame passes for a real one."""
+
+_EPOCH = (2016, 4, 6, 0, 0, 0)  # Fixed, since a zip that tells the time is never the same twice.
+_FEW = 8  # Frames below which starting processes costs more than it brings.
+_SNIPPET = 30  # Real snippets have 30 frames, of which the 20th, number 19, is annotated.
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """The PNG files of one frame, by their names in each of the two zips."""
+
+    image: dict[str, bytes]
+    labels: dict[str, bytes]
+
+
+def write(
+    images_zip: Path,
+    labels_zip: Path,
+    *,
+    train: int,
+    val: int,
+    size: tuple[int, int],
+    seed: int,
+    progress: Callable[[int, int], None],
+    processes: int | None = None,
+) -> None:
+    """Draw frames and write them, whole or not at all, with the same bytes for the same seed.
+
+    Args:
+        images_zip: where the images go.
+        labels_zip: where labelIds, instanceIds and color go.
+        train: frames of the train split.
+        val: frames of the val split, drawn from other seeds.
+        size: rows and columns of every frame.
+        seed: decides every frame together with its split and number, and nothing else does.
+        progress: called with the frames done and the frames in all.
+        processes: how many draw at once; all cores when None.
+
+    Raises:
+        ValueError: a negative count, no frame at all, or a frame that is too small.
+    """
+    if min(train, val) < 0 or train + val == 0:
+        raise ValueError(f"synthetic: cannot draw {train} train and {val} val frames; ask for some")
+    jobs = [("train", i) for i in range(train)] + [("val", i) for i in range(val)]
+    paths = (images_zip, labels_zip)
+    beside = [path.with_name(path.name + ".part") for path in paths]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with zipfile.ZipFile(beside[0], "w") as images, zipfile.ZipFile(beside[1], "w") as labels:
+            drawings = _draw_all(partial(_draw, seed=seed, size=size), jobs, processes)
+            for done, drawing in enumerate(drawings, 1):
+                _add(images, drawing.image)
+                _add(labels, drawing.labels)
+                progress(done, len(jobs))
+        for part, path in zip(beside, paths, strict=True):
+            part.replace(path)
+    finally:
+        for part in beside:
+            part.unlink(missing_ok=True)
+
+
+def _draw_all(
+    draw: Callable[[tuple[str, int]], _Drawing], jobs: list[tuple[str, int]], processes: int | None
+) -> Iterator[_Drawing]:
+    """Yield the drawings in the jobs' order, whoever draws them."""
+    workers = min(processes or _cores(), len(jobs))
+    if workers == 1 or (processes is None and len(jobs) < _FEW):
+        yield from map(draw, jobs)
+        return
+    # Spawned, since forking a process that runs threads may hang.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(draw, jobs)
+
+
+def _cores() -> int:
+    """How many cores this process may use, which in a container is fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _draw(job: tuple[str, int], *, seed: int, size: tuple[int, int]) -> _Drawing:
+    split, number = job
+    rng = np.random.default_rng([seed, ("train", "val").index(split), number])
+    frame = draw_frame(rng, size)
+    cities = CITIES[split]
+    city = cities[number % len(cities)]
+    key = f"{split}/{city}/{city}_{number // len(cities):06}_{_SNIPPET - 11:06}"
+    truth = f"gtFine/{key}_gtFine"
+    colors = np.array([(*label.color, 255) for label in LABELS], np.uint8)
+    return _Drawing(
+        image={f"leftImg8bit/{key}_leftImg8bit.png": _png(frame.image)},
+        labels={
+            f"{truth}_color.png": _png(colors[frame.label_ids]),
+            f"{truth}_instanceIds.png": _png(frame.instance_ids),
+            f"{truth}_labelIds.png": _png(frame.label_ids),
+        },
+    )
+
+
+def _png(array: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "PNG", compress_level=3)
+    return buffer.getvalue()
+
+
+def _add(archive: zipfile.ZipFile, files: dict[str, bytes]) -> None:
+    for name, content in files.items():
+        entry = zipfile.ZipInfo(name, _EPOCH)
+        entry.external_attr = 0o644 << 16
+        archive.writestr(entry, content, zipfile.ZIP_STORED)

@@ -1,0 +1,202 @@
+"""Read SegFormer weights that others stored, whoever named them: the file itself tells.
+
+The names are in `naming`. What a file lacks, or has beyond them, is an error and never passed over.
+"""
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from segformer.checkpoint import load_tensors, misfits
+from segformer.cityscapes import NUM_CLASSES
+from segformer.decoder import MlpDecoder
+from segformer.encoder import Encoder
+from segformer.model import SegFormer
+from segformer.naming import FORMATS, Format, from_format, to_format
+from segformer.variants import VARIANTS, get_variant
+
+Tensors = dict[str, Tensor]
+
+_IMAGENET_CLASSES = 1000
+
+# Rubbish can make the unpickler stumble at any opcode.
+_UNREADABLE = (
+    *(SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError),
+    *(IndexError, KeyError, AttributeError, TypeError, ValueError, UnicodeDecodeError),
+)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a file holds, in our names.
+
+    Attributes:
+        format: who named it; one of `naming.FORMATS`.
+        variant: b0 to b5.
+        encoder: tensors of an Encoder.
+        decoder: tensors of an MlpDecoder but `norm.num_batches_tracked`, or None if it has none.
+    """
+
+    format: str
+    variant: str
+    encoder: Tensors
+    decoder: Tensors | None
+
+
+def read(path: Path) -> Weights:
+    """Read a .safetensors, .pth, .pt or .bin file in any of the known formats.
+
+    A 1000-class head, `decode_head.conv_seg`, `num_batches_tracked`, and the decoder of
+    mmsegmentation (another function) are left out; nothing else is.
+
+    Raises:
+        ValueError: if the file cannot be read, is of no known format, or has tensors that are
+            unknown, missing or of another shape; it names them as the file does.
+    """
+    found = _open(path)
+    form, variant = _recognise(found, path)
+    found = {name: tensor for name, tensor in found.items() if not _is_spare(name, tensor, form)}
+    has_decoder = bool(form.decoder) and any(name.startswith(form.decoder_prefix) for name in found)
+    expected = _named(form, variant, found if has_decoder else None)
+    shaped = {
+        name: tensor.reshape(expected[name].shape) if _fits(name, tensor, expected) else tensor
+        for name, tensor in found.items()
+    }
+    mistakes = misfits(expected, shaped)
+    if mistakes:
+        raise ValueError(f"{path}: as {form.name} {variant}, {mistakes}; fetch the file again")
+    ours = from_format(shaped, form, get_variant(variant).depths)
+    return Weights(form.name, variant, _below("encoder.", ours), _below("decoder.", ours) or None)
+
+
+def load_encoder(encoder: Encoder, path: Path) -> str:
+    """Give an encoder all of its weights from a file; returns the file's format.
+
+    Raises:
+        ValueError: as `read` does, and if the file holds another variant.
+    """
+    weights = read(path)
+    _demand_variant(weights, encoder.variant.name, path)
+    load_tensors(encoder, weights.encoder, str(path))
+    return weights.format
+
+
+def load_model(model: SegFormer, path: Path) -> str:
+    """Give a model all of its weights from a file; returns the file's format.
+
+    Raises:
+        ValueError: as `read` does, and if the file holds no decoder, another variant, or another
+            number of classes or width of the decoder.
+    """
+    weights = read(path)
+    _demand_variant(weights, model.variant, path)
+    if weights.decoder is None:
+        raise ValueError(
+            f"{path}: a {weights.format} file without a decoder of this kind; "
+            "use load_encoder, or weights of a whole SegFormer"
+        )
+    count = {"norm.num_batches_tracked": torch.tensor(0)}
+    tensors = _above("encoder.", weights.encoder) | _above("decoder.", weights.decoder | count)
+    load_tensors(model, tensors, str(path))
+    return weights.format
+
+
+def _open(path: Path) -> Tensors:
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        stored: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: not found; check the path") from None
+    except _UNREADABLE as mistake:
+        reason = (str(mistake) or type(mistake).__name__).splitlines()[0]
+        raise ValueError(
+            f"{path}: unreadable ({reason}); give .safetensors, or a .pth or .bin of tensors only"
+        ) from None
+    stored = stored.get("state_dict", stored) if isinstance(stored, Mapping) else stored
+    if not isinstance(stored, Mapping):
+        raise ValueError(f"{path}: holds a {type(stored).__name__}; give a file of named tensors")
+    others = [str(name) for name, value in stored.items() if not isinstance(value, Tensor)]
+    if others:
+        raise ValueError(f"{path}: {', '.join(others[:5])} are no tensors; give a state dict")
+    return dict(stored)
+
+
+def _recognise(found: Tensors, path: Path) -> tuple[Format, str]:
+    """The format and variant with the most tensors in common, and of those the least missing."""
+
+    def agreement(candidate: tuple[Format, str]) -> tuple[int, int]:
+        expected = _named(*candidate, None)
+        return sum(_fits(name, found.get(name), expected) for name in expected), -len(expected)
+
+    best = max(((form, name) for form in FORMATS for name in VARIANTS), key=agreement)
+    if agreement(best)[0] == 0:
+        names = ", ".join(list(found)[:3]) or "none"
+        known = ", ".join(form.name for form in FORMATS)
+        raise ValueError(f"{path}: no SegFormer (first tensors: {names}); known formats: {known}")
+    return best
+
+
+def _named(form: Format, variant: str, found: Tensors | None) -> Tensors:
+    """Tensors without data, named and shaped as a file of this format and variant has them.
+
+    The decoder is left out without `found`, else as wide and for as many classes as it is there.
+    """
+    ours, size = _above("encoder.", _encoder_shapes(variant)), get_variant(variant)
+    if found is not None:
+        bias = found.get(form.name_of("decoder.classify.bias", size.depths))
+        norm = found.get(form.name_of("decoder.norm.weight", size.depths))
+        num_classes = NUM_CLASSES if bias is None else bias.numel()
+        width = size.decoder_width if norm is None else norm.numel()
+        with torch.device("meta"):
+            decoder = MlpDecoder(size.widths, width, num_classes).state_dict()
+        ours |= _above("decoder.", decoder)
+    return to_format(ours, form, size.depths)
+
+
+@cache
+def _encoder_shapes(variant: str) -> Tensors:
+    with torch.device("meta"):
+        return Encoder(get_variant(variant)).state_dict()
+
+
+def _fits(name: str, tensor: Tensor | None, expected: Tensors) -> bool:
+    """Whether a tensor is the expected one; a linear may be stored as a 1x1 convolution."""
+    if tensor is None or name not in expected:
+        return False
+    shape, wanted = tuple(tensor.shape), tuple(expected[name].shape)
+    return shape == wanted or shape == (*wanted, 1, 1) or (*shape, 1, 1) == wanted
+
+
+def _is_spare(name: str, tensor: Tensor, form: Format) -> bool:
+    if name in (f"{form.head}.weight", f"{form.head}.bias"):
+        return tensor.shape[:1] == (_IMAGENET_CLASSES,)
+    return name.endswith(".num_batches_tracked") or name.startswith(form.ignored)
+
+
+def _demand_variant(weights: Weights, variant: str, path: Path) -> None:
+    if weights.variant != variant:
+        raise ValueError(
+            f"{path}: holds a {weights.variant}, the network is a {variant}; "
+            "choose the same variant for both"
+        )
+
+
+def _above(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }

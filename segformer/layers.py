@@ -1,0 +1,169 @@
+"""The parts of an encoder block: patches, thinned attention, a feed-forward that sees neighbours.
+
+Every map is a grid of tokens, (b, h, w, c) and contiguous: linears and norms read it as it is, and
+a convolution reads the same memory as a `channels_last` (b, c, h, w): nothing is ever transposed.
+"""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+NORM_EPS = 1e-5
+"""Our LayerNorm epsilon, everywhere: what Hugging Face runs the released weights with.
+
+The original code has 1e-6 within blocks and at stage ends, 1e-5 elsewhere; `norm_eps` changes it.
+"""
+
+
+_BAND = 16
+"""Rows fed forward at a time on a CPU without gradients: the wide map then stays in its cache."""
+
+
+def convolve(convolution: nn.Conv2d, grid: Tensor) -> Tensor:
+    """(b, h, w, c) -> (b, h', w', c'): a convolution over a grid of tokens, without a copy."""
+    channels_first: Tensor = convolution(grid.permute(0, 3, 1, 2))
+    return channels_first.permute(0, 2, 3, 1)
+
+
+def add(branch: Tensor, grid: Tensor) -> Tensor:
+    """The sum of two (b, h, w, c), written into `branch`, which nobody else may hold."""
+    # Under autocast the branch is half precision, and the sum must not be.
+    return branch.add_(grid) if branch.dtype == grid.dtype else branch + grid
+
+
+def initialise(module: nn.Module) -> None:
+    """Set the weights of one module as the paper's recipe does; for `Module.apply`."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+    elif isinstance(module, nn.Conv2d):
+        # nn.init.kaiming_normal_ would ignore groups and make depthwise weights far too small.
+        fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
+        nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
+    if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
+class DropPath(nn.Module):
+    """Leave a whole residual branch out for some images of a batch, and scale the others up for it.
+
+    Args:
+        rate: the share of images that lose the branch, in [0, 1); in training only.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, branch: Tensor) -> Tensor:
+        """(b, h, w, c) -> (b, h, w, c)."""
+        if not self.training or self.rate == 0:
+            return branch
+        kept = branch.new_empty(len(branch), 1, 1, 1).bernoulli_(1 - self.rate)
+        return branch * kept.div_(1 - self.rate)
+
+    def extra_repr(self) -> str:
+        """The rate, for print(model)."""
+        return f"rate={self.rate:.3f}"
+
+
+class PatchEmbedding(nn.Module):
+    """Turn overlapping patches of a map into tokens, `stride` times fewer per side, rounded up."""
+
+    def __init__(
+        self, in_width: int, width: int, *, kernel: int, stride: int, norm_eps: float = NORM_EPS
+    ) -> None:
+        super().__init__()
+        self.projection = nn.Conv2d(in_width, width, kernel, stride, padding=kernel // 2)
+        self.norm = nn.LayerNorm(width, eps=norm_eps)
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """(b, h, w, c) -> (b, ceil(h / stride), ceil(w / stride), width)."""
+        tokens: Tensor = self.norm(convolve(self.projection, grid))
+        return tokens
+
+
+class Attention(nn.Module):
+    """Every token asks all others, thinned out `reduction` times along rows and columns."""
+
+    def __init__(
+        self, width: int, *, heads: int, reduction: int, norm_eps: float = NORM_EPS
+    ) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.output = nn.Linear(width, width)
+        self.reduction: nn.Conv2d | None = None
+        self.reduction_norm: nn.LayerNorm | None = None
+        if reduction > 1:
+            self.reduction = nn.Conv2d(width, width, reduction, reduction)
+            self.reduction_norm = nn.LayerNorm(width, eps=norm_eps)
+
+    def project(self, grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(b, h, w, c) -> queries (b, a, n, d), keys (b, a, m, d), values (b, a, m, d)."""
+        source = grid
+        if self.reduction is not None and self.reduction_norm is not None:
+            source = self.reduction_norm(convolve(self.reduction, grid))
+        query = self.query(grid).flatten(1, 2).unflatten(2, (self.heads, -1))  # (b, n, a, d)
+        key_value = self.key_value(source).flatten(1, 2).unflatten(2, (2, self.heads, -1))
+        key, value = key_value.permute(2, 0, 3, 1, 4)  # (b, a, m, d) each
+        return query.transpose(1, 2), key, value
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """(b, h, w, c) -> (b, h, w, c)."""
+        mixed = attend(*self.project(grid)).transpose(1, 2)  # (b, n, a, d)
+        out: Tensor = self.output(mixed.reshape(grid.shape))
+        return out
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """(b, a, n, d), (b, a, m, d), (b, a, m, d) -> (b, a, n, d): softmax attention."""
+    b, heads, n, _ = query.shape
+    parts = math.ceil(torch.get_num_threads() / (b * heads))
+    learns_on_cpu = query.is_cpu and query.requires_grad and not torch.compiler.is_compiling()
+    if not learns_on_cpu or parts == 1 or n % parts:
+        return F.scaled_dot_product_attention(query, key, value)
+    # On a CPU the backward pass gives a whole head to one thread, and the widest map has one head:
+    # a share of the queries is made an image of its own, so that every thread has work.
+    query = query.unflatten(2, (parts, -1)).transpose(1, 2).flatten(0, 1)
+    key, value = (
+        source[:, None].expand(-1, parts, -1, -1, -1).flatten(0, 1) for source in (key, value)
+    )
+    mixed: Tensor = F.scaled_dot_product_attention(query, key, value).unflatten(0, (b, parts))
+    return mixed.transpose(1, 2).flatten(2, 3)
+
+
+class FeedForward(nn.Module):
+    """Widen every token, look at its eight neighbours, narrow it: the only source of position."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.widen = nn.Linear(width, hidden)
+        self.neighbours = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        self.narrow = nn.Linear(hidden, width)
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """(b, h, w, c) -> (b, h, w, c)."""
+        if grid.is_cpu and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            return torch.cat(list(self._bands(grid)), dim=1)
+        out: Tensor = self.narrow(F.gelu(convolve(self.neighbours, self.widen(grid))))
+        return out
+
+    def _bands(self, grid: Tensor) -> Iterator[Tensor]:
+        """The same function, some rows of (b, h, w, c) at a time, top to bottom."""
+        height = grid.shape[1]
+        rows = _BAND if height > 2 * _BAND else height
+        for top in range(0, height, rows):
+            # One row more above and below, for the convolution to see.
+            first, last = max(top - 1, 0), min(top + rows + 1, height)
+            wide = convolve(self.neighbours, self.widen(grid[:, first:last]))
+            wide = wide[:, top - first : top - first + rows]
+            yield self.narrow(torch.ops.aten.gelu_(wide))
+
+
+def drop_path_rates(rate: float, num_blocks: int) -> list[float]:
+    """Rates of all blocks, rising linearly from 0 at the first to `rate` at the last."""
+    return [rate * block / max(num_blocks - 1, 1) for block in range(num_blocks)]

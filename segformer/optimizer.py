@@ -1,0 +1,54 @@
+"""AdamW as the paper uses it: no decay on norms and biases, a faster decoder."""
+
+from typing import Any
+
+from torch import nn
+from torch.optim import AdamW
+
+
+def parameter_groups(
+    model: nn.Module, *, lr: float, decoder_lr_factor: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """Sort the trainable parameters of `model.encoder` and `model.decoder` into optimizer groups.
+
+    Args:
+        model: has nothing to train outside `.encoder` and `.decoder`.
+        lr: learning rate of the encoder.
+        decoder_lr_factor: the decoder's learning rate over the encoder's.
+        weight_decay: for matrices and kernels; parameters of one dimension (norms, biases) have 0.
+
+    Returns:
+        Up to four groups, each with params, lr, weight_decay and a name such as "encoder, decayed".
+
+    Raises:
+        ValueError: naming parameters outside the encoder and the decoder.
+    """
+    rates = {"encoder": lr, "decoder": lr * decoder_lr_factor}
+    groups: dict[str, dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        part = name.partition(".")[0]
+        if part not in rates:
+            raise ValueError(f"parameter {name} is neither in the encoder nor in the decoder")
+        is_decayed = parameter.ndim > 1
+        kind = f"{part}, {'decayed' if is_decayed else 'not decayed'}"
+        decay = weight_decay if is_decayed else 0.0
+        group = {"name": kind, "params": [], "lr": rates[part], "weight_decay": decay}
+        groups.setdefault(kind, group)["params"].append(parameter)
+    return list(groups.values())
+
+
+def adamw(
+    model: nn.Module,
+    *,
+    lr: float,
+    decoder_lr_factor: float,
+    weight_decay: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+) -> AdamW:
+    """Return AdamW over `parameter_groups`; the betas are the paper's."""
+    groups = parameter_groups(
+        model, lr=lr, decoder_lr_factor=decoder_lr_factor, weight_decay=weight_decay
+    )
+    return AdamW(groups, betas=betas)

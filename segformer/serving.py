@@ -1,0 +1,118 @@
+"""A trained model behind MLflow's pyfunc interface: encoded pictures in, a train id per pixel out.
+
+This module is named in a logged model as its loader; MLflow itself is not needed here.
+"""
+
+import base64
+import io
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from segformer import checkpoint
+from segformer.inference import segment
+from segformer.model import SegFormer
+
+REQUIRED = ("torch", "numpy", "pillow", "safetensors")
+FORMATS = ("PNG", "JPEG")
+
+
+class Segmenter:
+    """A model that takes pictures the way they travel: as PNG or JPEG in base64.
+
+    Args:
+        model: on the device to use.
+        input_size: rows and columns at which it sees a picture; None: the picture's own.
+    """
+
+    def __init__(self, model: SegFormer, input_size: tuple[int, int] | None) -> None:
+        self._model = model
+        self._input_size = input_size
+
+    def predict(self, model_input: Any) -> NDArray[np.uint8]:
+        """Segment pictures of one size.
+
+        Args:
+            model_input: base64 texts: a sequence of them, or a table with a column `image`.
+
+        Returns:
+            (b, h, w) uint8, a train id per pixel, at the pictures' own size.
+
+        Raises:
+            ValueError: if a picture cannot be read, or they differ in size.
+        """
+        pictures = [decode(text, f"picture {i}") for i, text in enumerate(_texts(model_input))]
+        sizes = {picture.shape[:2] for picture in pictures}
+        if len(sizes) != 1:
+            sizes_found = (
+                ", ".join(f"{rows}x{columns}" for rows, columns in sorted(sizes)) or "none"
+            )
+            raise ValueError(
+                f"pictures of one size are taken at once, not {sizes_found}; send each size alone"
+            )
+        # One by one, so that memory does not grow with the request.
+        return np.concatenate([self._segment(picture) for picture in pictures])
+
+    def _segment(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        device = next(self._model.parameters()).device
+        size = picture.shape[0], picture.shape[1]
+        images = torch.from_numpy(picture)[None].to(device)  # (1, h, w, 3)
+        classes = segment(
+            self._model, images, input_size=self._input_size or size, output_size=size
+        )
+        return np.asarray(classes.cpu().numpy(), dtype=np.uint8)
+
+
+def requirements() -> list[str]:
+    """Return the packages that are needed here, at today's versions, as pip takes them."""
+    # The "+cpu" of a local build is unknown to the package index.
+    return [f"{name}=={version(name).split('+')[0]}" for name in REQUIRED]
+
+
+def encode(picture: NDArray[np.uint8], encoding: str = "PNG") -> str:
+    """Turn a picture, (h, w, 3) uint8 RGB, into the base64 text that `predict` takes."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format=encoding)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def decode(text: str, name: str = "picture") -> NDArray[np.uint8]:
+    """Turn a base64 text into (h, w, 3) uint8 RGB.
+
+    Raises:
+        ValueError: if it is no base64, or what is in it is no whole PNG or JPEG; `name` is named.
+    """
+    try:
+        data = base64.b64decode(text, validate=True)
+    except ValueError as mistake:
+        raise ValueError(
+            f"{name}: not base64 ({mistake}); send the file's bytes in base64"
+        ) from None
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            # A copy, because torch wants memory it may write to.
+            return np.array(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as mistake:
+        raise ValueError(
+            f"{name}: no {' or '.join(FORMATS)} that can be read ({mistake})"
+        ) from None
+
+
+def _texts(model_input: Any) -> Sequence[str]:
+    """A table's column `image`, or the sequence itself."""
+    column = model_input["image"] if hasattr(model_input, "columns") else model_input
+    return [str(text) for text in column]
+
+
+def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> Segmenter:
+    """Load what `segformer.checkpoint.save` wrote into `path`; MLflow calls this by name."""
+    size = (model_config or {}).get("input_size")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = checkpoint.load(Path(path), device)
+    return Segmenter(model, (int(size[0]), int(size[1])) if size else None)

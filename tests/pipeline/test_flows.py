@@ -1,0 +1,178 @@
+"""pipeline.flows against a real Prefect server, on a DVC project in miniature."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from prefect import State
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.testing.utilities import prefect_test_harness
+
+from pipeline import flows
+from pipeline.stages import download
+from tests.pipeline.toy_project import ToyProject
+
+TRAIN = ["train@ce-0", "train@dice-0"]
+ALL = ["download", *TRAIN, "ablation"]
+FRESH = ("Cached", "up to date")
+RAN = ("Completed", "ran")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[None]:
+    """A Prefect server with an empty database."""
+    with prefect_test_harness(server_startup_timeout=60):
+        yield
+
+
+@pytest.fixture
+def toy(server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ToyProject:
+    """A project nothing of which has run."""
+    return ToyProject(tmp_path / "toy", monkeypatch)
+
+
+def retrain(stages: list[str] | None = None, *, force: bool = False) -> State:
+    """Run the flow and return its final state."""
+    state: State = flows.retrain(stages=stages, force=force, return_state=True)
+    return state
+
+
+def task_runs(state: State) -> dict[str, tuple[str | None, str]]:
+    """The state and message of each task run of a flow run, in the order in which they started.
+
+    Task runs reach the database a moment after they happened, so wait until all have settled.
+    """
+    flow_run_id = state.state_details.flow_run_id
+    assert isinstance(flow_run_id, UUID)
+    mine = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with get_client(sync_client=True) as client:
+            runs = client.read_task_runs(flow_run_filter=mine)
+        states = [run.state for run in runs if run.state]
+        if len(runs) == len(states) and all(s.is_final() or s.name == "NotReady" for s in states):
+            runs.sort(key=lambda run: run.created or 0)
+            return {
+                run.name: (run.state.name, run.state.message or "") for run in runs if run.state
+            }
+        time.sleep(0.2)
+    raise AssertionError(f"task runs did not settle: {states}")
+
+
+def report() -> str:
+    """The latest report artifact."""
+    body = {"artifacts": {"key": {"any_": ["retrain"]}}, "sort": "CREATED_DESC", "limit": 1}
+    with get_client(sync_client=True) as client:
+        (latest,) = client.request("POST", "/artifacts/filter", json=body).json()
+    return str(latest["data"])
+
+
+def test_every_stage_is_a_task_run(toy: ToyProject) -> None:
+    """The first time all stages run, in order, each as a task run named like it."""
+    state = retrain()
+    assert f"ran: {', '.join(ALL)}" == state.message
+    assert dict.fromkeys(ALL, RAN) == task_runs(state)
+
+
+def test_what_does_not_run_says_why(toy: ToyProject) -> None:
+    """A stage that is up to date and one that DVC has in its cache are Cached, and told apart."""
+    for rate in (1, 2):
+        toy.set_learning_rate(rate)
+        toy.repro()
+    toy.set_learning_rate(1)
+    state = retrain()
+    assert ("Cached", "everything is up to date") == (state.name, state.message)
+    restored = ("Cached", "restored from DVC's cache of earlier runs")
+    expected = {"download": FRESH, TRAIN[0]: restored, TRAIN[1]: restored, "ablation": FRESH}
+    assert expected == task_runs(state)
+
+
+def test_followers_of_a_failed_stage_do_not_run(toy: ToyProject) -> None:
+    """The failed stage's task holds its last lines, its followers are not ready, others run."""
+    toy.change("train", "test ${item.loss} = dice && cp raw dice-0 || (echo no memory; exit 9)")
+    state = retrain()
+    why = "train@ce-0 failed: no memory; not run: ablation"
+    assert ("Failed", why) == (state.name, state.message)
+    runs = task_runs(state)
+    assert ("Failed", "train@ce-0: exit status 9; last lines:\nno memory") == runs["train@ce-0"]
+    assert RAN == runs["train@dice-0"]
+    assert "NotReady" == runs["ablation"][0]
+    assert not Path("ablation.md").exists()
+    assert "| ablation | not run |" in report()
+
+
+def test_a_busy_workspace_is_no_failure_of_the_stage(toy: ToyProject) -> None:
+    """When another DVC process is at work, the task run's state is Busy and says who it is."""
+    lock = {"write": {str(Path("raw").resolve()): {"pid": 1, "cmd": "/bin/dvc repro download"}}}
+    Path(".dvc/tmp").mkdir()
+    Path(".dvc/tmp/rwlock").write_text(json.dumps(lock))
+    name, message = task_runs(retrain(["download"]))["download"]
+    assert "Busy" == name
+    assert "process 1 (dvc repro download) holds raw" in message
+
+
+def test_a_selection_runs_what_it_needs_and_forces_what_it_names(toy: ToyProject) -> None:
+    """`stages` brings the upstream stages along; `force` reruns the named ones only."""
+    toy.repro()
+    expected = {"download": FRESH, "train@dice-0": RAN}
+    assert expected == task_runs(retrain(["train@dice-0"], force=True))
+
+
+def test_an_unknown_stage_is_refused(toy: ToyProject) -> None:
+    """To the command line a misspelt stage is a ValueError with the right name, before any work."""
+    with pytest.raises(ValueError, match=r"trian is not a stage of dvc\.yaml, did you mean train"):
+        flows.run(["trian"], force=False)
+    assert not Path("raw").exists()
+
+
+def test_a_failure_reaches_the_command_line(toy: ToyProject) -> None:
+    """`run` raises a ValueError that names the stage, the reason and what was not run."""
+    toy.change("download", "echo no such city; exit 1")
+    with pytest.raises(ValueError, match=r"^download failed: no such city; not run: train@ce-0$"):
+        flows.run(["train@ce-0"], force=False)
+
+
+def test_a_changed_folder_is_taken_in(toy: ToyProject, tree: Path) -> None:
+    """DVC cannot see the folder that the data came from; a changed file in it reruns download."""
+    drawn = download.Synthetic(train=1, val=1, size=(64, 128), seed=0)
+    params = download.Download(source="folder", folder=str(tree), synthetic=drawn)
+    download.run(params, out=Path("taken"), progress=lambda done, total: None)
+    toy.change("download", "echo raw > raw; cp taken/source.json .")
+    toy.repro()
+    assert FRESH == task_runs(retrain(["download"]))["download"]
+    next(tree.rglob("*.png")).touch()
+    assert RAN == task_runs(retrain(["download"]))["download"]
+
+
+def test_the_report_tells_states_scores_and_ablation(toy: ToyProject) -> None:
+    """The artifact holds a row per stage, the mIoU of each arm, and the ablation's own report."""
+    metrics = {"evaluate/ce-0/metrics.json": {"cache": False}}
+    toy.stages = {"ablation": {"cmd": "true", "metrics": [metrics], "outs": ["ablation.md"]}}
+    score = json.dumps({"miou": 0.12344, "miou_low": 0.1, "miou_high": None, "protocol": "val5"})
+    scoring = f"mkdir -p evaluate/ce-0; echo '{score}' > evaluate/ce-0/metrics.json"
+    toy.change("ablation", f"{scoring}; echo '# Dice or CE' > ablation.md")
+    retrain()
+    text = report()
+    assert "| ablation | ran |" in text
+    assert "| ce-0 | 0.1234 | 0.1000 to - | val5 |" in text
+    assert text.endswith("# Dice or CE\n")
+
+
+def test_the_form_explains_its_fields() -> None:
+    """The parameters that Prefect's form shows come with a description."""
+    properties = flows.retrain.parameters.properties
+    assert {"stages", "force"} == set(properties)
+    assert all(field.get("description") for field in properties.values())
+
+
+def test_a_server_that_does_not_answer_is_done_without() -> None:
+    """With PREFECT_API_URL set to nobody's address the flow uses a temporary server."""
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
+        with flows._server():
+            assert PREFECT_API_URL.value() is None
+        assert "http://127.0.0.1:1/api" == PREFECT_API_URL.value()

@@ -1,0 +1,81 @@
+"""pipeline.process_group: nothing outlives its caller."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline import process_group
+
+# A child of the command notes its id and stays: what a stage is to DVC.
+LEAVES_A_CHILD = "sh -c 'echo $$ > child; echo started; exec sleep 60' & wait"
+
+
+@pytest.fixture(autouse=True)
+def _in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def start_and_read(command: str) -> None:
+    """Start a shell command and return at its first line of output."""
+    with process_group.started(["/bin/sh", "-c", command], os.environ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+
+
+def is_gone(pid_file: Path, within: float = 5.0) -> bool:
+    """Whether the process ends in time."""
+    pid = int(pid_file.read_text())
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_the_child_of_the_command_ends_with_the_block() -> None:
+    """Leaving the block early ends the command and the process that the command started."""
+    start_and_read(LEAVES_A_CHILD)
+    assert is_gone(Path("child"))
+
+
+def test_a_child_that_ignores_the_request_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that does not end on SIGTERM is killed when the patience is over."""
+    monkeypatch.setattr(process_group, "PATIENCE", 0.3)
+    start_and_read("trap '' TERM; echo $$ > child; echo started; while true; do sleep 0.1; done")
+    assert is_gone(Path("child"))
+
+
+def test_a_child_is_given_time_to_end_in_order() -> None:
+    """A process that needs a moment after SIGTERM gets it."""
+    start_and_read("trap 'sleep 0.3; echo saved > state; exit' TERM; echo on; while :; do :; done")
+    assert "saved\n" == Path("state").read_text()
+
+
+def test_the_children_end_when_the_caller_is_killed() -> None:
+    """Even SIGKILL of the caller, which can clean up nothing, leaves no process behind."""
+    program = (
+        "import os, sys\n"
+        "from pipeline.process_group import started\n"
+        f"with started(['/bin/sh', '-c', {LEAVES_A_CHILD!r}], os.environ) as process:\n"
+        "    print(process.stdout.readline(), flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    root = Path(process_group.__file__).parents[1]
+    caller = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    with caller:
+        assert caller.stdout is not None
+        caller.stdout.readline()
+        caller.kill()
+    assert is_gone(Path("child"))

@@ -1,0 +1,185 @@
+"""pipeline.repro on a DVC project in miniature."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline import repro
+from pipeline.repro import Outcome
+from tests.pipeline.test_process_group import is_gone
+from tests.pipeline.toy_project import ToyProject
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ToyProject:
+    """A project nothing of which has run."""
+    return ToyProject(tmp_path / "toy", monkeypatch)
+
+
+def run(stage: str, *, force: bool = False) -> tuple[Outcome, list[str]]:
+    """Bring a stage up to date; return what came of it and the lines it said."""
+    lines: list[str] = []
+    outcome = repro.run_stage(stage, say=lines.append, force=force, environment={})
+    return outcome, lines
+
+
+def test_the_graph_is_what_dvc_yaml_says(toy: ToyProject) -> None:
+    """Each stage is listed with the stages it waits for, a matrix item by item."""
+    expected = {
+        "download": [],
+        "train@ce-0": ["download"],
+        "train@dice-0": ["download"],
+        "ablation": ["train@ce-0", "train@dice-0"],
+    }
+    assert expected == repro.graph()
+
+
+def test_the_graph_is_in_an_order_in_which_it_can_run(toy: ToyProject) -> None:
+    """A stage comes after all it waits for, also where dvc.yaml has them the other way round."""
+    toy.stages = dict(reversed(toy.stages.items()))
+    toy.save()
+    done: set[str] = set()
+    for stage, upstream in repro.graph().items():
+        assert set() == set(upstream) - done
+        done.add(stage)
+    assert 4 == len(done)
+
+
+def test_a_parameter_that_dvc_yaml_misses_is_named(toy: ToyProject) -> None:
+    """A graph that DVC cannot read is a ValueError with DVC's reason."""
+    toy.change("train", "echo ${train.rate}")
+    with pytest.raises(ValueError, match=r"Could not find 'train\.rate'"):
+        repro.graph()
+
+
+def test_a_folder_without_dvc_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outside of a DVC project the error says so."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="not inside of a DVC repository"):
+        repro.graph()
+
+
+GRAPH = {"a": [], "b@ce-0": ["a"], "b@dice-0": ["a"], "c": ["b@ce-0"], "d": []}
+
+
+def test_the_name_of_a_matrix_means_all_its_items() -> None:
+    """`b` is both of its items, `b@dice-0` that item only."""
+    assert {"b@ce-0", "b@dice-0"} == repro.targets(GRAPH, ["b"])
+    assert {"a", "b@dice-0"} == repro.targets(GRAPH, ["b@dice-0", "a"])
+
+
+def test_a_misspelt_stage_is_answered_with_the_right_one() -> None:
+    """An unknown stage is refused with the nearest name, or with all of them."""
+    with pytest.raises(ValueError, match=r"b@dic-0 is not a stage .*, did you mean b@dice-0\?"):
+        repro.targets(GRAPH, ["b@dic-0"])
+    with pytest.raises(ValueError, match=r"export is not .*; choose from a, b, c, d, b@ce-0"):
+        repro.targets(GRAPH, ["export"])
+
+
+def test_a_selection_brings_all_that_it_needs() -> None:
+    """Everything upstream of the stages is kept, to the first, and nothing else."""
+    assert {"a": [], "b@ce-0": ["a"], "c": ["b@ce-0"]} == repro.with_upstream(GRAPH, {"c"})
+
+
+def test_a_stage_runs_once(toy: ToyProject) -> None:
+    """A stale stage runs, the same stage again is fresh, and forced it runs again."""
+    assert Outcome.RAN == run("download")[0]
+    assert Outcome.FRESH == run("download")[0]
+    assert Outcome.RAN == run("download", force=True)[0]
+
+
+def test_an_earlier_result_is_restored(toy: ToyProject) -> None:
+    """Going back to an earlier parameter takes the outputs from DVC's cache."""
+    run("download")
+    run("train@ce-0")
+    toy.set_learning_rate(2)
+    assert Outcome.RAN == run("train@ce-0")[0]
+    toy.set_learning_rate(1)
+    assert Outcome.RESTORED == run("train@ce-0")[0]
+
+
+def test_the_lines_are_those_of_the_stage(toy: ToyProject) -> None:
+    """Of a progress bar only its last state is said, without colours; DVC's advice is left out."""
+    toy.change(
+        "download",
+        r"printf '\033[32m1%%\r 50%%\r100%%\033[0m\ndone\n' > raw; cat raw; cp raw source.json",
+    )
+    _, lines = run("download")
+    assert ["Running stage 'download':", "100%", "done"] == [lines[0], *lines[2:]]
+
+
+def test_the_stage_runs_this_python_with_the_given_environment(toy: ToyProject) -> None:
+    """`python` in dvc.yaml is the interpreter that runs the pipeline, whatever PATH says."""
+    program = "import os, sys; print(sys.executable, os.environ['COLOUR'])"
+    toy.change("download", f'python -c "{program}" > raw; touch source.json')
+    repro.run_stage("download", say=print, force=False, environment={"COLOUR": "blue"})
+    assert f"{sys.executable} blue\n" == Path("raw").read_text()
+
+
+def test_a_failed_stage_says_its_last_lines(toy: ToyProject) -> None:
+    """The error names the stage and its exit status, and ends with what the stage said last."""
+    toy.change(
+        "download", "for i in $(seq 99); do echo line $i; done; echo no such city >&2; exit 3"
+    )
+    with pytest.raises(repro.StageFailed) as failure:
+        run("download")
+    message = str(failure.value).splitlines()
+    assert "download: exit status 3; last lines:" == message[0]
+    assert ["line 98", "line 99", "no such city"] == message[-3:]
+    assert 20 > len(message)
+
+
+def test_a_stage_whose_input_is_missing_fails_by_name(toy: ToyProject) -> None:
+    """Without its input a stage does not start, and the error names the file."""
+    with pytest.raises(repro.StageFailed, match=r"(?s)train@ce-0: DVC reports an error.*toy/raw"):
+        run("train@ce-0")
+
+
+def test_who_holds_the_workspace_is_named(toy: ToyProject) -> None:
+    """While another DVC process runs a stage, the same stage is refused with its process id."""
+    toy.change("download", "echo started; sleep 60")
+    command = [sys.executable, "-m", "dvc", "repro", "download"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as other:
+        assert other.stdout is not None
+        while other.stdout.readline() != b"started\n":
+            pass
+        try:
+            holder = rf"process {other.pid} \(dvc repro download\) holds (raw|source\.json)"
+            with pytest.raises(repro.WorkspaceBusy, match=holder):
+                run("download")
+        finally:
+            os.killpg(other.pid, 9)
+
+
+def test_an_interruption_leaves_nothing_running(toy: ToyProject) -> None:
+    """When the caller is interrupted, DVC and the stage that it started end."""
+    toy.change("download", "echo $$ > pid; echo started; sleep 60; true")
+
+    def interrupt(line: str) -> None:
+        if line == "started":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        repro.run_stage("download", say=interrupt, force=False, environment={})
+    assert is_gone(Path("pid"))
+
+
+def test_an_output_is_found_by_its_name(toy: ToyProject) -> None:
+    """Paths are DVC's to say: a declared file, a file in a declared folder, or none."""
+    toy.change("download", "echo {} > source.json; mkdir raw; touch raw/frames.csv")
+    run("download")
+    assert Path("source.json") == repro.output("source.json")
+    assert Path("raw/frames.csv") == repro.output("frames.csv")
+    assert repro.output("model.safetensors") is None
+
+
+def test_metrics_come_with_their_file(toy: ToyProject) -> None:
+    """Metrics are given by the path of their file; a file that is not there yet is left out."""
+    toy.stages["ablation"] |= {"metrics": [{"good.json": {"cache": False}}, "missing.json"]}
+    toy.save()
+    Path("good.json").write_text(json.dumps({"miou": 0.5}))
+    assert {"good.json": {"miou": 0.5}} == repro.metrics()

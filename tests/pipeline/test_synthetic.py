@@ -1,0 +1,228 @@
+"""The drawn streets: every class, the real set's shares and names, the same bytes twice."""
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.synthetic import SyntheticFrame, draw_frame, write
+from segformer.cityscapes import CLASSES, LABELS
+
+
+def _frame(*seed: int, size: tuple[int, int] = (64, 128)) -> SyntheticFrame:
+    return draw_frame(np.random.default_rng(seed), size)
+
+
+@pytest.fixture(scope="module")
+def counts() -> NDArray[np.int64]:
+    """(34,) pixels of each label id over sixteen small frames."""
+    frames = [_frame(6, number) for number in range(16)]
+    return np.bincount(np.stack([f.label_ids for f in frames]).ravel(), minlength=len(LABELS))
+
+
+def _ignore(done: int, total: int) -> None:
+    """Take a report of progress and do nothing with it."""
+
+
+def _write(folder: Path, *, seed: int = 3, processes: int | None = 1) -> tuple[Path, Path]:
+    paths = folder / "images.zip", folder / "labels.zip"
+    write(*paths, train=3, val=2, size=(32, 64), seed=seed, progress=_ignore, processes=processes)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def zips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Three train and two val frames, written by this process."""
+    return _write(tmp_path_factory.mktemp("drawn"))
+
+
+def _digests(paths: tuple[Path, Path]) -> list[str]:
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+
+
+def _pictures(archive: Path, ending: str) -> Iterator[Image.Image]:
+    with zipfile.ZipFile(archive) as opened:
+        for name in opened.namelist():
+            if name.endswith(ending):
+                yield Image.open(io.BytesIO(opened.read(name)))
+
+
+def test_every_class_occurs(counts: NDArray[np.int64]) -> None:
+    """All 19 classes are found in a small set."""
+    assert [] == [label.name for label in CLASSES if not counts[label.label_id]]
+
+
+def test_void_is_about_a_tenth(counts: NDArray[np.int64]) -> None:
+    """Void covers 6 to 15 percent, where the real set has 11.5, and is of many kinds."""
+    scored = sum(int(counts[label.label_id]) for label in CLASSES)
+    assert 0.06 < 1 - scored / counts.sum() < 0.15
+    names = ("ego vehicle", "rectification border", "out of roi", "static", "ground", "parking")
+    absent = [x.name for x in LABELS if x.name in names and not counts[x.label_id]]
+    assert [] == absent
+
+
+def test_classes_are_as_unequal_as_the_real_ones(counts: NDArray[np.int64]) -> None:
+    """Road covers over 30 percent and more than any other; motorcycles under one percent."""
+    share = {label.name: counts[label.label_id] / counts.sum() for label in LABELS}
+    assert "road" == max(share, key=lambda name: share[name])
+    assert share["road"] > 0.30
+    assert share["building"] > 0.10
+    assert share["vegetation"] > 0.07
+    assert 0 < share["motorcycle"] < 0.01
+    assert share["motorcycle"] < share["person"] < share["car"] < share["building"]
+
+
+def test_shapes_and_types() -> None:
+    """A frame is an RGB picture of the asked size with ids of the official types."""
+    frame = _frame(1, size=(40, 72))
+    assert ((40, 72, 3), np.uint8) == (frame.image.shape, frame.image.dtype)
+    assert ((40, 72), np.uint8) == (frame.label_ids.shape, frame.label_ids.dtype)
+    assert ((40, 72), np.uint16) == (frame.instance_ids.shape, frame.instance_ids.dtype)
+
+
+def test_instances_agree_with_labels() -> None:
+    """An instance id divided by 1000 is its label; a smaller one is the label itself."""
+    with_instances = {label.label_id for label in LABELS if label.has_instances}
+    for number in range(4):
+        frame = _frame(2, number)
+        ids = frame.instance_ids.astype(int)
+        expected = np.where(ids >= 1000, ids // 1000, ids)
+        assert np.array_equal(expected, frame.label_ids)
+        assert {int(i) for i in np.unique(expected[ids >= 1000])} <= with_instances
+
+
+@pytest.mark.parametrize("size", [(97, 131), (32, 32), (130, 61), (33, 200), (514, 64)])
+def test_any_size_can_be_drawn(size: tuple[int, int]) -> None:
+    """Odd, square, upright and wide frames are drawn as well as the usual 1:2 ones."""
+    frame = _frame(5, size=size)
+    assert size == frame.label_ids.shape
+    assert np.isin(frame.label_ids, [7, 11, 21]).mean() > 0.2
+
+
+def test_a_frame_too_small_is_refused() -> None:
+    """Under 32 pixels a side there is nothing to see, and the message says so."""
+    with pytest.raises(ValueError, match="20x64 is too small; use 32x32 or more"):
+        _frame(1, size=(20, 64))
+
+
+def test_the_same_generator_gives_the_same_frame() -> None:
+    """A frame is decided by its generator alone: equal ones agree, another one differs."""
+    first, again, other = _frame(1, 2), _frame(1, 2), _frame(1, 3)
+    assert first.image.tobytes() == again.image.tobytes()
+    assert first.instance_ids.tobytes() == again.instance_ids.tobytes()
+    assert first.image.tobytes() != other.image.tobytes()
+
+
+def test_the_same_seed_writes_the_same_bytes(zips: tuple[Path, Path], tmp_path: Path) -> None:
+    """Both zips are equal byte for byte with one seed and differ with another."""
+    assert _digests(zips) == _digests(_write(tmp_path / "again"))
+    assert not set(_digests(zips)) & set(_digests(_write(tmp_path / "other", seed=4)))
+
+
+def test_processes_do_not_change_the_bytes(zips: tuple[Path, Path], tmp_path: Path) -> None:
+    """Two processes write what one writes."""
+    assert _digests(zips) == _digests(_write(tmp_path, processes=2))
+
+
+def test_a_longer_set_begins_with_the_shorter(zips: tuple[Path, Path], tmp_path: Path) -> None:
+    """A frame does not depend on how many others are drawn."""
+    write(
+        tmp_path / "i.zip", tmp_path / "l.zip", train=1, val=1, size=(32, 64), seed=3,
+        progress=_ignore,
+    )  # fmt: skip
+    with zipfile.ZipFile(zips[0]) as longer, zipfile.ZipFile(tmp_path / "i.zip") as shorter:
+        assert 2 == len(shorter.namelist())
+        assert [] == [n for n in shorter.namelist() if shorter.read(n) != longer.read(n)]
+
+
+def test_names_follow_the_official_layout(zips: tuple[Path, Path]) -> None:
+    """Files lie where the official zips have them, four for every frame."""
+    with zipfile.ZipFile(zips[0]) as images, zipfile.ZipFile(zips[1]) as labels:
+        names, truths = images.namelist(), labels.namelist()
+        assert images.testzip() is None
+    assert "leftImg8bit/train/avalon/avalon_000000_000019_leftImg8bit.png" == names[0]
+    assert {"train": 3, "val": 2} == {
+        split: sum(name.startswith(f"leftImg8bit/{split}/") for name in names)
+        for split in ("train", "val")
+    }
+    stems = [n.removeprefix("leftImg8bit/").removesuffix("_leftImg8bit.png") for n in names]
+    kinds = ("color", "instanceIds", "labelIds")
+    assert {f"gtFine/{stem}_gtFine_{kind}.png" for stem in stems for kind in kinds} == set(truths)
+    assert len(set(truths)) == len(truths)
+
+
+def test_train_and_val_share_no_city_and_no_frame(zips: tuple[Path, Path]) -> None:
+    """The splits come from different cities and no picture is in both."""
+    with zipfile.ZipFile(zips[0]) as images:
+        contents = [images.read(name) for name in images.namelist()]
+        cities = {split: {n.split("/")[2] for n in images.namelist() if f"/{split}/" in n}
+                  for split in ("train", "val")}  # fmt: skip
+    assert set() == cities["train"] & cities["val"]
+    assert len(contents) == len(set(contents))
+
+
+@pytest.mark.parametrize(
+    ("which", "ending", "modes"),
+    [
+        (0, "leftImg8bit.png", {"RGB"}),
+        (1, "labelIds.png", {"L"}),
+        (1, "instanceIds.png", {"I;16", "I"}),
+        (1, "color.png", {"RGBA"}),
+    ],
+)
+def test_pictures_have_the_official_modes(
+    zips: tuple[Path, Path], which: int, ending: str, modes: set[str]
+) -> None:
+    """Images are RGB, label ids 8 bit, instance ids 16 bit and colours RGBA, all of one size."""
+    pictures = list(_pictures(zips[which], ending))
+    assert 5 == len(pictures)
+    assert {(64, 32)} == {picture.size for picture in pictures}
+    assert {picture.mode for picture in pictures} <= modes
+
+
+def test_colors_show_the_labels(zips: tuple[Path, Path]) -> None:
+    """The color picture is the official palette applied to the label ids."""
+    palette = np.array([(*label.color, 255) for label in LABELS], np.uint8)
+    labels, colors = (_pictures(zips[1], end) for end in ("labelIds.png", "color.png"))
+    for label, color in zip(labels, colors, strict=True):
+        assert np.array_equal(palette[np.asarray(label)], np.asarray(color))
+
+
+def test_progress_counts_every_frame(tmp_path: Path) -> None:
+    """Progress is told after each frame, with the number of all of them."""
+    told: list[tuple[int, int]] = []
+    write(
+        tmp_path / "i.zip", tmp_path / "l.zip", train=2, val=1, size=(32, 64), seed=0,
+        progress=lambda done, total: told.append((done, total)),
+    )  # fmt: skip
+    assert [(1, 3), (2, 3), (3, 3)] == told
+
+
+def test_nothing_is_left_of_an_interrupted_writing(tmp_path: Path) -> None:
+    """Whoever stops the writing finds neither half a zip nor what was written beside it."""
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write(
+            tmp_path / "i.zip", tmp_path / "l.zip", train=2, val=0, size=(32, 64), seed=0,
+            progress=stop,
+        )  # fmt: skip
+    assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("train", "val"), [(0, 0), (-1, 3)])
+def test_an_empty_set_is_refused(tmp_path: Path, train: int, val: int) -> None:
+    """No frame at all, or fewer than none, is a mistake that is told before anything is written."""
+    with pytest.raises(ValueError, match=f"cannot draw {train} train and {val} val frames"):
+        write(
+            tmp_path / "i.zip", tmp_path / "l.zip", train=train, val=val, size=(32, 64), seed=0,
+            progress=_ignore,
+        )  # fmt: skip

@@ -1,0 +1,332 @@
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline import store, tracking
+from segformer import checkpoint, serving
+from segformer.inference import segment
+from segformer.model import SegFormer
+from segformer.training import Progress
+
+# Through tracking, which turns MLflow's reports home off before it imports it.
+MlflowClient = tracking.MlflowClient
+PICTURE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+SETTINGS = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID")
+SURROUNDINGS = ("DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "PREFECT_FLOW_RUN_ID")
+NOWHERE = "http://127.0.0.1:9"  # the discard port: nobody listens
+
+
+@pytest.fixture(scope="session")
+def first_use(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of a first run ever, which makes the database, and all that it printed.
+
+    The tests start from copies of that database, because making one takes seconds.
+    """
+    folder = tmp_path_factory.mktemp("first")
+    program = """
+from pipeline import tracking
+with tracking.training_run("first", params={"a": 1}, tags={}) as run:
+    assert run.id
+from mlflow.telemetry.client import get_telemetry_client
+assert get_telemetry_client() is None
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=folder,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "PYTHONPATH": str(Path(tracking.__file__).parents[1]),
+            "MLFLOW_EXPERIMENT_NAME": "first",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return folder, done.stdout
+
+
+@pytest.fixture
+def client(
+    tmp_path: Path, first_use: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> MlflowClient:
+    """A look into the embedded store of an empty project, in which the test then runs."""
+    for name in (*SETTINGS, *SURROUNDINGS):
+        # Set and deleted, so that what the test or MLflow sets is taken back in any case.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    # Loading a model puts its code on the path.
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    shutil.copy(first_use[0] / "mlflow.db", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved model with random weights."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("models") / "ce-0"
+    checkpoint.save(SegFormer("b0"), folder)
+    return folder
+
+
+def runs(client: MlflowClient) -> dict[str, Any]:
+    """All runs of the project's experiment by name."""
+    experiment = client.get_experiment_by_name(store.EXPERIMENT)
+    assert experiment is not None
+    return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+
+
+def train(name: str = "ce-0", steps: int = 3) -> str | None:
+    """One short training, of which only the tracking is real; the run's id."""
+    params = {"train.steps": steps, "pack.size": (128, 256)}
+    with tracking.training_run(name, params=params, tags={"loss": name[:-2], "seed": 0}) as run:
+        for step in range(1, steps + 1):
+            run.report(Progress(step, steps, 1 / step, 6e-5, 10.0, 0.4 if step == steps else None))
+    return run.id
+
+
+def test_a_training_is_one_run(client: MlflowClient) -> None:
+    """A run bears the arm's name, its parameters, every record by step, and ends FINISHED."""
+    run_id = train()
+    run = runs(client)["ce-0"]
+    assert run_id == run.info.run_id
+    assert run.info.status == "FINISHED"
+    assert {"train.steps": "3", "pack.size": "(128, 256)"} == run.data.params
+    history = client.get_metric_history(run.info.run_id, "train/loss")
+    assert [(1, 1.0), (2, 0.5), (3, 1 / 3)] == [(point.step, point.value) for point in history]
+    validated = client.get_metric_history(run.info.run_id, "val/miou")
+    assert [(3, 0.4)] == [(point.step, point.value) for point in validated]
+    assert {"train/learning_rate": 6e-5, "train/images_per_second": 10.0}.items() <= (
+        run.data.metrics.items()
+    )
+
+
+def test_more_parameters_than_mlflow_takes_at_once(client: MlflowClient) -> None:
+    """All of 250 parameters are logged, though MLflow takes 100 in one call."""
+    params = {f"section.number_{i}": i for i in range(250)}
+    with tracking.training_run("ce-0", params=params, tags={}):
+        pass
+    assert {name: str(value) for name, value in params.items()} == runs(client)["ce-0"].data.params
+
+
+def test_a_run_says_where_it_comes_from(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tags name stage, experiment and flow; the dataset bears DVC's md5; a description sums up."""
+    monkeypatch.setenv("DVC_STAGE", "train@ce-0")
+    monkeypatch.setenv("DVC_EXP_NAME", "lofty-ibex")
+    monkeypatch.setenv("PREFECT_FLOW_RUN_ID", "6b3b0c6e")
+    tags = {"loss": "ce", "seed": 0, "data.md5": "d41d8cd98f00b204e9800998ecf8427e.dir"}
+    with tracking.training_run("ce-0", params={}, tags=tags) as run:
+        run.log_dataset(Path("data/pack"), "d41d8cd98f00b204e9800998ecf8427e.dir")
+    found = runs(client)["ce-0"]
+    assert {
+        "dvc.stage": "train@ce-0",
+        "dvc.exp": "lofty-ibex",
+        "prefect.flow_run_id": "6b3b0c6e",
+        "loss": "ce",
+        "seed": "0",
+        "data.md5": "d41d8cd98f00b204e9800998ecf8427e.dir",
+    }.items() <= found.data.tags.items()
+    assert "dvc repro train@ce-0" in found.data.tags["mlflow.note.content"]
+    [read] = found.inputs.dataset_inputs
+    assert read.dataset.name == "data/pack"
+    assert read.dataset.digest == "d41d8cd98f00b204e9800998ecf8427e.dir"
+
+
+def test_an_exception_fails_the_run(client: MlflowClient) -> None:
+    """A training that raises ends FAILED, keeps what it had reported, and the exception goes on."""
+
+    def fail() -> None:
+        with tracking.training_run("ce-0", params={}, tags={}) as run:
+            run.report(Progress(1, 3, 0.5, 6e-5, 10.0, None))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert runs(client)["ce-0"].info.status == "FAILED"
+    assert runs(client)["ce-0"].data.metrics["train/loss"] == 0.5
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+def test_a_stopped_run_is_killed(client: MlflowClient, stop: type[BaseException]) -> None:
+    """Ctrl-C, and SystemExit, which SIGTERM is turned into, end the run KILLED."""
+    with pytest.raises(stop), tracking.training_run("ce-0", params={}, tags={}):
+        raise stop
+    assert runs(client)["ce-0"].info.status == "KILLED"
+
+
+def test_an_evaluation_goes_into_the_trainings_run(client: MlflowClient, tmp_path: Path) -> None:
+    """Figures, protocol, tables and pictures of an evaluation are found in the run that trained."""
+    run_id = train()
+    (tmp_path / "scores/panels").mkdir(parents=True)
+    (tmp_path / "scores/per_class.csv").write_text("class,iou\n")
+    (tmp_path / "scores/panels/0.png").write_bytes(b"png")
+    with tracking.resumed_run(run_id, name="ce-0") as run:
+        run.log_evaluation(
+            {"miou": 0.5, "undefined": None},
+            {"road": 0.9, "traffic light": 0.1, "train": float("nan")},
+            "val8/official/128x256/whole/ss/last",
+        )
+        run.log_artifacts(tmp_path / "scores", under="evaluate")
+        run.log_artifacts(tmp_path / "scores/per_class.csv", under="train")
+    assert ["ce-0"] == list(runs(client))
+    found = runs(client)["ce-0"]
+    assert found.info.status == "FINISHED"
+    evaluated = {name: x for name, x in found.data.metrics.items() if name.startswith("eval/")}
+    assert {"eval/miou": 0.5, "eval/iou/road": 0.9, "eval/iou/traffic light": 0.1} == evaluated
+    assert found.data.tags["protocol"] == "val8/official/128x256/whole/ss/last"
+    stored = tmp_path / "mlartifacts" / str(run_id) / "artifacts"
+    assert [
+        "evaluate/panels/0.png",
+        "evaluate/per_class.csv",
+        "train/per_class.csv",
+    ] == sorted(path.relative_to(stored).as_posix() for path in stored.rglob("*.*"))
+
+
+def test_an_unknown_run_is_restored_once(client: MlflowClient) -> None:
+    """An id that this store lacks gives one new run, which later evaluations and ablations find."""
+    for miou in (0.4, 0.5):
+        with tracking.resumed_run("0" * 32, name="ce-0") as run:
+            run.log_evaluation({"miou": miou}, {}, "p")
+    tracking.ablation_run("ablation", ["0" * 32], {}, Path.cwd() / "none")
+    assert {"ce-0-restored", "ablation"} == set(runs(client))
+    restored = runs(client)["ce-0-restored"]
+    assert restored.data.metrics == {"eval/miou": 0.5}
+    assert restored.data.tags["restored_from"] == "0" * 32
+    assert restored.data.tags["mlflow.parentRunId"] == runs(client)["ablation"].info.run_id
+
+
+def test_a_deleted_run_counts_as_unknown(client: MlflowClient) -> None:
+    """A run that someone has deleted is not written to, but restored as a new one."""
+    run_id = train()
+    client.delete_run(str(run_id))
+    with tracking.resumed_run(run_id, name="ce-0") as run:
+        pass
+    assert {"ce-0-restored"} == set(runs(client))
+    assert run.id != run_id
+
+
+def test_an_ablation_groups_its_arms(client: MlflowClient, tmp_path: Path) -> None:
+    """The arms are the children of the latest ablation; an earlier one still names them."""
+    arms = [train("ce-0"), train("dice-0"), None]
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report/ablation.md").write_text("# CE wins\n")
+    first = tracking.ablation_run("first", arms, {"difference": 0.01}, tmp_path / "report")
+    second = tracking.ablation_run("second", arms, {"difference": 0.02}, tmp_path / "report")
+    found = runs(client)
+    assert {second} == {found[arm].data.tags["mlflow.parentRunId"] for arm in ("ce-0", "dice-0")}
+    for run_id, difference in ((first, 0.01), (second, 0.02)):
+        run = client.get_run(str(run_id))
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["ablation.arms"] == f"{arms[0]},{arms[1]}"
+        assert run.data.metrics == {"difference": difference}
+        [stored] = client.list_artifacts(str(run_id), "ablation")
+        assert stored.path == "ablation/ablation.md"
+
+
+# MLflow warns of its own type hints when it imports them, and compares columns in an old way.
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType")
+@pytest.mark.filterwarnings("ignore:Operation with range is deprecated")
+def test_a_logged_model_loads_and_predicts_the_same(client: MlflowClient, model: Path) -> None:
+    """Loaded in a process of its own elsewhere, with its own copy of our code: the same classes."""
+    run_id = train()
+    with tracking.resumed_run(run_id, name="ce-0") as run:
+        uri = run.log_model(model, example=serving.encode(PICTURE), input_size=(32, 64))
+    assert uri is not None
+    logged = client.get_logged_model(uri.removeprefix("models:/"))
+    assert logged.source_run_id == run_id
+    assert logged.experiment_id == runs(client)["ce-0"].info.experiment_id
+    program = f"""
+import json, mlflow, pandas
+mlflow.set_tracking_uri({store.uri()!r})
+model = mlflow.pyfunc.load_model({uri!r})
+import segformer
+classes = model.predict(pandas.DataFrame({{"image": [{serving.encode(PICTURE)!r}]}}))
+print(json.dumps([segformer.__file__, str(classes.dtype), classes.tolist()]))
+"""
+    done = subprocess.run(
+        # -I: neither this folder nor anything from outside is on the path.
+        [sys.executable, "-I", "-c", program],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    code, kind, classes = json.loads(done.stdout.splitlines()[-1])
+    assert Path(code).is_relative_to(Path.cwd() / "mlartifacts")
+    assert kind == "uint8"
+    images = torch.from_numpy(PICTURE)[None]
+    expected = segment(checkpoint.load(model), images, input_size=(32, 64), output_size=(40, 56))
+    np.testing.assert_array_equal(expected.numpy(), np.array(classes))
+    kept = Path(logged.artifact_location.removeprefix("file://"))
+    assert not [path for path in kept.rglob("*") if path.suffix in (".pkl", ".pickle", ".pt")]
+
+
+def test_a_server_that_is_not_there_fails_nothing(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without a server a training goes on with one warning, no id, and without waiting."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", NOWHERE.replace("//", "//me:secret@"))
+    start = time.monotonic()
+    assert train() is None
+    assert time.monotonic() - start < 5
+    [said] = [each.message for each in caplog.records if each.name == "pipeline.tracking"]
+    assert "Connection refused" in said
+    assert "secret" not in said
+    with tracking.resumed_run(None, name="ce-0") as run:
+        assert run.log_model(Path("none"), example="") is None
+    assert tracking.ablation_run("ablation", [None], {}, Path.cwd()) is None
+
+
+def test_a_store_that_dies_midway_fails_nothing(
+    client: MlflowClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A store that breaks during a training costs one warning and the rest of the records."""
+    with tracking.training_run("ce-0", params={}, tags={}) as run:
+        Path("mlflow.db").write_bytes(b"this is no database " * 1000)
+        for step in range(1, 200):
+            run.report(Progress(step, 200, 0.5, 6e-5, 10.0, None))
+    assert run.id is not None
+    assert ["WARNING"] == [record.levelname for record in caplog.records]
+
+
+def test_a_file_that_is_refused_leaves_no_run_open(
+    client: MlflowClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When only a file cannot be stored, the run is closed all the same, with one warning."""
+    with tracking.training_run("ce-0", params={}, tags={}) as run:
+        run.log_artifacts(Path("not there.csv"))
+    assert runs(client)["ce-0"].info.status == "FINISHED"
+    assert 1 == len(caplog.messages)
+
+
+def test_nothing_is_said_when_all_is_well(first_use: tuple[Path, str]) -> None:
+    """From making the database to the end of a run nothing is printed, left about or reported."""
+    folder, printed = first_use
+    assert printed == ""
+    assert ["mlflow.db"] == [path.name for path in folder.iterdir()]
+
+
+def test_the_users_settings_win(monkeypatch: pytest.MonkeyPatch, client: MlflowClient) -> None:
+    """MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME are followed."""
+    elsewhere = Path.cwd() / "elsewhere.db"
+    shutil.copy("mlflow.db", elsewhere)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{elsewhere}")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "mine")
+    run_id = train()
+    found = MlflowClient(f"sqlite:///{elsewhere}")
+    mine = found.get_experiment_by_name("mine")
+    assert mine is not None
+    assert [run_id] == [run.info.run_id for run in found.search_runs([mine.experiment_id])]
+    assert client.get_experiment_by_name(store.EXPERIMENT) is None

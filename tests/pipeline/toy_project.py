@@ -1,0 +1,61 @@
+"""A DVC project in miniature, with shell commands for stages."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Stages = dict[str, dict[str, Any]]
+
+
+class ToyProject:
+    """Three stages of one line each, in a folder that becomes the working directory."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(folder.parent / "dvc-site"))
+        monkeypatch.setenv("DVC_NO_ANALYTICS", "true")
+        (folder / ".dvc").mkdir()
+        (folder / ".dvc" / "config").write_text("[core]\nno_scm = true\n")  # as dvc init writes it
+        self.folder = folder
+        self.stages: Stages = {
+            "download": {
+                "cmd": "echo raw > raw && echo '{}' > source.json",
+                "outs": [{"raw": {"persist": True}}, "source.json"],
+            },
+            "train": {
+                "matrix": {"loss": ["ce", "dice"], "seed": [0]},
+                "cmd": "echo learning rate ${lr} && cp raw ${item.loss}-${item.seed}",
+                "deps": ["raw"],
+                "params": ["lr"],
+                "outs": ["${item.loss}-${item.seed}"],
+            },
+            "ablation": {
+                "cmd": "cat ce-0 dice-0 > ablation.md",
+                "deps": ["ce-0", "dice-0"],
+                "outs": ["ablation.md"],
+            },
+        }
+        self.save()
+        self.set_learning_rate(1)
+
+    def save(self) -> None:
+        """Write the stages to dvc.yaml (JSON is YAML too)."""
+        (self.folder / "dvc.yaml").write_text(json.dumps({"stages": self.stages}))
+
+    def repro(self) -> None:
+        """Bring everything up to date with DVC alone."""
+        subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet"], check=True)
+
+    def change(self, stage: str, command: str) -> None:
+        """Give a stage another command."""
+        self.stages[stage]["cmd"] = command
+        self.save()
+
+    def set_learning_rate(self, rate: float) -> None:
+        """Change the one parameter, which only `train` reads."""
+        (self.folder / "params.yaml").write_text(f"lr: {rate}\n")

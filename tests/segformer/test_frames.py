@@ -1,0 +1,251 @@
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from segformer.frames import (
+    MEAN,
+    STD,
+    PackedFrames,
+    create,
+    normalise,
+    resize_image,
+    resize_labels,
+    shuffled,
+    weighted,
+)
+
+
+def pack(folder: Path, names: list[str], size: tuple[int, int] = (4, 6)) -> Path:
+    """Pack frames whose every image byte is the frame's number and every label ten more."""
+    with create(folder, names, size) as (images, labels):
+        for i in range(len(names)):
+            images[i] = i
+            labels[i] = 10 + i
+    return folder
+
+
+def test_what_is_packed_is_read_back(tmp_path: Path) -> None:
+    """Names, order, types and bytes survive the disk."""
+    frames = PackedFrames.open(pack(tmp_path / "train", ["b", "a,1", "ä"]))
+    images, labels = frames.batch([2, 0])
+
+    assert ["b", "a,1", "ä"] == frames.names
+    assert 3 == len(frames)
+    assert ((2, 4, 6, 3), torch.uint8) == (images.shape, images.dtype)
+    assert ((2, 4, 6), torch.uint8) == (labels.shape, labels.dtype)
+    assert [2, 0] == images[:, 0, 0, 0].tolist()
+    assert [12, 10] == labels[:, 3, 5].tolist()
+
+
+def test_a_batch_may_be_changed_without_changing_the_frames(tmp_path: Path) -> None:
+    """A batch is a copy; the file behind it is opened read-only."""
+    frames = PackedFrames.open(pack(tmp_path / "train", ["a"]))
+    frames.batch(torch.tensor([0]))[0].fill_(9)
+
+    assert 0 == int(frames.batch(range(1))[0].max())
+    with pytest.raises(ValueError, match="read-only"):
+        frames.images[0] = 1
+
+
+def test_the_same_frames_are_the_same_bytes(tmp_path: Path) -> None:
+    """Packing is repeatable, byte for byte."""
+    one, two = (pack(tmp_path / name, ["a", "b"]) for name in ("one", "two"))
+    for name in ("images.npy", "labels.npy", "frames.csv"):
+        assert (one / name).read_bytes() == (two / name).read_bytes()
+
+
+def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
+    """An error half-way leaves neither the folder nor its unfinished half."""
+
+    def fail() -> None:
+        with create(tmp_path / "train", ["a", "b"], (4, 6)) as (images, _):
+            images[0] = 1
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_a_failure_keeps_what_was_there(tmp_path: Path) -> None:
+    """Packing anew replaces the old frames only when it succeeds."""
+    folder = pack(tmp_path / "train", ["old"])
+    with pytest.raises(KeyError), create(folder, ["new"], (4, 6)):
+        raise KeyError
+    assert ["old"] == PackedFrames.open(folder).names
+
+    assert ["new"] == PackedFrames.open(pack(folder, ["new"])).names
+
+
+@pytest.mark.parametrize(
+    ("names", "message"), [([], "no frame"), (["a", "b", "a"], r"more than once \(first: a\)")]
+)
+def test_names_are_some_and_unique(tmp_path: Path, names: list[str], message: str) -> None:
+    """Nothing to pack, or a name packed twice, is refused."""
+    with (
+        pytest.raises(ValueError, match=message),
+        create(tmp_path / "train", names, (4, 6)),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("name", ["images.npy", "labels.npy", "frames.csv"])
+def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
+    """The message says which file lacks, and where."""
+    folder = pack(tmp_path / "train", ["a"])
+    (folder / name).unlink()
+    with pytest.raises(ValueError, match=rf"train lacks {name}; pack the frames again"):
+        PackedFrames.open(folder)
+
+
+@pytest.mark.parametrize("kept", [0, 40, 130])
+def test_a_damaged_array_is_named(tmp_path: Path, kept: int) -> None:
+    """An array cut off in its middle, its header or before it is refused, never read as pickle."""
+    file = pack(tmp_path / "train", ["a"]) / "labels.npy"
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=r"labels\.npy is damaged"):
+        PackedFrames.open(tmp_path / "train")
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("images.npy", np.zeros((2, 4, 6, 4), np.uint8), "do not agree"),
+        ("images.npy", np.zeros((2, 4, 6), np.uint8), "do not agree"),
+        ("images.npy", np.zeros((2, 4, 6, 3), np.float32), "float32, not uint8"),
+        ("labels.npy", np.zeros((2, 6, 4), np.uint8), "do not agree"),
+        ("labels.npy", np.zeros((3, 4, 6), np.uint8), "do not agree"),
+    ],
+)
+def test_parts_that_do_not_agree_are_refused(
+    tmp_path: Path, name: str, array: np.ndarray, message: str
+) -> None:
+    """Images, labels and names must be of the same frames, of the same size, of bytes."""
+    folder = pack(tmp_path / "train", ["a", "b"])
+    np.save(folder / name, array)
+    with pytest.raises(ValueError, match=message):
+        PackedFrames.open(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("frame\na\n", "1 names"), ("name\na\nb\n", "no column 'frame'"), ("frame\n", "no frame")],
+)
+def test_a_wrong_list_of_names_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    """A list with too few names, none, or without the column is refused."""
+    folder = pack(tmp_path / "train", ["a", "b"])
+    (folder / "frames.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        PackedFrames.open(folder)
+
+
+def test_an_epoch_shows_every_frame_once_in_an_order_of_its_own() -> None:
+    """Within an epoch no frame comes twice; the next epoch has another order."""
+    epochs = [
+        torch.cat(list(islice(stream, 3))).tolist()
+        for stream in [shuffled(12, 4, torch.Generator().manual_seed(0))] * 2
+    ]
+    assert list(range(12)) == sorted(epochs[0]) == sorted(epochs[1])
+    assert epochs[0] != epochs[1]
+    assert epochs[0] != list(range(12))
+
+
+def test_the_rest_of_an_epoch_is_dropped() -> None:
+    """With 7 frames and batches of 3, two batches share no frame, and the 7th waits."""
+    stream = shuffled(7, 3, torch.Generator().manual_seed(0))
+    for _ in range(5):
+        assert 6 == len({*next(stream).tolist(), *next(stream).tolist()})
+
+
+@pytest.mark.parametrize("num_frames", [1, 3, 5])
+def test_fewer_frames_than_a_batch_still_fill_it(num_frames: int) -> None:
+    """A small set gives full batches, in which every frame occurs."""
+    batch = next(shuffled(num_frames, 8, torch.Generator().manual_seed(0))).tolist()
+    assert 8 == len(batch)
+    assert set(range(num_frames)) == set(batch)
+
+
+@pytest.mark.parametrize("stream", [partial(shuffled, 9), partial(weighted, torch.ones(9))])
+def test_the_seed_decides_the_order(stream: Callable[..., Iterator[Tensor]]) -> None:
+    """The same seed gives the same batches, another seed others."""
+
+    def order(seed: int) -> list[int]:
+        return torch.cat(list(islice(stream(3, torch.Generator().manual_seed(seed)), 3))).tolist()
+
+    assert order(1) == order(1)
+    assert order(1) != order(2)
+
+
+def test_weighted_frames_come_as_often_as_their_weights_say() -> None:
+    """Weights 0, 1 and 3 of four: never, a quarter and three quarters of 4000 draws."""
+    stream = weighted(torch.tensor([0.0, 1, 3]), 4, torch.Generator().manual_seed(0))
+    drawn = torch.stack(list(islice(stream, 1000)))
+    assert (1000, 4) == drawn.shape
+    never, quarter, rest = drawn.flatten().bincount(minlength=3).tolist()
+    assert 0 == never
+    assert 900 < quarter < 1100
+    assert 4000 == quarter + rest
+
+
+def test_normalise_uses_the_mean_of_green_that_imagenet_has() -> None:
+    """An image of the mean colour becomes 0, one deviation more becomes 1, in every channel."""
+    assert (0.485, 0.456, 0.406) == MEAN
+    assert (0.229, 0.224, 0.225) == STD
+    colours = torch.tensor([MEAN, [m + s for m, s in zip(MEAN, STD, strict=True)]]) * 255
+    normal = normalise(colours.reshape(1, 1, 2, 3))
+
+    assert (1, 3, 1, 2) == normal.shape
+    torch.testing.assert_close(torch.tensor([0.0, 1.0]).expand(1, 3, 1, 2), normal)
+
+
+def test_normalise_takes_bytes() -> None:
+    """A white byte pixel, by hand: (1 - mean) / deviation."""
+    normal = normalise(torch.full((1, 1, 1, 3), 255, dtype=torch.uint8))
+    expected = [(1 - m) / s for m, s in zip(MEAN, STD, strict=True)]
+    assert torch.float32 == normal.dtype
+    torch.testing.assert_close(torch.tensor(expected), normal.flatten())
+
+
+def test_shrinking_averages() -> None:
+    """A fine chequerboard becomes grey: without antialiasing it would stay black or white."""
+    chequers = np.indices((64, 64)).sum(0) % 2 * 255
+    image = np.repeat(chequers[..., None], 3, axis=2).astype(np.uint8)
+    small = resize_image(image, (16, 16))
+
+    assert ((16, 16, 3), np.uint8) == (small.shape, small.dtype)
+    assert 3 >= np.abs(small.astype(int) - 127).max()
+
+
+def test_labels_get_no_new_class() -> None:
+    """Between classes 0 and 255 nothing is invented, at any size."""
+    labels = np.random.default_rng(0).choice(np.array([0, 18, 255], np.uint8), (13, 17))
+    for size in [(5, 9), (13, 17), (30, 40), (1, 1)]:
+        small = resize_labels(labels, size)
+        assert (size, np.uint8) == (small.shape, small.dtype)
+        assert {0, 18, 255} >= set(small.flatten().tolist())
+
+
+@pytest.mark.parametrize("size", [(20, 40), (30, 60), (60, 120), (17, 43), (120, 240)])
+def test_image_and_label_stay_together(size: tuple[int, int]) -> None:
+    """Where the image shows the source coordinate, the label shows it too, half a pixel at most."""
+    rows, columns = np.indices((60, 120), dtype=np.uint8)
+    image = resize_image(np.stack([rows, columns, rows], axis=2), size).astype(int)
+    inner = slice(2, -2)  # at the edge the antialiasing has pixels on one side only
+    for channel, coordinate in ((0, rows), (1, columns)):
+        label = resize_labels(coordinate, size).astype(int)
+        difference = (image[..., channel] - label)[inner, inner]
+        # Half a source pixel, and as much again by rounding to bytes.
+        assert 1 >= np.abs(difference).max()
+        assert 0.51 >= abs(difference.mean())
+
+
+def test_the_centre_of_three_pixels_is_the_second() -> None:
+    """Shrinking by three takes the middle one, where the centre lies, not the first."""
+    labels = np.tile(np.arange(9, dtype=np.uint8), (9, 1))
+    assert [[1, 4, 7]] * 3 == resize_labels(labels, (3, 3)).tolist()

@@ -1,0 +1,115 @@
+"""The same results on a GPU as on the CPU; nothing here runs without one (mark `gpu`)."""
+
+import pytest
+import torch
+
+from segformer.augment import Augment
+from segformer.inference import segment
+from segformer.losses import LOSSES
+from segformer.metrics import confusion_matrix
+from segformer.model import SegFormer
+from segformer.optimizer import adamw
+from segformer.training import Progress, fit
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare in float32 proper: TF32 keeps 10 bits of a product."""
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+def frames(rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two random frames with void pixels among their labels."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (2, rows, columns, 3), generator=generator, dtype=torch.uint8)
+    labels = torch.randint(0, 20, (2, rows, columns), generator=generator, dtype=torch.uint8)
+    return images, labels.where(labels < 19, 255)
+
+
+@pytest.mark.parametrize("variant", ["b0", "b2"])
+def test_scores_and_gradients(variant: str) -> None:
+    """Scores and gradients agree with the CPU's within float32's rounding."""
+    torch.manual_seed(0)
+    model = SegFormer(variant, drop_path=0, dropout=0).double()
+    pixels = torch.randn(2, 3, 97, 131, dtype=torch.float64)
+    expected = model(pixels)
+    expected.square().mean().backward()
+    gradients = [parameter.grad.clone() for parameter in model.parameters()]
+    model.zero_grad()
+    model.float().cuda()
+    scores = model(pixels.float().cuda())
+    scores.square().mean().backward()
+    torch.testing.assert_close(expected.float(), scores.cpu(), atol=1e-4, rtol=1e-4)
+    for gradient, parameter in zip(gradients, model.parameters(), strict=True):
+        scale = gradient.abs().max().clamp(min=1e-6)
+        assert (gradient - parameter.grad.cpu()).abs().max() / scale < 1e-2
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses(name: str) -> None:
+    """Every loss has the CPU's value and gradient, void included."""
+    _, labels = frames(16, 24)
+    scores = torch.randn(2, 19, 16, 24, dtype=torch.float64, requires_grad=True)
+    expected = LOSSES[name](scores, labels.long())
+    expected.backward()
+    on_gpu = scores.detach().cuda().requires_grad_()
+    value = LOSSES[name](on_gpu, labels.long().cuda())
+    value.backward()
+    torch.testing.assert_close(expected, value.cpu())
+    torch.testing.assert_close(scores.grad, on_gpu.grad.cpu())
+
+
+def test_augmentation() -> None:
+    """A CPU generator gives the same crops and labels on both, and the same pixels to rounding."""
+    images, labels = frames(40, 80)
+    augment = Augment(crop=(32, 48))
+    here, there = (
+        augment(images.to(device), labels.to(device), torch.Generator().manual_seed(3))
+        for device in ("cpu", "cuda")
+    )
+    torch.testing.assert_close(here[0], there[0].cpu(), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(here[1], there[1].cpu())
+
+
+def test_predictions_and_confusion() -> None:
+    """Class maps agree at all but undecided pixels, and the same maps give the same counts."""
+    images, labels = frames(64, 96)
+    model = SegFormer("b0").eval()
+    here = segment(model, images, input_size=(64, 96), output_size=(64, 96))
+    there = segment(model.cuda(), images.cuda(), input_size=(64, 96), output_size=(64, 96))
+    assert (here == there.cpu()).float().mean() > 0.999
+    expected = confusion_matrix(here.long(), labels.long(), 19)
+    counted = confusion_matrix(here.long().cuda(), labels.long().cuda(), 19)
+    assert torch.equal(expected, counted.cpu())
+
+
+def test_training_learns() -> None:
+    """Twenty steps on one batch bring the loss down."""
+    torch.manual_seed(0)
+    images, labels = frames(64, 96)
+    labels[:] = (images.float().mean(-1) > 127).to(torch.uint8)  # something to be learnt
+    augment = Augment(crop=(64, 96), scale=(1.0, 1.0), photometric=False)
+    generator = torch.Generator("cuda").manual_seed(0)
+    batch = augment(images.cuda(), labels.cuda(), generator)
+    model = SegFormer("b0").cuda()
+    history: list[Progress] = []
+    fit(
+        model,
+        iter([batch] * 20),
+        loss=LOSSES["ce"],
+        optimizer=adamw(model, lr=1e-3, decoder_lr_factor=1.0, weight_decay=0.01),
+        schedule=lambda step: 1.0,
+        steps=20,
+        clip_norm=1.0,
+        report=history.append,
+        validate=lambda: 0.0,
+        report_every=1,
+        validate_every=20,
+    )
+    assert history[-1].loss < 0.8 * history[0].loss

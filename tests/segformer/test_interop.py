@@ -1,0 +1,182 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from segformer.encoder import Encoder
+from segformer.interop import load_encoder, load_model, read
+from segformer.model import SegFormer
+from segformer.variants import get_variant
+
+LISTS = Path(__file__).parent / "state_dicts"
+FORMATS = {
+    "original_full_b0": "original",
+    "original_imagenet_b0": "original ImageNet",
+    "hugging_face_stored_b0": "Hugging Face",
+    "hugging_face_mit_b0": "Hugging Face",
+    "hugging_face_memory_b0": "Hugging Face in memory",
+    "mmsegmentation_encoder_b0": "mmsegmentation encoder",
+}
+WHOLE = ("original_full_b0", "hugging_face_stored_b0", "hugging_face_memory_b0")
+
+
+def random_tensors(name: str) -> dict[str, Tensor]:
+    """A checkpoint as the source called `name` writes it, with random numbers in it."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = json.loads((LISTS / f"{name}.json").read_text())
+    return {key: torch.rand(shape, generator=generator) for key, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_source_is_recognised_and_read_whole(name: str, tmp_path: Path) -> None:
+    """The file tells its format and variant, and gives exactly the tensors that we have."""
+    torch.save({"state_dict": random_tensors(name)}, tmp_path / "weights.pth")
+    weights = read(tmp_path / "weights.pth")
+    with torch.device("meta"):
+        model = SegFormer("b0")
+    assert (FORMATS[name], "b0") == (weights.format, weights.variant)
+    assert set(model.encoder.state_dict()) == set(weights.encoder)
+    if name in WHOLE:
+        expected = set(model.decoder.state_dict()) - {"norm.num_batches_tracked"}
+        assert expected == set(weights.decoder)
+    else:
+        assert weights.decoder is None
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_whole_model_takes_every_tensor(name: str, tmp_path: Path) -> None:
+    """After loading, the model holds the file's numbers, whichever way the file is stored."""
+    tensors = random_tensors(name)
+    save_file(tensors, tmp_path / "weights.safetensors")
+    model = SegFormer("b0")
+    assert FORMATS[name] == load_model(model, tmp_path / "weights.safetensors")
+    # The same multiset of numbers: equal sums over everything but what may be left out.
+    dropped = ("conv_seg", "num_batches_tracked")
+    expected = sum(
+        t.double().sum() for key, t in tensors.items() if not any(d in key for d in dropped)
+    )
+    found = sum(t.double().sum() for key, t in model.state_dict().items() if "tracked" not in key)
+    torch.testing.assert_close(expected, found)
+
+
+def test_keys_and_values_are_stacked_in_order(tmp_path: Path) -> None:
+    """Keys come first in our joined layer, from files that keep them apart and from joined ones."""
+    apart, joined = (
+        random_tensors("hugging_face_stored_b0"),
+        random_tensors("mmsegmentation_encoder_b0"),
+    )
+    torch.save(apart, tmp_path / "apart.bin")
+    torch.save(joined, tmp_path / "joined.bin")
+    place = "segformer.encoder.block.1.1.attention.self"
+    ours = "stages.1.blocks.1.attention"
+    found = read(tmp_path / "apart.bin").encoder
+    assert torch.equal(apart[f"{place}.key.bias"], found[f"{ours}.key_value.bias"][:64])
+    assert torch.equal(apart[f"{place}.value.bias"], found[f"{ours}.key_value.bias"][64:])
+    found = read(tmp_path / "joined.bin").encoder
+    stacked = joined["layers.1.1.1.attn.attn.in_proj_weight"]
+    assert torch.equal(stacked[:64], found[f"{ours}.query.weight"])
+    assert torch.equal(stacked[64:], found[f"{ours}.key_value.weight"])
+
+
+def test_our_own_files_are_read_back(tmp_path: Path) -> None:
+    """A whole model of ours and an encoder alone are formats too, and come back unchanged."""
+    model = SegFormer("b1")
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    save_file(model.encoder.state_dict(), tmp_path / "encoder.safetensors")
+    whole, part = read(tmp_path / "model.safetensors"), read(tmp_path / "encoder.safetensors")
+    assert ("ours", "b1", "our encoder", "b1") == (
+        whole.format,
+        whole.variant,
+        part.format,
+        part.variant,
+    )
+    for name, tensor in model.encoder.state_dict().items():
+        assert torch.equal(tensor, whole.encoder[name])
+        assert torch.equal(tensor, part.encoder[name])
+
+
+def test_other_widths_and_classes_are_read(tmp_path: Path) -> None:
+    """The width of the decoder and the number of classes are the file's own."""
+    model = SegFormer("b0", 7, decoder_width=24)
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    decoder = read(tmp_path / "model.safetensors").decoder
+    assert decoder is not None
+    assert (7, 24, 1, 1) == decoder["classify.weight"].shape
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_unfitting_tensors_are_all_named_in_one_error(name: str, tmp_path: Path) -> None:
+    """Unknown, missing and mis-shaped tensors are listed by the names they have in the file."""
+    tensors = random_tensors(name)
+    first, second = [key for key in tensors if key.endswith("norm.weight") or "norm1.w" in key][:2]
+    tensors["stranger"] = tensors.pop(first)
+    tensors[second] = torch.zeros(3)
+    torch.save(tensors, tmp_path / "weights.pth")
+    with pytest.raises(ValueError, match=r"weights\.pth: as ") as caught:
+        read(tmp_path / "weights.pth")
+    assert f"unknown: stranger; missing: {first}; of another shape: {second} (3,)" in str(
+        caught.value
+    )
+
+
+def test_a_head_of_other_than_1000_classes_is_not_dropped(tmp_path: Path) -> None:
+    """Only ImageNet's head is left out; another head is an unknown tensor."""
+    tensors = random_tensors("original_imagenet_b0")
+    tensors["head.weight"] = tensors["head.weight"][:10]
+    torch.save(tensors, tmp_path / "weights.pth")
+    with pytest.raises(ValueError, match=r"unknown: head\.weight"):
+        read(tmp_path / "weights.pth")
+
+
+def test_the_decoder_of_mmsegmentation_is_not_taken(tmp_path: Path) -> None:
+    """Its decoder is another function: the encoder is read, and a whole model refused."""
+    encoder = random_tensors("mmsegmentation_encoder_b0")
+    tensors = {f"backbone.{key}": tensor for key, tensor in encoder.items()}
+    tensors["decode_head.convs.0.conv.weight"] = torch.zeros(256, 32, 1, 1)
+    torch.save({"state_dict": tensors}, tmp_path / "weights.pth")
+    assert "mmsegmentation" == load_encoder(Encoder(get_variant("b0")), tmp_path / "weights.pth")
+    with pytest.raises(ValueError, match="without a decoder of this kind"):
+        load_model(SegFormer("b0"), tmp_path / "weights.pth")
+
+
+def test_another_variant_is_refused_and_nothing_changed(tmp_path: Path) -> None:
+    """Weights of another size are a ValueError that names both, and the encoder stays as it was."""
+    save_file(SegFormer("b1").state_dict(), tmp_path / "model.safetensors")
+    encoder = Encoder(get_variant("b0"))
+    before = encoder.stages[0].norm.weight.clone()
+    with pytest.raises(ValueError, match="holds a b1, the network is a b0"):
+        load_encoder(encoder, tmp_path / "model.safetensors")
+    assert torch.equal(before, encoder.stages[0].norm.weight)
+
+
+def test_files_of_something_else_are_refused(tmp_path: Path) -> None:
+    """A state dict of another network is a ValueError that lists the known formats."""
+    torch.save({"conv1.weight": torch.zeros(2)}, tmp_path / "weights.pth")
+    with pytest.raises(
+        ValueError, match=r"no SegFormer \(first tensors: conv1.weight\); known.*ours"
+    ):
+        read(tmp_path / "weights.pth")
+
+
+class Stranger:
+    """Something a pickle could run code with."""
+
+
+def test_pickles_of_objects_are_not_opened(tmp_path: Path) -> None:
+    """A pickle that holds more than tensors is a ValueError, and is never run."""
+    torch.save({"state_dict": {"a": Stranger()}}, tmp_path / "weights.pth")
+    with pytest.raises(ValueError, match=r"weights\.pth: unreadable"):
+        read(tmp_path / "weights.pth")
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
+def test_damaged_and_missing_files_are_refused(name: str, tmp_path: Path) -> None:
+    """Rubbish and a wrong path are ValueErrors that name the file."""
+    with pytest.raises(ValueError, match=f"{name}: not found"):
+        read(tmp_path / name)
+    (tmp_path / name).write_bytes(b"rubbish")
+    with pytest.raises(ValueError, match=f"{name}: unreadable"):
+        read(tmp_path / name)

@@ -1,0 +1,101 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from packaging.requirements import Requirement
+
+from segformer import checkpoint, serving
+from segformer.inference import segment
+from segformer.model import SegFormer
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved model with random weights."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("model")
+    checkpoint.save(SegFormer("b0"), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def served(folder: Path) -> serving.Segmenter:
+    """That model, loaded for serving."""
+    return serving._load_pyfunc(str(folder))
+
+
+def expected(folder: Path, input_size: tuple[int, int]) -> np.ndarray:
+    """What the library itself predicts, without any serving."""
+    images = torch.from_numpy(PICTURE)[None]
+    model = checkpoint.load(folder)
+    return segment(model, images, input_size=input_size, output_size=(40, 56)).numpy()
+
+
+@pytest.mark.parametrize(
+    ("model_config", "input_size"), [(None, (40, 56)), ({"input_size": [32, 64]}, (32, 64))]
+)
+def test_served_prediction_is_the_librarys(
+    folder: Path, model_config: dict[str, object] | None, input_size: tuple[int, int]
+) -> None:
+    """A PNG through the served model gives the classes that the library gives for its pixels."""
+    model = serving._load_pyfunc(str(folder), model_config)
+    predicted = model.predict([serving.encode(PICTURE)])
+    assert np.uint8 == predicted.dtype
+    np.testing.assert_array_equal(expected(folder, input_size), predicted)
+    assert len(np.unique(predicted)) > 1
+
+
+def test_a_table_is_taken_like_a_list(served: serving.Segmenter) -> None:
+    """A data frame with a column `image`, as MLflow hands it over, equals a list of texts."""
+    texts = [serving.encode(PICTURE), serving.encode(PICTURE[::-1].copy())]
+    table = served.predict(pd.DataFrame({"image": texts}))
+    assert (2, 40, 56) == table.shape
+    np.testing.assert_array_equal(served.predict(texts), table)
+
+
+def test_lossless_formats_survive() -> None:
+    """A picture goes through base64 and PNG unchanged; JPEG keeps its size and its looks."""
+    np.testing.assert_array_equal(PICTURE, serving.decode(serving.encode(PICTURE)))
+    flat = np.full((16, 24, 3), 90, dtype=np.uint8)
+    assert 2 >= np.abs(serving.decode(serving.encode(flat, "JPEG")).astype(int) - 90).max()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("not base64!", "picture 1: not base64"),
+        ("bm8gcGljdHVyZQ==", "picture 1: no PNG or JPEG"),
+        (serving.encode(PICTURE)[:400], "picture 1: no PNG or JPEG"),
+        (serving.encode(PICTURE, "GIF"), "picture 1: no PNG or JPEG"),
+        ("äöü", "picture 1: not base64"),
+    ],
+)
+def test_what_is_no_picture_is_named(served: serving.Segmenter, text: str, reason: str) -> None:
+    """Of several pictures the bad one is named, with the reason; the rest is not segmented."""
+    with pytest.raises(ValueError, match=reason):
+        served.predict([serving.encode(PICTURE), text])
+
+
+def test_a_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small file that unfolds into far more pixels than Pillow allows is refused."""
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(ValueError, match="no PNG or JPEG that can be read"):
+        serving.decode(serving.encode(np.zeros((100, 100, 3), dtype=np.uint8)))
+
+
+def test_pictures_of_two_sizes_are_refused(served: serving.Segmenter) -> None:
+    """One request holds pictures of one size; the sizes found are named."""
+    texts = [serving.encode(PICTURE), serving.encode(PICTURE[:32])]
+    with pytest.raises(ValueError, match="not 32x56, 40x56"):
+        served.predict(texts)
+
+
+def test_requirements_are_understood_by_pip() -> None:
+    """Every requirement is pinned, and none has the local version that only one build has."""
+    pinned = [Requirement(line) for line in serving.requirements()]
+    assert {"torch", "numpy", "pillow", "safetensors"} == {each.name for each in pinned}
+    assert not [each for each in pinned if "+" in str(each.specifier)]
