@@ -79,7 +79,15 @@ def draw_class_iou(scores: Scores, name: str, metrics: dict[str, float | None], 
     draw_class_bars(axes, table["class"].tolist(), iou, table["train_id"].tolist())
     for place, value in enumerate(iou):
         text = "does not occur" if np.isnan(value) else f"{100 * value:.1f} %"
-        axes.text(np.nan_to_num(value) + 0.008, place, text, va="center", fontsize=9.5, color=INK)
+        axes.text(
+            np.nan_to_num(value) + 0.008,
+            place,
+            text,
+            va="center",
+            fontsize=9.5,
+            color=INK,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1},
+        )
     axes.set_xlim(0, 1.08)
     axes.set_xticks(np.linspace(0, 1, 6))
     percent_axis(axes)

@@ -39,7 +39,7 @@ class Scores:
             ValueError: naming the file, if it is missing, damaged or holds something else.
         """
         try:
-            with np.load(path, allow_pickle=False) as held:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as held:
                 frames = [str(frame) for frame in held["frames"]]
                 scores = cls(str(held["protocol"]), frames, held["confusions"])
         except FileNotFoundError:

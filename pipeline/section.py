@@ -26,7 +26,10 @@ class Section(BaseModel):
             # Through JSON: strict mode then takes a list for a tuple but no text for a number.
             return cls.model_validate_json(json.dumps(values, default=str), strict=True), []
         except ValidationError as mistakes:
-            return None, [cls._sentence(name, mistake) for mistake in mistakes.errors()]
+            told = [cls._sentence(name, mistake) for mistake in mistakes.errors()]
+            # What a misspelt name should have been is not missing as well.
+            meant = {one.partition(", did you mean ")[2].rstrip("?") for one in told}
+            return None, [one for one in told if one.removesuffix(" is missing") not in meant]
 
     @classmethod
     def _sentence(cls, name: str, mistake: ErrorDetails) -> str:

@@ -45,12 +45,13 @@ def _clause(comparison: Comparison, loss: str) -> str:
     )
     if np.isnan(low):
         return f"the data cannot tell {loss} from {baseline}: one frame gives no interval"
-    interval = f"{100 * LEVEL:.0f} % interval {points(low, digits=2)} to {points(high, digits=2)}"
+    ends = f"{points(low, digits=2)} to {points(high, digits=2)}"
+    interval = f"{100 * LEVEL:.0f} % interval {ends}"
     kind = outcome(result)
     if kind == "open":
         clause = (
-            f"the data cannot tell whether {loss} is better or worse than {baseline}: the difference"
-            f" is {points(value, digits=2)} points of mIoU ({interval})"
+            f"the data cannot tell whether {loss} is better or worse than {baseline}:"
+            f" the difference is {points(value, digits=2)} points of mIoU ({interval})"
         )
         if low > 0 or high < 0:
             clause += f", which {len(comparison.challengers)} comparisons can bring about by chance"

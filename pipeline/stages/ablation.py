@@ -15,9 +15,10 @@ from pipeline.comparison import ALL, FIRST_CLASS, FREQUENT, RARE, Comparison, Re
 from pipeline.publish import publishing
 from pipeline.report import write_report
 from pipeline.scores import number
-from pipeline.section import Section
+from pipeline.section import Section, nearest
 from pipeline.verdict import verdict
 from segformer.cityscapes import CLASS_NAMES
+from segformer.losses import LOSSES
 
 
 class Ablation(Section):
@@ -34,6 +35,12 @@ class Ablation(Section):
 
     @model_validator(mode="after")
     def _arms_are_distinct(self) -> Self:
+        for loss in self.losses:
+            if loss not in LOSSES:
+                raise ValueError(
+                    f"{loss} is not a loss{nearest(loss, list(LOSSES))};"
+                    f" choose from {', '.join(LOSSES)}"
+                )
         for name, values in (("losses", self.losses), ("seeds", self.seeds)):
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} names one of them twice: {values}")

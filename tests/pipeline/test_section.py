@@ -65,6 +65,14 @@ def test_all_mistakes_at_once() -> None:
     assert "example.rate is missing" in mistakes
 
 
+def test_a_misspelt_name_is_one_mistake() -> None:
+    """A parameter under a misspelt name is not told to be missing as well."""
+    values = {**GOOD, "stpes": 5}
+    del values["steps"]
+    expected = ["example.stpes is not a parameter, did you mean example.steps?"]
+    assert expected == Example.parse("example", values)[1]
+
+
 def test_a_section_must_hold_parameters() -> None:
     """A number where a section should stand is told as such."""
     expected = ["example should be a section with parameters below it, not 3"]

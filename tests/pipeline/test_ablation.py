@@ -1,0 +1,180 @@
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.scores import Scores
+from pipeline.stages.ablation import Ablation, Outcome, run
+from tests.pipeline.made_up_scores import make_scores, write_arm, write_frequency
+
+BETTER, BASE, WORSE = 0.80, 0.70, 0.60
+
+
+def ablation(folder: Path, losses: dict[str, list[Scores]]) -> Outcome:
+    """Write arms, a list of scores over seeds for each loss, and run the stage on them."""
+    for loss, of_seeds in losses.items():
+        for seed, scores in enumerate(of_seeds):
+            write_arm(folder, f"{loss}-{seed}", scores)
+    return compare(folder, list(losses), len(next(iter(losses.values()))))
+
+
+def compare(folder: Path, losses: list[str], seeds: int) -> Outcome:
+    """Run the stage on what is there."""
+    write_frequency(folder / "class_frequency.csv")
+    return run(
+        Ablation(losses=losses, seeds=list(range(seeds)), baseline="ce", bootstrap=300, seed=0),
+        evaluations=folder / "evaluate",
+        histories=folder / "train",
+        frequency=folder / "class_frequency.csv",
+        out=folder / "ablation",
+    )
+
+
+def seeds(accuracy: float, first: int) -> list[Scores]:
+    """Three seeds of a model, on the same frames but for which pixels are right."""
+    return [make_scores(accuracy, seed=first + i) for i in range(3)]
+
+
+def test_a_clear_win_is_called_one(tmp_path: Path) -> None:
+    """With ten points more accuracy the challenger beats the baseline; the sentence says all."""
+    result = ablation(tmp_path, {"ce": seeds(BASE, 0), "dice": seeds(BETTER, 10)})
+    assert result.sentence.startswith("After 40 steps, on 24 frames and 3 seeds, dice beats ce by ")
+    low, high = result.metrics["dice-ce/low"], result.metrics["dice-ce/high"]
+    assert low is not None
+    assert high is not None
+    assert 0 < low < high
+
+
+def test_a_clear_loss_is_called_one(tmp_path: Path) -> None:
+    """With ten points less accuracy it loses; the points in the sentence bear no sign."""
+    result = ablation(tmp_path, {"ce": seeds(BASE, 0), "dice": seeds(WORSE, 10)})
+    assert re.search(r"dice loses to ce by \d+\.\d\d points", result.sentence)
+
+
+def test_two_of_a_kind_cannot_be_told_apart(tmp_path: Path) -> None:
+    """Two models of the same accuracy are not ranked."""
+    result = ablation(tmp_path, {"ce": seeds(BASE, 0), "dice": seeds(BASE, 10)})
+    assert "the data cannot tell whether dice is better or worse than ce" in result.sentence
+
+
+def test_difference_is_that_of_the_means_over_seeds(tmp_path: Path) -> None:
+    """The difference in mIoU is the mean over seeds of the one less that of the other."""
+    arms = {"ce": seeds(BASE, 0), "dice": seeds(BETTER, 10)}
+    metrics = ablation(tmp_path, arms).metrics
+    miou = {loss: [s.metrics(1, 0)["miou"] for s in arms[loss]] for loss in arms}
+    for loss in arms:
+        assert np.mean(miou[loss]) == pytest.approx(metrics[f"{loss}/miou"], abs=2e-6)
+        assert np.std(miou[loss], ddof=1) == pytest.approx(metrics[f"{loss}/miou_std"], abs=2e-6)
+    expected = np.mean(miou["dice"]) - np.mean(miou["ce"])
+    assert expected == pytest.approx(metrics["dice-ce/difference"], abs=2e-6)
+
+
+def test_one_class_that_gains_is_found_and_only_that(tmp_path: Path) -> None:
+    """A gain in one class is significant after correction in that class alone."""
+    accuracy = np.full(19, BASE)
+    accuracy[2] = 0.95
+    ablation(
+        tmp_path,
+        {
+            "ce": [make_scores(BASE, seed=i) for i in range(3)],
+            "dice": [make_scores(accuracy, seed=i) for i in range(3)],
+        },
+    )
+    classes = pd.read_csv(tmp_path / "ablation" / "classes.csv")
+    found = classes.loc[classes["p_holm"] < 0.05, "class"].tolist()
+    # What building no longer loses to wall makes wall more precise too.
+    assert ["building", "wall"] == found
+    assert 19 == len(classes)
+
+
+def test_one_seed_has_no_spread_and_says_so(tmp_path: Path) -> None:
+    """With one seed the deviation is empty, never 0, and the sentence says what is not covered."""
+    result = ablation(tmp_path, {"ce": [make_scores(BASE)], "dice": [make_scores(BETTER, seed=1)]})
+    assert result.sentence.endswith("noise between seeds is not covered.")
+    facts = json.loads((tmp_path / "ablation" / "ablation.json").read_text())
+    assert facts["ce"]["miou_std"] is None
+    assert "deviation over seeds" in (tmp_path / "ablation" / "ablation.md").read_text()
+    table = pd.read_csv(tmp_path / "ablation" / "ablation.csv")
+    assert ["ce", "dice"] == table["loss"].tolist()
+    assert table["std"].isna().all()
+
+
+def test_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
+    """Run twice, every file, pictures included, is the same."""
+    arms = {"ce": [make_scores(BASE)], "dice": [make_scores(BETTER)]}
+    ablation(tmp_path, arms)
+    first = {path.name: path.read_bytes() for path in (tmp_path / "ablation").iterdir()}
+    ablation(tmp_path, arms)
+    expected = {"ablation.json", "ablation.csv", "ablation.md", "classes.csv"}
+    assert expected | {"differences.png", "curves.png"} == first.keys()
+    for name, content in first.items():
+        assert content == (tmp_path / "ablation" / name).read_bytes(), name
+
+
+def test_a_single_loss_is_reported_without_comparison(tmp_path: Path) -> None:
+    """The baseline alone gives a report that says there is nothing to compare."""
+    result = ablation(tmp_path, {"ce": seeds(BASE, 0)})
+    assert "nothing to compare" in result.sentence
+    assert (tmp_path / "ablation" / "differences.png").is_file()
+
+
+def test_missing_arms_are_all_named_with_the_remedy(tmp_path: Path) -> None:
+    """Every arm that was not trained or scored is named with the command that makes it."""
+    write_arm(tmp_path, "ce-0", make_scores(BASE))
+    with pytest.raises(ValueError, match="dice-0") as caught:
+        compare(tmp_path, ["ce", "dice"], 1)
+    assert "run `dvc repro evaluate@dice-0`" in str(caught.value)
+    assert "run `dvc repro train@dice-0`" in str(caught.value)
+    assert not (tmp_path / "ablation").exists()
+
+
+def test_unlike_protocols_are_refused(tmp_path: Path) -> None:
+    """Scores at another input size are never compared; both arms and both protocols are named."""
+    other = make_scores(BASE, protocol="val24/official/16x32/whole/ss/last")
+    with pytest.raises(ValueError, match=r"ce-0 and dice-0 have unlike protocols.*16x32"):
+        ablation(tmp_path, {"ce": [make_scores(BASE)], "dice": [other]})
+
+
+def test_other_frames_are_refused(tmp_path: Path) -> None:
+    """Scores on other frames are never compared, though their number is the same."""
+    base = make_scores(BASE)
+    moved = Scores(base.protocol, [*base.frames[:-1], "val/x/x_000000_000019"], base.confusions)
+    with pytest.raises(ValueError, match="scored on other frames"):
+        ablation(tmp_path, {"ce": [base], "dice": [moved]})
+
+
+def test_other_budgets_are_refused(tmp_path: Path) -> None:
+    """An arm that was trained for longer is never compared."""
+    write_arm(tmp_path, "ce-0", make_scores(BASE))
+    write_arm(tmp_path, "dice-0", make_scores(BASE), steps=80)
+    with pytest.raises(ValueError, match="unlike budgets, 40 steps and 80 steps"):
+        compare(tmp_path, ["ce", "dice"], 1)
+
+
+VALUES = {"losses": ["ce"], "seeds": [0], "baseline": "ce", "bootstrap": 10, "seed": 0}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"losses": []}, "ablation.losses"),
+        ({"losses": ["ce", "ce"]}, "losses names one of them twice"),
+        ({"seeds": [1, 1]}, "seeds names one of them twice"),
+        ({"baseline": "dice"}, "baseline is dice, which is not among losses"),
+        ({"losses": ["ce", "dyce"]}, "did you mean dice?"),
+    ],
+)
+def test_impossible_parameters(change: dict[str, object], message: str) -> None:
+    """No loss, a loss or seed twice, an unknown loss or baseline: each is named."""
+    section, mistakes = Ablation.parse("ablation", VALUES | change)
+    assert section is None
+    assert message in "\n".join(mistakes)
+
+
+def test_arms_are_named_by_loss_and_seed() -> None:
+    """Arms are named as dvc.yaml names their folders."""
+    section = Ablation(losses=["ce", "dice"], seeds=[0, 2], baseline="ce", bootstrap=1, seed=0)
+    assert ["ce-0", "ce-2", "dice-0", "dice-2"] == section.arms()

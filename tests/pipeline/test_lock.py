@@ -1,0 +1,26 @@
+from pathlib import Path
+
+from pipeline.lock import output_md5
+
+LOCK = """\
+schema: '2.0'
+stages:
+  pack:
+    cmd: python -m pipeline pack
+    outs:
+    - path: data/pack
+      hash: md5
+      md5: 0123.dir
+"""
+
+
+def test_an_output_has_the_sum_that_dvc_wrote(tmp_path: Path) -> None:
+    """The md5 of an output is the one in dvc.lock; what is not in it has none."""
+    (tmp_path / "dvc.lock").write_text(LOCK)
+    assert "0123.dir" == output_md5(Path("data/pack"), tmp_path / "dvc.lock")
+    assert output_md5(Path("data/other"), tmp_path / "dvc.lock") is None
+
+
+def test_outside_dvc_there_is_no_sum(tmp_path: Path) -> None:
+    """Without a dvc.lock there is no md5."""
+    assert output_md5(Path("data/pack"), tmp_path / "dvc.lock") is None

@@ -1,0 +1,38 @@
+import pytest
+
+from pipeline import progress
+from segformer.training import Progress
+
+
+def test_plain_lines_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Off a terminal there are plain lines: what, how far, of what; the last one always."""
+    with progress.showing("pack", "frames") as advance:
+        advance(1, 3)
+        advance(3, 3)
+    assert "pack: 3/3 frames" == capsys.readouterr().out.splitlines()[-1]
+
+
+def test_few_lines_for_many_pieces(capsys: pytest.CaptureFixture[str]) -> None:
+    """A thousand quick pieces do not make a thousand lines."""
+    with progress.showing("pack", "frames") as advance:
+        for done in range(1, 1001):
+            advance(done, 1000)
+    assert len(capsys.readouterr().out.splitlines()) <= 2
+
+
+def test_a_training_tells_loss_speed_and_miou() -> None:
+    """The words of a record: loss, images per second, and mIoU only where it was validated."""
+    told: list[str] = []
+    report = progress.of_training(lambda done, total, words="": told.append(words))
+    report(Progress(10, 20, 1.2345, 1e-3, 12.34, None))
+    report(Progress(20, 20, 1.0, 0.0, 12.34, 0.256))
+    assert ["loss 1.234, 12.3 images/s", "loss 1.000, 12.3 images/s, val mIoU 25.6%"] == told
+
+
+def test_both_takers_get_each_record() -> None:
+    """A record handed to two takers reaches both."""
+    first: list[Progress] = []
+    second: list[Progress] = []
+    record = Progress(1, 1, 0.0, 0.0, 1.0, None)
+    progress.both(first.append, second.append)(record)
+    assert [record] == first == second
