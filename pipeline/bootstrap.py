@@ -5,7 +5,8 @@ are compared on the very same draws. The standard error joins the bootstrap's va
 with the variance between seeds, and a Student t quantile pays for how few there are of either.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,11 @@ class Intervals:
     low: Floats
     high: Floats
     p: Floats
+
+    def within(self, least: float, most: float) -> Self:
+        """The same, with no interval beyond what the quantity can be."""
+        low, high = (np.clip(end, least, most) for end in (self.low, self.high))
+        return replace(self, low=low, high=high)
 
 
 def draw_frames(num_frames: int, resamples: int, seed: int) -> Floats:

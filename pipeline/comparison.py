@@ -94,7 +94,7 @@ def compare(
     differences = {
         loss: estimate(
             values - measured[baseline][0], replicates - measured[baseline][1], occurrences
-        )
+        ).within(-1, 1)
         for loss, (values, replicates) in measured.items()
         if loss != baseline
     }
@@ -104,7 +104,7 @@ def compare(
     for loss, (values, replicates) in measured.items():
         difference = differences.get(loss)
         results[loss] = Result(
-            estimate(values, replicates, occurrences),
+            estimate(values, replicates, occurrences).within(0, 1),
             _deviation(values),
             difference,
             holm(difference.p[FIRST_CLASS:]) if difference else None,

@@ -1,36 +1,55 @@
 """What the last `dvc repro` came to: the figures, and where to look at them."""
 
+from pathlib import Path
+from typing import Any
+
 from pipeline import repro, store
+from pipeline.wording import NOTHING, percent
 
 
 def summary() -> str:
-    """A few lines for a person: mIoU of every arm, the report, the pictures, the runs.
+    """A few lines for a person: the verdict, mIoU of every arm, the report, pictures and runs.
 
     Raises:
         ValueError: if there are no results yet.
     """
     report = repro.output("ablation.md")
     arms = {
-        path: values
-        for path, values in sorted(repro.metrics().items())
-        if "protocol" in values and "miou" in values
+        Path(path).parent: metrics
+        for path, metrics in sorted(repro.metrics().items())
+        if "miou_low" in metrics
     }
     if report is None or not report.exists() or not arms:
         raise ValueError("there are no results yet: run `dvc repro`")
-    lines = ["", "Results"]
-    for path, values in arms.items():
-        name = path.split("/")[-2]
-        low, high = values["miou_low"], values["miou_high"]
-        lines.append(
-            f"  {name:<8} mIoU {values['miou']:.1%} [{low:.1%}, {high:.1%}]  {values['protocol']}"
-        )
-    lines += [
+    panels = {str(folder.parent / "*" / "panels") for folder in arms}
+    lines = [
         "",
+        "Results",
+        *(f"  {_arm(folder.name, metrics)}" for folder, metrics in arms.items()),
+    ]
+    lines += ["", f"  {_verdict(report)}", ""]
+    lines += [
         "Where to look",
         f"  the comparison   {report}",
-        f"  the pictures     {', '.join(sorted(path.rsplit('/', 1)[0] + '/panels/' for path in arms))}",
+        f"  the worst frames {', '.join(sorted(panels))}",
         "  all plots        dvc plots show -o dvc_plots --open",
         f"  the runs         {store.where_to_look()}",
         f"                   then open {store.page()}",
+        "",
+        "To type these commands, first: source .venv/bin/activate",
     ]
     return "\n".join(lines)
+
+
+def _arm(name: str, metrics: dict[str, Any]) -> str:
+    miou, low, high = (
+        NOTHING if metrics[key] is None else percent(metrics[key])
+        for key in ("miou", "miou_low", "miou_high")
+    )
+    interval = f"95 % interval over frames {low} to {high}"
+    return f"{name:<8} mIoU {miou} %, {interval}  ({metrics['protocol']})"
+
+
+def _verdict(report: Path) -> str:
+    bold = (line for line in report.read_text(encoding="utf-8").splitlines() if line[:2] == "**")
+    return next(bold, "").strip("*")

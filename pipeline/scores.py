@@ -76,12 +76,11 @@ class Scores:
         draws = draw_frames(len(self.frames), resamples, seed)
         replicates = _array(measures.mean_iou(torch.from_numpy(resample(self.confusions, draws))))
         speaking = np.array([(self.confusions.sum(axis=(1, 2)) > 0).sum()])
-        interval = estimate(miou.reshape(1, 1), replicates[None, :, None], speaking)
-        low, high = np.clip([interval.low[0], interval.high[0]], 0, 1)
+        interval = estimate(miou.reshape(1, 1), replicates[None, :, None], speaking).within(0, 1)
         return {
             "miou": number(miou),
-            "miou_low": number(low),
-            "miou_high": number(high),
+            "miou_low": number(interval.low[0]),
+            "miou_high": number(interval.high[0]),
             "pixel_accuracy": number(measures.pixel_accuracy(self.total)),
             "category_miou": number(measures.category_iou(self.total).nanmean()),
             "frames": len(self.frames),

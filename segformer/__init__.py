@@ -1,4 +1,4 @@
-"""SegFormer (arXiv:2105.15203) for street scenes, as a library: the names below load on first use."""
+"""SegFormer (arXiv:2105.15203) as a library; the names below load on first use."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # Lazy, so that reading the label table costs no import of torch and makes no stage depend on the network.
+    # Lazy: who reads the label table imports no torch, and no stage depends on the network by it.
     if name not in _HOMES:
         raise AttributeError(f"module 'segformer' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

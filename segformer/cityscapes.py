@@ -1,4 +1,4 @@
-"""The Cityscapes label table: ids, train ids, categories, colours, and which classes have instances.
+"""The Cityscapes label table: ids, train ids, categories, colours, instances.
 
 Source: the data set's paper (arXiv:1604.01685) and the table published with its official scripts.
 """
@@ -16,7 +16,7 @@ IGNORE = 255
 class Label:
     """One row of the official table.
 
-    `train_id` is 0..18 for the classes that are scored and IGNORE for the rest; `color` is RGB, 0..255.
+    `train_id` is 0..18 for the scored classes and IGNORE for the rest; `color` is RGB, 0..255.
     """
 
     name: str
@@ -66,7 +66,7 @@ LABELS: tuple[Label, ...] = (
 """All label ids in order, so that `LABELS[i].label_id == i`."""
 
 CLASSES: tuple[Label, ...] = tuple(
-    sorted((label for label in LABELS if label.train_id != IGNORE), key=lambda label: label.train_id)
+    sorted((one for one in LABELS if one.train_id != IGNORE), key=lambda one: one.train_id)
 )
 """The 19 scored classes in train-id order."""
 
@@ -76,7 +76,7 @@ NUM_CLASSES = len(CLASSES)
 
 
 def train_id_table() -> NDArray[np.uint8]:
-    """(256,) uint8: the train id of every byte a labelIds PNG can hold; IGNORE where none is defined."""
+    """(256,) uint8: the train id of every byte in a labelIds PNG; IGNORE where none is defined."""
     table = np.full(256, IGNORE, dtype=np.uint8)
     for label in LABELS:
         table[label.label_id] = label.train_id
@@ -84,7 +84,7 @@ def train_id_table() -> NDArray[np.uint8]:
 
 
 def palette() -> NDArray[np.uint8]:
-    """(256, 3) uint8 RGB: the official colour of every train id; black for IGNORE and unused ids."""
+    """(256, 3) uint8 RGB: the official colour of every train id; black for all others."""
     colors = np.zeros((256, 3), dtype=np.uint8)
     for label in CLASSES:
         colors[label.train_id] = label.color

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from segformer.layers import initialise
 
-_BAND = 8
+_BAND = 16
 """Rows scored at a time on a CPU: few enough to stay in its cache, as fresh memory is slow."""
 
 

@@ -18,7 +18,7 @@ The original code has 1e-6 within blocks and at stage ends, 1e-5 elsewhere; `nor
 """
 
 
-_BAND = 16
+_BAND = 32
 """Rows fed forward at a time on a CPU without gradients: the wide map then stays in its cache."""
 
 

@@ -136,8 +136,8 @@ def _scores(result: Result) -> dict[str, float | None]:
     return {
         "miou": number(result.scores.value[ALL]),
         "miou_std": number(result.deviation[ALL]),
-        "low": number(max(result.scores.low[ALL], 0)),
-        "high": number(min(result.scores.high[ALL], 1)),
+        "low": number(result.scores.low[ALL]),
+        "high": number(result.scores.high[ALL]),
         "rare": number(result.scores.value[RARE]),
         "frequent": number(result.scores.value[FREQUENT]),
     }

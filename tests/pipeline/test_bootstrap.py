@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline.bootstrap import draw_frames, estimate, holm, resample
+from pipeline.bootstrap import Intervals, draw_frames, estimate, holm, resample
 from tests.pipeline.made_up_scores import make_scores
 
 
@@ -98,3 +98,15 @@ def test_holm_leaves_out_what_was_not_tested() -> None:
     """What is nan is no test: it stays nan and does not make the others dearer."""
     np.testing.assert_allclose(holm(np.array([np.nan, 0.01, 0.02])), [np.nan, 0.02, 0.02])
     assert holm(np.array([])).size == 0
+
+
+def test_no_interval_goes_beyond_what_can_be() -> None:
+    """Cutting an interval to its range leaves the estimate, its p, and what lies within."""
+    wide = Intervals(
+        *(np.array(ends) for ends in ([0.1, 0.5], [-5.0, 0.4], [5.2, 0.6], [0.9, 0.0]))
+    )
+    cut = wide.within(0, 1)
+    assert [0.0, 0.4] == cut.low.tolist()
+    assert [1.0, 0.6] == cut.high.tolist()
+    assert wide.value is cut.value
+    assert wide.p is cut.p

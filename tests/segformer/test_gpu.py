@@ -46,9 +46,13 @@ def test_scores_and_gradients(variant: str) -> None:
     scores = model(pixels.float().cuda())
     scores.square().mean().backward()
     torch.testing.assert_close(expected.float(), scores.cpu(), atol=1e-4, rtol=1e-4)
+    largest = max(float(gradient.abs().max()) for gradient in gradients)
     for gradient, parameter in zip(gradients, model.parameters(), strict=True):
-        scale = gradient.abs().max().clamp(min=1e-6)
-        assert (gradient - parameter.grad.cpu()).abs().max() / scale < 1e-2
+        assert parameter.grad is not None
+        # Some are zero in exact arithmetic (a bias before a norm): there only rounding is left.
+        torch.testing.assert_close(
+            gradient.float(), parameter.grad.cpu(), rtol=1e-2, atol=1e-5 * largest
+        )
 
 
 @pytest.mark.parametrize("name", LOSSES)
