@@ -3,10 +3,8 @@
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from segformer.cityscapes import palette
+from pipeline.figures import canvas, class_colors, headline, save, tidy
 
 
 def draw_class_frequency(frequency: pd.DataFrame, path: Path) -> None:
@@ -16,20 +14,16 @@ def draw_class_frequency(frequency: pd.DataFrame, path: Path) -> None:
         frequency: columns class, train_id, category, pixels.
         path: where to write.
     """
-    figure = Figure(figsize=(11, 5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(11, 5.5)
     axes = figure.subplots()
     ordered, places = _grouped(frequency)
-    colors = palette()[ordered["train_id"].to_numpy()] / 255
+    colors = class_colors(ordered["train_id"].tolist())
     axes.bar(places, ordered["pixels"], color=colors, edgecolor="0.3", linewidth=0.5, width=0.9)
     axes.set_yscale("log")
     axes.set_ylim(bottom=max(ordered.loc[ordered["pixels"] > 0, "pixels"].min() / 5, 1))
     axes.set_xticks(places, ordered["class"], rotation=45, ha="right", rotation_mode="anchor")
     axes.set_ylabel("labelled pixels (log scale)")
-    axes.set_title("How often each class occurs in the training frames", pad=24)
-    axes.grid(axis="y", alpha=0.3)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes, grid="y")
     for category, group in ordered.assign(place=places).groupby("category"):
         axes.annotate(
             str(category),
@@ -43,7 +37,8 @@ def draw_class_frequency(frequency: pd.DataFrame, path: Path) -> None:
         if share > 0:
             height = share * ordered["pixels"].sum()
             axes.annotate(f"{share:.2%}", (place, height), ha="center", va="bottom", fontsize=7)
-    figure.savefig(path, format="png", dpi=120, metadata={"Software": None})
+    headline(figure, "How often each class occurs in the training frames")
+    save(figure, path)
 
 
 def _grouped(frequency: pd.DataFrame) -> tuple[pd.DataFrame, list[float]]:
