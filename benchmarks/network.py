@@ -57,6 +57,8 @@ def medians(functions: Sequence[Callable[[], object]], repeats: int) -> list[flo
         for function, taken in zip(functions, times, strict=True):
             start = time.perf_counter()
             function()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()  # a GPU works on after the call has returned
             taken.append(time.perf_counter() - start)
     return [statistics.median(taken[1:]) for taken in times]
 
@@ -86,7 +88,8 @@ def learn(
 def compare(variant: str, images: Tensor, repeats: int) -> None:
     """Print both ratios for one variant and how far the scores differ."""
     theirs = reference(variant)
-    ours = ours_like(theirs, variant)
+    ours = ours_like(theirs, variant).to(images.device)
+    theirs.to(images.device)
     networks: list[tuple[nn.Module, Callable[[Tensor], Tensor]]] = [
         (theirs, lambda images: theirs(images).logits),
         (ours, ours),
@@ -117,10 +120,13 @@ def main() -> None:
     parser.add_argument("--size", nargs=2, type=int, default=[512, 1024], help="rows columns")
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     images = torch.randn(1, 3, *arguments.size, generator=torch.Generator().manual_seed(1))
-    print(f"torch {torch.__version__}, {arguments.threads} threads, {arguments.size}, batch 1")
+    images = images.to(arguments.device)
+    where = f"{arguments.device}, {arguments.threads} threads"
+    print(f"torch {torch.__version__}, {where}, {arguments.size}, batch 1")
     for variant in arguments.variants:
         compare(variant, images, arguments.repeats)
 

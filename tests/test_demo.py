@@ -1,0 +1,157 @@
+"""The real stages on the real graph, with the tiniest data (mark `slow`)."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parent.parent
+TINY = {
+    "download.synthetic": {"train": 3, "val": 2, "size": [64, 128], "seed": 0},
+    "pack.size": [64, 128],
+    "train.steps": 2,
+    "train.batch_size": 2,
+    "train.warmup_steps": 1,
+    "train.augment.crop": [64, 96],
+    "train.report_every": 1,
+    "train.validate_every": 1,
+    "evaluate.size": [64, 128],
+    "evaluate.worst": 1,
+    "evaluate.bootstrap": 50,
+    "ablation.seeds": [0],
+    "ablation.bootstrap": 50,
+}
+
+
+class Project:
+    """A clone of the project, made tiny, with an environment of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = os.environ | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "DVC_SITE_CACHE_DIR": str(folder.parent / "site"),
+            "PREFECT_HOME": str(folder.parent / "prefect"),
+        }
+        for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
+            self.environment.pop(name, None)
+
+    def run(self, *command: str) -> str:
+        """Run a command here and return what it printed."""
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
+        return done.stdout
+
+    def dvc(self, *arguments: str) -> str:
+        """Run DVC here."""
+        return self.run(sys.executable, "-m", "dvc", *arguments)
+
+    def pipeline(self, *arguments: str) -> str:
+        """Run the command line here."""
+        return self.run(sys.executable, "-m", "pipeline", *arguments)
+
+    def runs(self) -> list[dict[str, str]]:
+        """All MLflow runs, as the columns of `mlflow runs list` would not tell: from the store."""
+        code = (
+            "import json, mlflow\n"
+            "mlflow.set_tracking_uri('sqlite:///mlflow.db')\n"
+            "found = mlflow.MlflowClient().search_runs(['1'])\n"
+            "print(json.dumps([dict(run.data.tags, status=run.info.status, id=run.info.run_id,"
+            " metrics=sorted(run.data.metrics)) for run in found]))"
+        )
+        runs: list[dict[str, str]] = json.loads(self.run(sys.executable, "-c", code))
+        return runs
+
+
+def make_tiny(path: Path) -> None:
+    """Write the tiny parameters into a params.yaml."""
+    yaml = YAML()
+    params = yaml.load(path)
+    for key, value in TINY.items():
+        *sections, name = key.split(".")
+        inner = params
+        for section in sections:
+            inner = inner[section]
+        inner[name] = value
+    yaml.dump(params, path)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The working tree's sources in a Git repository of their own, after one `dvc repro`."""
+    folder = tmp_path_factory.mktemp("demo") / "project"
+    unwanted = shutil.ignore_patterns("__pycache__", "tmp", "cache", "config.local")
+    for name in ("pipeline", "segformer", ".dvc"):
+        shutil.copytree(ROOT / name, folder / name, ignore=unwanted)
+    for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder / name)
+    make_tiny(folder / "params.yaml")
+    project = Project(folder)
+    project.run("git", "init", "-q")
+    project.run("git", "config", "user.email", "test@example.org")
+    project.run("git", "config", "user.name", "test")
+    project.dvc("repro")
+    project.run("git", "add", "-A")
+    project.run("git", "commit", "-qm", "everything up to date")
+    return project
+
+
+def test_everything_is_written_and_fresh(project: Project) -> None:
+    """One `dvc repro` writes every declared output; a second one has nothing to do."""
+    assert "Data and pipelines are up to date" in project.dvc("status")
+    assert "mIoU" in (project.folder / "data/ablation/ablation.md").read_text()
+    history = project.folder / "data/train/ce-0/history.csv"
+    assert ["1", "2"] == [row["step"] for row in csv.DictReader(history.read_text().splitlines())]
+
+
+def test_one_run_per_arm_and_one_for_the_ablation(project: Project) -> None:
+    """MLflow holds ce-0, dice-0 with training and evaluation in one run, and their parent."""
+    runs = {run["mlflow.runName"]: run for run in project.runs()}
+    assert {"ce-0", "dice-0", "ablation"} == runs.keys()
+    assert {"FINISHED"} == {run["status"] for run in runs.values()}
+    for name in ("ce-0", "dice-0"):
+        assert {"train/loss", "val/miou", "eval/miou"} <= set(runs[name]["metrics"])
+        assert runs["ablation"]["id"] == runs[name]["mlflow.parentRunId"]
+        assert runs[name]["data.md5"].endswith(".dir")
+
+
+def test_dvc_tells_metrics_and_plots(project: Project) -> None:
+    """The metrics name the protocol; the plots show IoU, frequencies, confusion and loss curves."""
+    shown = json.loads(project.dvc("metrics", "show", "--json"))[""]["data"]
+    metrics = shown["data/evaluate/ce-0/metrics.json"]["data"]
+    assert "val2/official/64x128/whole/ss/last" == metrics["protocol"]
+    project.dvc("plots", "show", "-o", "plots")
+    page = (project.folder / "plots" / "index.html").read_text()
+    for title in ("IoU per class, ce", "Class frequency", "Training loss, dice", "confusion.png"):
+        assert title in page
+
+
+def test_an_experiment_leaves_the_workspace_and_can_be_shown(project: Project) -> None:
+    """`dvc exp run -S` runs under its name, and MLflow's runs name it."""
+    project.dvc("exp", "run", "--temp", "-n", "shorter", "-S", "train.steps=3")
+    assert "shorter" in project.dvc("exp", "list", "--name-only")
+    assert "shorter" in {run.get("dvc.exp") for run in project.runs()}
+    assert "" == project.run("git", "status", "--porcelain", "params.yaml")
+
+
+def test_the_flow_says_that_all_is_fresh(project: Project) -> None:
+    """`retrain` without a server ends well and makes no MLflow run when nothing is stale."""
+    before = len(project.runs())
+    project.pipeline("retrain")
+    assert before == len(project.runs())
+
+
+def test_results_and_doctor(project: Project) -> None:
+    """Both commands end well on a finished project."""
+    assert "Where to look" in project.pipeline("results")
+    assert "MEND" not in project.pipeline("doctor")
