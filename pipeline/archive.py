@@ -4,9 +4,11 @@ import io
 import re
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -108,22 +110,38 @@ class Archive:
             return self._zip.read(name)
         except KeyError:
             raise ValueError(f"{self.path}: {name} is missing") from None
-        except (zipfile.BadZipFile, EOFError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
             raise ValueError(f"{self.path}: {name} is damaged ({error})") from None
 
     def image_size(self, name: str) -> tuple[int, int]:
-        """Rows and columns of a picture whose checksums hold; its pixels are not decoded.
+        """Rows and columns of a photograph whose checksums hold; its pixels are not decoded.
 
         Raises:
-            ValueError: naming the file, if it is no picture or is damaged.
+            ValueError: naming the file, if it is no picture, is damaged, or is not 8 bit RGB.
         """
         with self._open(name) as picture:
             columns, rows = picture.size
+            self._demand_mode(picture, "RGB", name)
             try:
                 picture.verify()
             except (OSError, SyntaxError) as error:
                 raise self._unreadable(name, error) from None
         return rows, columns
+
+    def photograph(self, key: str) -> NDArray[np.uint8]:
+        """(h, w, 3) uint8 RGB: the photograph of a frame.
+
+        Raises:
+            ValueError: naming the file, if it is missing or `open_image` refuses it.
+        """
+        member = self._photographs.get(key)
+        if member is None:
+            raise ValueError(f"{self.path}: {member_name(key, IMAGE)} is missing; repeat remap")
+        return self.open_image(member.name)
+
+    @cached_property
+    def _photographs(self) -> dict[str, Member]:
+        return self.members(IMAGE)
 
     def open_image(self, name: str) -> NDArray[np.uint8]:
         """(h, w, 3) uint8 RGB: one photograph.
@@ -147,10 +165,7 @@ class Archive:
                 picture.load()
             except (OSError, SyntaxError) as error:
                 raise self._unreadable(name, error) from None
-            if picture.mode != mode:
-                raise ValueError(
-                    f"{self.path}: {name} has mode {picture.mode}, but should be 8 bit {mode}"
-                )
+            self._demand_mode(picture, mode, name)
             return np.asarray(picture, dtype=np.uint8)
 
     def _open(self, name: str) -> Image.Image:
@@ -162,6 +177,12 @@ class Archive:
             raise self._unreadable(name, error) from None
         except (Image.DecompressionBombWarning, Image.DecompressionBombError):
             raise ValueError(f"{self.path}: {name} is absurdly large and was not read") from None
+
+    def _demand_mode(self, picture: Image.Image, mode: str, name: str) -> None:
+        if picture.mode != mode:
+            raise ValueError(
+                f"{self.path}: {name} has mode {picture.mode}, but should be 8 bit {mode}"
+            )
 
     def _unreadable(self, name: str, error: Exception) -> ValueError:
         reason = "no PNG" if isinstance(error, UnidentifiedImageError) else error

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from pipeline import stage_commands
+from pipeline.termination import unwinding
 
 # Nothing heavy up here: --help answers in a moment, each command imports what it needs.
 
@@ -44,8 +45,9 @@ def retrain(
 
     for name, value in repro.quiet_environment().items():
         os.environ.setdefault(name, value)
-    from pipeline import flows
+    from pipeline import config, flows
 
+    config.load(PARAMS)
     flows.run(stages=stages or None, force=force)
 
 
@@ -78,7 +80,8 @@ def results() -> None:
 def main() -> None:
     """Run the command line; a user's mistake ends in one message and exit code 1, no traceback."""
     try:
-        app()
+        with unwinding():  # so that a SIGTERM leaves no half-written file behind
+            app()
     except (ValueError, OSError) as mistake:
         if os.environ.get("SEGFORMER_TRACEBACK"):
             raise

@@ -82,7 +82,11 @@ def _parameters(params: Path) -> Iterator[Finding]:
 
 
 def _data() -> Iterator[Finding]:
-    source = repro.output("source.json")
+    try:
+        source = repro.output("source.json")
+    except ValueError as mistake:
+        yield Finding(False, str(mistake))
+        return
     if source is None or not source.exists():
         yield Finding(True, "no raw data yet: `dvc repro` brings it")
         return

@@ -27,11 +27,11 @@ def started(
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    try:
-        with _guarded(process.pid):
+    with _guarded(process.pid):  # until the last of the group has ended
+        try:
             yield process
-    finally:
-        _end(process)
+        finally:
+            _end(process)
 
 
 @contextmanager

@@ -3,19 +3,23 @@
 import difflib
 import json
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from pydantic_core import ErrorDetails
 
 Size = tuple[PositiveInt, PositiveInt]
 """Rows and columns, in pixels."""
 
+_NetworkSide = Annotated[int, Field(ge=29)]  # segformer.encoder.MIN_SIDE
+NetworkSize = tuple[_NetworkSide, _NetworkSide]
+"""Rows and columns of what the network sees, in pixels."""
+
 
 class Section(BaseModel):
     """The parameters of one stage: subclass it in the stage's own module, a field per parameter."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @classmethod
     def parse(cls, name: str, values: object) -> tuple[Self | None, list[str]]:
@@ -39,6 +43,8 @@ class Section(BaseModel):
         if mistake["type"] == "missing":
             return f"{key} is missing"
         reason = mistake["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        if isinstance(mistake["input"], Mapping):
+            return f"{key}: {reason}"
         return f"{key}: {reason} (it is {mistake['input']!r})"
 
     @classmethod

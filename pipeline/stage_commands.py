@@ -161,6 +161,7 @@ def evaluate(
     from pipeline import config, progress, tracking
     from pipeline.stages import evaluate
     from pipeline.stages.train import read_facts
+    from segformer.serving import example
 
     settings = config.load(params)
     with progress.showing(f"evaluate {model.name}", "frames") as advance:
@@ -180,7 +181,9 @@ def evaluate(
     with tracking.resumed_run(facts["mlflow_run_id"], name=model.name, tags=tags) as run:
         run.log_evaluation(result.metrics, result.class_iou, result.protocol)
         run.log_artifacts(out, under="evaluate")
-        run.log_model(model, example=result.example, input_size=settings.evaluate.size)
+        run.log_model(
+            model, example=example(settings.evaluate.size), input_size=settings.evaluate.size
+        )
 
 
 @app.command(rich_help_panel=STAGES)

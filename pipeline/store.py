@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from pipeline.root import project_root
+
 EXPERIMENT = "cityscapes-segformer"
 PORT = 5000  # of the page
 
@@ -22,15 +24,6 @@ QUIET = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 """Settings that MLflow reads from the environment, to be there before it is imported."""
-
-
-def project_root() -> Path:
-    """Return the project's folder, also from the throw-away copy a queued experiment runs in."""
-    root = Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
-    for folder in (root, *root.parents):
-        if folder.parts[-3:] == (".dvc", "tmp", "exps"):
-            return folder.parents[2]
-    return root
 
 
 def uri() -> str:

@@ -25,6 +25,8 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.types import ColSpec, Schema, TensorSpec
 from sqlalchemy.exc import SQLAlchemyError
 
+from segformer import serving
+
 if TYPE_CHECKING:
     from segformer.training import Progress
 
@@ -35,7 +37,6 @@ _logger = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 _Values = Mapping[str, object]
 _Figures = Mapping[str, float | None]
-where_to_look = store.where_to_look
 
 
 class Run:
@@ -95,10 +96,6 @@ class Run:
         Returns:
             The model's URI, or None if MLflow did not take it.
         """
-        from segformer import (
-            serving,
-        )  # here, because it brings torch, which the ablation does without
-
         class_ids = TensorSpec(np.dtype("uint8"), (-1, -1, -1))
 
         def log(client: MlflowClient) -> str:
@@ -160,7 +157,7 @@ def resumed_run(run_id: str | None, name: str, tags: _Values | None = None) -> I
     def find(client: MlflowClient) -> str:
         if known := _find(client, run_id):
             client.update_run(known, status="RUNNING")
-            client.log_batch(known, tags=[RunTag(key, str(x)) for key, x in given.items()])
+            client.log_batch(known, tags=[RunTag(key, x) for key, x in _texts(given).items()])
             return known
         origin = {"restored_from": run_id or "unknown"}
         return _create(client, f"{name}-restored", {}, {**given, **origin})
@@ -200,14 +197,17 @@ def _open(find: Callable[[MlflowClient], str]) -> Run:
 
 
 def _create(client: MlflowClient, name: str, params: _Values, tags: _Values) -> str:
-    given = {key: str(value) for key, value in tags.items() if value is not None}
-    every = {**resolve_tags(), **provenance.tags(), **given}
+    every = {**resolve_tags(), **provenance.tags(), **_texts(tags)}
     every["mlflow.note.content"] = provenance.description(name, every)
     run_id = str(client.create_run(_experiment(client), tags=every, run_name=name).info.run_id)
     entries = [Param(key, str(value)) for key, value in params.items()]
     for first in range(0, len(entries), _BATCH):
         client.log_batch(run_id, params=entries[first : first + _BATCH])
     return run_id
+
+
+def _texts(tags: _Values) -> dict[str, str]:
+    return {key: str(value) for key, value in tags.items() if value is not None}
 
 
 def _experiment(client: MlflowClient) -> str:

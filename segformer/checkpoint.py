@@ -20,7 +20,7 @@ _NAMED = 12  # tensors in one message
 _ARCHITECTURE = ("variant", "num_classes", "decoder_width", "norm_eps")
 
 
-def save(model: SegFormer, folder: Path, **facts: Any) -> None:
+def save(model: SegFormer, folder: Path | str, **facts: Any) -> None:
     """Write a model's weights and what is known about it; equal models give equal bytes.
 
     Args:
@@ -31,6 +31,7 @@ def save(model: SegFormer, folder: Path, **facts: Any) -> None:
     Raises:
         ValueError: if a fact bears the name of an entry that the model itself decides.
     """
+    folder = Path(folder)
     taken = sorted(set(facts) & set(_ARCHITECTURE))
     if taken:
         raise ValueError(
@@ -69,12 +70,13 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def load(folder: Path, device: torch.device | str = "cpu") -> SegFormer:
+def load(folder: Path | str, device: torch.device | str = "cpu") -> SegFormer:
     """The model that `save` wrote, in evaluation mode.
 
     Raises:
         ValueError: if a file is missing or damaged, or tensors do not fit; it names them.
     """
+    folder = Path(folder)
     config = read_config(folder)
     path = folder / WEIGHTS
     try:

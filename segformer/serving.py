@@ -23,6 +23,15 @@ REQUIRED = ("torch", "numpy", "pillow", "safetensors")
 FORMATS = ("PNG", "JPEG")
 
 
+def example(size: tuple[int, int] | None) -> str:
+    """A ramp of colours in base64, of so many rows and columns: a picture that may be passed on."""
+    rows, columns = size or (64, 128)
+    ramp = np.full((rows, columns, 3), 128, dtype=np.uint8)
+    ramp[..., 0] = np.linspace(0, 255, columns)
+    ramp[..., 1] = np.linspace(0, 255, rows)[:, None]
+    return encode(ramp)
+
+
 class Segmenter:
     """A model that takes pictures the way they travel: as PNG or JPEG in base64.
 

@@ -31,7 +31,7 @@ class Progress:
 
 
 class NonFiniteLossError(ValueError):
-    """The loss became infinite or nan; the model is as it was before that step."""
+    """The loss became infinite or nan; the weights are as they were before that step."""
 
 
 def fit(

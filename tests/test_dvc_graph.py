@@ -191,7 +191,9 @@ def test_evaluation_parameter(project: Project) -> None:
     assert evaluations | {"ablation"} == project.repro()
 
 
-@pytest.mark.parametrize("name", ["flows", "tracking", "cli", "config", "repro", "doctor"])
+@pytest.mark.parametrize(
+    "name", ["flows", "tracking", "cli", "stage_commands", "config", "repro", "doctor", "progress"]
+)
 def test_edited_comment_above_the_stages(project: Project, name: str) -> None:
     """An edited comment in what runs or records the stages reruns nothing."""
     project.edit(f"pipeline/{name}.py")

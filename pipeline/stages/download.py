@@ -4,18 +4,22 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from pipeline import synthetic
 from pipeline.archive import writing
-from pipeline.section import Section, Size
+from pipeline.root import project_root
+from pipeline.section import Section
 from segformer.atomic import replacing, write_text
 
 IMAGE_ZIP = "leftImg8bit_trainvaltest.zip"
 LABEL_ZIP = "gtFine_trainvaltest.zip"
 _ZIPS = {"leftImg8bit": IMAGE_ZIP, "gtFine": LABEL_ZIP}
+
+DrawableSide = Annotated[int, Field(ge=32)]
+"""Pixels; on less there is no street to be seen."""
 
 Progress = Callable[[int, int], None]
 """Called with how many pieces are done, and of how many."""
@@ -28,7 +32,7 @@ class Synthetic(Section):
     """Training frames."""
     val: PositiveInt
     """Validation frames."""
-    size: Size
+    size: tuple[DrawableSide, DrawableSide]
     seed: NonNegativeInt
 
 
@@ -69,7 +73,7 @@ def run(params: Download, *, out: Path, progress: Progress) -> None:
         )
     else:
         assert params.folder is not None
-        folder = Path(params.folder)
+        folder = project_root() / params.folder
         files = _files(folder)
         facts |= {"folder": str(folder.resolve()), "files": _listing(folder, files)}
         _take_in(folder, files, out, progress)
@@ -83,15 +87,18 @@ def source_changes(source: Path) -> list[str]:
         source: the `source.json` of the last download.
 
     Returns:
-        Nothing if all is as it was, if the source is no folder, or if the folder is gone: what was
-        taken in stays good without it.
+        Nothing if all is as it was, if the source is no folder, or if the folder is gone or empty
+        (a disk that is not mounted): what was taken in stays good without it.
     """
     facts = json.loads(source.read_text()) if source.exists() else {}
     folder = Path(facts.get("folder", ""))
     if facts.get("source") != "folder" or not folder.is_dir():
         return []
+    found = _find(folder)
+    if not any(found.values()):
+        return []
     before = {name: rest for name, *rest in facts["files"]}
-    now = {name: rest for name, *rest in _listing(folder, _files(folder))}
+    now = {name: rest for name, *rest in _listing(folder, found)}
     groups = {
         "added": sorted(now.keys() - before.keys()),
         "removed": sorted(before.keys() - now.keys()),
@@ -106,15 +113,10 @@ def source_changes(source: Path) -> list[str]:
 
 
 def _files(folder: Path) -> dict[str, list[Path]]:
-    """The files of each package: its official zip alone, or all that is in its extracted folder."""
+    """What `_find` finds, refused unless it is something of each package."""
     if not folder.is_dir():
         raise ValueError(f"download.folder: {folder.resolve()} is not a folder")
-    found = {}
-    for package, zip_name in _ZIPS.items():
-        if (folder / zip_name).is_file():
-            found[package] = [folder / zip_name]
-        else:
-            found[package] = sorted(_pictures(folder / package))
+    found = _find(folder)
     missing = [f"{_ZIPS[package]} nor {package}/" for package, files in found.items() if not files]
     if missing:
         raise ValueError(
@@ -122,6 +124,16 @@ def _files(folder: Path) -> dict[str, list[Path]]:
             " with pictures: name the folder that holds the official zips, or the extracted tree"
         )
     return found
+
+
+def _find(folder: Path) -> dict[str, list[Path]]:
+    """The files of each package: its official zip alone, or all that is in its extracted folder."""
+    return {
+        package: [folder / name]
+        if (folder / name).is_file()
+        else sorted(_pictures(folder / package))
+        for package, name in _ZIPS.items()
+    }
 
 
 def _pictures(folder: Path) -> Iterator[Path]:

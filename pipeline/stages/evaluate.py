@@ -1,7 +1,5 @@
 """Evaluate: score a trained model on whole validation frames, at the size of their labels."""
 
-import base64
-import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,16 +9,15 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from pydantic import NonNegativeInt, PositiveInt
 from torch import nn
 
 from pipeline import score_charts
-from pipeline.archive import IMAGE, TRAIN_IDS, Archive, member_name
+from pipeline.archive import TRAIN_IDS, Archive, member_name
 from pipeline.panels import Scene, draw_panel
 from pipeline.publish import publishing
 from pipeline.scores import Scores
-from pipeline.section import Section, Size
+from pipeline.section import NetworkSize, Section
 from pipeline.wording import percent
 from segformer.checkpoint import load
 from segformer.cityscapes import CLASS_NAMES, NUM_CLASSES
@@ -33,7 +30,7 @@ from segformer.model import SegFormer
 class Evaluate(Section):
     """How a model is scored."""
 
-    size: Size | None
+    size: NetworkSize | None
     """What the network sees; null: the frame's own size. Labels are never resized."""
     worst: NonNegativeInt
     """So many frames, those with the lowest mIoU, are shown as panels."""
@@ -50,14 +47,12 @@ class Evaluation:
         metrics: the figures of metrics.json; None where undefined.
         class_iou: by class name; None where the class occurs neither in truth nor in prediction.
         protocol: what was measured on, and how.
-        example: a picture in base64 of the size that was scored, showing no frame of the data set.
         sentence: the result in words.
     """
 
     metrics: dict[str, float | None]
     class_iou: dict[str, float | None]
     protocol: str
-    example: str
     sentence: str
 
 
@@ -104,9 +99,7 @@ def run(
         _write(folder, scores, metrics, name=model.name)
         _draw_worst(folder / "panels", scores, params.worst, reader, name=model.name)
     class_iou = dict(zip(CLASS_NAMES, scores.class_iou(), strict=True))
-    return Evaluation(
-        metrics, class_iou, scores.protocol, _example(params.size), scores.sentence(metrics)
-    )
+    return Evaluation(metrics, class_iou, scores.protocol, scores.sentence(metrics))
 
 
 class _Reader:
@@ -123,13 +116,9 @@ class _Reader:
         self._size = size
         self._photographs = photographs
         self._label_maps = label_maps
-        self._members = photographs.members(IMAGE)
 
     def scene(self, key: str) -> Scene:
-        if key not in self._members:
-            where = self._photographs.path
-            raise ValueError(f"{where}: {member_name(key, IMAGE)} is missing; repeat remap")
-        photograph = self._photographs.open_image(self._members[key].name)
+        photograph = self._photographs.photograph(key)
         truth = self._label_maps.open_labels(member_name(key, TRAIN_IDS))
         return Scene(key, photograph, truth, self._predict(photograph, truth.shape))
 
@@ -200,15 +189,3 @@ def _draw_worst(folder: Path, scores: Scores, worst: int, reader: _Reader, *, na
         subtitle = f"{name}, number {rank} of the worst frames    {scores.protocol}"
         path = folder / f"{rank:02}_{Path(str(key)).name}.png"
         draw_panel(reader.scene(str(key)), title, subtitle, path)
-
-
-def _example(size: tuple[int, int] | None) -> str:
-    """A ramp of colours: a photograph of the data set must not be passed on."""
-    rows, columns = size or (64, 128)
-    ramp = np.zeros((rows, columns, 3), dtype=np.uint8)
-    ramp[..., 0] = np.linspace(0, 255, columns)
-    ramp[..., 1] = np.linspace(0, 255, rows)[:, None]
-    ramp[..., 2] = 128
-    buffer = io.BytesIO()
-    Image.fromarray(ramp).save(buffer, format="PNG")
-    return base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.archive import IMAGE, TRAIN_IDS, Archive, member_name
-from pipeline.section import Section, Size
+from pipeline.archive import TRAIN_IDS, Archive, member_name
+from pipeline.section import NetworkSize, Section
 from segformer.atomic import replacing
 from segformer.frames import create, resize_image, resize_labels
 
@@ -14,7 +14,7 @@ from segformer.frames import create, resize_image, resize_labels
 class Pack(Section):
     """What the packed frames are like."""
 
-    size: Size
+    size: NetworkSize
 
 
 def run(
@@ -46,13 +46,11 @@ def run(
         Archive(labels) as label_maps,
         replacing(out) as whole,
     ):
-        photograph_of = photographs.members(IMAGE)
         for split, rows in table.groupby("split"):
             keys = rows["frame"].tolist()
             with create(whole / str(split), keys, params.size) as (packed_images, packed_labels):
                 for i, key in enumerate(keys):
-                    image = photographs.open_image(photograph_of[key].name)
-                    packed_images[i] = resize_image(image, params.size)
+                    packed_images[i] = resize_image(photographs.photograph(key), params.size)
                     label = label_maps.open_labels(member_name(key, TRAIN_IDS))
                     packed_labels[i] = resize_labels(label, params.size)
                     done += 1

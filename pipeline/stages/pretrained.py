@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import StringConstraints, model_validator
 from safetensors.torch import save_file
 
+from pipeline.root import project_root
 from pipeline.section import Section
 from segformer import interop
 from segformer.atomic import replacing
@@ -46,7 +47,7 @@ def run(params: Pretrained, *, out: Path) -> str:
         with _folder(out, {"source": "none"}):
             return "the encoder starts from random weights"
     assert params.file is not None
-    file = Path(params.file)
+    file = project_root() / params.file
     if not file.is_file():
         raise ValueError(f"pretrained.file: {file.resolve()} is missing")
     with file.open("rb") as content:

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
 import pandas as pd
 import torch
 from pydantic import (
@@ -18,7 +19,7 @@ from pydantic import (
 )
 from torch import Tensor
 
-from pipeline.section import Section, Size
+from pipeline.section import NetworkSize, Section
 from pipeline.stages.pretrained import ENCODER
 from segformer.atomic import write_text
 from segformer.augment import Augment
@@ -37,12 +38,18 @@ from segformer.training import Progress, fit
 class Augmentation(Section):
     """How a packed frame becomes a training crop."""
 
-    crop: Size
+    crop: NetworkSize
     scale: tuple[PositiveFloat, PositiveFloat]
     """Least and most, of the packed size."""
     max_class_share: float = Field(gt=0, le=1)
     flip: bool
     photometric: bool
+
+    @model_validator(mode="after")
+    def _scale_rises(self) -> Self:
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale names the least factor first, not {list(self.scale)}")
+        return self
 
 
 class Train(Section):
@@ -102,7 +109,9 @@ def run(
             loss that is not finite.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.manual_seed(seed)
+    # Two streams of random numbers that have nothing in common: torch's own would be the same.
+    weights_seed, data_seed = np.random.SeedSequence(seed).generate_state(2).tolist()
+    torch.manual_seed(weights_seed)
     model = _model(params, weights).to(device)
     train_frames, val_frames = (PackedFrames.open(pack / split) for split in ("train", "val"))
     history: list[Progress] = []
@@ -113,7 +122,7 @@ def run(
 
     fit(
         model,
-        _batches(params, train_frames, sampling, seed, device),
+        _batches(params, train_frames, sampling, data_seed, device),
         loss=get_loss(loss),
         optimizer=adamw(
             model,
@@ -158,15 +167,14 @@ def _model(params: Train, weights: Path) -> SegFormer:
 def _batches(
     params: Train, frames: PackedFrames, sampling: Path, seed: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    order_generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)  # of the CPU: the same crops on every device
     if params.sampling == "rare_class":
         table = pd.read_csv(sampling).set_index("frame")
         probabilities = torch.tensor(table["probability"].loc[frames.names].to_numpy())
-        order = weighted(probabilities, params.batch_size, order_generator)
+        order = weighted(probabilities, params.batch_size, generator)
     else:
-        order = shuffled(len(frames), params.batch_size, order_generator)
+        order = shuffled(len(frames), params.batch_size, generator)
     augment = Augment(**params.augment.model_dump())
-    generator = torch.Generator().manual_seed(seed)  # of the CPU: the same crops on every device
     for images, labels in map(frames.batch, order):
         yield augment(images.to(device), labels.to(device), generator)
 

@@ -15,7 +15,7 @@ KEYS = (
     "val/lyonesse/lyonesse_000000_000019",
     "val/lyonesse/lyonesse_000001_000019",
 )
-SIZE = (16, 32)
+SIZE = (32, 64)
 
 
 def save_png(path: Path, pixels: np.ndarray) -> None:

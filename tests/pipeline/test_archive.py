@@ -58,7 +58,6 @@ def test_pictures_come_back_as_written(tmp_path: Path) -> None:
         archive.add_labels("a.png", labels)
     with Archive(tmp_path / "a.zip") as archive:
         np.testing.assert_array_equal(labels, archive.open_labels("a.png"))
-        assert (8, 32) == archive.image_size("a.png")
 
 
 def test_writing_is_deterministic_and_whole(tmp_path: Path) -> None:
@@ -106,13 +105,38 @@ def test_an_unreadable_picture_is_named(tree: Path, kind: str) -> None:
                 read(name)
 
 
+def test_every_damage_to_a_deflated_zip_is_one_message(tree: Path, tmp_path: Path) -> None:
+    """Whichever byte of a compressed member is flipped, the error names the file."""
+    name = member_name(KEYS[0], LABEL_IDS)
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, (tree / name).read_bytes() + bytes(2000))
+        start = len(name) + 30
+        length = archive.getinfo(name).compress_size
+    whole = path.read_bytes()
+    for place in range(start, start + length, max(1, length // 60)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        with Archive(path) as archive, pytest.raises(ValueError, match="is damaged"):
+            archive.read(name)
+
+
+def test_a_missing_photograph_is_named(tree: Path) -> None:
+    """A frame without its photograph is told by the photograph's official name."""
+    with (
+        Archive(tree) as archive,
+        pytest.raises(ValueError, match=r"a_leftImg8bit\.png is missing"),
+    ):
+        archive.photograph("train/a/a")
+
+
 def test_a_picture_of_another_mode_is_refused(tree: Path) -> None:
     """A grey photograph and a colour label map are odd, and named."""
     save_png(tree / member_name(KEYS[0], IMAGE), np.zeros(SIZE, np.uint8))
     save_png(tree / member_name(KEYS[0], LABEL_IDS), np.zeros((*SIZE, 3), np.uint8))
     with Archive(tree) as archive:
-        with pytest.raises(ValueError, match="mode L, but should be 8 bit RGB"):
-            archive.open_image(member_name(KEYS[0], IMAGE))
+        for read in (archive.open_image, archive.image_size):
+            with pytest.raises(ValueError, match="mode L, but should be 8 bit RGB"):
+                read(member_name(KEYS[0], IMAGE))
         with pytest.raises(ValueError, match="mode RGB, but should be 8 bit L"):
             archive.open_labels(member_name(KEYS[0], LABEL_IDS))
 

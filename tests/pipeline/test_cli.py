@@ -121,7 +121,7 @@ def test_a_label_with_an_unknown_id(run, tree: Path, tmp_path: Path) -> None:
     save_png(tree / member_name(KEYS[0], LABEL_IDS), np.full(SIZE, 34, np.uint8))
     code, said = run(*remap(tree, tmp_path))
     assert 1 == code
-    assert f"{member_name(KEYS[0], LABEL_IDS)} has id 34 at 512 pixels" in said
+    assert f"{member_name(KEYS[0], LABEL_IDS)} has id 34 at 2048 pixels" in said
 
 
 def test_an_unreadable_png(run, tree: Path, tmp_path: Path) -> None:

@@ -116,6 +116,26 @@ def test_a_folder_that_is_gone_is_no_change(tree: Path, tmp_path: Path) -> None:
     assert [] == source_changes(tmp_path / "out" / "source.json")
 
 
+def test_an_emptied_folder_is_no_change(tree: Path, tmp_path: Path) -> None:
+    """A disk that is not mounted leaves an empty folder: what was taken in stays good."""
+    download(tmp_path / "out", tree)
+    for package in list(tree.iterdir()):
+        package.rename(tmp_path / package.name)
+    assert [] == source_changes(tmp_path / "out" / "source.json")
+
+
+def test_a_relative_folder_is_meant_from_the_project(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A queued experiment runs in a copy of the project and still finds the folder."""
+    copy = tmp_path / "project" / ".dvc" / "tmp" / "exps" / "one"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    monkeypatch.setenv("DVC_ROOT", str(copy))
+    download(tmp_path / "out", Path("..") / tree.name)
+    assert 2 * len(KEYS) == len(names(tmp_path / "out" / IMAGE_ZIP)) * 2
+
+
 def test_source_json_names_the_files(tree: Path, tmp_path: Path) -> None:
     """source.json holds the folder, and name, size and time of every file."""
     download(tmp_path / "out", tree)

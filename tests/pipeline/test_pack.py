@@ -55,9 +55,9 @@ def test_frames_at_their_own_size_are_packed_unchanged(
 
 def test_another_size(tree: Path, remapped: Path, tmp_path: Path) -> None:
     """Frames are packed at the size asked for, and no new class appears."""
-    pack(tree, remapped, tmp_path / "out", (7, 13))
+    pack(tree, remapped, tmp_path / "out", (31, 45))
     frames = PackedFrames.open(tmp_path / "out" / "train")
-    assert (3, 7, 13, 3) == frames.images.shape
+    assert (3, 31, 45, 3) == frames.images.shape
     assert set(np.unique(frames.labels)) <= {*range(19), 255}
 
 

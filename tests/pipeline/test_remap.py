@@ -23,7 +23,7 @@ def remap(tree: Path, out: Path) -> None:
 
 def test_ids_become_train_ids(tree: Path, tmp_path: Path) -> None:
     """Road is 0, rider 12, bicycle 18; parking, caravan and unlabeled are void."""
-    label_ids = np.tile(np.array([7, 25, 33, 9, 29, 0], np.uint8), (16, 6))[:, : SIZE[1]]
+    label_ids = np.tile(np.array([7, 25, 33, 9, 29, 0], np.uint8), (SIZE[0], 11))[:, : SIZE[1]]
     save_png(tree / member_name(KEYS[0], LABEL_IDS), label_ids)
     remap(tree, tmp_path / "out")
     with Archive(tmp_path / "out" / "labels.zip") as archive:
@@ -70,7 +70,7 @@ def test_every_problem_at_once(tree: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="remap: 4 problems") as error:
         remap(tree, tmp_path / "out")
     message = str(error.value)
-    assert f"{member_name(KEYS[0], LABEL_IDS)} has id 77 at 512 pixels" in message
+    assert f"{member_name(KEYS[0], LABEL_IDS)} has id 77 at 2048 pixels" in message
     assert f"{member_name(KEYS[1], LABEL_IDS)} has no photograph" in message
     assert f"{member_name(KEYS[2], LABEL_IDS)} cannot be read" in message
     assert f"{member_name(KEYS[3], LABEL_IDS)} is 16 x 31 pixels, but its photograph is" in message

@@ -3,7 +3,8 @@ from typing import Literal
 import pytest
 from pydantic import PositiveFloat, PositiveInt
 
-from pipeline.section import Section, Size, nearest
+from pipeline.section import NetworkSize, Section, Size, nearest
+from segformer.encoder import MIN_SIDE
 
 
 class Inner(Section):
@@ -77,6 +78,28 @@ def test_a_section_must_hold_parameters() -> None:
     """A number where a section should stand is told as such."""
     expected = ["example should be a section with parameters below it, not 3"]
     assert expected == Example.parse("example", 3)[1]
+
+
+class Network(Section):
+    """A section with the size of what the network sees."""
+
+    size: NetworkSize
+
+
+def test_a_size_too_small_for_the_network_is_refused() -> None:
+    """The least side is the encoder's own."""
+    section, _ = Network.parse("network", {"size": [MIN_SIDE, MIN_SIDE]})
+    assert section is not None
+    section, mistakes = Network.parse("network", {"size": [MIN_SIDE - 1, 64]})
+    assert section is None
+    assert ["network.size.0: should be greater than or equal to 29 (it is 28)"] == mistakes
+
+
+def test_infinity_is_no_number() -> None:
+    """YAML's .inf and .nan are refused wherever a number stands."""
+    for value in (float("inf"), float("nan")):
+        section, _ = Example.parse("example", GOOD | {"rate": value})
+        assert section is None
 
 
 def test_nearest_says_nothing_when_nothing_is_near() -> None:

@@ -116,7 +116,14 @@ def test_a_loss_that_is_not_finite_stops_the_run(data: Path) -> None:
     assert not (data / "a").exists()
 
 
+def test_a_scale_the_wrong_way_round_is_refused() -> None:
+    """The mistake is told by its key, without the whole section behind it."""
+    augment = TINY["augment"] | {"scale": [2.0, 0.5]}
+    _, mistakes = Train.parse("train", TINY | {"augment": augment})
+    assert ["train.augment: scale names the least factor first, not [2.0, 0.5]"] == mistakes
+
+
 def test_a_warmup_as_long_as_the_training_is_refused() -> None:
     """The mistake is told before any work, with the parameter's name."""
     _, mistakes = Train.parse("train", TINY | {"warmup_steps": 3})
-    assert "train: warmup_steps must be less than steps, 3" in mistakes[0]
+    assert ["train: warmup_steps must be less than steps, 3"] == mistakes
