@@ -6,10 +6,15 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from ruamel.yaml import YAML
+
+from pipeline.synthetic import draw_frame
 
 pytestmark = pytest.mark.slow
 
@@ -44,21 +49,21 @@ class Project:
         for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
             self.environment.pop(name, None)
 
-    def run(self, *command: str) -> str:
-        """Run a command here and return what it printed."""
+    def run(self, *command: str, code: int = 0) -> str:
+        """Run a command here and return what it printed; it must end with this exit code."""
         done = subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True
         )
-        assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
+        assert done.returncode == code, f"{command}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
         return done.stdout
 
     def dvc(self, *arguments: str) -> str:
         """Run DVC here."""
         return self.run(sys.executable, "-m", "dvc", *arguments)
 
-    def pipeline(self, *arguments: str) -> str:
-        """Run the command line here."""
-        return self.run(sys.executable, "-m", "pipeline", *arguments)
+    def pipeline(self, *arguments: str, fails: bool = False) -> str:
+        """Run the command line here; it must end well, or with exit code 1 if it `fails`."""
+        return self.run(sys.executable, "-m", "pipeline", *arguments, code=int(fails))
 
     def runs(self) -> list[dict[str, str]]:
         """All MLflow runs, as the columns of `mlflow runs list` would not tell: from the store."""
@@ -71,6 +76,20 @@ class Project:
         )
         runs: list[dict[str, str]] = json.loads(self.run(sys.executable, "-c", code))
         return runs
+
+
+def draw_tree(folder: Path, *, rows: int, columns: int) -> list[str]:
+    """Draw four training and two validation frames as an extracted tree; return their keys."""
+    keys = [f"train/avalon/avalon_{i:06}_000019" for i in range(4)]
+    keys += [f"val/lyonesse/lyonesse_{i:06}_000019" for i in range(2)]
+    for i, key in enumerate(keys):
+        frame = draw_frame(np.random.default_rng(i), (rows, columns))
+        pictures = {"leftImg8bit": frame.image, "gtFine_labelIds": frame.label_ids}
+        for name, pixels in pictures.items():
+            path = folder / name.split("_")[0] / f"{key}_{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    return keys
 
 
 def make_tiny(path: Path) -> None:
@@ -116,7 +135,7 @@ def test_everything_is_written_and_fresh(project: Project) -> None:
 
 def test_one_run_per_arm_and_one_for_the_ablation(project: Project) -> None:
     """MLflow holds ce-0, dice-0 with training and evaluation in one run, and their parent."""
-    runs = {run["mlflow.runName"]: run for run in project.runs()}
+    runs = {run["mlflow.runName"]: run for run in project.runs() if "dvc.exp" not in run}
     assert {"ce-0", "dice-0", "ablation"} == runs.keys()
     assert {"FINISHED"} == {run["status"] for run in runs.values()}
     for name in ("ce-0", "dice-0"):
@@ -144,11 +163,46 @@ def test_an_experiment_leaves_the_workspace_and_can_be_shown(project: Project) -
     assert "" == project.run("git", "status", "--porcelain", "params.yaml")
 
 
+def test_a_queued_experiment_runs_without_downloading(project: Project) -> None:
+    """`dvc exp run --queue` and `dvc queue start` end well, without drawing the frames again."""
+    project.dvc("exp", "run", "--queue", "-n", "queued", "-S", "train.steps=4")
+    project.dvc("queue", "start")
+    deadline = time.monotonic() + 300
+    while "Success" not in (status := project.dvc("queue", "status")):
+        assert "Failed" not in status, project.dvc("queue", "logs", "queued")
+        assert time.monotonic() < deadline, status
+        time.sleep(2)
+    assert "queued" in {run.get("dvc.exp") for run in project.runs()}
+    assert "Running stage 'download'" not in project.dvc("queue", "logs", "queued")
+
+
 def test_the_flow_says_that_all_is_fresh(project: Project) -> None:
     """`retrain` without a server ends well and makes no MLflow run when nothing is stale."""
     before = len(project.runs())
     project.pipeline("retrain")
     assert before == len(project.runs())
+
+
+def test_photographs_from_a_folder(project: Project, tmp_path: Path) -> None:
+    """A folder of frames of an odd size goes through the whole graph; a change is taken in."""
+    project = Project(shutil.copytree(project.folder, tmp_path / "project", symlinks=True))
+    frames = draw_tree(tmp_path / "cityscapes", rows=90, columns=120)
+    yaml = YAML()
+    params = yaml.load(project.folder / "params.yaml")
+    params["evaluate"]["size"] = None
+    params["download"] |= {"source": "folder", "folder": str(tmp_path / "cityscapes")}
+    yaml.dump(params, project.folder / "params.yaml")
+    project.dvc("repro")
+    table = (project.folder / "data/remap/frames.csv").read_text()
+    assert f"{frames[0]},train,avalon,90,120" in table
+
+    for name in ("leftImg8bit", "gtFine_labelIds"):
+        kind = name.split("_")[0]
+        (tmp_path / "cityscapes" / kind / f"{frames[0]}_{name}.png").unlink()
+    assert "Data and pipelines are up to date" in project.dvc("status")
+    assert "2 files removed since the download" in project.pipeline("doctor", fails=True)
+    project.pipeline("retrain", "remap")
+    assert frames[0] not in (project.folder / "data/remap/frames.csv").read_text()
 
 
 def test_results_and_doctor(project: Project) -> None:
