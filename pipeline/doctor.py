@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline import config, repro
+from pipeline import config, repro, store
 from pipeline.stages.download import source_changes
 
 _GIBIBYTE = 2**30
@@ -98,5 +98,5 @@ def _data() -> Iterator[Finding]:
 
 
 def _service(name: str, variable: str, otherwise: str) -> Finding:
-    address = os.environ.get(variable)
+    address = store.without_secrets(os.environ.get(variable, ""))
     return Finding(True, f"{name}: {address or f'{variable} is not set, {otherwise}'}")

@@ -64,3 +64,11 @@ def test_no_data_yet_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     findings = doctor.examine(SHIPPED)
     assert any("`dvc repro` brings it" in finding.sentence for finding in findings)
     assert all(finding.is_well for finding in findings)
+
+
+def test_no_password_is_told(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The address of a service is shown without the user and password in it."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@mlflow.example/")
+    told = " ".join(map(str, doctor.examine(SHIPPED)))
+    assert "https://***@mlflow.example/" in told
+    assert "secret" not in told
