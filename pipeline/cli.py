@@ -34,7 +34,10 @@ def retrain(
         list[str] | None, typer.Argument(help="Only these, and what they need.")
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Run them though nothing changed.")
+        bool,
+        typer.Option(
+            "--force", help="Run the stages named (all, if none is) though nothing changed."
+        ),
     ] = False,
 ) -> None:
     """Run the graph as a Prefect flow: a task run per stage.

@@ -3,18 +3,22 @@
 import os
 import platform
 import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import requests
 import torch
 
 from pipeline import config, repro, store
+from pipeline.root import project_root
 from pipeline.stages.download import source_changes
 
 _GIBIBYTE = 2**30
 _LEAST_FREE = 5 * _GIBIBYTE
+_PATIENCE = 3.0  # seconds, for a server to answer
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ def examine(params: Path) -> list[Finding]:
         _environment(),
         _device(),
         _disk(),
+        _git(),
         *_parameters(params),
         *_data(),
         _service("MLflow", "MLFLOW_TRACKING_URI", "runs go to mlflow.db in this folder"),
@@ -71,14 +76,28 @@ def _disk() -> Finding:
     return Finding(free >= _LEAST_FREE, sentence)
 
 
+def _git() -> Finding:
+    if os.environ.get("GIT_AUTHOR_NAME"):
+        return Finding(True, "Git knows who you are")
+    asked = ["git", "config", "user.email"]
+    is_known = subprocess.run(asked, capture_output=True, check=False).returncode == 0
+    remedy = ": `dvc exp` needs it; `git config user.name` and `user.email` set it"
+    return Finding(is_known, f"Git knows who you are{'' if is_known else ' not' + remedy}")
+
+
 def _parameters(params: Path) -> Iterator[Finding]:
     try:
-        config.load(params)
+        settings = config.load(params)
     except config.ParameterError as mistakes:
         for mistake in str(mistakes).splitlines():
             yield Finding(False, mistake)
-    else:
-        yield Finding(True, f"{params} has no mistake")
+        return
+    yield Finding(True, f"{params} has no mistake")
+    if settings.download.source == "folder":
+        folder = project_root() / str(settings.download.folder)
+        is_there = folder.is_dir() and any(folder.iterdir())
+        state = "is there" if is_there else "is missing or empty: mount it, or name another"
+        yield Finding(is_there, f"download.folder: {folder} {state}")
 
 
 def _data() -> Iterator[Finding]:
@@ -98,5 +117,14 @@ def _data() -> Iterator[Finding]:
 
 
 def _service(name: str, variable: str, otherwise: str) -> Finding:
-    address = store.without_secrets(os.environ.get(variable, ""))
-    return Finding(True, f"{name}: {address or f'{variable} is not set, {otherwise}'}")
+    address = os.environ.get(variable)
+    if not address:
+        return Finding(True, f"{name}: {variable} is not set, {otherwise}")
+    shown = store.without_secrets(address)
+    if not address.startswith("http"):
+        return Finding(True, f"{name}: {shown}")
+    try:
+        requests.get(address, timeout=_PATIENCE)
+    except requests.RequestException:
+        return Finding(False, f"{name}: {shown} does not answer: start it, or unset {variable}")
+    return Finding(True, f"{name}: {shown} answers")

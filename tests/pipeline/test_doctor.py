@@ -9,6 +9,14 @@ from pipeline.stages.download import Download, Synthetic, run
 SHIPPED = Path(__file__).parents[2] / "params.yaml"
 
 
+@pytest.fixture(autouse=True)
+def _somebody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Git knows who runs the tests, and no service of theirs is asked."""
+    monkeypatch.setenv("GIT_AUTHOR_NAME", "somebody")
+    for variable in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
+        monkeypatch.delenv(variable, raising=False)
+
+
 @pytest.fixture
 def source(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A source.json of a download from the tree; DVC is told to name it."""
@@ -68,7 +76,38 @@ def test_no_data_yet_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_password_is_told(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The address of a service is shown without the user and password in it."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@mlflow.example/")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:secret@db.example/mlflow")
     told = " ".join(map(str, doctor.examine(SHIPPED)))
-    assert "https://***@mlflow.example/" in told
+    assert "postgresql://***@db.example/mlflow" in told
     assert "secret" not in told
+
+
+@pytest.mark.parametrize("variable", ["MLFLOW_TRACKING_URI", "PREFECT_API_URL"])
+def test_a_server_that_does_not_answer_is_told(
+    source: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """A dead address is to be mended, and the message says how."""
+    monkeypatch.setenv(variable, "http://127.0.0.1:9/api")
+    (told,) = mistakes()
+    assert f"http://127.0.0.1:9/api does not answer: start it, or unset {variable}" in told
+
+
+def test_an_empty_source_folder_is_told(source: Path, tmp_path: Path) -> None:
+    """A folder that the parameters name and that holds nothing is to be mended."""
+    yaml = YAML()
+    values = yaml.load(SHIPPED)
+    (tmp_path / "empty").mkdir()
+    values["download"] |= {"source": "folder", "folder": str(tmp_path / "empty")}
+    yaml.dump(values, tmp_path / "params.yaml")
+    (told,) = mistakes(tmp_path / "params.yaml")
+    assert f"download.folder: {tmp_path / 'empty'} is missing or empty" in told
+
+
+def test_git_without_a_name_is_told(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an identity `dvc exp` fails, so the doctor says so first."""
+    monkeypatch.delenv("GIT_AUTHOR_NAME", raising=False)
+    for variable in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
+        monkeypatch.setenv(variable, "/dev/null")
+    monkeypatch.setenv("GIT_DIR", "/nowhere")
+    (told,) = mistakes()
+    assert "`dvc exp` needs it" in told
