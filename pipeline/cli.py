@@ -82,9 +82,9 @@ def results() -> None:
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one message and exit code 1, no traceback."""
-    # By default OpenMP's threads spin while they wait for each other: where something else runs on
-    # their cores, a training step then takes many times as long. Read when torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # By default OpenMP's threads spin long while they wait for each other: where something else
+    # runs on their cores, a training step then takes many times as long. Read when torch is loaded.
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     try:
         with unwinding():  # so that a SIGTERM leaves no half-written file behind
             app()

@@ -8,6 +8,7 @@ from PIL import Image
 
 from pipeline.archive import IMAGE, LABEL_IDS, member_name
 
+SHIPPED = Path(__file__).parents[2] / "params.yaml"
 KEYS = (
     "train/avalon/avalon_000000_000019",
     "train/avalon/avalon_000001_000019",
@@ -22,6 +23,17 @@ def save_png(path: Path, pixels: np.ndarray) -> None:
     """Write (h, w) or (h, w, 3) uint8 as a PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
+
+
+def changed_params(folder: Path, *changes: tuple[str, str]) -> Path:
+    """The shipped params.yaml with some of its text replaced, written into a folder."""
+    text = SHIPPED.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new, 1)
+    path = folder / "params.yaml"
+    path.write_text(text)
+    return path
 
 
 @pytest.fixture

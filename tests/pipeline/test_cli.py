@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.archive import IMAGE, LABEL_IDS, member_name
 from pipeline.cli import main
-from tests.pipeline.conftest import KEYS, SIZE, save_png
+from tests.pipeline.conftest import KEYS, SHIPPED, SIZE, changed_params, save_png
 
 ROOT = Path(__file__).parents[2]
 STAGES = [
@@ -35,22 +35,10 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     return run
 
 
-def changed_params(tmp_path: Path, *changes: tuple[str, str]) -> Path:
-    """The shipped params.yaml with some of its text replaced."""
-    text = (ROOT / "params.yaml").read_text()
-    for old, new in changes:
-        assert old in text
-        text = text.replace(old, new, 1)
-    path = tmp_path / "params.yaml"
-    path.write_text(text)
-    return path
-
-
 def remap(tree: Path, tmp_path: Path) -> list[object]:
     """The arguments that remap a tree."""
     out = tmp_path / "out"
-    params = ROOT / "params.yaml"
-    return ["remap", "--images", tree, "--ground-truth", tree, "--out", out, "--params", params]
+    return ["remap", "--images", tree, "--ground-truth", tree, "--out", out, "--params", SHIPPED]
 
 
 def test_help_names_every_stage_and_loads_nothing_heavy() -> None:

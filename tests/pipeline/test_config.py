@@ -3,19 +3,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import ParameterError, flat, load
-
-SHIPPED = Path(__file__).parents[2] / "params.yaml"
-
-
-def changed(tmp_path: Path, *changes: tuple[str, str]) -> Path:
-    """The shipped params.yaml with some of its text replaced."""
-    text = SHIPPED.read_text()
-    for old, new in changes:
-        assert old in text
-        text = text.replace(old, new, 1)
-    path = tmp_path / "params.yaml"
-    path.write_text(text)
-    return path
+from tests.pipeline.conftest import SHIPPED, changed_params
 
 
 def test_the_shipped_parameters_are_right() -> None:
@@ -25,13 +13,13 @@ def test_the_shipped_parameters_are_right() -> None:
 
 def test_numbers_in_scientific_notation_are_numbers(tmp_path: Path) -> None:
     """6e-5 is read as a number, as DVC reads it and PyYAML does not."""
-    path = changed(tmp_path, ("learning_rate: 1.0e-3", "learning_rate: 6e-5"))
+    path = changed_params(tmp_path, ("learning_rate: 1.0e-3", "learning_rate: 6e-5"))
     assert 6e-5 == load(path).train.learning_rate
 
 
 def test_every_mistake_in_every_section_at_once(tmp_path: Path) -> None:
     """A misspelt parameter, a misspelt section and an impossible value come in one error."""
-    path = changed(
+    path = changed_params(
         tmp_path,
         ("warmup_steps:", "warmup_stps:"),
         ("frequency:", "frequencies:"),
@@ -47,14 +35,14 @@ def test_every_mistake_in_every_section_at_once(tmp_path: Path) -> None:
 
 def test_an_unknown_loss_is_refused(tmp_path: Path) -> None:
     """The ablation takes no loss that does not exist, before any work is done."""
-    path = changed(tmp_path, ("losses: [ce, dice]", "losses: [ce, dcie]"))
+    path = changed_params(tmp_path, ("losses: [ce, dice]", "losses: [ce, dcie]"))
     with pytest.raises(ParameterError, match=r"ablation.*dcie"):
         load(path)
 
 
 def test_folder_without_a_name_is_refused(tmp_path: Path) -> None:
     """The source `folder` needs the name of one."""
-    path = changed(tmp_path, ("source: synthetic ", "source: folder "))
+    path = changed_params(tmp_path, ("source: synthetic ", "source: folder "))
     with pytest.raises(ParameterError, match="download: source is folder, so folder must name one"):
         load(path)
 

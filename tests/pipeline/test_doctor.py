@@ -5,8 +5,7 @@ from ruamel.yaml import YAML
 
 from pipeline import doctor, repro
 from pipeline.stages.download import Download, Synthetic, run
-
-SHIPPED = Path(__file__).parents[2] / "params.yaml"
+from tests.pipeline.conftest import SHIPPED
 
 
 @pytest.fixture(autouse=True)
