@@ -113,11 +113,11 @@ def test_the_lines_are_those_of_the_stage(toy: ToyProject) -> None:
 
 
 def test_the_stage_runs_this_python_with_the_given_environment(toy: ToyProject) -> None:
-    """`python` in dvc.yaml is the interpreter that runs the pipeline, whatever PATH says."""
-    program = "import os, sys; print(sys.executable, os.environ['COLOUR'])"
+    """`python` in dvc.yaml is that of the environment that runs this, whatever PATH says."""
+    program = "import os, sys; print(sys.prefix, os.environ['COLOUR'])"
     toy.change("download", f'python -c "{program}" > raw; touch source.json')
     repro.run_stage("download", say=print, force=False, environment={"COLOUR": "blue"})
-    assert f"{sys.executable} blue\n" == Path("raw").read_text()
+    assert f"{sys.prefix} blue\n" == Path("raw").read_text()
 
 
 def test_a_failed_stage_says_its_last_lines(toy: ToyProject) -> None:
