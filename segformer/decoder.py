@@ -13,10 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segformer.banded import add_band, add_resized, pays_off, resize, resized_bands
 from segformer.layers import initialise
-
-_BAND = 16
-"""Rows scored at a time on a CPU: few enough to stay in its cache, as fresh memory is slow."""
 
 
 class MlpDecoder(nn.Module):
@@ -47,7 +45,7 @@ class MlpDecoder(nn.Module):
             mixed = resized_sum(maps, *self.multiplied()).permute(0, 3, 1, 2)  # (b, width, h, w)
             normed = F.relu(self.norm(mixed), inplace=True)
             return self._score(self.dropout(normed).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        if maps[0].is_cpu and not torch.compiler.is_compiling():
+        if pays_off(maps[0]):
             sums = resized_sum_in_bands(maps, *self.folded())
         else:
             sums = iter([resized_sum(maps, *self.folded())])
@@ -88,45 +86,28 @@ def resized_sum(maps: Sequence[Tensor], matrices: Sequence[Tensor], bias: Tensor
     Returns:
         (b, h, w, width) at the size of the finest.
     """
-    finest, *coarse = maps
-    total = F.linear(finest, matrices[0], bias)
-    for grid, matrix in zip(coarse, matrices[1:], strict=True):
-        total += _resized(F.linear(grid, matrix), (finest.shape[1], finest.shape[2]))
-    return total
+    finest, coarse = maps[0], coarse_maps(maps, matrices, bias)
+    # As one matrix: what is added to a view in place makes autograd copy whole gradients.
+    total = torch.mm(finest.flatten(0, 2), matrices[0].T)
+    shape = torch.Size((*finest.shape[:3], total.shape[1]))
+    if pays_off(finest):
+        return add_resized(total, coarse, shape)
+    for grid in coarse:
+        total.add_(resize(grid, shape[1:3]).reshape(total.shape))
+    return total.view(shape)
 
 
 def resized_sum_in_bands(
-    maps: Sequence[Tensor], matrices: Sequence[Tensor], bias: Tensor, rows: int = _BAND
+    maps: Sequence[Tensor], matrices: Sequence[Tensor], bias: Tensor
 ) -> Iterator[Tensor]:
-    """What `resized_sum` returns, `rows` rows at a time, top to bottom."""
-    finest, *coarse = maps
-    height, width = finest.shape[1:3]
-    narrow = [F.linear(grid, matrix) for grid, matrix in zip(coarse, matrices[1:], strict=True)]
-    weights = [_row_weights(grid.shape[1], height, like=grid) for grid in narrow]
-    for top in range(0, height, rows):
-        band = F.linear(finest[:, top : top + rows], matrices[0], bias)
-        flat = band.flatten(2)  # (b, rows, w * width), the same memory
-        for grid, weight in zip(narrow, weights, strict=True):
-            part, source = _needed_rows(weight[top : top + rows])
-            wide = _resized(grid[:, source], (part.shape[1], width)).flatten(2)
-            flat.baddbmm_(part.expand(len(band), -1, -1), wide)
-        yield band
+    """What `resized_sum` returns, some rows at a time, top to bottom: no map of full size."""
+    finest, coarse = maps[0], coarse_maps(maps, matrices, bias)
+    for rows, parts in resized_bands(coarse, finest.shape[1:3]):
+        yield add_band(F.linear(finest[:, rows], matrices[0]), parts)
 
 
-def _resized(grid: Tensor, size: tuple[int, int]) -> Tensor:
-    """(b, h, w, c) -> (b, *size, c), bilinearly."""
-    wide = F.interpolate(grid.permute(0, 3, 1, 2), size, mode="bilinear", align_corners=False)
-    return wide.permute(0, 2, 3, 1)
-
-
-def _row_weights(rows: int, resized_rows: int, like: Tensor) -> Tensor:
-    """(resized_rows, rows): how much each row counts in each resized one."""
-    unit = torch.eye(rows, dtype=like.dtype, device=like.device)
-    return F.interpolate(unit[None], resized_rows, mode="linear", align_corners=False)[0].T
-
-
-def _needed_rows(weight: Tensor) -> tuple[Tensor, slice]:
-    """Only those columns of (resized rows, rows) that are not zero, and which they are."""
-    used = weight.any(dim=0).nonzero()
-    source = slice(int(used[0]), int(used[-1]) + 1)
-    return weight[:, source], source
+def coarse_maps(maps: Sequence[Tensor], matrices: Sequence[Tensor], bias: Tensor) -> list[Tensor]:
+    """All but the finest under their matrices; the bias is on the smallest: resizing keeps it."""
+    narrow = zip(maps[1:], matrices[1:], strict=True)
+    *grids, smallest = [F.linear(grid, matrix) for grid, matrix in narrow]
+    return [*grids, smallest + bias]

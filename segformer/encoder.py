@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
+from segformer.banded import pays_off
 from segformer.layers import (
     NORM_EPS,
     Attention,
     DropPath,
     FeedForward,
     PatchEmbedding,
-    add,
     drop_path_rates,
     initialise,
 )
@@ -42,8 +43,14 @@ class Block(nn.Module):
 
     def forward(self, grid: Tensor) -> Tensor:
         """(b, h, w, c) -> (b, h, w, c)."""
-        grid = add(self.drop_path(self.attention(self.attention_norm(grid))), grid)
-        return add(self.drop_path(self.feed_forward(self.feed_forward_norm(grid))), grid)
+        if pays_off(grid) and not self.training and not torch.is_grad_enabled():
+            grid = self.attention(self.attention_norm(grid), onto=grid)
+            added: Tensor = self.feed_forward(self.feed_forward_norm(grid), onto=grid)
+            return added
+        # Not in place: autograd would copy the whole gradient of a view that is written to.
+        grid = grid + self.drop_path(self.attention(self.attention_norm(grid)))
+        total: Tensor = grid + self.drop_path(self.feed_forward(self.feed_forward_norm(grid)))
+        return total
 
 
 class Stage(nn.Module):
@@ -92,7 +99,8 @@ class Encoder(nn.Module):
                 f"images of {images.shape[2]}x{images.shape[3]} pixels are too small; "
                 f"give them {MIN_SIDE} rows and columns or more"
             )
-        grid, maps = images.permute(0, 2, 3, 1), []
+        # Nothing after this line is ever transposed.
+        grid, maps = images.permute(0, 2, 3, 1).contiguous(), []
         for stage in self.stages:
             grid = stage(grid)
             maps.append(grid)

@@ -5,11 +5,12 @@ a convolution reads the same memory as a `channels_last` (b, c, h, w): nothing i
 """
 
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from segformer.banded import add_feed_forward, add_linear, gelu_linear, pays_off
 
 NORM_EPS = 1e-5
 """Our LayerNorm epsilon, everywhere: what Hugging Face runs the released weights with.
@@ -18,20 +19,10 @@ The original code has 1e-6 within blocks and at stage ends, 1e-5 elsewhere; `nor
 """
 
 
-_BAND = 32
-"""Rows fed forward at a time on a CPU without gradients: the wide map then stays in its cache."""
-
-
 def convolve(convolution: nn.Conv2d, grid: Tensor) -> Tensor:
     """(b, h, w, c) -> (b, h', w', c'): a convolution over a grid of tokens, without a copy."""
     channels_first: Tensor = convolution(grid.permute(0, 3, 1, 2))
     return channels_first.permute(0, 2, 3, 1)
-
-
-def add(branch: Tensor, grid: Tensor) -> Tensor:
-    """The sum of two (b, h, w, c), written into `branch`, which nobody else may hold."""
-    # Under autocast the branch is half precision, and the sum must not be.
-    return branch.add_(grid) if branch.dtype == grid.dtype else branch + grid
 
 
 def initialise(module: nn.Module) -> None:
@@ -112,10 +103,14 @@ class Attention(nn.Module):
         key, value = key_value.permute(2, 0, 3, 1, 4)  # (b, a, m, d) each
         return query.transpose(1, 2), key, value
 
-    def forward(self, grid: Tensor) -> Tensor:
-        """(b, h, w, c) -> (b, h, w, c)."""
-        mixed = attend(*self.project(grid)).transpose(1, 2)  # (b, n, a, d)
-        out: Tensor = self.output(mixed.reshape(grid.shape))
+    def forward(self, grid: Tensor, onto: Tensor | None = None) -> Tensor:
+        """(b, h, w, c) -> (b, h, w, c); added to `onto` if that is given, without gradients."""
+        mixed = (
+            attend(*self.project(grid)).transpose(1, 2).reshape(grid.shape)
+        )  # heads side by side
+        if onto is not None:
+            return add_linear(onto, self.output, mixed)
+        out: Tensor = self.output(mixed)
         return out
 
 
@@ -145,23 +140,15 @@ class FeedForward(nn.Module):
         self.neighbours = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
         self.narrow = nn.Linear(hidden, width)
 
-    def forward(self, grid: Tensor) -> Tensor:
-        """(b, h, w, c) -> (b, h, w, c)."""
-        if grid.is_cpu and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            return torch.cat(list(self._bands(grid)), dim=1)
-        out: Tensor = self.narrow(F.gelu(convolve(self.neighbours, self.widen(grid))))
+    def forward(self, grid: Tensor, onto: Tensor | None = None) -> Tensor:
+        """(b, h, w, c) -> (b, h, w, c); added to `onto` if that is given, without gradients."""
+        if onto is not None:
+            return add_feed_forward(onto, grid, self.widen, self.neighbours, self.narrow)
+        wide = convolve(self.neighbours, self.widen(grid))
+        if pays_off(grid) and torch.is_grad_enabled():
+            return gelu_linear(wide, self.narrow)
+        out: Tensor = self.narrow(F.gelu(wide))
         return out
-
-    def _bands(self, grid: Tensor) -> Iterator[Tensor]:
-        """The same function, some rows of (b, h, w, c) at a time, top to bottom."""
-        height = grid.shape[1]
-        rows = _BAND if height > 2 * _BAND else height
-        for top in range(0, height, rows):
-            # One row more above and below, for the convolution to see.
-            first, last = max(top - 1, 0), min(top + rows + 1, height)
-            wide = convolve(self.neighbours, self.widen(grid[:, first:last]))
-            wide = wide[:, top - first : top - first + rows]
-            yield self.narrow(torch.ops.aten.gelu_(wide))
 
 
 def drop_path_rates(rate: float, num_blocks: int) -> list[float]:

@@ -3,6 +3,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segformer import banded
 from segformer.decoder import MlpDecoder, resized_sum, resized_sum_in_bands
 
 WIDTHS = (4, 6, 8, 10)
@@ -72,12 +73,20 @@ def test_gradients_equal_the_published_order(training: bool) -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 3, 8, 100])
-def test_bands_put_together_are_the_whole(rows: int) -> None:
-    """Where a map is cut into bands changes nothing."""
+def test_bands_put_together_are_the_whole(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a map is cut into bands changes nothing, be they put together or added in place."""
     maps = random_maps(29, 9)
     matrices, bias = [torch.randn(12, width) for width in WIDTHS], torch.randn(12)
-    bands = torch.cat(list(resized_sum_in_bands(maps, matrices, bias, rows)), dim=1)
-    torch.testing.assert_close(resized_sum(maps, matrices, bias), bands, atol=1e-4, rtol=1e-5)
+    size = maps[0].shape[1:3]
+    parts = [
+        F.interpolate((grid @ matrix.T).permute(0, 3, 1, 2), size, mode="bilinear")
+        for grid, matrix in zip(maps, matrices, strict=True)
+    ]
+    expected = torch.stack(parts).sum(0).permute(0, 2, 3, 1) + bias
+    monkeypatch.setattr(banded, "_SCORED_ROWS", rows)
+    bands = torch.cat(list(resized_sum_in_bands(maps, matrices, bias)), dim=1)
+    torch.testing.assert_close(expected, bands, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(expected, resized_sum(maps, matrices, bias), atol=1e-4, rtol=1e-5)
 
 
 def test_inputs_are_left_as_they_are() -> None:
