@@ -135,7 +135,7 @@ def train(
             loss=loss,
             seed=seed,
             pack=pack,
-            sampling=frequency / "sampling.csv",
+            frequency=frequency,
             weights=weights,
             out=out,
             report=progress.both(run.report, progress.of_training(advance)),

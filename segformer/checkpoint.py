@@ -16,7 +16,6 @@ from segformer.model import SegFormer
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
-_NAMED = 12  # tensors in one message
 _ARCHITECTURE = ("variant", "num_classes", "decoder_width", "norm_eps")
 
 
@@ -104,7 +103,7 @@ def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], source: str) 
 
 
 def misfits(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
-    """How two sets of tensors differ, in words that name them; empty if names and shapes agree."""
+    """How two sets of tensors differ, naming them all; empty if names and shapes agree."""
     kinds = {
         "unknown": [name for name in found if name not in expected],
         "missing": [name for name in expected if name not in found],
@@ -114,9 +113,4 @@ def misfits(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
             if name in found and found[name].shape != tensor.shape
         ],
     }
-    return "; ".join(f"{kind}: {_some(names)}" for kind, names in kinds.items() if names)
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:_NAMED])
-    return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"
+    return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names)

@@ -94,17 +94,20 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """(b, 3, H, W) normalised -> four (b, ceil(H / s), ceil(W / s), c), s = 4, 8, 16, 32."""
+        grid, maps = self.as_grid(images), []
+        for stage in self.stages:
+            grid = stage(grid)
+            maps.append(grid)
+        return maps
+
+    def as_grid(self, images: Tensor) -> Tensor:
+        """(b, 3, H, W) -> (b, H, W, 3), contiguous: after this nothing is ever transposed."""
         if min(images.shape[2:]) < MIN_SIDE:
             raise ValueError(
                 f"images of {images.shape[2]}x{images.shape[3]} pixels are too small; "
                 f"give them {MIN_SIDE} rows and columns or more"
             )
-        # Nothing after this line is ever transposed.
-        grid, maps = images.permute(0, 2, 3, 1).contiguous(), []
-        for stage in self.stages:
-            grid = stage(grid)
-            maps.append(grid)
-        return maps
+        return images.permute(0, 2, 3, 1).contiguous()
 
 
 def _stage(index: int, variant: Variant, drop_path: Sequence[float], norm_eps: float) -> Stage:

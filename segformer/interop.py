@@ -1,9 +1,11 @@
-"""Read SegFormer weights that others stored, whoever named them: the file itself tells.
+"""Weights in and out: read what others stored, whoever named it, and write what they can open.
 
 The names are in `naming`. What a file lacks, or has beyond them, is an error and never passed over.
 """
 
 import pickle
+import re
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -19,9 +21,12 @@ from segformer.checkpoint import load_tensors, misfits
 from segformer.cityscapes import NUM_CLASSES
 from segformer.decoder import MlpDecoder
 from segformer.encoder import Encoder
+from segformer.hugging_face import write_hugging_face
 from segformer.model import SegFormer
 from segformer.naming import FORMATS, Format, from_format, to_format
 from segformer.variants import VARIANTS, get_variant
+
+__all__ = ["Weights", "load_encoder", "load_model", "read", "write_hugging_face"]
 
 Tensors = dict[str, Tensor]
 
@@ -29,8 +34,8 @@ _IMAGENET_CLASSES = 1000
 
 # Rubbish can make the unpickler stumble at any opcode.
 _UNREADABLE = (
-    *(SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError),
-    *(IndexError, KeyError, AttributeError, TypeError, ValueError, UnicodeDecodeError),
+    *(SafetensorError, pickle.UnpicklingError, struct.error, RuntimeError, EOFError, OSError),
+    *(LookupError, AttributeError, TypeError, ValueError, AssertionError, MemoryError),
 )
 
 
@@ -54,12 +59,14 @@ class Weights:
 def read(path: Path) -> Weights:
     """Read a .safetensors, .pth, .pt or .bin file in any of the known formats.
 
-    A 1000-class head, `decode_head.conv_seg`, `num_batches_tracked`, and the decoder of
-    mmsegmentation (another function) are left out; nothing else is.
+    Left out, by name: a head of 1000 classes, the `decode_head.conv_seg` of the original (which it
+    never uses), `num_batches_tracked`, and the `decode_head` of mmsegmentation, which is another
+    function than our decoder. Nothing else is. No code in the file is ever run.
 
     Raises:
-        ValueError: if the file cannot be read, is of no known format, or has tensors that are
-            unknown, missing or of another shape; it names them as the file does.
+        ValueError: if the file cannot be read, holds more than tensors, is of no known format, or
+            has tensors that are unknown, missing or of another shape; it names them all, as the
+            file does.
     """
     found = _open(path)
     form, variant = _recognise(found, path)
@@ -117,9 +124,9 @@ def _open(path: Path) -> Tensors:
     except FileNotFoundError:
         raise ValueError(f"{path}: not found; check the path") from None
     except _UNREADABLE as mistake:
-        reason = (str(mistake) or type(mistake).__name__).splitlines()[0]
         raise ValueError(
-            f"{path}: unreadable ({reason}); give .safetensors, or a .pth or .bin of tensors only"
+            f"{path}: unreadable ({_reason(mistake)});"
+            " give .safetensors, or a .pth or .bin of tensors only"
         ) from None
     stored = stored.get("state_dict", stored) if isinstance(stored, Mapping) else stored
     if not isinstance(stored, Mapping):
@@ -128,6 +135,14 @@ def _open(path: Path) -> Tensors:
     if others:
         raise ValueError(f"{path}: {', '.join(others[:5])} are no tensors; give a state dict")
     return dict(stored)
+
+
+def _reason(mistake: BaseException) -> str:
+    """In few words, and without PyTorch's advice to open the file all the same."""
+    stranger = re.search(r"GLOBAL (\S+)", str(mistake))
+    if stranger:
+        return f"it holds {stranger[1]}, which is no tensor and could run code"
+    return re.split(r"\. |\n", str(mistake) or type(mistake).__name__)[0]
 
 
 def _recognise(found: Tensors, path: Path) -> tuple[Format, str]:
@@ -150,16 +165,22 @@ def _named(form: Format, variant: str, found: Tensors | None) -> Tensors:
 
     The decoder is left out without `found`, else as wide and for as many classes as it is there.
     """
-    ours, size = _above("encoder.", _encoder_shapes(variant)), get_variant(variant)
-    if found is not None:
-        bias = found.get(form.name_of("decoder.classify.bias", size.depths))
-        norm = found.get(form.name_of("decoder.norm.weight", size.depths))
-        num_classes = NUM_CLASSES if bias is None else bias.numel()
-        width = size.decoder_width if norm is None else norm.numel()
-        with torch.device("meta"):
-            decoder = MlpDecoder(size.widths, width, num_classes).state_dict()
-        ours |= _above("decoder.", decoder)
-    return to_format(ours, form, size.depths)
+    encoder, size = _encoder_named(form, variant), get_variant(variant)
+    if found is None:
+        return encoder
+    bias = found.get(form.name_of("decoder.classify.bias", size.depths))
+    norm = found.get(form.name_of("decoder.norm.weight", size.depths))
+    num_classes = NUM_CLASSES if bias is None else bias.numel()
+    width = size.decoder_width if norm is None else norm.numel()
+    with torch.device("meta"):
+        decoder = MlpDecoder(size.widths, width, num_classes).state_dict()
+    return encoder | to_format(_above("decoder.", decoder), form, size.depths)
+
+
+@cache
+def _encoder_named(form: Format, variant: str) -> Tensors:
+    ours = _above("encoder.", _encoder_shapes(variant))
+    return to_format(ours, form, get_variant(variant).depths)
 
 
 @cache

@@ -1,19 +1,34 @@
-"""What training minimises; pixels at IGNORE change neither value nor gradient of any loss."""
+"""What training minimises, by name; pixels at IGNORE change neither value nor gradient of any."""
 
+import math
 from collections.abc import Callable
+from functools import partial
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from segformer.cityscapes import IGNORE
+from segformer.overlap_losses import dice, dice_of, jaccard, jaccard_of, log_dice, sums_by_class
+from segformer.pixel_losses import (
+    cross_entropy,
+    focal,
+    mean_over_labelled,
+    ohem_cross_entropy,
+    weighted_cross_entropy,
+)
+from segformer.softmax_sums import log_probability_and_predicted
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""From scores (b, k, h, w) and train ids (b, h, w) to a scalar; 0 where every pixel is void."""
+"""From scores (b, k, h, w) and int64 train ids (b, h, w), IGNORE where void, to a scalar of at
+least float32; 0 where every pixel is void."""
+
+CE_DICE = (1.0, 1.0)
+"""Weights of cross-entropy and Dice (nnU-Net, arXiv:1809.10486: their plain sum)."""
+
+CE_JACCARD = (0.25, 0.75)
+"""Weights of cross-entropy and Jaccard (used with Jaccard metric losses, arXiv:2302.05666)."""
 
 
-def cross_entropy(scores: Tensor, target: Tensor) -> Tensor:
-    """Mean over the labelled pixels of -log p(true class).
+def ce_dice(scores: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy and Dice over one softmax, added with the weights CE_DICE.
 
     Args:
         scores: (b, k, h, w) of any float type, before the softmax.
@@ -22,64 +37,82 @@ def cross_entropy(scores: Tensor, target: Tensor) -> Tensor:
     Returns:
         A scalar, at least float32; 0 where every pixel is void. Its minimum is 0.
     """
-    # Not reduction="mean": that is 0 / 0 where every pixel is void.
-    scores = _at_least_float32(scores)
-    losses = F.cross_entropy(scores, target, ignore_index=IGNORE, reduction="none")
-    return losses.sum() / (target != IGNORE).sum().clamp(min=1)
+    logs, predicted = log_probability_and_predicted(scores, target)
+    of_pixels = mean_over_labelled(-logs, target)
+    of_classes = dice_of(sums_by_class(logs, predicted, target))
+    return CE_DICE[0] * of_pixels + CE_DICE[1] * of_classes
 
 
-def dice(scores: Tensor, target: Tensor) -> Tensor:
-    """Mean over the classes present of 1 - Dice, each class's overlap summed over the whole batch.
-
-    Dice of class c is 2 sum(p_c t_c) / (sum(p_c) + sum(t_c)), over the labelled pixels of all
-    images together, with p the softmax and t 1 where c is the true class. There is no smoothing.
-    A class is present if it has at least one pixel in `target`; an absent class counts neither in
-    the sum nor in the mean, so the scale does not depend on what a crop happens to show. (Pixels
-    wrongly given to an absent class still cost: they are missing from the class they belong to.)
+def ce_jaccard(scores: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy and Jaccard over one softmax, added with the weights CE_JACCARD.
 
     Args:
         scores: (b, k, h, w) of any float type, before the softmax.
         target: (b, h, w) int64 train ids; pixels at IGNORE are left out.
 
     Returns:
-        A scalar, at least float32; 0 where every pixel is void. Its minimum is 0, its maximum 1.
+        A scalar, at least float32; 0 where every pixel is void. Its minimum is 0.
     """
-    probabilities = _at_least_float32(scores).softmax(dim=1)
-    is_labelled = target != IGNORE
-    true_class = target.where(is_labelled, 0)  # a class to look up, its weight below is 0
-    weight = is_labelled.to(probabilities.dtype)
-    p_true = probabilities.gather(1, true_class[:, None])[:, 0]  # (b, h, w)
-    k = probabilities.shape[1]
-    overlap = _sum_by_class(p_true * weight, true_class, k)
-    actual = _sum_by_class(weight, true_class, k)
-    predicted = (probabilities * weight[:, None]).sum(dim=(0, 2, 3))  # (k,)
-    is_present = actual > 0
-    # At least 1 where it counts; the 1 elsewhere keeps 0 / 0 out of the gradient.
-    score = 2 * overlap / (predicted + actual).where(is_present, 1)
-    return ((1 - score) * is_present).sum() / is_present.sum().clamp(min=1)
+    logs, predicted = log_probability_and_predicted(scores, target)
+    of_pixels = mean_over_labelled(-logs, target)
+    of_classes = jaccard_of(sums_by_class(logs, predicted, target))
+    return CE_JACCARD[0] * of_pixels + CE_JACCARD[1] * of_classes
 
 
-LOSSES: dict[str, Loss] = {"ce": cross_entropy, "dice": dice}
-"""Every loss by the name that parameters give it."""
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "ce": cross_entropy,
+    "weighted_ce": weighted_cross_entropy,
+    "ohem_ce": ohem_cross_entropy,
+    "focal": focal,
+    "dice": dice,
+    "log_dice": log_dice,
+    "jaccard": jaccard,
+    "ce_dice": ce_dice,
+    "ce_jaccard": ce_jaccard,
+}
+"""Every loss by the name that parameters give it; those in WEIGHTED take the weights as well."""
+
+WEIGHTED = frozenset({"weighted_ce"})
+"""The losses with a third argument, class_weights (k,)."""
 
 
-def get_loss(name: str) -> Loss:
-    """Return the loss called `name`.
+def get_loss(name: str, class_weights: Tensor | None = None) -> Loss:
+    """Return the loss called `name`, with its weights if it has any.
+
+    Args:
+        name: one of LOSSES.
+        class_weights: (k,), one per class, 0 or more and not all 0; for the losses in WEIGHTED
+            only. Best on the device of the scores.
 
     Raises:
-        ValueError: for a name that is not in LOSSES.
+        ValueError: for a name that is not in LOSSES, and weights that are missing, not asked for or
+            impossible.
     """
     if name not in LOSSES:
         raise ValueError(f"unknown loss {name!r}; choose from {', '.join(LOSSES)}")
-    return LOSSES[name]
+    if name not in WEIGHTED:
+        if class_weights is not None:
+            raise ValueError(
+                f"loss {name!r} takes no class_weights; leave them out, or choose from "
+                f"{', '.join(sorted(WEIGHTED))}"
+            )
+        return LOSSES[name]
+    if class_weights is None:
+        raise ValueError(f"loss {name!r} needs class_weights; pass a (k,) tensor, one per class")
+    _refuse_impossible(class_weights)
+    return partial(LOSSES[name], class_weights=class_weights)
 
 
-def _sum_by_class(values: Tensor, classes: Tensor, k: int) -> Tensor:
-    # Row by row, then over the rows: added one by one, a million float32 values lose their third
-    # digit, and on a GPU they would all wait for the same few numbers.
-    rows = values.new_zeros(*values.shape[:-1], k).scatter_add(-1, classes, values)  # (b, h, k)
-    return rows.sum(dim=(0, 1))
-
-
-def _at_least_float32(scores: Tensor) -> Tensor:
-    return scores.to(torch.promote_types(scores.dtype, torch.float32))
+def _refuse_impossible(class_weights: Tensor) -> None:
+    if class_weights.dim() != 1:
+        raise ValueError(
+            f"class_weights: {tuple(class_weights.shape)} is not (k,); give one number per class"
+        )
+    for index, weight in enumerate(class_weights.tolist()):
+        if not 0 <= weight < math.inf:
+            raise ValueError(
+                f"class_weights: {weight} for class {index}; every weight is a finite number of 0 "
+                "or more, 0 for a class that should not count"
+            )
+    if not class_weights.any():
+        raise ValueError("class_weights: all are 0, so that nothing counts; give one above 0")

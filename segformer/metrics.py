@@ -1,5 +1,7 @@
 """Scores of a segmentation from its confusion matrix, as the official evaluation defines them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -8,81 +10,127 @@ from torch import Tensor
 from segformer.cityscapes import CLASSES, IGNORE
 
 Confusion = Tensor | NDArray[np.int64]
-"""(..., k, k) counts of pixels; rows are true classes, columns predicted ones."""
+"""(..., k, k + e) counts of pixels; rows are true classes, columns predicted ones.
+
+The e columns after the k, mostly none, are pixels predicted as no scored class: missed by the class
+they are of, and taken by none.
+"""
 
 CATEGORIES: tuple[str, ...] = tuple(dict.fromkeys(label.category for label in CLASSES))
 """The seven categories with a scored class, in the order of their first class."""
 
 
-def confusion_matrix(predicted: Tensor, target: Tensor, num_classes: int) -> Tensor:
+def confusion_matrix(
+    predicted: Tensor, target: Tensor, num_classes: int, *, unscored: Sequence[int] = ()
+) -> Tensor:
     """Count (true class, predicted class) pairs over every labelled pixel.
 
     Args:
         predicted: (b, h, w) integers, a class per pixel.
         target: (b, h, w) integers, a train id per pixel; pixels at IGNORE are left out.
-        num_classes: k, the number of classes scored.
+        num_classes: k, the number of classes scored, at most 255.
+        unscored: e ids up to 255 that a prediction may hold though they are no scored class, such
+            as IGNORE; each gets a column after the k. None by default: a network that predicts only
+            classes and yet holds another id is a mistake, to be found here.
 
     Returns:
-        (k, k) int64 on the same device; rows are true classes, columns predicted ones.
+        (k, k + e) int64 on the same device; rows are true classes, columns predicted ones.
 
     Raises:
-        ValueError: for shapes that differ, or a class that is not 0..k-1.
+        ValueError: for shapes that differ, more than 255 classes, or an id that is not allowed.
     """
     if predicted.shape != target.shape:
         raise ValueError(
             f"prediction {tuple(predicted.shape)} and label {tuple(target.shape)} differ in shape; "
             "resize the scores to the label's size"
         )
-    is_labelled = target != IGNORE
-    rows, columns = target[is_labelled].long(), predicted[is_labelled].long()
-    for name, classes in (("label", rows), ("prediction", columns)):
-        if classes.numel() and (classes.min() < 0 or classes.max() >= num_classes):
-            raise ValueError(
-                f"a {name} holds the class {_worst(classes, num_classes)}; "
-                f"allowed are 0 to {num_classes - 1}, and {IGNORE} for void in a label"
-            )
-    pairs = rows * num_classes + columns
-    return pairs.bincount(minlength=num_classes**2).reshape(num_classes, num_classes)
+    if num_classes > IGNORE:
+        raise ValueError(f"{num_classes} classes cannot be told from void, which is {IGNORE}")
+    classes = range(num_classes)
+    columns = [*classes, *unscored]
+    rows = _as_bytes("label", target, num_classes)
+    # All pairs of bytes in one histogram: cheaper than to look for void and strange ids first.
+    pairs = rows.int().mul_(256).add_(_as_bytes("prediction", predicted, num_classes))
+    counts = pairs.flatten().bincount(minlength=256 * 256).reshape(256, 256)
+    _refuse_others("label", counts.sum(1), [*classes, IGNORE], num_classes)
+    _refuse_others("prediction", counts[:num_classes].sum(0), columns, num_classes)
+    return counts[:num_classes][:, columns]
 
 
 def class_iou(confusion: Confusion) -> Tensor:
-    """(..., k, k) counts -> (..., k) float64: TP / (TP + FP + FN), 0..1, of every class.
+    """(..., k, k + e) counts -> (..., k) float64: TP / (TP + FP + FN), 0..1, of every class.
 
     nan for a class that occurs neither in truth nor in prediction, as in the official script.
     """
-    counts = torch.as_tensor(confusion)
+    counts = as_counts(confusion)
     hits = counts.diagonal(dim1=-2, dim2=-1)
-    return hits.double() / (counts.sum(-1) + counts.sum(-2) - hits)
+    predicted = counts[..., : counts.shape[-2]].sum(-2)
+    return hits.double() / (counts.sum(-1) + predicted - hits)
 
 
 def mean_iou(confusion: Confusion) -> Tensor:
-    """(..., k, k) counts -> (...) float64: the mean of `class_iou` over the classes not nan."""
+    """(..., k, k + e) counts -> (...) float64: the mean of `class_iou` over the classes not nan."""
     return class_iou(confusion).nanmean(-1)
 
 
 def pixel_accuracy(confusion: Confusion) -> Tensor:
-    """(..., k, k) counts -> (...) float64: the share of labelled pixels that are right, 0..1."""
-    counts = torch.as_tensor(confusion)
+    """(..., k, k + e) counts -> (...) float64: the share of labelled pixels found, 0..1."""
+    counts = as_counts(confusion)
     return counts.diagonal(dim1=-2, dim2=-1).sum(-1).double() / counts.sum((-2, -1))
 
 
 def category_iou(confusion: Confusion) -> Tensor:
-    """(..., 19, 19) counts -> (..., 7) float64: `class_iou` with each of CATEGORIES as one class.
+    """(..., 19, 19 + e) counts -> (..., 7) float64: `class_iou` with each of CATEGORIES as a class.
 
     Raises:
         ValueError: for another number of classes than Cityscapes has.
     """
-    counts = torch.as_tensor(confusion)
-    if counts.shape[-2:] != (len(CLASSES), len(CLASSES)):
+    counts = as_counts(confusion).double()  # exact below 2**53
+    num_classes = counts.shape[-2]
+    if num_classes != len(CLASSES):
         raise ValueError(
             f"category IoU is for the {len(CLASSES)} Cityscapes classes; "
             f"this confusion is {tuple(counts.shape)}"
         )
     is_member = torch.tensor([[c.category == name for name in CATEGORIES] for c in CLASSES])
-    member = is_member.to(counts.device, torch.float64)  # (k, 7); exact for counts below 2**53
-    return class_iou(member.T @ counts.double() @ member)
+    member = is_member.to(counts)  # (k, 7)
+    scored, unscored = counts.tensor_split((num_classes,), dim=-1)
+    columns = torch.cat([scored @ member, unscored.sum(-1, keepdim=True)], dim=-1)  # (..., k, 8)
+    return class_iou(member.T @ columns)
 
 
-def _worst(classes: Tensor, num_classes: int) -> int:
-    is_wrong = (classes < 0) | (classes >= num_classes)
-    return int(classes[is_wrong][0])
+def as_counts(confusion: Confusion) -> Tensor:
+    """Return a confusion as a tensor.
+
+    Raises:
+        ValueError: for a shape that is not (..., k, k + e).
+    """
+    counts = torch.as_tensor(confusion)
+    if counts.ndim < 2 or counts.shape[-1] < counts.shape[-2]:
+        raise ValueError(
+            f"a confusion has a row per true class and at least as many columns; this one is "
+            f"{tuple(counts.shape)}: count with confusion_matrix"
+        )
+    return counts
+
+
+def _as_bytes(name: str, classes: Tensor, num_classes: int) -> Tensor:
+    if classes.dtype != torch.uint8 and classes.numel():
+        for extreme in classes.aminmax():
+            if not 0 <= extreme <= 255:
+                raise _other_class(name, int(extreme), num_classes)
+    return classes.to(torch.uint8)
+
+
+def _refuse_others(name: str, pixels: Tensor, allowed: Sequence[int], num_classes: int) -> None:
+    others = pixels.clone()  # (256,) pixels of each id
+    others[allowed] = 0
+    if others.any():
+        raise _other_class(name, int(others.argmax()), num_classes)
+
+
+def _other_class(name: str, found: int, num_classes: int) -> ValueError:
+    return ValueError(
+        f"a {name} holds the class {found}; allowed are 0 to {num_classes - 1}, and {IGNORE} for "
+        "void in a label"
+    )

@@ -25,7 +25,7 @@ _ENCODER_SUFFIXES = ("weight", "bias")
 _DECODER_SUFFIXES = (*_ENCODER_SUFFIXES, "running_mean", "running_var")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # each is itself alone, and so can be a key
 class Format:
     """One way of naming.
 
@@ -212,6 +212,8 @@ _MMSEGMENTATION = {
     "layers.{s}.2": (_STAGE_NORM,),
 }
 
+HUGGING_FACE = Format("Hugging Face", _HUGGING_FACE, _HUGGING_FACE_DECODER, head="classifier")
+
 FORMATS = (
     Format("ours", _below("encoder.", _OURS), _below("decoder.", _OURS_DECODER), "decoder."),
     Format("our encoder", _OURS),
@@ -222,7 +224,7 @@ FORMATS = (
         ignored=("decode_head.conv_seg.",),
     ),
     Format("original ImageNet", _ORIGINAL, head="head"),
-    Format("Hugging Face", _HUGGING_FACE, _HUGGING_FACE_DECODER, head="classifier"),
+    HUGGING_FACE,
     Format("Hugging Face in memory", _IN_MEMORY, _IN_MEMORY_DECODER, head="classifier"),
     # Its decoder has a norm and a ReLU per scale: another function, which ours cannot hold.
     Format("mmsegmentation", _below("backbone.", _MMSEGMENTATION), ignored=("decode_head.",)),

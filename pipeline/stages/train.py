@@ -20,14 +20,14 @@ from pydantic import (
 from torch import Tensor
 
 from pipeline.section import NetworkSize, Section
-from pipeline.stages.pretrained import ENCODER
+from pipeline.stages.pretrained import ENCODER, read_license
 from segformer.atomic import write_text
 from segformer.augment import Augment
 from segformer.checkpoint import load, save
 from segformer.frames import PackedFrames, shuffled, weighted
 from segformer.inference import evaluate_packed
 from segformer.interop import load_encoder
-from segformer.losses import get_loss
+from segformer.losses import WEIGHTED, Loss, get_loss
 from segformer.metrics import mean_iou
 from segformer.model import SegFormer
 from segformer.optimizer import adamw
@@ -68,6 +68,8 @@ class Train(Section):
     power: PositiveFloat
     clip_norm: PositiveFloat | None
     sampling: Literal["uniform", "rare_class"]
+    class_weights: Literal["erfnet", "enet", "median"]
+    """For the loss weighted_ce: which family of `frequency`'s weights."""
     augment: Augmentation
     report_every: PositiveInt
     validate_every: PositiveInt
@@ -85,7 +87,7 @@ def run(
     loss: str,
     seed: int,
     pack: Path,
-    sampling: Path,
+    frequency: Path,
     weights: Path,
     out: Path,
     report: Callable[[Progress], None],
@@ -98,7 +100,7 @@ def run(
         loss: a name in segformer.losses.LOSSES.
         seed: of the random weights, the order of the frames and the augmentation.
         pack: the folder of `pack`.
-        sampling: sampling.csv of `frequency`.
+        frequency: the folder of `frequency`.
         weights: the folder of `pretrained`.
         out: where to write.
         report: called with every record of progress.
@@ -122,8 +124,8 @@ def run(
 
     fit(
         model,
-        _batches(params, train_frames, sampling, data_seed, device),
-        loss=get_loss(loss),
+        _batches(params, train_frames, frequency, data_seed, device),
+        loss=_loss(loss, params, frequency, device),
         optimizer=adamw(
             model,
             lr=params.learning_rate,
@@ -143,7 +145,9 @@ def run(
         report_every=params.report_every,
         validate_every=params.validate_every,
     )
-    _write(out, model, history, {"loss": loss, "seed": seed, "steps": params.steps} | facts)
+    save(model, out, size=params.augment.crop, license=read_license(weights))
+    load(out)  # strictly, as whoever uses it will: a model that cannot be read is found here
+    _write(out, history, {"loss": loss, "seed": seed, "steps": params.steps} | facts)
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
@@ -164,12 +168,20 @@ def _model(params: Train, weights: Path) -> SegFormer:
     return model
 
 
+def _loss(name: str, params: Train, frequency: Path, device: torch.device) -> Loss:
+    if name not in WEIGHTED:
+        return get_loss(name)
+    table = pd.read_csv(frequency / "class_weights.csv").sort_values("train_id")
+    weights = table[params.class_weights].to_numpy(np.float32)
+    return get_loss(name, torch.from_numpy(weights).to(device))
+
+
 def _batches(
-    params: Train, frames: PackedFrames, sampling: Path, seed: int, device: torch.device
+    params: Train, frames: PackedFrames, frequency: Path, seed: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(seed)  # of the CPU: the same crops on every device
     if params.sampling == "rare_class":
-        table = pd.read_csv(sampling).set_index("frame")
+        table = pd.read_csv(frequency / "sampling.csv").set_index("frame")
         probabilities = torch.tensor(table["probability"].loc[frames.names].to_numpy())
         order = weighted(probabilities, params.batch_size, generator)
     else:
@@ -185,7 +197,7 @@ def _validate(
     return float(mean_iou(evaluate_packed(model, frames, batch_size, device)))
 
 
-def _write(out: Path, model: SegFormer, history: list[Progress], facts: dict[str, Any]) -> None:
+def _write(out: Path, history: list[Progress], facts: dict[str, Any]) -> None:
     table = pd.DataFrame(
         [
             # No timings: the same seed gives the same bytes.
@@ -194,7 +206,5 @@ def _write(out: Path, model: SegFormer, history: list[Progress], facts: dict[str
         ],
         columns=["step", "loss", "learning_rate", "val_miou"],
     )
-    save(model, out)
-    load(out)  # strictly, as whoever uses it will: a model that cannot be read is found here
     write_text(out / "history.csv", table.to_csv(index=False))
     write_text(out / "run.json", json.dumps(facts, indent=2) + "\n")

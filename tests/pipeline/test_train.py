@@ -1,5 +1,6 @@
 import csv
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -8,8 +9,9 @@ import torch
 from ruamel.yaml import YAML
 from safetensors.torch import save_file
 
+from pipeline.stages.frequency import FAMILIES
 from pipeline.stages.train import Train, read_facts, run
-from segformer.checkpoint import load
+from segformer.checkpoint import load, read_config
 from segformer.frames import create
 from segformer.training import Progress
 
@@ -36,21 +38,25 @@ def data(tmp_path: Path) -> Path:
     frames = [f"train/{i}" for i in range(4)]
     table = pd.DataFrame({"frame": frames, "probability": [0.0, 0.0, 1.0, 0.0]})
     table.to_csv(tmp_path / "sampling.csv", index=False)
+    weights = pd.DataFrame({"train_id": range(19), "enet": 1.0, "median": [1.0] + [0.0] * 18})
+    weights[::-1].to_csv(tmp_path / "class_weights.csv", index=False)
     (tmp_path / "pretrained").mkdir()
     return tmp_path
 
 
-def train(data: Path, name: str, seed: int = 0, **changes: object) -> list[Progress]:
+def train(
+    data: Path, name: str, seed: int = 0, loss: str = "ce", **changes: object
+) -> list[Progress]:
     """Train for three steps into a folder; give back what was reported."""
     section, mistakes = Train.parse("train", TINY | changes)
     assert section is not None, mistakes
     reported: list[Progress] = []
     run(
         section,
-        loss="ce",
+        loss=loss,
         seed=seed,
         pack=data / "pack",
-        sampling=data / "sampling.csv",
+        frequency=data,
         weights=data / "pretrained",
         out=data / name,
         report=reported.append,
@@ -107,6 +113,34 @@ def test_rare_class_sampling_draws_by_the_table(data: Path) -> None:
     train(data, "b", sampling="rare_class")
     first, second = ((data / name / "model.safetensors").read_bytes() for name in ("a", "b"))
     assert first == second
+
+
+def test_weighted_losses_take_their_weights_from_the_table(data: Path) -> None:
+    """Equal weights train as plain cross-entropy does; with a weight on one class only it differs.
+
+    The table's rows may stand in any order: the train id tells whose weight it is.
+    """
+    plain = train(data, "ce")[0].loss
+    equal, one_sided = (
+        train(data, family, loss="weighted_ce", class_weights=family)[0].loss
+        for family in ("enet", "median")
+    )
+    assert plain == pytest.approx(equal, rel=1e-5)
+    assert abs(plain - one_sided) > 1e-3
+
+
+def test_the_families_are_those_of_frequency() -> None:
+    """`train.class_weights` can name every family that `frequency` writes, and no other."""
+    assert set(FAMILIES) == set(get_args(Train.model_fields["class_weights"].annotation))
+
+
+def test_the_model_keeps_the_licence_of_its_weights_and_its_size(data: Path) -> None:
+    """config.json says what `pretrained` said about the licence, and the crops trained on."""
+    (data / "pretrained" / "weights.json").write_text('{"license": "for research only"}')
+    train(data, "a")
+    config = read_config(data / "a")
+    assert "for research only" == config["license"]
+    assert list(TINY["augment"]["crop"]) == config["size"]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(data: Path) -> None:

@@ -4,8 +4,11 @@ import pytest
 import torch
 
 from segformer.augment import Augment
+from segformer.boundary import boundary_counts
+from segformer.calibration import calibration_counts, confidence
 from segformer.inference import segment
-from segformer.losses import LOSSES
+from segformer.instances import count_instances
+from segformer.losses import LOSSES, WEIGHTED, get_loss
 from segformer.metrics import confusion_matrix
 from segformer.model import SegFormer
 from segformer.optimizer import adamw
@@ -60,13 +63,39 @@ def test_losses(name: str) -> None:
     """Every loss has the CPU's value and gradient, void included."""
     _, labels = frames(16, 24)
     scores = torch.randn(2, 19, 16, 24, dtype=torch.float64, requires_grad=True)
-    expected = LOSSES[name](scores, labels.long())
+    weights = torch.linspace(0.5, 2, 19) if name in WEIGHTED else None
+    expected = get_loss(name, weights)(scores, labels.long())
     expected.backward()
     on_gpu = scores.detach().cuda().requires_grad_()
-    value = LOSSES[name](on_gpu, labels.long().cuda())
+    value = get_loss(name, weights if weights is None else weights.cuda())(
+        on_gpu, labels.long().cuda()
+    )
     value.backward()
     torch.testing.assert_close(expected, value.cpu())
     torch.testing.assert_close(scores.grad, on_gpu.grad.cpu())
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_repeat_to_the_last_bit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With deterministic algorithms on, two runs in bf16 give the same value and gradient."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    _, labels = frames(64, 96)
+    loss = get_loss(name, torch.ones(19).cuda() if name in WEIGHTED else None)
+    scores = torch.randn(2, 19, 64, 96).bfloat16().cuda()
+    results = []
+    torch.use_deterministic_algorithms(True)
+    try:
+        for _ in range(2):
+            leaf = scores.clone().requires_grad_()
+            value = loss(leaf, labels.long().cuda())
+            value.backward()
+            results.append((value.detach(), leaf.grad))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    (value, gradient), (other_value, other_gradient) = results
+    assert torch.equal(value, other_value)
+    assert torch.equal(gradient, other_gradient)
+    assert gradient.isfinite().all()
 
 
 def test_augmentation() -> None:
@@ -91,6 +120,27 @@ def test_predictions_and_confusion() -> None:
     expected = confusion_matrix(here.long(), labels.long(), 19)
     counted = confusion_matrix(here.long().cuda(), labels.long().cuda(), 19)
     assert torch.equal(expected, counted.cpu())
+
+
+def test_counts_of_the_other_metrics() -> None:
+    """Boundaries, calibration and instances count as on the CPU, with deterministic algorithms."""
+    _, labels = frames(64, 96)
+    predicted = labels.roll(1, -1).where(labels.roll(1, -1) < 19, 0)
+    scores = torch.randn(2, 19, 64, 96, generator=torch.Generator().manual_seed(0))
+    sure = confidence(scores)
+    torch.testing.assert_close(sure, confidence(scores.cuda()).cpu())
+    torch.use_deterministic_algorithms(True)
+    try:
+        there = boundary_counts(predicted.cuda(), labels.cuda(), 19)
+        bins = calibration_counts(sure.cuda(), predicted.cuda(), labels.cuda())
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert torch.equal(boundary_counts(predicted, labels, 19), there.cpu())
+    assert torch.equal(calibration_counts(sure, predicted, labels), bins.cpu())
+    ids = torch.full((64, 96), 24001)
+    assert torch.equal(
+        count_instances(predicted[0], ids), count_instances(predicted[0].cuda(), ids)
+    )
 
 
 def test_training_learns() -> None:

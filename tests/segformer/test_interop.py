@@ -1,5 +1,8 @@
 import json
+import os
+import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +12,9 @@ from torch import Tensor
 from segformer.encoder import Encoder
 from segformer.interop import load_encoder, load_model, read
 from segformer.model import SegFormer
-from segformer.variants import get_variant
+from segformer.naming import FORMATS as TABLES
+from segformer.naming import to_format
+from segformer.variants import VARIANTS, get_variant
 
 LISTS = Path(__file__).parent / "state_dicts"
 FORMATS = {
@@ -161,15 +166,109 @@ def test_files_of_something_else_are_refused(tmp_path: Path) -> None:
         read(tmp_path / "weights.pth")
 
 
-class Stranger:
-    """Something a pickle could run code with."""
+class Trap:
+    """Something whose pickle makes a folder when it is opened."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> Any:
+        """What the unpickler is told to call."""
+        return os.mkdir, (str(self.trace),)
 
 
-def test_pickles_of_objects_are_not_opened(tmp_path: Path) -> None:
-    """A pickle that holds more than tensors is a ValueError, and is never run."""
-    torch.save({"state_dict": {"a": Stranger()}}, tmp_path / "weights.pth")
-    with pytest.raises(ValueError, match=r"weights\.pth: unreadable"):
+def lay_trap(path: Path, trace: Path, way: str) -> None:
+    """Write a checkpoint with a trap beside its tensors, as an old or new PyTorch, or by hand."""
+    content = {"state_dict": {"norm1.weight": torch.ones(32)}, "meta": Trap(trace)}
+    if way == "pickle":
+        path.write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, path, _use_new_zipfile_serialization=way == "zip")
+
+
+# PyTorch warns of a pickle of another version than it writes itself, and then refuses it.
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("way", ["zip", "legacy", "pickle"])
+@pytest.mark.parametrize("name", ["weights.pth", "weights.bin", "weights.pt"])
+def test_a_malicious_pickle_is_refused_unrun(name: str, way: str, tmp_path: Path) -> None:
+    """A pickle that runs code when opened is a ValueError, and leaves no trace of having run."""
+    path, trace = tmp_path / name, tmp_path / "trace"
+    lay_trap(path, trace, way)
+    with pytest.raises(ValueError, match=rf"{name}: unreadable .* give \.safetensors") as caught:
+        read(path)
+    assert not trace.exists()
+    assert "weights_only" not in str(caught.value)  # PyTorch advises to open it all the same
+    # The trap is one: who opens the file carelessly springs it.
+    if way == "pickle":
+        pickle.loads(path.read_bytes())  # noqa: S301
+    else:
+        torch.load(path, weights_only=False)
+    assert trace.exists()
+
+
+def test_the_message_names_the_code_in_a_pickle(tmp_path: Path) -> None:
+    """What it would have run is told by its name."""
+    lay_trap(tmp_path / "weights.pth", tmp_path / "trace", "zip")
+    with pytest.raises(
+        ValueError, match=r"it holds \w+\.mkdir, which is no tensor and could run code"
+    ):
         read(tmp_path / "weights.pth")
+
+
+def test_facts_beside_the_tensors_are_no_harm(tmp_path: Path) -> None:
+    """Texts, numbers and lists in `meta`, as the originals have them, are opened and left out."""
+    meta = {"config": "lr = 6e-5", "epoch": 1, "loss": 0.5, "CLASSES": ["road"], "seed": None}
+    content = {"meta": meta, "state_dict": random_tensors("original_full_b0")}
+    torch.save(content, tmp_path / "weights.pth")
+    assert "original" == read(tmp_path / "weights.pth").format
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_is_told_in_every_format(variant: str, tmp_path: Path) -> None:
+    """A file tells its format and which of the six it is, and gives each tensor what was its."""
+    with torch.device("meta"):
+        shapes = SegFormer(variant).state_dict()
+    shapes.pop("decoder.norm.num_batches_tracked")
+    # A number of its own fills each tensor, and only that number is stored.
+    ours = {
+        name: torch.tensor(float(i)).expand(t.shape) for i, (name, t) in enumerate(shapes.items())
+    }
+    for form in TABLES:
+        torch.save(to_format(ours, form, get_variant(variant).depths), tmp_path / "weights.pth")
+        weights = read(tmp_path / "weights.pth")
+        assert (form.name, variant) == (weights.format, weights.variant)
+        for name, tensor in weights.encoder.items():
+            assert ours[f"encoder.{name}"].shape == tensor.shape
+            last = (-1,) * tensor.ndim
+            assert ours[f"encoder.{name}"][last] == tensor[last]
+
+
+def test_not_one_name_is_left_out_of_the_error(tmp_path: Path) -> None:
+    """However many tensors are missing, each of them is named."""
+    tensors = random_tensors("original_imagenet_b0")
+    missing = [name for name in tensors if name.startswith("block3.")]
+    torch.save({n: t for n, t in tensors.items() if n not in missing}, tmp_path / "weights.pth")
+    with pytest.raises(ValueError, match="missing") as caught:
+        read(tmp_path / "weights.pth")
+    assert 12 < len(missing)
+    assert [] == [name for name in missing if name not in str(caught.value)]
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("kept", [0, 18, 300, -1])
+def test_half_a_file_is_refused(kept: int, zipped: bool, tmp_path: Path) -> None:
+    """A download that stopped anywhere is a ValueError that names the file."""
+    path = tmp_path / "weights.pth"
+    torch.save({"a": torch.zeros(99, 99)}, path, _use_new_zipfile_serialization=zipped)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=r"weights\.pth: unreadable"):
+        read(path)
+
+
+def test_a_folder_is_no_file_of_weights(tmp_path: Path) -> None:
+    """Naming the folder in place of the file in it is a ValueError."""
+    with pytest.raises(ValueError, match=r"unreadable .*Is a directory"):
+        read(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])

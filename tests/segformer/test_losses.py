@@ -1,232 +1,310 @@
-import math
-
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from hypothesis import given
+from hypothesis import strategies as st
 
-from segformer.losses import LOSSES, Loss, get_loss
+from segformer.losses import LOSSES, get_loss
+from tests.segformer.scenes import (
+    NAMES,
+    VOID,
+    Scene,
+    few,
+    loss_for,
+    perfect,
+    scenes,
+    street,
+    value_and_gradient,
+    weights,
+)
+from tests.segformer.slow_losses import slow_loss
 
-VOID = 255
-
-
-@pytest.fixture(params=sorted(LOSSES))
-def loss(request: pytest.FixtureRequest) -> Loss:
-    """Every loss there is: what follows must hold for all."""
-    return LOSSES[request.param]
-
-
-def example(seed: int = 0, k: int = 19, *, void: bool = True) -> tuple[Tensor, Tensor]:
-    """Random scores (2, k, 6, 8) and labels, about a quarter of them void."""
-    generator = torch.Generator().manual_seed(seed)
-    scores = torch.randn(2, k, 6, 8, generator=generator)
-    target = torch.randint(0, k, (2, 6, 8), generator=generator)
-    if void:
-        target[torch.rand(2, 6, 8, generator=generator) < 0.25] = VOID
-    return scores, target
+every_loss = pytest.mark.parametrize("name", NAMES)
 
 
-def perfect(target: Tensor, k: int = 19, *, margin: float = 40.0) -> Tensor:
-    """Scores that give every labelled pixel its class, and every void one class 0."""
-    one_hot = F.one_hot(target.where(target != VOID, 0), k)
-    return margin * one_hot.permute(0, 3, 1, 2).float()
+def test_these_are_the_losses() -> None:
+    """The nine names of the design, and no other."""
+    expected = "ce weighted_ce ohem_ce focal dice log_dice jaccard ce_dice ce_jaccard"
+    assert expected.split() == NAMES
 
 
-def value_and_gradient(loss: Loss, scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The loss and its gradient with respect to the scores."""
-    scores = scores.clone().requires_grad_()
-    value = loss(scores, target)
-    value.backward()
-    return value.detach(), scores.grad
+@every_loss
+@few
+@given(scene=scenes())
+def test_a_loss_is_its_formula(name: str, scene: Scene) -> None:
+    """Loops over pixels and classes in float64 give the same."""
+    value = loss_for(name, scene.k)(scene.scores, scene.target).item()
+    expected = slow_loss(name, scene.scores, scene.target, weights(scene.k))
+    assert expected == pytest.approx(value, rel=1e-9, abs=1e-12)
 
 
-def test_void_changes_no_value(loss: Loss) -> None:
-    """Whatever is predicted at void pixels, the loss is the same to the last bit."""
-    scores, target = example()
-    is_void = (target == VOID)[:, None]
-    expected = loss(scores, target)
-    assert expected == loss(scores.where(~is_void, 100 * torch.rand_like(scores)), target)
+@every_loss
+@few
+@given(scene=scenes(), size=st.sampled_from([1.0, 100.0, 1e4]))
+def test_void_changes_neither_value_nor_gradient(name: str, scene: Scene, size: float) -> None:
+    """Whatever is predicted at void: the value and the gradient elsewhere keep every bit."""
+    loss = loss_for(name, scene.k)
+    other = scene.scores.where(~scene.is_void, size * scene.scores.flip(1) - 3)
+    value, gradient = value_and_gradient(loss, scene.scores, scene.target)
+    again, gradient_again = value_and_gradient(loss, other, scene.target)
+    assert value == again
+    assert torch.equal(gradient, gradient_again)
 
 
-def test_void_has_no_gradient_and_changes_none(loss: Loss) -> None:
-    """The gradient is exactly 0 at void, and elsewhere what it is with other scores there."""
-    scores, target = example()
-    is_void = (target == VOID)[:, None].expand_as(scores)
-    _, gradient = value_and_gradient(loss, scores, target)
-    _, other = value_and_gradient(loss, scores.where(~is_void, 7 * scores + 3), target)
-
-    assert 0 == gradient[is_void].abs().max()
-    assert 0 < gradient[~is_void].abs().min()
-    assert torch.equal(gradient, other)
+@every_loss
+@few
+@given(scene=scenes())
+def test_void_has_no_gradient(name: str, scene: Scene) -> None:
+    """The gradient at void pixels is exactly 0."""
+    _, gradient = value_and_gradient(loss_for(name, scene.k), scene.scores, scene.target)
+    assert 0 == gradient[scene.is_void].abs().sum()
 
 
-def test_labels_stay_as_they_are(loss: Loss) -> None:
-    """The caller's labels are not written to."""
-    scores, target = example()
-    before = target.clone()
-    value_and_gradient(loss, scores, target)
-    assert torch.equal(before, target)
+@every_loss
+@few
+@given(scene=scenes())
+def test_more_void_around_a_picture_changes_nothing(name: str, scene: Scene) -> None:
+    """Void pixels count in no mean."""
+    loss = loss_for(name, scene.k)
+    framed = (
+        F.pad(scene.scores, (2, 2, 2, 2), value=1.5),
+        F.pad(scene.target, (2, 2, 2, 2), value=VOID),
+    )
+    assert loss(scene.scores, scene.target).item() == pytest.approx(loss(*framed).item(), abs=1e-12)
 
 
-def test_a_perfect_prediction_reaches_the_minimum(loss: Loss) -> None:
-    """Sure and right everywhere, void included in the picture, the loss is 0."""
-    _, target = example()
-    assert 1e-6 > loss(perfect(target), target)
+@every_loss
+@few
+@given(scene=scenes())
+def test_labels_stay_as_they_are(name: str, scene: Scene) -> None:
+    """The caller's labels are not written to, nor are the scores."""
+    scores, target = scene.scores.clone(), scene.target.clone()
+    value_and_gradient(loss_for(name, scene.k), scene.scores, scene.target)
+    assert torch.equal(target, scene.target)
+    assert torch.equal(scores, scene.scores)
 
 
-def test_surer_of_the_truth_is_better(loss: Loss) -> None:
-    """The loss falls as the margin of the right class grows."""
-    _, target = example()
-    values = [loss(perfect(target, margin=margin), target).item() for margin in (0, 1, 3, 9)]
-    assert sorted(values, reverse=True) == values
-    assert 4 == len(set(values))
+@every_loss
+@few
+@given(scene=scenes())
+def test_the_order_of_images_does_not_matter(name: str, scene: Scene) -> None:
+    """Images in reverse: the same value, the gradients in reverse."""
+    loss = loss_for(name, scene.k)
+    value, gradient = value_and_gradient(loss, scene.scores, scene.target)
+    other, reverse = value_and_gradient(loss, scene.scores.flip(0), scene.target.flip(0))
+    assert value.item() == pytest.approx(other.item(), abs=1e-12)
+    torch.testing.assert_close(gradient, reverse.flip(0))
 
 
-def test_a_batch_of_void_is_zero_with_zero_gradient(loss: Loss) -> None:
+@every_loss
+@few
+@given(scene=scenes(), seed=st.integers(0, 99))
+def test_the_order_of_classes_does_not_matter(name: str, scene: Scene, seed: int) -> None:
+    """Classes renumbered in scores, labels and weights: the same value."""
+    old_of_new = torch.randperm(scene.k, generator=torch.Generator().manual_seed(seed))
+    new_of_old = old_of_new.argsort()
+    table = torch.cat([new_of_old, torch.full((256 - scene.k,), VOID)])
+    renumbered = scene.scores[:, old_of_new], table[scene.target]
+    other = (
+        get_loss(name, weights(scene.k)[old_of_new]) if name == "weighted_ce" else get_loss(name)
+    )
+    value = loss_for(name, scene.k)(scene.scores, scene.target)
+    assert value.item() == pytest.approx(other(*renumbered).item(), abs=1e-12)
+
+
+@every_loss
+@few
+@given(scene=scenes())
+def test_a_class_that_is_not_there_changes_nothing(name: str, scene: Scene) -> None:
+    """One class more in the network, nowhere in the picture and predicted nowhere."""
+    more = F.pad(scene.scores, (0, 0, 0, 0, 0, 1), value=-1e4)
+    value = loss_for(name, scene.k)(scene.scores, scene.target)
+    wider = loss_for(name, scene.k + 1)(more, scene.target)
+    assert value.item() == pytest.approx(wider.item(), abs=1e-12)
+
+
+@every_loss
+@few
+@given(scene=scenes())
+def test_no_prediction_is_better_than_a_perfect_one(name: str, scene: Scene) -> None:
+    """Sure and right everywhere the loss is 0, its minimum."""
+    loss = loss_for(name, scene.k)
+    lowest = loss(perfect(scene.target, scene.k).double(), scene.target).item()
+    assert 0 == pytest.approx(lowest, abs=1e-12)
+    assert loss(scene.scores, scene.target).item() > -1e-12
+
+
+@every_loss
+@few
+@given(scene=scenes())
+def test_surer_of_the_truth_is_better(name: str, scene: Scene) -> None:
+    """The loss falls as the margin of the right class grows, wherever anything is labelled."""
+    scene.target[0, 0, 0] = 0
+    values = [
+        loss_for(name, scene.k)(perfect(scene.target, scene.k, margin=margin), scene.target).item()
+        for margin in (0, 0.5, 1, 2, 4, 8)
+    ]
+    assert sorted(set(values), reverse=True) == values
+
+
+@every_loss
+@few
+@given(scene=scenes())
+def test_scores_of_ten_thousand_are_finite(name: str, scene: Scene) -> None:
+    """Neither value nor gradient overflows, in float32 and in bf16."""
+    for dtype in (torch.float32, torch.bfloat16):
+        value, gradient = value_and_gradient(
+            loss_for(name, scene.k), (1e4 * scene.scores.sign()).to(dtype), scene.target
+        )
+        assert value.isfinite()
+        assert gradient.isfinite().all()
+
+
+@every_loss
+@few
+@given(scene=scenes())
+def test_bf16_is_computed_in_float32(name: str, scene: Scene) -> None:
+    """Scores in bf16 give the value of the same scores in float32, and that gradient rounded."""
+    loss, coarse = loss_for(name, scene.k), scene.to(torch.bfloat16)
+    expected, slope = value_and_gradient(loss, coarse.scores.float(), scene.target)
+    value, gradient = value_and_gradient(loss, coarse.scores, scene.target)
+    assert torch.float32 == value.dtype
+    assert expected == value
+    assert torch.equal(slope.bfloat16(), gradient)
+
+
+@every_loss
+@few
+@given(scene=scenes())
+def test_a_batch_of_void_is_zero_with_zero_gradient(name: str, scene: Scene) -> None:
     """Nothing labelled: nothing to learn, and no nan."""
-    scores, target = example()
-    value, gradient = value_and_gradient(loss, scores, torch.full_like(target, VOID))
+    target = torch.full_like(scene.target, VOID)
+    value, gradient = value_and_gradient(loss_for(name, scene.k), scene.scores, target)
     assert 0 == value
     assert 0 == gradient.abs().max()
 
 
-def test_scores_of_ten_thousand_are_finite(loss: Loss) -> None:
-    """Neither value nor gradient overflows."""
-    scores, target = example()
-    value, gradient = value_and_gradient(loss, 1e4 * scores, target)
-    assert value.isfinite()
-    assert gradient.isfinite().all()
-
-
-def test_bf16_is_computed_in_float32(loss: Loss) -> None:
-    """Scores in bf16 give the loss of the same scores in float32, and a finite bf16 gradient."""
-    scores, target = example()
-    scores = scores.bfloat16()
-    value, gradient = value_and_gradient(loss, scores, target)
-    assert torch.float32 == value.dtype
-    assert loss(scores.float(), target) == value
-    assert torch.bfloat16 == gradient.dtype
-    assert gradient.isfinite().all()
-
-
-def test_autocast_does_not_coarsen_it(loss: Loss) -> None:
-    """Within a bf16 autocast region the value is the float32 one."""
-    scores, target = example()
-    expected = loss(scores, target)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert expected == loss(scores, target)
-
-
-def test_the_gradient_is_the_slope(loss: Loss) -> None:
+@every_loss
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_gradient_is_the_slope(name: str, seed: int) -> None:
     """PyTorch's finite differences agree, in float64."""
-    scores, target = example(k=4)
-    scores, target = scores[:, :, :2, :3].double().requires_grad_(), target[:, :2, :3]
-    assert torch.autograd.gradcheck(lambda x: loss(x, target), scores)
+    scene = street(seed, k=4).to(torch.float64)
+    scores, target = scene.scores[:, :, :2, :3].requires_grad_(), scene.target[:, :2, :3]
+    assert torch.autograd.gradcheck(lambda x: loss_for(name, 4)(x, target), scores)
 
 
-def test_a_loss_has_no_grain(loss: Loss) -> None:
+@every_loss
+def test_the_same_twice(name: str) -> None:
+    """Value and gradient keep every bit from call to call."""
+    loss, scene = loss_for(name, 19), street()
+    one, two = (value_and_gradient(loss, scene.scores, scene.target) for _ in range(2))
+    assert one[0] == two[0]
+    assert torch.equal(one[1], two[1])
+
+
+@every_loss
+def test_autocast_does_not_coarsen_it(name: str) -> None:
+    """Within a bf16 autocast region value and gradient are the float32 ones."""
+    loss, scene = loss_for(name, 19), street()
+    expected, slope = value_and_gradient(loss, scene.scores, scene.target)
+    with torch.autocast("cpu", torch.bfloat16):
+        value, gradient = value_and_gradient(loss, scene.scores, scene.target)
+    assert expected == value
+    assert torch.equal(slope, gradient)
+
+
+@every_loss
+def test_a_loss_has_no_grain(name: str) -> None:
     """A million pixels summed in float32 agree with float64 to a millionth."""
     generator = torch.Generator().manual_seed(0)
     target = torch.zeros(1, 1024, 1024, dtype=torch.int64)
     target[:, :, ::8] = 1
-    scores = perfect(target, 2, margin=5.0) + torch.rand(1, 2, 1024, 1024, generator=generator)
+    scores = perfect(target, 2, margin=2.0) + torch.rand(1, 2, 1024, 1024, generator=generator)
+    loss = loss_for(name, 2)
     expected = loss(scores.double(), target).item()
     assert expected == pytest.approx(loss(scores, target).item(), abs=1e-6)
 
 
-def test_cross_entropy_is_pytorchs_over_the_labelled_pixels() -> None:
-    """The mean over labelled pixels; averaged over void too it would be a quarter too small."""
-    scores, target = example()
-    expected = F.cross_entropy(scores, target, ignore_index=VOID)
-    assert expected.item() == pytest.approx(get_loss("ce")(scores, target).item(), rel=1e-6)
+@every_loss
+def test_a_network_that_breaks_is_seen(name: str) -> None:
+    """One labelled pixel whose scores are nan makes the loss nan: none is passed over as easy."""
+    scene = street()
+    scene.target[0, 0, 0] = 3
+    scene.scores[0, :, 0, 0] = torch.nan
+    assert loss_for(name, 19)(scene.scores, scene.target).isnan()
 
 
-def test_cross_entropy_by_hand() -> None:
-    """Two equal scores cost ln 2 per pixel, whatever the share of void."""
-    target = torch.tensor([[[0, 1, VOID, VOID]]])
-    assert math.log(2) == pytest.approx(get_loss("ce")(torch.zeros(1, 2, 1, 4), target).item())
+@every_loss
+@pytest.mark.parametrize("label", [19, 254, -1])
+def test_a_label_that_is_no_class_is_refused(name: str, label: int) -> None:
+    """Only IGNORE is void: any other id outside the classes stops the run."""
+    scene = street()
+    scene.target[0, 0, 0] = label
+    with pytest.raises(RuntimeError, match="out of bounds"):
+        loss_for(name, 19)(scene.scores, scene.target)
 
 
-def slow_dice(scores: Tensor, target: Tensor) -> float:
-    """Dice from its formula, one pixel at a time, in float64."""
-    b, k, h, w = scores.shape
-    both, predicted, actual = [0.0] * k, [0.0] * k, [0.0] * k
-    for image in range(b):
-        for row in range(h):
-            for column in range(w):
-                truth = int(target[image, row, column])
-                if truth == VOID:
-                    continue
-                powers = [math.exp(float(s)) for s in scores[image, :, row, column].double()]
-                for c in range(k):
-                    p = powers[c] / sum(powers)
-                    predicted[c] += p
-                    both[c] += p * (c == truth)
-                    actual[c] += c == truth
-    present = [c for c in range(k) if actual[c] > 0]
-    return sum(1 - 2 * both[c] / (predicted[c] + actual[c]) for c in present) / len(present)
+@every_loss
+def test_labels_of_another_size_are_refused(name: str) -> None:
+    """Scores at a quarter of the size are not quietly compared with a corner of the labels."""
+    scene = street()
+    with pytest.raises(ValueError, match=r"resize the scores to the labels"):
+        loss_for(name, 19)(scene.scores[:, :, ::4, ::4], scene.target)
 
 
-@pytest.mark.parametrize("k", [2, 5, 19])
-def test_dice_is_its_formula(k: int) -> None:
-    """Loops over pixels and classes in float64 give the same."""
-    scores, target = example(k, k)
-    value = get_loss("dice")(scores.double(), target).item()
-    assert slow_dice(scores, target) == pytest.approx(value, abs=1e-12)
-
-
-def test_dice_by_hand() -> None:
-    """Half sure everywhere, three pixels of class 0 and one of 1: 1 - 3/5 and 1 - 1/3, averaged."""
-    target = torch.tensor([[[0, 0, 0, 1]]])
-    value = get_loss("dice")(torch.zeros(1, 2, 1, 4), target).item()
-    assert ((1 - 3 / 5) + (1 - 1 / 3)) / 2 == pytest.approx(value)
-
-
-def test_dice_sums_over_the_batch_before_it_divides() -> None:
-    """Two images are one picture of twice the size, not two losses averaged."""
-    scores, target = example()
-    wide_scores = torch.cat([*scores.split(1)], dim=3)
-    wide_target = torch.cat([*target.split(1)], dim=2)
-    one, two = get_loss("dice")(scores, target), get_loss("dice")(wide_scores, wide_target)
-    assert one.item() == pytest.approx(two.item(), rel=1e-6)
-
-
-def test_void_is_not_taken_for_the_last_class() -> None:
-    """Bicycle (18) beside void is perfect; with 255 clamped to 18 its Dice would be about 0.06."""
-    target = torch.full((1, 8, 8), VOID)
-    target[0, 0, :2] = 18
-    target[0, 1] = 0
-    assert 1e-6 > get_loss("dice")(perfect(target), target)
-
-
-def test_void_is_no_class_of_its_own() -> None:
-    """Dice balances classes: one of two wholly missed costs half, however small it is."""
-    target = torch.zeros(1, 8, 8, dtype=torch.int64)
-    target[0, 0, 0] = 1
-    target[0, 7] = VOID
-    all_zero = perfect(torch.zeros_like(target), 19)
-    # 1 is missed: Dice 0. Class 0 has 55 pixels, 56 predicted.
-    expected = ((1 - 2 * 55 / (55 + 56)) + 1) / 2
-    assert expected == pytest.approx(get_loss("dice")(all_zero, target).item(), rel=1e-5)
-
-
-def test_absent_classes_do_not_change_the_scale() -> None:
-    """The same picture costs the same with 2 classes in the network as with 19."""
-    target = torch.tensor([[[0, 0, 1, 1]]])
-    two = torch.tensor([0.3, -0.2]).reshape(1, 2, 1, 1).expand(1, 2, 1, 4)
-    nineteen = F.pad(two, (0, 0, 0, 0, 0, 17), value=-1e4)
-    few, many = get_loss("dice")(two, target), get_loss("dice")(nineteen, target)
-    assert few.item() == pytest.approx(many.item())
-
-
-def test_pixels_given_to_an_absent_class_still_cost() -> None:
-    """Everything predicted as a class that is not there is the worst there is: 1."""
-    target = torch.zeros(1, 4, 4, dtype=torch.int64)
-    value = get_loss("dice")(perfect(torch.full_like(target, 5)), target)
-    assert 1 == pytest.approx(value.item())
+# PyTorch 2.13's compiler makes an instance of torch.autograd.Function, against its own advice.
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.parametrize("name", ["ohem_ce", "log_dice"])  # a second and a half each; all parts
+def test_a_loss_compiles_whole(name: str) -> None:
+    """torch.compile takes it without a break, and it stays the same function."""
+    torch.compiler.reset()
+    loss, scene = loss_for(name, 19), street()
+    compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
+    expected, slope = value_and_gradient(loss, scene.scores, scene.target)
+    value, gradient = value_and_gradient(compiled, scene.scores, scene.target)
+    torch.testing.assert_close(expected, value)
+    torch.testing.assert_close(slope, gradient)
 
 
 def test_an_unknown_loss_is_refused_with_the_choices() -> None:
     """The message names the wrong one and every right one."""
-    with pytest.raises(ValueError, match=r"unknown loss 'dcie'; choose from ce, dice"):
+    with pytest.raises(ValueError, match=rf"unknown loss 'dcie'; choose from {', '.join(LOSSES)}"):
         get_loss("dcie")
+
+
+def test_missing_weights_are_asked_for() -> None:
+    """The weighted loss does not quietly become the plain one."""
+    with pytest.raises(
+        ValueError, match=r"'weighted_ce' needs class_weights; pass a \(k,\) tensor"
+    ):
+        get_loss("weighted_ce")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "weighted_ce"])
+def test_weights_for_a_loss_without_any_are_refused(name: str) -> None:
+    """Nobody trains for a week with weights that counted for nothing."""
+    with pytest.raises(ValueError, match=rf"'{name}' takes no class_weights"):
+        get_loss(name, torch.ones(19))
+
+
+@pytest.mark.parametrize(
+    ("impossible", "message"),
+    [
+        ([1.0, -0.5], "-0.5 for class 1"),
+        ([1.0, torch.nan], "nan for class 1"),
+        ([torch.inf, 1.0], "inf for class 0"),
+        ([0.0, 0.0], "all are 0"),
+        ([[1.0, 1.0]], r"\(1, 2\) is not \(k,\)"),
+    ],
+)
+def test_impossible_weights_are_refused(impossible: list[float], message: str) -> None:
+    """Before any training, and the message says which one."""
+    with pytest.raises(ValueError, match=f"class_weights: {message}"):
+        get_loss("weighted_ce", torch.tensor(impossible))
+
+
+def test_weights_of_another_number_of_classes_are_refused() -> None:
+    """The message says how many there are and how many are needed."""
+    loss, scene = get_loss("weighted_ce", torch.ones(20)), street()
+    with pytest.raises(ValueError, match=r"\(20,\) weights for scores of 19 classes; .* \(19,\)"):
+        loss(scene.scores, scene.target)

@@ -1,0 +1,238 @@
+"""Time and memory of every loss against its plain form: `python benchmarks/losses.py`.
+
+The plain form is the formula as it is usually written: PyTorch's own cross-entropy for the losses
+that are a mean over pixels, a one-hot map of the labels for those that are a mean over classes.
+Both run forward and backward on the same scores and labels. They take turns within one run, so that
+a noisy machine is noisy for both; the median of the turns counts, and the ratio is the result.
+Peak memory is what a step needs beyond the scores and labels it is given; on the CPU each is
+measured in a process of its own, because a peak cannot be forgotten.
+"""
+
+import argparse
+import math
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from segformer.cityscapes import IGNORE, NUM_CLASSES
+from segformer.losses import CE_DICE, CE_JACCARD, LOSSES, WEIGHTED, Loss, get_loss
+from segformer.pixel_losses import EASY, FOCAL_GAMMA, KEPT_ONE_IN
+
+WEIGHTS = torch.linspace(0.5, 2.0, NUM_CLASSES)
+VOID_SHARE = 0.11  # as in the real training set
+
+
+def plain_ce(scores: Tensor, target: Tensor) -> Tensor:
+    """PyTorch's cross-entropy."""
+    return F.cross_entropy(scores, target, ignore_index=IGNORE)
+
+
+def plain_weighted_ce(scores: Tensor, target: Tensor) -> Tensor:
+    """PyTorch's weighted cross-entropy."""
+    weights = WEIGHTS.to(scores.device)
+    return F.cross_entropy(scores, target, weight=weights, ignore_index=IGNORE)
+
+
+def plain_ohem_ce(scores: Tensor, target: Tensor) -> Tensor:
+    """The costs sorted; those above the threshold, or the largest share of them."""
+    costs = F.cross_entropy(scores, target, ignore_index=IGNORE, reduction="none")
+    costs = costs[target != IGNORE].sort(descending=True).values
+    fewest = -(-len(costs) // KEPT_ONE_IN)
+    return costs[: max(fewest, int((costs > -math.log(EASY)).sum()))].mean()
+
+
+def plain_focal(scores: Tensor, target: Tensor) -> Tensor:
+    """PyTorch's cross-entropy per pixel, focused afterwards."""
+    costs = F.cross_entropy(scores, target, ignore_index=IGNORE, reduction="none")
+    costs = costs[target != IGNORE]
+    return ((1 - (-costs).exp()) ** FOCAL_GAMMA * costs).mean()
+
+
+def one_hot_sums(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Shared, predicted and actual sums of the classes present."""
+    is_labelled = target != IGNORE
+    truth = F.one_hot(target.where(is_labelled, 0), scores.shape[1]).permute(0, 3, 1, 2)
+    truth = (truth * is_labelled[:, None]).to(scores.dtype)
+    probabilities = scores.softmax(dim=1) * is_labelled[:, None]
+    shared, predicted, actual = (
+        terms.sum(dim=(0, 2, 3)) for terms in (probabilities * truth, probabilities, truth)
+    )
+    is_present = actual > 0
+    return shared[is_present], predicted[is_present], actual[is_present]
+
+
+def plain_dice(scores: Tensor, target: Tensor) -> Tensor:
+    """Dice over a one-hot map."""
+    shared, predicted, actual = one_hot_sums(scores, target)
+    return (1 - 2 * shared / (predicted + actual)).mean()
+
+
+def plain_log_dice(scores: Tensor, target: Tensor) -> Tensor:
+    """The log of Dice over a one-hot map."""
+    shared, predicted, actual = one_hot_sums(scores, target)
+    return -(2 * shared / (predicted + actual)).log().mean()
+
+
+def plain_jaccard(scores: Tensor, target: Tensor) -> Tensor:
+    """Jaccard over a one-hot map."""
+    shared, predicted, actual = one_hot_sums(scores, target)
+    return (1 - shared / (predicted + actual - shared)).mean()
+
+
+def plain_ce_dice(scores: Tensor, target: Tensor) -> Tensor:
+    """Two losses added."""
+    return CE_DICE[0] * plain_ce(scores, target) + CE_DICE[1] * plain_dice(scores, target)
+
+
+def plain_ce_jaccard(scores: Tensor, target: Tensor) -> Tensor:
+    """Two losses added."""
+    return CE_JACCARD[0] * plain_ce(scores, target) + CE_JACCARD[1] * plain_jaccard(scores, target)
+
+
+PLAIN: dict[str, Loss] = {
+    "ce": plain_ce,
+    "weighted_ce": plain_weighted_ce,
+    "ohem_ce": plain_ohem_ce,
+    "focal": plain_focal,
+    "dice": plain_dice,
+    "log_dice": plain_log_dice,
+    "jaccard": plain_jaccard,
+    "ce_dice": plain_ce_dice,
+    "ce_jaccard": plain_ce_jaccard,
+}
+
+
+def forms(name: str, device: str) -> dict[str, Loss]:
+    """The plain loss and ours."""
+    ours = get_loss(name, WEIGHTS.to(device) if name in WEIGHTED else None)
+    return {"plain": PLAIN[name], "ours": ours}
+
+
+def example(size: Sequence[int], layout: str, device: str) -> tuple[Tensor, Tensor]:
+    """Random scores (b, 19, h, w) with a gradient, and labels (b, h, w) in part void."""
+    b, h, w = size
+    torch.manual_seed(0)
+    target = torch.randint(0, NUM_CLASSES, (b, h, w), device=device)
+    target[torch.rand(b, h, w, device=device) < VOID_SHARE] = IGNORE
+    # Drawn in its layout: a copy would leave its mark on the peak of memory.
+    if layout == "channels_last":
+        scores = torch.randn(b, h, w, NUM_CLASSES, device=device).permute(0, 3, 1, 2)
+    else:
+        scores = torch.randn(b, NUM_CLASSES, h, w, device=device)
+    return scores.requires_grad_(), target
+
+
+def step(loss: Loss, scores: Tensor, target: Tensor) -> Callable[[], float]:
+    """A function that runs the loss once forward and backward and returns its value."""
+
+    def run() -> float:
+        scores.grad = None
+        value = loss(scores, target)
+        torch.autograd.backward(value)
+        return value.item()  # on a GPU this waits for the forward pass only
+
+    return run
+
+
+def medians(functions: Sequence[Callable[[], float]], repeats: int) -> list[float]:
+    """Median seconds of each function, called in turns; the first turn only warms up."""
+    times: list[list[float]] = [[] for _ in functions]
+    for _ in range(repeats + 1):
+        for function, taken in zip(functions, times, strict=True):
+            start = time.perf_counter()
+            function()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            taken.append(time.perf_counter() - start)
+    return [statistics.median(taken[1:]) for taken in times]
+
+
+def peak_on_cpu(name: str, form: str, arguments: argparse.Namespace) -> float:
+    """MiB that one step needs at its peak, in a process of its own."""
+    command = [sys.executable, __file__, "--peak-of", name, form, "--layout", arguments.layout]
+    command += ["--size", *map(str, arguments.size), "--threads", str(arguments.threads)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def peak_here(loss: Loss, arguments: argparse.Namespace) -> float:
+    """MiB that one step needs at its peak, in this process."""
+    warm_up = example((1, 4, 4), arguments.layout, "cpu")
+    step(loss, *warm_up)()  # libraries and threads take their memory once
+    run = step(loss, *example(arguments.size, arguments.layout, "cpu"))
+    before = kibibytes("VmRSS")
+    run()
+    return (kibibytes("VmHWM") - before) / 1024
+
+
+def kibibytes(what: str) -> int:
+    """Memory of this process as Linux counts it: VmRSS now, VmHWM at its peak."""
+    # Not resource.getrusage: its peak starts at that of the process which started this one.
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(what)).split()[1])
+
+
+def peak_on_gpu(run: Callable[[], float], scores: Tensor) -> float:
+    """MiB that one step needs at its peak."""
+    scores.grad = None
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    run()
+    return (torch.cuda.max_memory_allocated() - before) / 2**20
+
+
+def compare(name: str, arguments: argparse.Namespace) -> None:
+    """Print one row of the table."""
+    scores, target = example(arguments.size, arguments.layout, arguments.device)
+    losses = forms(name, arguments.device)
+    steps = [step(loss, scores, target) for loss in losses.values()]
+    plain, ours = medians(steps, arguments.repeats)
+    if arguments.device == "cpu":
+        peaks = [peak_on_cpu(name, form, arguments) for form in losses]
+    else:
+        peaks = [peak_on_gpu(run, scores) for run in steps]
+    difference = abs(steps[0]() - steps[1]())
+    print(
+        f"{name:12}{1e3 * plain:8.0f} ms{1e3 * ours:8.0f} ms{plain / ours:7.2f}x"
+        f"{peaks[0]:8.0f} MiB{peaks[1]:7.0f} MiB{peaks[0] / peaks[1]:7.2f}x{difference:12.0e}",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Read the command line and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--losses", nargs="+", choices=LOSSES, default=list(LOSSES))
+    parser.add_argument("--size", nargs=3, type=int, default=[2, 512, 1024], help="b, h, w")
+    parser.add_argument(
+        "--layout",
+        choices=["channels_last", "contiguous"],
+        default="channels_last",
+        help="of the scores; the network's are channels_last",
+    )
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--peak-of", nargs=2, metavar=("LOSS", "FORM"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.peak_of:
+        name, form = arguments.peak_of
+        print(peak_here(forms(name, "cpu")[form], arguments))
+        return
+    where = f"{arguments.device}, {arguments.threads} threads, {arguments.layout}"
+    print(f"torch {torch.__version__}, {where}, {arguments.size}, forward and backward")
+    titles = {"plain": 23, "ours": 11, "faster": 8, "plain ": 12, "ours ": 11, "less": 8}
+    print("".join(f"{title.strip():>{width}}" for title, width in titles.items()) + "  difference")
+    for name in arguments.losses:
+        compare(name, arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Boundary IoU (arXiv:2103.16562): intersection over union of what lies along the contours."""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from segformer.cityscapes import IGNORE
+
+CITYSCAPES_FRACTION = 0.005
+"""How far a boundary reaches, of the image diagonal: 11 pixels at 1024x2048.
+
+What the paper's authors take for Cityscapes; for COCO and LVIS, of coarser masks, they take 0.02.
+"""
+
+
+def boundary_counts(
+    predicted: Tensor, target: Tensor, num_classes: int, *, fraction: float = CITYSCAPES_FRACTION
+) -> Tensor:
+    """Count intersection and union of the true and the predicted boundary of every class.
+
+    The boundary of a mask is what an erosion by a square takes from it: its pixels of which one
+    within d rows and columns is not in the mask, or not in the image. Void is in no mask, neither
+    true nor predicted: nothing is counted there, and what is predicted there does not matter.
+
+    Args:
+        predicted: (b, h, w) integers, a class per pixel, or IGNORE for none.
+        target: (b, h, w) integers, a train id per pixel, or IGNORE for void.
+        num_classes: k.
+        fraction: d in image diagonals, over 0; d is rounded, and at least one pixel.
+
+    Returns:
+        (k, 2) int64 on the same device, pixels in the intersection and in the union. A set of
+        frames is scored by the sum of its counts. Needs some 25 bytes per pixel of one frame.
+
+    Raises:
+        ValueError: for shapes that differ, an id that is no class, or a fraction not over 0.
+    """
+    if predicted.shape != target.shape or target.ndim != 3:
+        raise ValueError(
+            f"prediction {tuple(predicted.shape)} and label {tuple(target.shape)} must be of one "
+            "shape (b, h, w); resize the scores to the label's size"
+        )
+    if not fraction > 0:
+        raise ValueError(f"a boundary {fraction} diagonals wide is none; choose more than 0")
+    distance = max(1, round(fraction * math.hypot(*target.shape[1:])))
+    side = num_classes + 1  # the last row and column: no boundary here
+    counts = torch.zeros(num_classes, 2, dtype=torch.int64, device=target.device)
+    for classes, labels in zip(predicted, target, strict=True):
+        is_void = labels == IGNORE
+        true = _masks("label", labels, is_void, num_classes)
+        found = _masks("prediction", classes, is_void | (classes == IGNORE), num_classes)
+        rows, columns = (_along_contours(one, num_classes, distance) for one in (true, found))
+        pairs = (rows * side + columns).flatten().bincount(minlength=side**2).reshape(side, side)
+        common = pairs.diagonal()
+        union = pairs.sum(0) + pairs.sum(1) - common
+        counts += torch.stack([common, union], dim=1)[:num_classes]
+    return counts
+
+
+def boundary_iou(counts: ArrayLike | Tensor) -> Tensor:
+    """(..., k, 2) sums of `boundary_counts` -> (..., k) float64, 0..1; nan for an absent class."""
+    common, union = torch.as_tensor(counts).unbind(-1)
+    return common.double() / union
+
+
+def _masks(name: str, classes: Tensor, is_void: Tensor, num_classes: int) -> Tensor:
+    """(h, w) int16: 0..k-1, and k where no class is."""
+    if classes.numel():
+        for extreme in classes.masked_fill(is_void, 0).aminmax():
+            if not 0 <= extreme < num_classes:
+                raise ValueError(
+                    f"a {name} holds the class {int(extreme)}; allowed are 0 to {num_classes - 1} "
+                    f"and {IGNORE}"
+                )
+    return classes.to(torch.int16).masked_fill(is_void, num_classes)
+
+
+def _along_contours(masks: Tensor, num_classes: int, distance: int) -> Tensor:
+    """(h, w) -> (h, w) int32: the class of a pixel in its boundary, k for all others."""
+    # All masks at once: a window is inside one of them if its largest and smallest id are equal.
+    padded = F.pad(masks, (distance,) * 4, value=-1)
+    largest, smallest = (
+        _over_windows(extreme, padded, 2 * distance + 1)
+        for extreme in (torch.maximum, torch.minimum)
+    )
+    return masks.masked_fill(largest == smallest, num_classes).int()
+
+
+def _over_windows(
+    extreme: Callable[[Tensor, Tensor], Tensor], values: Tensor, width: int
+) -> Tensor:
+    """(h + width - 1, w + width - 1) -> (h, w): the extreme of every window width x width."""
+    for axis in (0, 1):
+        covered = 1
+        while covered < width:
+            step = min(covered, width - covered)  # what is covered doubles: log2(width) passes
+            length = values.shape[axis] - step
+            values = extreme(values.narrow(axis, 0, length), values.narrow(axis, step, length))
+            covered += step
+    return values

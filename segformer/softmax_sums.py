@@ -1,0 +1,130 @@
+"""The softmax of a score map reduced to what losses need, with no other map of its size."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from segformer.cityscapes import IGNORE
+
+PIXELS_AT_ONCE = {"cpu": 2**15}
+"""Pixels per step by type of device. 2**15 of them with 19 float32 scores are 2.5 MB: they stay in
+the processor's caches, and no fresh memory is touched, which takes longer than the arithmetic."""
+
+PIXELS_AT_ONCE_ELSEWHERE = 2**20
+"""80 MB; on a GPU, starting many small kernels costs more than the cache saves."""
+
+
+def log_probability(scores: Tensor, target: Tensor) -> Tensor:
+    """Log probability of every pixel's true class.
+
+    Args:
+        scores: (b, k, h, w) of any float type, before the softmax.
+        target: (b, h, w) int64 train ids, on the same device; pixels at IGNORE are void.
+
+    Returns:
+        (b, h, w), at least float32; exactly 0 at void, where no gradient passes either.
+
+    Raises:
+        ValueError: for shapes that do not belong together.
+    """
+    _refuse_misfit(scores, target)
+    logs: Tensor = _softmax_sums(scores, target, False)[0]
+    return logs
+
+
+def log_probability_and_predicted(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Log probability of every pixel's true class, and how much each class was given.
+
+    Args:
+        scores: (b, k, h, w) of any float type, before the softmax.
+        target: (b, h, w) int64 train ids, on the same device; pixels at IGNORE are void.
+
+    Returns:
+        What `log_probability` does, and (k,) of the same type: each class's probability summed over
+        the labelled pixels.
+
+    Raises:
+        ValueError: for shapes that do not belong together.
+    """
+    _refuse_misfit(scores, target)
+    logs, predicted = _softmax_sums(scores, target, True)
+    return logs, predicted
+
+
+class _SoftmaxSums(torch.autograd.Function):
+    """(b, k, h, w), (b, h, w) -> (b, h, w), (k,) or None, with the gradient in closed form.
+
+    Autograd would keep a map of the size of the scores for the backward pass and make two or three
+    more there. Here both passes go over the scores a few rows at a time, and the backward pass
+    takes the softmax once more, so that the gradient itself is the only such map. There is no
+    second derivative: PyTorch refuses it.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, scores: Tensor, target: Tensor, is_predicted_wanted: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        ctx.save_for_backward(scores, target)
+        dtype = torch.promote_types(scores.dtype, torch.float32)
+        logs = torch.empty(target.shape, dtype=dtype, device=scores.device)
+        predicted = torch.zeros(scores.shape[1], dtype=dtype, device=scores.device)
+        for images, rows in _bands(target):
+            is_labelled, true_class = _split(target[images, rows])
+            band = scores[images, :, rows].to(dtype).log_softmax(dim=1)
+            logs[images, rows] = band.gather(1, true_class).where(is_labelled, 0)[:, 0]
+            if is_predicted_wanted:
+                predicted += band.exp_().mul_(is_labelled).sum(dim=(0, 2, 3))
+        return logs, predicted if is_predicted_wanted else None
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor, None, None]:
+        # With y the true class, g the gradient of log p_y and a that of the sums of p:
+        # ds_c = g ([c = y] - p_c) + p_c (a_c - sum over j of a_j p_j), and 0 at void.
+        scores, target = ctx.saved_tensors
+        of_logs, of_predicted = gradients
+        assert of_logs is not None  # zeros where nothing depends on it
+        gradient = torch.empty_like(scores)
+        for images, rows in _bands(target):
+            is_labelled, true_class = _split(target[images, rows])
+            g = of_logs[images, None, rows].where(is_labelled, 0)
+            p = scores[images, :, rows].to(g.dtype).softmax(dim=1)
+            if of_predicted is None:
+                band = p.mul_(-g)
+            else:
+                p.mul_(is_labelled)
+                band = p * of_predicted[:, None, None]
+                band.addcmul_(p, band.sum(dim=1, keepdim=True).add_(g), value=-1)
+            gradient[images, :, rows] = band.scatter_add_(1, true_class, g)
+        return gradient, None, None
+
+
+_softmax_sums: Callable[[Tensor, Tensor, bool], Any] = _SoftmaxSums.apply
+
+
+def _split(target: Tensor) -> tuple[Tensor, Tensor]:
+    # (b, h, w) -> (b, 1, h, w) each: where a pixel is labelled, and a class to look up everywhere.
+    is_labelled = (target != IGNORE)[:, None]
+    return is_labelled, target[:, None].where(is_labelled, 0)
+
+
+def _bands(target: Tensor) -> Iterator[tuple[slice, slice]]:
+    # Which images and which rows of them to take next.
+    b, h, w = target.shape
+    pixels = PIXELS_AT_ONCE.get(target.device.type, PIXELS_AT_ONCE_ELSEWHERE)
+    if torch.compiler.is_compiling():
+        pixels = target.numel()  # the compiler fuses the steps, and would write out every band
+    images, rows = max(1, pixels // max(1, h * w)), max(1, pixels // max(1, w))
+    for first in range(0, b, images):
+        for top in range(0, h, rows):
+            yield slice(first, first + images), slice(top, top + rows)
+
+
+def _refuse_misfit(scores: Tensor, target: Tensor) -> None:
+    b, _, *size = scores.shape
+    if target.shape != (b, *size) or target.dim() != 3:
+        raise ValueError(
+            f"scores {tuple(scores.shape)} do not belong to labels {tuple(target.shape)}: the "
+            "labels are (b, h, w) and the scores (b, k, h, w); resize the scores to the labels"
+        )

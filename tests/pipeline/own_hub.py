@@ -1,0 +1,84 @@
+"""A hub of our own on this machine, which huggingface_hub takes for the real one."""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+COMMIT = "c" * 40
+REFUSALS = {
+    "gated": (403, "GatedRepo"),
+    "absent": (401, "RepoNotFound"),
+    "d" * 40: (404, "RevisionNotFound"),
+    "none.bin": (404, "EntryNotFound"),
+    "down": (503, ""),
+}
+"""What is answered, as the hub does, where a part of the path is asked for."""
+
+
+@dataclass
+class Hub:
+    """What it serves, and what it was asked."""
+
+    url: str = ""
+    content: bytes = b"weights" * 100
+    breaks_off: bool = False
+    requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+
+
+def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
+    """What answers for it."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.answer()
+
+        def do_GET(self) -> None:
+            if self.answer():
+                self.wfile.write(hub.content[: 10 if hub.breaks_off else None])
+
+        def answer(self) -> bool:
+            hub.requests.append((self.command, self.path, dict(self.headers)))
+            status, code = 200, ""
+            for sign, refusal in REFUSALS.items():
+                if sign in self.path:
+                    status, code = refusal
+            self.send_response(status)
+            self.send_header("X-Error-Code", code)
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("ETag", f'"{hashlib.sha256(hub.content).hexdigest()}"')
+            self.send_header("Content-Length", str(len(hub.content) if status == 200 else 0))
+            self.end_headers()
+            self.close_connection = hub.breaks_off
+            return status == 200
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    return Handler
+
+
+@contextmanager
+def running(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Serve, and have the library ask here, put what it fetches into `cache`, and never wait."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler(hub)) as server:
+        hub.url = f"http://127.0.0.1:{server.server_port}"
+        for name, value in {
+            "ENDPOINT": hub.url,
+            "HUGGINGFACE_CO_URL_TEMPLATE": hub.url + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_HUB_CACHE": str(cache),
+            "HF_HUB_OFFLINE": False,
+            "HF_HUB_DISABLE_TELEMETRY": True,
+        }.items():  # read from the environment once, at the library's import
+            monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+        monkeypatch.setattr("time.sleep", lambda _: None)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield
+        server.shutdown()
+        thread.join()

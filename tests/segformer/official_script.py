@@ -1,0 +1,51 @@
+"""The official evaluation, run as its authors wrote it on PNGs, to compare our scores with."""
+
+import copy
+import importlib
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+
+class Frame(NamedTuple):
+    """One frame as the script reads it, all (h, w): label ids twice, and instance ids."""
+
+    predicted: NDArray[np.uint8]
+    label_ids: NDArray[np.uint8]
+    instance_ids: NDArray[np.uint16]
+
+
+def load_official() -> ModuleType:
+    """The module of the official script."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # not ours: what it imports has its own deprecations
+        return importlib.import_module(
+            "cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling"
+        )
+
+
+def official_results(folder: Path, frames: Sequence[Frame]) -> dict[str, Any]:
+    """Write the frames below `folder` and let the script score them: its dictionary of results."""
+    script = load_official()
+    quiet = copy.copy(script.args)
+    quiet.quiet, quiet.JSONOutput = True, False
+    predictions, labels = [], []
+    for number, frame in enumerate(frames):
+        names = ("predicted", "gtFine_labelIds", "gtFine_instanceIds")
+        paths = [folder / f"{number}_{name}.png" for name in names]
+        for picture, path in zip(frame, paths, strict=True):
+            Image.fromarray(picture).save(path)
+        predictions.append(str(paths[0]))
+        labels.append(str(paths[1]))
+    with pytest.MonkeyPatch.context() as patch:
+        # NumPy 2.4 dropped in1d, which the script calls; isin is what replaced it.
+        patch.setattr(np, "in1d", np.isin, raising=False)
+        results: dict[str, Any] = script.evaluateImgLists(predictions, labels, quiet)
+    return results
