@@ -29,9 +29,11 @@ format: .venv/installed-dev  ## mend what ruff can mend
 	ruff check --fix
 	ruff format
 
-bench: .venv/installed-dev  ## compare with transformers and time `dvc repro` with nothing stale
-	python benchmarks/network.py
-	python benchmarks/graph.py
+bench: .venv/installed-dev  ## compare with transformers, plain losses, the official script; time a fresh `dvc repro`
+	python -m benchmarks.network
+	python -m benchmarks.losses
+	python -m benchmarks.metrics
+	python -m benchmarks.graph
 
 .venv/installed: pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11) and "Python 3.11 or 3.12 is needed: make demo PYTHON=python3.11")'

@@ -1,26 +1,20 @@
-"""Time and memory of every loss against its plain form: `python benchmarks/losses.py`.
+"""Time and memory of every loss against its plain form: `python -m benchmarks.losses`.
 
 The plain form is the formula as it is usually written: PyTorch's own cross-entropy for the losses
 that are a mean over pixels, a one-hot map of the labels for those that are a mean over classes.
-Both run forward and backward on the same scores and labels. They take turns within one run, so that
-a noisy machine is noisy for both; the median of the turns counts, and the ratio is the result.
-Peak memory is what a step needs beyond the scores and labels it is given; on the CPU each is
-measured in a process of its own, because a peak cannot be forgotten.
+Both run forward and backward on the same scores and labels, in turns; the ratio is the result. Peak
+memory is what a step needs beyond the scores and labels it is given.
 """
 
 import argparse
 import math
-import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.measure import medians, peak_on_cpu, peak_on_gpu, printed_by
 from segformer.cityscapes import IGNORE, NUM_CLASSES
 from segformer.losses import CE_DICE, CE_JACCARD, LOSSES, WEIGHTED, Loss, get_loss
 from segformer.pixel_losses import EASY, FOCAL_GAMMA, KEPT_ONE_IN
@@ -141,50 +135,22 @@ def step(loss: Loss, scores: Tensor, target: Tensor) -> Callable[[], float]:
     return run
 
 
-def medians(functions: Sequence[Callable[[], float]], repeats: int) -> list[float]:
-    """Median seconds of each function, called in turns; the first turn only warms up."""
-    times: list[list[float]] = [[] for _ in functions]
-    for _ in range(repeats + 1):
-        for function, taken in zip(functions, times, strict=True):
-            start = time.perf_counter()
-            function()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            taken.append(time.perf_counter() - start)
-    return [statistics.median(taken[1:]) for taken in times]
-
-
-def peak_on_cpu(name: str, form: str, arguments: argparse.Namespace) -> float:
-    """MiB that one step needs at its peak, in a process of its own."""
-    command = [sys.executable, __file__, "--peak-of", name, form, "--layout", arguments.layout]
-    command += ["--size", *map(str, arguments.size), "--threads", str(arguments.threads)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-
-
 def peak_here(loss: Loss, arguments: argparse.Namespace) -> float:
-    """MiB that one step needs at its peak, in this process."""
+    """MiB that one step on the CPU needs at its peak, in this process."""
     warm_up = example((1, 4, 4), arguments.layout, "cpu")
     step(loss, *warm_up)()  # libraries and threads take their memory once
-    run = step(loss, *example(arguments.size, arguments.layout, "cpu"))
-    before = kibibytes("VmRSS")
-    run()
-    return (kibibytes("VmHWM") - before) / 1024
+    return peak_on_cpu(step(loss, *example(arguments.size, arguments.layout, "cpu")))
 
 
-def kibibytes(what: str) -> int:
-    """Memory of this process as Linux counts it: VmRSS now, VmHWM at its peak."""
-    # Not resource.getrusage: its peak starts at that of the process which started this one.
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(what)).split()[1])
-
-
-def peak_on_gpu(run: Callable[[], float], scores: Tensor) -> float:
-    """MiB that one step needs at its peak."""
-    scores.grad = None
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    run()
-    return (torch.cuda.max_memory_allocated() - before) / 2**20
+def peaks(name: str, arguments: argparse.Namespace) -> list[float]:
+    """MiB that one step needs at its peak, of the plain loss and of ours."""
+    losses = forms(name, arguments.device)
+    if arguments.device == "cpu":
+        given = ["--layout", arguments.layout, "--threads", str(arguments.threads)]
+        given += ["--size", *map(str, arguments.size)]
+        return [printed_by("losses", "--peak-of", name, form, *given) for form in losses]
+    batch = example(arguments.size, arguments.layout, arguments.device)
+    return [peak_on_gpu(step(loss, *batch)) for loss in losses.values()]
 
 
 def compare(name: str, arguments: argparse.Namespace) -> None:
@@ -193,14 +159,11 @@ def compare(name: str, arguments: argparse.Namespace) -> None:
     losses = forms(name, arguments.device)
     steps = [step(loss, scores, target) for loss in losses.values()]
     plain, ours = medians(steps, arguments.repeats)
-    if arguments.device == "cpu":
-        peaks = [peak_on_cpu(name, form, arguments) for form in losses]
-    else:
-        peaks = [peak_on_gpu(run, scores) for run in steps]
+    plain_peak, our_peak = peaks(name, arguments)
     difference = abs(steps[0]() - steps[1]())
     print(
         f"{name:12}{1e3 * plain:8.0f} ms{1e3 * ours:8.0f} ms{plain / ours:7.2f}x"
-        f"{peaks[0]:8.0f} MiB{peaks[1]:7.0f} MiB{peaks[0] / peaks[1]:7.2f}x{difference:12.0e}",
+        f"{plain_peak:8.0f} MiB{our_peak:7.0f} MiB{plain_peak / our_peak:7.2f}x{difference:12.0e}",
         flush=True,
     )
 

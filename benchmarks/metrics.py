@@ -1,4 +1,4 @@
-"""Time our scores of a frame against the official script's: `python benchmarks/metrics.py`.
+"""Time our scores of a frame against the official script's: `python -m benchmarks.metrics`.
 
 Both score the same drawn street of 1024 x 2048 pixels; the script reads three PNGs, we once the
 same and once what lies in memory, as in an evaluation that has just predicted it. Needs the `dev`

@@ -1,24 +1,29 @@
-"""Time our SegFormer against transformers' with the same weights: `python benchmarks/network.py`.
+"""Time and memory of our SegFormer against transformers': `python -m benchmarks.network`.
 
-Both turn the same pictures into scores at a quarter of the size. They take turns within one run, so
-that a noisy machine is noisy for both; the median of the turns counts, and the ratio is the result.
+All turn the same pictures into scores at a quarter of the size, with the same weights, in turns;
+the ratio is the result. The third network is ours with the decoder as it was published: what is
+gained there is not the decoder's. Peak memory is what a network needs beyond its weights and the
+picture.
 """
 
 import argparse
-import statistics
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
+from benchmarks.measure import medians, peak_on_cpu, peak_on_gpu, printed_by
 from segformer.cityscapes import NUM_CLASSES
+from segformer.decoder import MlpDecoder
 from segformer.interop import load_model
 from segformer.model import SegFormer
 from segformer.variants import VARIANTS, get_variant
+
+Call = Callable[[Tensor], Tensor]
 
 
 def reference(variant: str) -> nn.Module:
@@ -50,67 +55,101 @@ def ours_like(network: nn.Module, variant: str) -> SegFormer:
     return model
 
 
-def medians(functions: Sequence[Callable[[], object]], repeats: int) -> list[float]:
-    """Median seconds of each function, called in turns; the first turn only warms up."""
-    times: list[list[float]] = [[] for _ in functions]
-    for _ in range(repeats + 1):
-        for function, taken in zip(functions, times, strict=True):
-            start = time.perf_counter()
-            function()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()  # a GPU works on after the call has returned
-            taken.append(time.perf_counter() - start)
-    return [statistics.median(taken[1:]) for taken in times]
+class DecoderAsPublished(MlpDecoder):
+    """The paper's order: every map widened and resized, all stacked, and mixed at full size."""
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Four (b, h, w, c), finest first -> (b, k, h, w)."""
+        size = maps[0].shape[1:3]
+        resized = [
+            F.interpolate(linear(grid).permute(0, 3, 1, 2), size, mode="bilinear")
+            for linear, grid in zip(self.unify, maps, strict=True)
+        ]
+        mixed = F.relu(self.norm(self.mix(torch.cat(resized[::-1], dim=1))))
+        scores: Tensor = self.classify(self.dropout(mixed))
+        return scores
 
 
-def infer(network: Callable[[Tensor], Tensor], images: Tensor) -> Callable[[], Tensor]:
-    """A function that runs the network once without gradients."""
+def networks(variant: str) -> dict[str, tuple[nn.Module, Call]]:
+    """All three with the same weights, each with what makes scores of images."""
+    theirs = reference(variant)
+    ours, as_published = ours_like(theirs, variant), ours_like(theirs, variant)
+    as_published.decoder.__class__ = DecoderAsPublished  # the same layers, in another order
+    return {
+        "transformers": (theirs, lambda images: theirs(images).logits),
+        "as published": (as_published, as_published),
+        "ours": (ours, ours),
+    }
+
+
+def infer(module: nn.Module, call: Call, images: Tensor) -> Callable[[], Tensor]:
+    """A function that runs a network once without gradients."""
+    module.eval()
 
     def run() -> Tensor:
         with torch.inference_mode():
-            return network(images)
+            return call(images)
 
     return run
 
 
-def learn(
-    module: nn.Module, network: Callable[[Tensor], Tensor], images: Tensor
-) -> Callable[[], None]:
-    """A function that runs the network once forward and backward, with batch statistics."""
+def learn(module: nn.Module, call: Call, images: Tensor) -> Callable[[], None]:
+    """A function that runs a network once forward and backward, with batch statistics."""
+    module.train()
 
     def run() -> None:
         module.zero_grad()
-        torch.autograd.backward(network(images).square().mean())
+        torch.autograd.backward(call(images).square().mean())
 
     return run
 
 
-def compare(variant: str, images: Tensor, repeats: int) -> None:
-    """Print both ratios for one variant and how far the scores differ."""
-    theirs = reference(variant)
-    ours = ours_like(theirs, variant).to(images.device)
-    theirs.to(images.device)
-    networks: list[tuple[nn.Module, Callable[[Tensor], Tensor]]] = [
-        (theirs, lambda images: theirs(images).logits),
-        (ours, ours),
-    ]
-    theirs.eval(), ours.eval()
-    expected, scores = (infer(network, images)() for _, network in networks)
-    difference = ((scores - expected).abs().max() / expected.abs().max()).item()
-    report(f"{variant} inference", medians([infer(call, images) for _, call in networks], repeats))
-    theirs.train(), ours.train()
-    steps = [learn(module, call, images) for module, call in networks]
-    report(f"{variant} forward and backward", medians(steps, repeats))
+MODES: dict[str, Callable[[nn.Module, Call, Tensor], Callable[[], object]]] = {
+    "inference": infer,
+    "forward and backward": learn,
+}
+
+
+def random_images(arguments: argparse.Namespace) -> Tensor:
+    """One picture, (1, 3, H, W)."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(1, 3, *arguments.size, generator=generator).to(arguments.device)
+
+
+def compare(variant: str, arguments: argparse.Namespace) -> None:
+    """Print one row per mode, and how far the scores differ."""
+    images = random_images(arguments)
+    all_networks = networks(variant)
+    for module, _ in all_networks.values():
+        module.to(images.device)
+    expected, *others = (infer(*network, images)() for network in all_networks.values())
+    difference = max((scores - expected).abs().max() for scores in others) / expected.abs().max()
+    for mode, prepare in MODES.items():
+        runs = [prepare(*network, images) for network in all_networks.values()]
+        times = medians(runs, arguments.repeats)
+        del runs
+        peaks = [peak(variant, name, mode, arguments) for name in all_networks]
+        told = "".join(
+            f"{name} {1e3 * seconds:.0f} ms {mib:.0f} MiB"
+            + ("" if name == "ours" else f" ({seconds / times[-1]:.2f}x, {mib / peaks[-1]:.2f}x); ")
+            for name, seconds, mib in zip(all_networks, times, peaks, strict=True)
+        )
+        print(f"{variant} {mode}: {told}", flush=True)
     print(
         f"{variant} largest difference of the scores, as a share of the largest: {difference:.1e}"
     )
 
 
-def report(what: str, seconds: list[float]) -> None:
-    """Print one ratio and where it comes from."""
-    theirs, ours = seconds
-    took = f"transformers {1e3 * theirs:.0f} ms, ours {1e3 * ours:.0f} ms"
-    print(f"{what}: {theirs / ours:.2f}x ({took})", flush=True)
+def peak(variant: str, name: str, mode: str, arguments: argparse.Namespace) -> float:
+    """MiB that a network needs at its peak."""
+    if arguments.device == "cpu":
+        given = ["--size", *map(str, arguments.size), "--threads", str(arguments.threads)]
+        return printed_by("network", "--peak-of", variant, name, mode, *given)
+    module, call = networks(variant)[name]
+    module.to(arguments.device)
+    run = MODES[mode](module, call, random_images(arguments))
+    run()
+    return peak_on_gpu(run)
 
 
 def main() -> None:
@@ -121,14 +160,19 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--peak-of", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    images = torch.randn(1, 3, *arguments.size, generator=torch.Generator().manual_seed(1))
-    images = images.to(arguments.device)
+    if arguments.peak_of:
+        variant, name, mode = arguments.peak_of
+        run = MODES[mode](*networks(variant)[name], random_images(arguments))
+        print(peak_on_cpu(run))
+        return
     where = f"{arguments.device}, {arguments.threads} threads"
     print(f"torch {torch.__version__}, {where}, {arguments.size}, batch 1")
+    print("In brackets: how much faster and leaner ours is.")
     for variant in arguments.variants:
-        compare(variant, images, arguments.repeats)
+        compare(variant, arguments)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""What is faster and leaner, compared side by side in one run and printed as ratios."""
