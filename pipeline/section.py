@@ -5,11 +5,8 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
-
-Size = tuple[PositiveInt, PositiveInt]
-"""Rows and columns, in pixels."""
 
 _NetworkSide = Annotated[int, Field(ge=29)]  # segformer.encoder.MIN_SIDE
 NetworkSize = tuple[_NetworkSide, _NetworkSide]

@@ -3,7 +3,7 @@ from typing import Literal
 import pytest
 from pydantic import PositiveFloat, PositiveInt
 
-from pipeline.section import NetworkSize, Section, Size, nearest
+from pipeline.section import NetworkSize, Section, nearest
 from segformer.encoder import MIN_SIDE
 
 
@@ -18,7 +18,7 @@ class Example(Section):
 
     steps: PositiveInt
     rate: PositiveFloat
-    crop: Size
+    crop: tuple[PositiveInt, PositiveInt]
     source: Literal["none", "file"]
     inner: Inner
 
