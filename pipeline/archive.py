@@ -1,8 +1,7 @@
 """A Cityscapes package, zip or extracted folder, read alike: by frame key, never by position."""
 
-import io
 import re
-import warnings
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -15,16 +14,20 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from pipeline import pictures
+from pipeline.problems import refuse
+from pipeline.safe_members import folder_files, zip_problems
 from segformer.atomic import replacing
 
 IMAGE = "leftImg8bit"
 LABEL_IDS = "gtFine_labelIds"
+COARSE_LABEL_IDS = "gtCoarse_labelIds"
 TRAIN_IDS = "gtFine_labelTrainIds"
 
 _NAME = re.compile(
-    r"(?:.*/)?(?P<package>leftImg8bit|gtFine)/(?P<split>[^/]+)/(?P<city>[^/]+)/"
+    r"(?:.*/)?(?P<package>leftImg8bit|gtFine|gtCoarse)/(?P<split>[^/]+)/(?P<city>[^/]+)/"
     r"(?P<stem>(?P=city)_\d{6}_\d{6})_(?P<kind>[A-Za-z0-9_]+)\.png"
 )
 
@@ -36,7 +39,7 @@ class Member:
     Attributes:
         name: where it lies in the archive, with forward slashes.
         key: its frame, `train/aachen/aachen_000000_000019`.
-        kind: `leftImg8bit`, `gtFine_labelIds`, `gtFine_instanceIds`, ...
+        kind: `leftImg8bit`, `gtFine_labelIds`, `gtCoarse_labelIds`, `gtFine_instanceIds`, ...
     """
 
     name: str
@@ -52,24 +55,32 @@ def member_name(key: str, kind: str) -> str:
 class Archive:
     """A zip file or a folder, opened for reading.
 
+    It may be handed to another process, which then opens it for itself.
+
     Args:
-        path: the zip, or a folder that holds `leftImg8bit/` or `gtFine/`.
+        path: the zip, or a folder that holds `leftImg8bit/`, `gtFine/` or `gtCoarse/`.
 
     Raises:
-        ValueError: if there is nothing at `path`, or it is not a whole zip.
+        ValueError: if there is nothing at `path`, it is not a whole zip, or it holds what is never
+            read (links, names that lead out, bombs, a name twice): all of it is listed.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._zip: zipfile.ZipFile | None = None
-        if path.is_dir():
-            return
-        try:
-            self._zip = zipfile.ZipFile(path)
-        except FileNotFoundError:
-            raise ValueError(f"{path} is missing") from None
-        except zipfile.BadZipFile:
-            raise ValueError(f"{path} is not a whole zip file: fetch it again") from None
+        self._zip = None if path.is_dir() else _open_zip(path)
+        if self._zip is None:
+            names, problems = folder_files(path)
+        else:
+            entries = self._zip.infolist()
+            names = [entry.filename for entry in entries if not entry.is_dir()]
+            problems = zip_problems(entries)
+        if problems:
+            self._close()
+            refuse(problems, str(path), "and nothing was read; mend it or fetch it again")
+        self._names = dict.fromkeys(sorted(names))
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
+        return type(self), (self.path,)
 
     def __enter__(self) -> Self:
         return self
@@ -80,15 +91,15 @@ class Archive:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._close()
+
+    def _close(self) -> None:
         if self._zip is not None:
             self._zip.close()
 
     def names(self) -> list[str]:
         """Every file's name, sorted, with forward slashes."""
-        if self._zip is not None:
-            return sorted(entry.filename for entry in self._zip.infolist() if not entry.is_dir())
-        files = (path for path in self.path.rglob("*") if path.is_file())
-        return sorted(path.relative_to(self.path).as_posix() for path in files)
+        return list(self._names)
 
     def members(self, kind: str) -> dict[str, Member]:
         """Every picture of one kind, by frame key.
@@ -96,7 +107,7 @@ class Archive:
         Raises:
             ValueError: if two files claim the same frame.
         """
-        return index(self.names(), kind, self.path)
+        return index(self._names, kind, self.path)
 
     def read(self, name: str) -> bytes:
         """The bytes of one file.
@@ -104,13 +115,13 @@ class Archive:
         Raises:
             ValueError: if it is missing or damaged.
         """
+        if name not in self._names:
+            raise ValueError(f"{self.path}: {name} is missing")
         if self._zip is None:
             return (self.path / name).read_bytes()
         try:
             return self._zip.read(name)
-        except KeyError:
-            raise ValueError(f"{self.path}: {name} is missing") from None
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
             raise ValueError(f"{self.path}: {name} is damaged ({error})") from None
 
     def image_size(self, name: str) -> tuple[int, int]:
@@ -119,14 +130,7 @@ class Archive:
         Raises:
             ValueError: naming the file, if it is no picture, is damaged, or is not 8 bit RGB.
         """
-        with self._open(name) as picture:
-            columns, rows = picture.size
-            self._demand_mode(picture, "RGB", name)
-            try:
-                picture.verify()
-            except (OSError, SyntaxError) as error:
-                raise self._unreadable(name, error) from None
-        return rows, columns
+        return pictures.checked_size(self.read(name), "RGB", f"{self.path}: {name}")
 
     def photograph(self, key: str) -> NDArray[np.uint8]:
         """(h, w, 3) uint8 RGB: the photograph of a frame.
@@ -149,7 +153,7 @@ class Archive:
         Raises:
             ValueError: naming the file, if it cannot be decoded or is not 8 bit RGB.
         """
-        return self._decode(name, "RGB")
+        return np.asarray(self._picture(name, "RGB"), dtype=np.uint8)
 
     def open_labels(self, name: str) -> NDArray[np.uint8]:
         """(h, w) uint8: one label map, ids as stored.
@@ -157,36 +161,18 @@ class Archive:
         Raises:
             ValueError: naming the file, if it cannot be decoded or is not 8 bit grey.
         """
-        return self._decode(name, "L")
+        return np.asarray(self.label_picture(name), dtype=np.uint8)
 
-    def _decode(self, name: str, mode: str) -> NDArray[np.uint8]:
-        with self._open(name) as picture:
-            try:
-                picture.load()
-            except (OSError, SyntaxError) as error:
-                raise self._unreadable(name, error) from None
-            self._demand_mode(picture, mode, name)
-            return np.asarray(picture, dtype=np.uint8)
+    def label_picture(self, name: str) -> Image.Image:
+        """One label map as PIL has it, for what PIL counts and maps faster than NumPy.
 
-    def _open(self, name: str) -> Image.Image:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
-                return Image.open(io.BytesIO(self.read(name)), formats=["PNG"])
-        except UnidentifiedImageError as error:
-            raise self._unreadable(name, error) from None
-        except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-            raise ValueError(f"{self.path}: {name} is absurdly large and was not read") from None
+        Raises:
+            ValueError: as `open_labels` does.
+        """
+        return self._picture(name, "L")
 
-    def _demand_mode(self, picture: Image.Image, mode: str, name: str) -> None:
-        if picture.mode != mode:
-            raise ValueError(
-                f"{self.path}: {name} has mode {picture.mode}, but should be 8 bit {mode}"
-            )
-
-    def _unreadable(self, name: str, error: Exception) -> ValueError:
-        reason = "no PNG" if isinstance(error, UnidentifiedImageError) else error
-        return ValueError(f"{self.path}: {name} cannot be read ({reason}): fetch it again")
+    def _picture(self, name: str, mode: str) -> Image.Image:
+        return pictures.decoded(self.read(name), mode, f"{self.path}: {name}")
 
 
 class ZipWriter:
@@ -203,12 +189,6 @@ class ZipWriter:
         """Store `content` under `name`."""
         self._zip.writestr(zipfile.ZipInfo(name), content)
 
-    def add_labels(self, name: str, labels: NDArray[np.uint8]) -> None:
-        """Store (h, w) uint8 as an 8 bit grey PNG."""
-        buffer = io.BytesIO()
-        Image.fromarray(labels, mode="L").save(buffer, format="PNG")
-        self.add(name, buffer.getvalue())
-
 
 @contextmanager
 def writing(path: Path) -> Iterator[ZipWriter]:
@@ -221,15 +201,37 @@ def index(names: Iterable[str], kind: str, where: Path) -> dict[str, Member]:
     """Find the pictures of one kind among file names, by frame key.
 
     Raises:
-        ValueError: if two files claim the same frame; `where` is named.
+        ValueError: if two files claim the same frame; all such are listed, `where` is named.
     """
     found: dict[str, Member] = {}
+    twice = []
     for name in names:
         parts = _NAME.fullmatch(name)
         if parts is None or parts["kind"] != kind or parts["package"] != kind.split("_")[0]:
             continue
         key = f"{parts['split']}/{parts['city']}/{parts['stem']}"
         if key in found:
-            raise ValueError(f"{where}: {found[key].name} and {name} are the same frame")
-        found[key] = Member(name, key, kind)
+            twice.append(f"{found[key].name} and {name} are the same frame")
+        found.setdefault(key, Member(name, key, kind))
+    refuse(twice, str(where), "with frames that are there twice; keep one of each")
     return found
+
+
+def misnamed(names: Iterable[str], kind: str) -> list[str]:
+    """Files that end like a picture of one kind but are not named as the official ones are."""
+    return [
+        name
+        for name in names
+        if name.endswith(f"_{kind}.png")
+        and not name.rpartition("/")[2].startswith(".")  # what macOS leaves beside a file
+        and _NAME.fullmatch(name) is None
+    ]
+
+
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except FileNotFoundError:
+        raise ValueError(f"{path} is missing") from None
+    except (zipfile.BadZipFile, ValueError, struct.error, NotImplementedError):
+        raise ValueError(f"{path} is not a whole zip file: fetch it again") from None

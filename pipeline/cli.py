@@ -60,12 +60,22 @@ def doctor(params: Annotated[Path, typer.Option(help="The parameters.")] = PARAM
 
     Example: python -m pipeline doctor
     """
+    import shutil
+    from functools import partial
+
+    from pipeline import finding
     from pipeline.doctor import examine
 
     findings = examine(params)
-    for finding in findings:
-        typer.echo(finding)
-    if not all(finding.is_well for finding in findings):
+    colors = {"ok": "green", "MEND": "red"}
+    for line in finding.lines(
+        findings,
+        width=shutil.get_terminal_size().columns if sys.stdout.isatty() else None,
+        topic=partial(typer.style, bold=True),
+        mark=lambda mark: typer.style(mark, fg=colors[mark]),
+    ):
+        typer.echo(line)
+    if not all(one.is_well for one in findings):
         raise typer.Exit(1)
 
 

@@ -1,40 +1,24 @@
 """Looks at the machine, the parameters and the data, and says what is wrong and what to do."""
 
-import os
-import platform
-import shutil
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.metadata import version
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import requests
-import torch
-
-from pipeline import config, repro, store
+from pipeline import access_checks, machine_checks, repro
+from pipeline.finding import Finding
 from pipeline.root import project_root
-from pipeline.stages.download import source_changes
 
-_GIBIBYTE = 2**30
-_LEAST_FREE = 5 * _GIBIBYTE
-_PATIENCE = 3.0  # seconds, for a server to answer
+if TYPE_CHECKING:
+    from pipeline.config import Config
 
+# pipeline.config and pipeline.data_checks load PyTorch and pandas, which takes seconds: they are
+# imported where they are needed, so that DVC and the servers answer in the meantime.
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        is_well: whether it is as it should be.
-        sentence: what was found and, where it is not well, what to do.
-    """
-
-    is_well: bool
-    sentence: str
-
-    def __str__(self) -> str:
-        return f"{'ok  ' if self.is_well else 'MEND'}  {self.sentence}"
+_SERVICES = (
+    ("MLflow", "MLFLOW_TRACKING_URI", "runs go to mlflow.db in this folder"),
+    ("Prefect", "PREFECT_API_URL", "retrain starts a temporary server for each run"),
+)
 
 
 def examine(params: Path) -> list[Finding]:
@@ -43,88 +27,106 @@ def examine(params: Path) -> list[Finding]:
     Args:
         params: params.yaml.
     """
-    return [
-        _environment(),
-        _device(),
-        _disk(),
-        _git(),
-        *_parameters(params),
-        *_data(),
-        _service("MLflow", "MLFLOW_TRACKING_URI", "runs go to mlflow.db in this folder"),
-        _service("Prefect", "PREFECT_API_URL", "retrain starts a temporary server for each run"),
-    ]
+    with ThreadPoolExecutor() as pool:
+        outputs = [pool.submit(repro.output, one) for one in ("source.json", "pixel_counts.csv")]
+        services = [pool.submit(access_checks.service, *service) for service in _SERVICES]
+        settings, parameters = _parameters(params)
+        source, counts, mistakes = _outputs(outputs)
+        return [
+            *machine_checks.environment(),
+            machine_checks.device(),
+            *_disk(settings, source),
+            machine_checks.git(),
+            *parameters,
+            *mistakes,
+            *_data(source, counts),
+            *(service.result() for service in services),
+            *_access(settings, source),
+        ]
 
 
-def _environment() -> Finding:
-    tools = ", ".join(f"{name} {version(name)}" for name in ("torch", "dvc", "mlflow", "prefect"))
-    return Finding(True, f"Python {platform.python_version()}, {tools}")
+def _parameters(params: Path) -> tuple["Config | None", list[Finding]]:
+    from pipeline import config
 
-
-def _device() -> Finding:
-    if not torch.cuda.is_available():
-        threads = torch.get_num_threads()
-        return Finding(True, f"no CUDA device: training runs on the CPU with {threads} threads")
-    gpu = torch.cuda.get_device_properties(0)
-    return Finding(True, f"{gpu.name} with {gpu.total_memory / _GIBIBYTE:.0f} GiB")
-
-
-def _disk() -> Finding:
-    free = shutil.disk_usage(Path.cwd()).free
-    sentence = f"{free / _GIBIBYTE:.0f} GiB free on this disk"
-    if free < _LEAST_FREE:
-        sentence += f": under {_LEAST_FREE / _GIBIBYTE:.0f}, make room"
-    return Finding(free >= _LEAST_FREE, sentence)
-
-
-def _git() -> Finding:
-    if os.environ.get("GIT_AUTHOR_NAME"):
-        return Finding(True, "Git knows who you are")
-    asked = ["git", "config", "user.email"]
-    is_known = subprocess.run(asked, capture_output=True, check=False).returncode == 0
-    remedy = ": `dvc exp` needs it; `git config user.name` and `user.email` set it"
-    return Finding(is_known, f"Git knows who you are{'' if is_known else ' not' + remedy}")
-
-
-def _parameters(params: Path) -> Iterator[Finding]:
     try:
         settings = config.load(params)
     except config.ParameterError as mistakes:
-        for mistake in str(mistakes).splitlines():
-            yield Finding(False, mistake)
-        return
-    yield Finding(True, f"{params} has no mistake")
+        told = str(mistakes).splitlines()
+        return None, [Finding("parameters", False, mistake) for mistake in told]
+    return settings, [
+        Finding("parameters", True, f"{params} has no mistake"),
+        *_named_paths(settings),
+    ]
+
+
+def _named_paths(settings: "Config") -> Iterator[Finding]:
+    """What the parameters name outside the project's folder."""
     if settings.download.source == "folder":
         folder = project_root() / str(settings.download.folder)
         is_there = folder.is_dir() and any(folder.iterdir())
         state = "is there" if is_there else "is missing or empty: mount it, or name another"
-        yield Finding(is_there, f"download.folder: {folder} {state}")
+        yield Finding("parameters", is_there, f"download.folder: {folder} {state}")
+    if settings.pretrained.source == "file":
+        file = project_root() / str(settings.pretrained.file)
+        is_there = file.is_file()
+        state = "is there" if is_there else "is missing: bring it, or name another"
+        yield Finding("parameters", is_there, f"pretrained.file: {file} {state}")
 
 
-def _data() -> Iterator[Finding]:
+def _outputs(asked: list[Future[Path | None]]) -> tuple[Path | None, Path | None, list[Finding]]:
+    """Where DVC has source.json and pixel_counts.csv, be they there or not."""
     try:
-        source = repro.output("source.json")
+        source, counts = (one.result() for one in asked)
     except ValueError as mistake:
-        yield Finding(False, str(mistake))
-        return
+        return None, None, [Finding("raw data", False, str(mistake))]
+    return source, counts, []
+
+
+def _disk(settings: "Config | None", source: Path | None) -> Iterator[Finding]:
+    from pipeline import disk_needs
+
+    if settings is not None:
+        has_raw_data = _is_there(source) and not _is_to_be_fetched(settings, source)
+        needs = disk_needs.of(settings, has_raw_data=has_raw_data)
+        yield machine_checks.disk(project_root(), needs)
+
+
+def _data(source: Path | None, counts: Path | None) -> Iterator[Finding]:
+    from pipeline import data_checks
+
     if source is None or not source.exists():
-        yield Finding(True, "no raw data yet: `dvc repro` brings it")
+        yield Finding("raw data", True, "no raw data yet: `dvc repro` brings it")
         return
-    changes = source_changes(source)
-    for change in changes:
-        yield Finding(False, f"{change}; take it in with `dvc repro --force download` or `retrain`")
-    if not changes:
-        yield Finding(True, "the raw data is what its source holds")
+    yield from data_checks.source(source)
+    looked_at = list(data_checks.packages(source.parent))
+    yield from looked_at
+    if counts is None or not counts.exists():
+        yield Finding("frames", True, "nothing is remapped yet: `dvc repro` does it")
+        return
+    tables = list(data_checks.tables(counts.parent))
+    yield from tables
+    if all(finding.is_well for finding in looked_at + tables):
+        yield data_checks.some_frames(source.parent, counts.parent)
 
 
-def _service(name: str, variable: str, otherwise: str) -> Finding:
-    address = os.environ.get(variable)
-    if not address:
-        return Finding(True, f"{name}: {variable} is not set, {otherwise}")
-    shown = store.without_secrets(address)
-    if not address.startswith("http"):
-        return Finding(True, f"{name}: {shown}")
-    try:
-        requests.get(address, timeout=_PATIENCE)
-    except requests.RequestException:
-        return Finding(False, f"{name}: {shown} does not answer: start it, or unset {variable}")
-    return Finding(True, f"{name}: {shown} answers")
+def _access(settings: "Config | None", source: Path | None) -> Iterator[Finding]:
+    is_needed = settings is not None and _is_to_be_fetched(settings, source)
+    yield access_checks.account(is_needed=is_needed)
+    if settings is None:
+        return
+    if is_needed:
+        yield access_checks.site(settings.download.site)
+    if settings.pretrained.source == "hub":
+        pin = settings.pretrained.pin()
+        yield from access_checks.hub(pin.repository, pin.revision, pin.filename)
+
+
+def _is_there(path: Path | None) -> bool:
+    return path is not None and path.exists()
+
+
+def _is_to_be_fetched(settings: "Config", source: Path | None) -> bool:
+    """Whether the parameters ask for something from the Cityscapes site that is not here."""
+    from pipeline.stages.download import needs_account
+
+    return source is not None and needs_account(settings.download, out=source.parent)

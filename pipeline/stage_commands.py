@@ -29,16 +29,22 @@ Frames = Annotated[Path, _path("--frames", "The table of frames.")]
 
 @app.command(rich_help_panel=STAGES)
 def download(out: Out, params: Params = PARAMS) -> None:
-    """Bring the raw data: draw it, or take it from a folder.
+    """Bring the raw data: draw it, fetch it from the Cityscapes site, or take it from a folder.
+
+    What is interrupted goes on where it was when the same command is given again.
 
     Example: python -m pipeline download --out data/download
     """
-    from pipeline import config, progress
+    from pipeline import config, credentials, progress
     from pipeline.stages import download
 
     section = config.load(params).download
-    with progress.showing("download", "files") as advance:
-        download.run(section, out=out, progress=advance)
+    means = download.Means()
+    if download.needs_account(section, out=out):
+        account = credentials.find()  # a question would not go with the bar that follows
+        means = download.Means(account=lambda: account)
+    with progress.showing("download", section.unit) as advance:
+        download.run(section, out=out, progress=advance, say=typer.echo, means=means)
 
 
 @app.command(rich_help_panel=STAGES)
@@ -52,7 +58,10 @@ def remap(images: Images, ground_truth: GroundTruth, out: Out, params: Params = 
 
     section = config.load(params).remap
     with progress.showing("remap", "frames") as advance:
-        remap.run(section, images=images, ground_truth=ground_truth, out=out, progress=advance)
+        told = remap.run(
+            section, images=images, ground_truth=ground_truth, out=out, progress=advance
+        )
+    typer.echo(told)
 
 
 @app.command(rich_help_panel=STAGES)
@@ -71,7 +80,8 @@ def frequency(
     from pipeline.stages import frequency
 
     section = config.load(params).frequency
-    frequency.run(section, frames=frames, pixel_counts=pixel_counts, out=out)
+    for sentence in frequency.run(section, frames=frames, pixel_counts=pixel_counts, out=out):
+        typer.echo(sentence)
 
 
 @app.command(rich_help_panel=STAGES)
@@ -171,7 +181,7 @@ def evaluate(
             images=images,
             labels=labels,
             frames=frames,
-            split_rule=settings.remap.split,
+            split_rule=settings.remap.rule,
             out=out,
             progress=advance,
         )

@@ -1,8 +1,6 @@
 """The packed dataset: frames of one size in two memory-mapped arrays, and batches of them."""
 
 import csv
-import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,22 +10,17 @@ from typing import Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from segformer.atomic import replacing
+from segformer.packing import IMAGES, LABELS, NAMES, reserve
+from segformer.resize import nearest_pixels
 
 MEAN = (0.485, 0.456, 0.406)
 """Mean of ImageNet's red, green and blue, 0..1: what the released encoders were trained with."""
 
 STD = (0.229, 0.224, 0.225)
 """Standard deviation of the same."""
-
-IMAGES = "images.npy"
-LABELS = "labels.npy"
-NAMES = "frames.csv"
-
-Map = np.memmap[tuple[int, ...], np.dtype[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -92,20 +85,14 @@ def create(
         ValueError: for no name at all, or a name that occurs twice.
         OSError: where the disk is full.
     """
-    if not names:
-        raise ValueError(f"{folder}: there is no frame to pack")
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise ValueError(f"{folder}: {len(twice)} frames occur more than once (first: {twice[0]})")
     with replacing(folder) as part:
-        part.mkdir()
-        images = _new(part / IMAGES, (len(names), *size, 3))
-        labels = _new(part / LABELS, (len(names), *size))
+        reserve(part, names, size)
+        images, labels = (
+            np.lib.format.open_memmap(part / name, mode="r+") for name in (IMAGES, LABELS)
+        )
         yield images, labels
         images.flush()
         labels.flush()
-        with (part / NAMES).open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([["frame"], *([key] for key in names)])
 
 
 def shuffled(num_frames: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
@@ -144,33 +131,7 @@ def normalise(images: Tensor) -> Tensor:
 
 def nearest(source: int, target: int) -> Tensor:
     """(target,) int64: which of `source` pixels in a row lie under the centres of `target`."""
-    # In whole numbers, so that every device picks the same pixel.
-    return (2 * torch.arange(target) + 1) * source // (2 * target)
-
-
-def resize_image(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 -> (rows, columns, 3) uint8, bilinear, antialiased where it shrinks."""
-    if image.shape[:2] == size:
-        return image
-    rows, columns = size
-    resized = Image.fromarray(image).resize((columns, rows), Image.Resampling.BILINEAR)
-    return np.asarray(resized)
-
-
-def resize_labels(labels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """(H, W) uint8 -> (rows, columns) uint8, each the label nearest to the new pixel's centre."""
-    rows = nearest(labels.shape[0], size[0]).numpy()
-    columns = nearest(labels.shape[1], size[1]).numpy()
-    resized: NDArray[np.uint8] = labels[np.ix_(rows, columns)]
-    return resized
-
-
-def _new(path: Path, shape: tuple[int, ...]) -> Map:
-    array: Map = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-    if hasattr(os, "posix_fallocate"):  # not on macOS
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    return array
+    return torch.from_numpy(nearest_pixels(source, target))
 
 
 def _map(path: Path) -> NDArray[np.uint8]:

@@ -1,28 +1,28 @@
 """Download: bring the raw data, always as the two official zips, wherever they come from."""
 
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from pipeline import synthetic
-from pipeline.archive import writing
+from pipeline import credentials, folder_source, packages, site_source, synthetic
+from pipeline.cityscapes_site import ADDRESS
+from pipeline.meter import Progress
+from pipeline.packages import Package
+from pipeline.patience import Patience, Say
 from pipeline.root import project_root
 from pipeline.section import Section
-from segformer.atomic import replacing, write_text
+from segformer.atomic import write_text
 
-IMAGE_ZIP = "leftImg8bit_trainvaltest.zip"
-LABEL_ZIP = "gtFine_trainvaltest.zip"
-_ZIPS = {"leftImg8bit": IMAGE_ZIP, "gtFine": LABEL_ZIP}
+IMAGE_ZIP = packages.IMAGES.name
+LABEL_ZIP = packages.LABELS.name
 
 DrawableSide = Annotated[int, Field(ge=32)]
 """Pixels; on less there is no street to be seen."""
-
-Progress = Callable[[int, int], None]
-"""Called with how many pieces are done, and of how many."""
 
 
 class Synthetic(Section):
@@ -39,45 +39,123 @@ class Synthetic(Section):
 class Download(Section):
     """Where the raw data comes from."""
 
-    source: Literal["synthetic", "folder"]
+    source: Literal["synthetic", "cityscapes", "folder"]
     folder: str | None
-    """For `folder`: an extracted Cityscapes tree, or a folder that holds the two official zips."""
+    """For `folder`: an extracted Cityscapes tree, or a folder that holds the official zips."""
+    site: str = ADDRESS
+    """For `cityscapes`: where the site is."""
+    train_extra: bool = False
+    """Whether the photographs of `train_extra` and the coarse labels are brought too."""
     synthetic: Synthetic
 
     @model_validator(mode="after")
-    def _folder_is_named(self) -> Self:
+    def _parts_fit(self) -> Self:
         if self.source == "folder" and not self.folder:
             raise ValueError("source is folder, so folder must name one")
+        if self.source == "synthetic" and self.train_extra:
+            raise ValueError("train_extra is not drawn: it needs source cityscapes or folder")
+        site = urlsplit(self.site)
+        is_here = site.scheme == "http" and site.hostname in {"127.0.0.1", "::1", "localhost"}
+        # Also: what stands in params.yaml goes to Git and to MLflow.
+        if not site.hostname or "@" in site.netloc or not (site.scheme == "https" or is_here):
+            raise ValueError(f"site must be {ADDRESS} or another https address, without a password")
         return self
 
+    @property
+    def unit(self) -> str:
+        """What `run` counts for its progress."""
+        return "frames" if self.source == "synthetic" else "MB"
 
-def run(params: Download, *, out: Path, progress: Progress) -> None:
-    """Write the two zips and `source.json` into `out`.
+
+@dataclass(frozen=True)
+class Means:
+    """By what means the real data is brought.
+
+    Attributes:
+        account: gives the site's account; called only if something has to be fetched.
+        packages: what there is, with sizes and sums.
+        patience: with the site.
+    """
+
+    account: Callable[[], credentials.Account] = credentials.find
+    packages: tuple[Package, ...] = packages.OFFICIAL
+    patience: Patience = field(default_factory=Patience)
+
+
+def needs_account(params: Download, *, out: Path) -> bool:
+    """Whether something will have to be fetched from the site, as far as sizes tell."""
+    wanted = _wanted(params.train_extra, packages.OFFICIAL)
+    return params.source == "cityscapes" and not all(
+        site_source.may_be_whole(package, out) for package in wanted
+    )
+
+
+def run(
+    params: Download,
+    *,
+    out: Path,
+    progress: Progress,
+    say: Say = lambda _: None,
+    means: Means = Means(),
+) -> None:
+    """Write the two zips, `source.json` and the folder `train_extra` into `out`.
+
+    The folder holds two more zips if they are asked for, and `packages.json`, their names.
 
     Raises:
-        ValueError: if the folder holds neither the official zips nor an extracted tree.
+        ValueError: if the data cannot be brought: why, and what to do.
     """
     out.mkdir(parents=True, exist_ok=True)
+    wanted = _wanted(params.train_extra, means.packages)
     facts: dict[str, Any] = {"source": params.source}
     if params.source == "synthetic":
-        drawn = params.synthetic
-        facts |= drawn.model_dump(mode="json")
-        synthetic.write(
-            out / IMAGE_ZIP,
-            out / LABEL_ZIP,
-            train=drawn.train,
-            val=drawn.val,
-            size=drawn.size,
-            seed=drawn.seed,
+        facts |= _draw(params.synthetic, out, progress)
+    elif params.source == "cityscapes":
+        address = params.site.rstrip("/")
+        site_source.bring(
+            wanted,
+            out,
+            address=address,
+            account=means.account,
+            patience=means.patience,
             progress=progress,
+            say=say,
         )
+        facts |= {"site": address, "md5": {package.name: package.md5 for package in wanted}}
     else:
         assert params.folder is not None
         folder = project_root() / params.folder
-        files = _files(folder)
-        facts |= {"folder": str(folder.resolve()), "files": _listing(folder, files)}
-        _take_in(folder, files, out, progress)
+        found = folder_source.demand(folder, wanted)
+        facts |= {
+            "folder": str(folder.resolve()),
+            "train_extra": params.train_extra,
+            "files": folder_source.listing(folder, found),
+            "md5": folder_source.take_in(found, out, progress=progress, say=say),
+        }
+    for package in means.packages:
+        if package not in wanted:
+            package.place(out).unlink(missing_ok=True)
+    # Also if it is all that the folder holds: DVC warns of an empty one at every run.
+    extra = [package.name for package in wanted if package.is_extra]
+    write_text(out / packages.TRAIN_EXTRA / "packages.json", json.dumps(extra) + "\n")
     write_text(out / "source.json", json.dumps(facts, indent=1) + "\n")
+
+
+def _wanted(train_extra: bool, of: tuple[Package, ...]) -> tuple[Package, ...]:
+    return tuple(package for package in of if train_extra or not package.is_extra)
+
+
+def _draw(drawn: Synthetic, out: Path, progress: Progress) -> dict[str, Any]:
+    synthetic.write(
+        out / IMAGE_ZIP,
+        out / LABEL_ZIP,
+        train=drawn.train,
+        val=drawn.val,
+        size=drawn.size,
+        seed=drawn.seed,
+        progress=progress,
+    )
+    return drawn.model_dump(mode="json")
 
 
 def source_changes(source: Path) -> list[str]:
@@ -94,11 +172,12 @@ def source_changes(source: Path) -> list[str]:
     folder = Path(facts.get("folder", ""))
     if facts.get("source") != "folder" or not folder.is_dir():
         return []
-    found = _find(folder)
+    wanted = _wanted(facts.get("train_extra", False), packages.OFFICIAL)
+    found = folder_source.find(folder, wanted)
     if not any(found.values()):
         return []
     before = {name: rest for name, *rest in facts["files"]}
-    now = {name: rest for name, *rest in _listing(folder, found)}
+    now = {name: rest for name, *rest in folder_source.listing(folder, found)}
     groups = {
         "added": sorted(now.keys() - before.keys()),
         "removed": sorted(before.keys() - now.keys()),
@@ -110,57 +189,3 @@ def source_changes(source: Path) -> list[str]:
         for what, names in groups.items()
         if names
     ]
-
-
-def _files(folder: Path) -> dict[str, list[Path]]:
-    """What `_find` finds, refused unless it is something of each package."""
-    if not folder.is_dir():
-        raise ValueError(f"download.folder: {folder.resolve()} is not a folder")
-    found = _find(folder)
-    missing = [f"{_ZIPS[package]} nor {package}/" for package, files in found.items() if not files]
-    if missing:
-        raise ValueError(
-            f"download.folder: {folder.resolve()} holds neither {', nor '.join(missing)}"
-            " with pictures: name the folder that holds the official zips, or the extracted tree"
-        )
-    return found
-
-
-def _find(folder: Path) -> dict[str, list[Path]]:
-    """The files of each package: its official zip alone, or all that is in its extracted folder."""
-    return {
-        package: [folder / name]
-        if (folder / name).is_file()
-        else sorted(_pictures(folder / package))
-        for package, name in _ZIPS.items()
-    }
-
-
-def _pictures(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.suffix in {".png", ".json"})
-
-
-def _listing(folder: Path, files: dict[str, list[Path]]) -> list[list[Any]]:
-    paths = [path for package in files.values() for path in package]
-    return [
-        [path.relative_to(folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns]
-        for path in paths
-    ]
-
-
-def _take_in(folder: Path, files: dict[str, list[Path]], out: Path, progress: Progress) -> None:
-    total = sum(map(len, files.values()))
-    done = 0
-    for package, paths in files.items():
-        target = out / _ZIPS[package]
-        if paths == [folder / target.name]:
-            with replacing(target) as part:
-                shutil.copyfile(paths[0], part)
-            done += 1
-            progress(done, total)
-            continue
-        with writing(target) as archive:
-            for path in paths:
-                archive.add(path.relative_to(folder).as_posix(), path.read_bytes())
-                done += 1
-                progress(done, total)

@@ -18,13 +18,14 @@ from pipeline.panels import Scene, draw_panel
 from pipeline.publish import publishing
 from pipeline.scores import Scores
 from pipeline.section import NetworkSize, Section
+from pipeline.splits import TEST, VAL
 from pipeline.wording import percent
 from segformer.checkpoint import load
 from segformer.cityscapes import CLASS_NAMES, NUM_CLASSES
-from segformer.frames import resize_image
 from segformer.inference import segment
 from segformer.metrics import confusion_matrix
 from segformer.model import SegFormer
+from segformer.resize import resize_image
 
 
 class Evaluate(Section):
@@ -77,7 +78,7 @@ def run(
         model: a folder that segformer.checkpoint.save wrote.
         images: the leftImg8bit zip.
         labels: labels.zip of `remap`.
-        frames: frames.csv of `remap`; those in use for validation are scored.
+        frames: frames.csv of `remap`; those of the split test are scored, or of val if it has none.
         split_rule: how frames were divided; a part of the protocol.
         out: where to write.
         progress: called with frames done and frames in all.
@@ -85,7 +86,7 @@ def run(
     Raises:
         ValueError: for a model of other classes, a picture that cannot be read, or no frame.
     """
-    table = _validation_frames(frames)
+    table = _scored_frames(frames)
     keys = table["frame"].tolist()
     network = _load(model)
     with Archive(images) as photographs, Archive(labels) as label_maps, publishing(out) as folder:
@@ -136,14 +137,14 @@ class _Reader:
         return np.asarray(predicted[0].cpu().numpy(), dtype=np.uint8)
 
 
-def _validation_frames(frames: Path) -> pd.DataFrame:
+def _scored_frames(frames: Path) -> pd.DataFrame:
+    """Those that give the final number: test if there is one, else val."""
     table = pd.read_csv(frames)
-    table = table[table["split"] == "val"]
-    if table.empty:
-        raise ValueError(
-            f"{frames}: no frame is in use for validation (split val); see remap.split"
-        )
-    return table
+    for split in (TEST, VAL):
+        chosen = table[table["split"] == split]
+        if not chosen.empty:
+            return chosen
+    raise ValueError(f"{frames}: no frame is of the split test or val; see remap.split")
 
 
 def _load(folder: Path) -> SegFormer:
@@ -166,7 +167,8 @@ def _protocol(table: pd.DataFrame, split_rule: str, size: tuple[int, int] | None
     own = sorted(set(zip(table["rows"], table["columns"], strict=True)))
     sizes = [size] if size else own
     seen = "+".join(f"{rows}x{columns}" for rows, columns in sizes)
-    return f"val{len(table)}/{split_rule}/{seen}/whole/ss/last"
+    split = table["split"].iloc[0]
+    return f"{split}{len(table)}/{split_rule}/{seen}/whole/ss/last"
 
 
 def _write(folder: Path, scores: Scores, metrics: dict[str, float | None], *, name: str) -> None:

@@ -1,110 +1,129 @@
-"""Frequency: how often each class occurs in training, and the weights that follow from it."""
+"""Frequency: how often each class occurs, and the weights and sampling that follow from it."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import PositiveFloat
+from pydantic import Field, PositiveFloat
 
+from pipeline import official_counts
 from pipeline.class_chart import draw_class_frequency
+from pipeline.class_weights import ClassCounts, families
 from pipeline.section import Section
+from pipeline.splits import TRAIN
+from pipeline.wording import count, percent
 from segformer.atomic import replacing, write_text
-from segformer.cityscapes import CLASSES, LABELS
+from segformer.cityscapes import CLASSES, IGNORE, LABELS
 
-Counts = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+_IDS = [f"id_{label.label_id}" for label in LABELS]
+_SCORED = [label.label_id for label in CLASSES]  # in train-id order
+_SHOWN = 5
+"""So many names are written out; the rest is counted."""
 
 
 class Frequency(Section):
-    """How counts become sampling probabilities."""
+    """How counts become loss weights and sampling probabilities."""
 
     temperature: PositiveFloat
     """Of rare-class sampling: the lower, the more often frames with rare classes are drawn."""
+    beta: float = Field(ge=0, lt=1)
+    """Of the weights `effective_number`: 0 weighs all alike, towards 1 rare classes more."""
 
 
-def erfnet(counts: Counts, all_pixels: float) -> Counts:
-    """1 / ln(1.10 + p), p over all pixels, void included (ERFNet's published vector)."""
-    return np.asarray(1 / np.log(1.10 + counts / all_pixels))
+def run(params: Frequency, *, frames: Path, pixel_counts: Path, out: Path) -> list[str]:
+    """Write the tables and the chart.
 
-
-def enet(counts: Counts, _all_pixels: float) -> Counts:
-    """1 / ln(1.02 + q), q over labelled pixels (ENet, arXiv:1606.02147, section 5.2)."""
-    return np.asarray(1 / np.log(1.02 + counts / counts.sum()))
-
-
-def median(counts: Counts, _all_pixels: float) -> Counts:
-    """Median of the classes' counts over the count; 0 for a class that never occurs."""
-    present = counts > 0
-    middle = np.median(counts[present])
-    return np.divide(middle, counts, out=np.zeros_like(counts), where=present)
-
-
-FAMILIES: dict[str, Callable[[Counts, float], Counts]] = {
-    "erfnet": erfnet,
-    "enet": enet,
-    "median": median,
-}
-"""From (19,) labelled pixels per class and the number of all pixels to (19,) loss weights."""
-
-
-def run(params: Frequency, *, frames: Path, pixel_counts: Path, out: Path) -> None:
-    """Write class_frequency.csv, class_weights.csv, sampling.csv and class_frequency.png.
-
-    Only the training split is counted.
+    Of the training split: `class_frequency.csv` and `.png`, `class_weights.csv` (every family),
+    `sampling.csv`. Of all frames, by label id: `per_split.csv`, `per_city.csv`.
 
     Args:
         params: the section `frequency`.
         frames: frames.csv of `remap`.
         pixel_counts: pixel_counts.csv of `remap`.
         out: where to write.
+
+    Returns:
+        What a person should know: a sentence each.
+
+    Raises:
+        ValueError: if the tables name different frames, or no training pixel is labelled.
     """
-    table = pd.read_csv(frames).merge(pd.read_csv(pixel_counts), on="frame", validate="1:1")
-    table = table[table["split"] == "train"]
-    per_frame = table[[f"id_{label.label_id}" for label in LABELS]].to_numpy(np.int64)
-    scored = per_frame[:, [label.label_id for label in CLASSES]]  # (frames, 19)
-
-    frequency = class_frequency(scored)
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "class_frequency.csv", frequency.to_csv(index=False))
-    weights = class_weights(scored.sum(axis=0).astype(np.float64), float(per_frame.sum()))
-    write_text(out / "class_weights.csv", weights.round(6).to_csv(index=False))
-    sampling = pd.DataFrame({"frame": table["frame"]})
-    sampling["probability"] = rare_class_sampling(scored, params.temperature)
-    write_text(out / "sampling.csv", sampling.to_csv(index=False))
+    table = _joined(frames, pixel_counts)
+    training = table[table["split"] == TRAIN]
+    per_frame = training[_IDS].to_numpy(np.int64)
+    counts = ClassCounts.of(per_frame, _SCORED)
+    sampling = pd.DataFrame({"frame": training["frame"]})
+    sampling["probability"] = rare_class_sampling(per_frame[:, _SCORED], params.temperature)
+    by_label = label_frequency(per_frame)
+    tables = {
+        "class_frequency.csv": class_frequency(by_label),
+        "sampling.csv": sampling,
+        "per_split.csv": grouped(table, ["split"]),
+        "per_city.csv": grouped(table, ["split", "city"]),
+    }
+    for name, content in tables.items():
+        write_text(out / name, content.to_csv(index=False))
+    # Seven digits, not decimals: the weight of a very frequent class must not become 0.
+    weights = class_weights(counts, params.beta).to_csv(index=False, float_format="%.7g")
+    write_text(out / "class_weights.csv", weights)
     with replacing(out / "class_frequency.png") as part:
-        draw_class_frequency(frequency, part)
+        draw_class_frequency(by_label, len(training), part)
+    return _sentences(table, by_label, len(training))
 
 
-def class_frequency(scored: NDArray[np.int64]) -> pd.DataFrame:
-    """One row per class from (frames, 19) pixel counts."""
-    pixels = scored.sum(axis=0)
-    return pd.DataFrame(
-        {
-            "class": [label.name for label in CLASSES],
-            "train_id": [label.train_id for label in CLASSES],
-            "category": [label.category for label in CLASSES],
-            "pixels": pixels,
-            "share": (pixels / max(pixels.sum(), 1)).round(8),
-            "frames": (scored > 0).sum(axis=0),
-        }
-    )
+def label_frequency(per_frame: Counts) -> pd.DataFrame:
+    """One row per label id from (frames, 34) pixels.
 
-
-def class_weights(counts: Counts, all_pixels: float) -> pd.DataFrame:
-    """One row per class, one column per family of loss weights."""
+    Columns: class, label_id, train_id (255: not scored), category, pixels, share (of the labelled
+    pixels, nan for what is not scored), share_of_all (void included), frames (that show it).
+    """
+    pixels = per_frame.sum(axis=0)
     table = pd.DataFrame(
         {
-            "class": [label.name for label in CLASSES],
-            "train_id": [label.train_id for label in CLASSES],
+            "class": [label.name for label in LABELS],
+            "label_id": [label.label_id for label in LABELS],
+            "train_id": [label.train_id for label in LABELS],
+            "category": [label.category for label in LABELS],
+            "pixels": pixels,
         }
     )
-    for name, family in FAMILIES.items():
-        table[name] = family(counts, all_pixels)
-    return table
+    labelled = max(int(pixels[_SCORED].sum()), 1)
+    table["share"] = (table["pixels"] / labelled).where(table["train_id"] != IGNORE)
+    table["share_of_all"] = table["pixels"] / max(int(pixels.sum()), 1)
+    table["frames"] = (per_frame > 0).sum(axis=0)
+    return table.round({"share": 8, "share_of_all": 8})
 
 
-def rare_class_sampling(scored: NDArray[np.int64], temperature: float) -> Counts:
+def class_frequency(by_label: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `label_frequency` that are scored, in train-id order."""
+    scored = by_label[by_label["train_id"] != IGNORE].sort_values("train_id")
+    return scored[["class", "train_id", "category", "pixels", "share", "frames"]]
+
+
+def class_weights(counts: ClassCounts, beta: float) -> pd.DataFrame:
+    """One row per class, one column per family of loss weights."""
+    named = {
+        "class": [label.name for label in CLASSES],
+        "train_id": [label.train_id for label in CLASSES],
+    }
+    return pd.DataFrame(named | {name: of(counts) for name, of in families(beta).items()})
+
+
+def grouped(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """`label_frequency` of every group of frames, below each other, behind the group's names."""
+    pieces = []
+    for _, rows in table.groupby(keys, sort=True):
+        piece = label_frequency(rows[_IDS].to_numpy(np.int64))
+        for place, key in enumerate(keys):
+            piece.insert(place, key, str(rows[key].iloc[0]))
+        pieces.append(piece)
+    return pd.concat(pieces, ignore_index=True)
+
+
+def rare_class_sampling(scored: Counts, temperature: float) -> NDArray[np.float64]:
     """How probably each frame is drawn when a class is drawn first, rare ones more often.
 
     A class is drawn with probability ~ exp((1 - share) / temperature), then one of the frames in
@@ -125,3 +144,40 @@ def rare_class_sampling(scored: NDArray[np.int64], temperature: float) -> Counts
     classes = np.exp(exponent - exponent.max())
     classes /= classes.sum()
     return np.asarray((occurs[:, present] / frames_with[present]) @ classes)
+
+
+def _joined(frames: Path, pixel_counts: Path) -> pd.DataFrame:
+    """Both tables in one, row by row of the same frame; neither may have one the other lacks."""
+    listed, counted = pd.read_csv(frames), pd.read_csv(pixel_counts)
+    alone = sorted(set(listed["frame"]) ^ set(counted["frame"]))
+    if alone or not listed["frame"].is_unique or not counted["frame"].is_unique:
+        first = f" (first: {alone[0]})" if alone else ""
+        raise ValueError(
+            f"frequency: {frames} and {pixel_counts} do not name the same frames once each{first};"
+            " both are written by remap: repeat it"
+        )
+    return listed[["frame", "split", "city"]].merge(counted, on="frame", validate="1:1")
+
+
+def _sentences(table: pd.DataFrame, by_label: pd.DataFrame, num_frames: int) -> list[str]:
+    scored = class_frequency(by_label)
+    present = scored[scored["pixels"] > 0].sort_values("pixels")
+    rarest, labelled = present.iloc[0], by_label.loc[by_label["share"].notna(), "share_of_all"]
+    said = [
+        f"{count(num_frames, 'training frame')}, {percent(labelled.sum())} % of their pixels"
+        f" labelled; rarest: {rarest['class']}, {percent(rarest['share'], 3)} % of these, in"
+        f" {count(rarest['frames'], 'frame')}"
+    ]
+    absent = scored.loc[scored["pixels"] == 0, "class"].tolist()
+    if absent:
+        more = f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else ""
+        said.append(
+            f"warning: never in training: {', '.join(absent[:_SHOWN])}{more};"
+            " no loss can learn them"
+        )
+    # Whatever the split in use: what the data set itself calls train.
+    official = table[table["frame"].str.startswith("train/")]
+    if verdict := official_counts.verdict(official[_IDS].to_numpy(np.int64)):
+        agrees, sentence = verdict
+        said.append(sentence if agrees else f"warning: {sentence}")
+    return said

@@ -1,14 +1,22 @@
 """Pack: decode and resize every frame once, into arrays that training maps into memory."""
 
-from collections.abc import Callable
+import csv
+import errno
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from pipeline.archive import TRAIN_IDS, Archive, member_name
+from pipeline.parallel import in_order
 from pipeline.section import NetworkSize, Section
+from pipeline.splits import TRAIN, VAL
 from segformer.atomic import replacing
-from segformer.frames import create, resize_image, resize_labels
+from segformer.packing import bytes_needed, put, reserve
+from segformer.resize import resize_image, resize_labels
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Pack(Section):
@@ -25,8 +33,13 @@ def run(
     frames: Path,
     out: Path,
     progress: Callable[[int, int], None],
+    processes: int | None = None,
 ) -> None:
     """Write `train/` and `val/` into `out`, each with images.npy, labels.npy and frames.csv.
+
+    All or nothing: until the last frame is written, the folder is called `out` with `.part` added.
+    Memory holds one frame per process, whatever the size of the set. Frames of the split test are
+    left out, since training never sees them.
 
     Args:
         params: the section `pack`.
@@ -35,23 +48,94 @@ def run(
         frames: frames.csv of `remap`.
         out: where to write.
         progress: called with frames done and frames in all.
+        processes: how many work; None: as in pipeline.parallel. They change nothing in the result.
 
     Raises:
-        ValueError: naming the file, if a picture cannot be decoded.
+        ValueError: naming the file, if a picture cannot be decoded; if the disk is too full.
     """
-    table = pd.read_csv(frames)
-    done = 0
+    splits = _read_splits(frames)
     with (
         Archive(images) as photographs,
         Archive(labels) as label_maps,
+        _naming_the_disk(out),
         replacing(out) as whole,
     ):
-        for split, rows in table.groupby("split"):
-            keys = rows["frame"].tolist()
-            with create(whole / str(split), keys, params.size) as (packed_images, packed_labels):
-                for i, key in enumerate(keys):
-                    packed_images[i] = resize_image(photographs.photograph(key), params.size)
-                    label = label_maps.open_labels(member_name(key, TRAIN_IDS))
-                    packed_labels[i] = resize_labels(label, params.size)
-                    done += 1
-                    progress(done, len(table))
+        whole.mkdir()
+        jobs = _reserve(splits, whole, params.size)
+        work = _Packing(photographs, label_maps, params.size)
+        with in_order(work, jobs, processes) as packed:
+            for done, _ in enumerate(packed, start=1):
+                progress(done, len(jobs))
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A frame and its place."""
+
+    key: str
+    folder: Path
+    index: int
+
+
+@dataclass(frozen=True)
+class _Packing:
+    """Brings frames to size and writes them; may be handed to other processes."""
+
+    photographs: Archive
+    label_maps: Archive
+    size: tuple[int, int]
+
+    def __call__(self, job: _Job) -> None:
+        image = resize_image(self.photographs.photograph(job.key), self.size)
+        labels = self.label_maps.open_labels(member_name(job.key, TRAIN_IDS))
+        put(job.folder, job.index, image, resize_labels(labels, self.size))
+
+
+def _read_splits(frames: Path) -> dict[str, list[str]]:
+    """The keys of each split that training sees."""
+    # Not with pandas: every process that packs imports this module, and pandas takes long.
+    with frames.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    splits = {
+        split: [row["frame"] for row in rows if row["split"] == split] for split in (TRAIN, VAL)
+    }
+    empty = [split for split, keys in splits.items() if not keys]
+    if empty:
+        raise ValueError(f"{frames}: no frame is of the split {' or '.join(empty)}; repeat remap")
+    return splits
+
+
+def _reserve(splits: dict[str, list[str]], whole: Path, size: tuple[int, int]) -> list[_Job]:
+    """Take the disk space for all frames, if there is as much, and say where each goes."""
+    number = sum(map(len, splits.values()))
+    needed, free = bytes_needed(number, size), shutil.disk_usage(whole).free
+    if needed > free:
+        raise ValueError(
+            f"pack: {number} frames of {size[0]} x {size[1]} take {_gigabytes(needed)}, but only"
+            f" {_gigabytes(free)} are free where {whole.resolve().parent} lies: free some, or lower"
+            " pack.size"
+        )
+    for split, keys in splits.items():
+        reserve(whole / split, keys, size)
+    return [
+        _Job(key, whole / split, index)
+        for split, keys in splits.items()
+        for index, key in enumerate(keys)
+    ]
+
+
+@contextmanager
+def _naming_the_disk(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise ValueError(
+            f"pack: the disk under {out.resolve().parent} is full ({error.strerror}); nothing was"
+            " kept: free some space, or lower pack.size, and repeat"
+        ) from None
+
+
+def _gigabytes(number: int) -> str:
+    return f"{number / 1e9:.1f} GB"

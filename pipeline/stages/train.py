@@ -68,7 +68,9 @@ class Train(Section):
     power: PositiveFloat
     clip_norm: PositiveFloat | None
     sampling: Literal["uniform", "rare_class"]
-    class_weights: Literal["erfnet", "enet", "median"]
+    class_weights: Literal[
+        "erfnet", "enet", "inverse", "sqrt_inverse", "median", "effective_number"
+    ]
     """For the loss weighted_ce: which family of `frequency`'s weights."""
     augment: Augmentation
     report_every: PositiveInt

@@ -1,6 +1,7 @@
 """The camera behind the windscreen: where a point of the street falls in the picture, and back."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,7 @@ class Camera:
         """The row, in pixels, of everything y metres above the street and z metres ahead."""
         return self.horizon + (self.height - y) * self.pixels_per_metre(z)
 
+    @cached_property
     def ground(self) -> tuple[int, FloatArray, FloatArray]:
         """Say which piece of the street every pixel below the horizon would show.
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.synthetic.camera import FloatArray
-from pipeline.synthetic.outline import pixels_inside
+from pipeline.synthetic.outline import covered, span
 from segformer.cityscapes import LABELS
 
 LABEL_ID = {label.name: label.label_id for label in LABELS}
@@ -16,11 +16,8 @@ INSTANCE_BASE = 1000
 UNREACHED = 1e6
 """Metres; the depth of what nothing has been painted over, which is the sky."""
 
-_SLIM = 1.6  # Pixels; whether the ends of a bar that thin are round, nobody can see.
-_ROUND = 6
-_ARC = np.linspace(-np.pi / 2, np.pi / 2, _ROUND)
-_CAP = np.stack([np.cos(_ARC), np.sin(_ARC)], axis=1)
-"""A half circle of points: the end of a capsule, ahead of its last point."""
+_SLIM = 1.2  # Pixels; on a bar with a smaller radius nobody sees that it is round.
+_POINT = 1e-9  # Square pixels; a bar with ends this close is a disc.
 
 
 class Canvas:
@@ -68,41 +65,64 @@ class Canvas:
             depth: metres.
             gradient: how much brighter the top is than the bottom, as a fraction.
         """
-        place = pixels_inside(points, self.shape)
-        if place.size == 0:
+        found = covered(points, self.shape)
+        if found is None:
             return
-        value = color[:, None]
+        rows, columns, inside = found
+        value = color[:, None, None]
         if gradient:
-            rows = place // self.ids.shape[1]
-            part = (rows - rows[0]) / max(1, int(rows[-1] - rows[0]))
-            value = (1 + gradient * (0.5 - part)).astype(np.float32) * value
-        self.color.reshape(3, -1)[:, place] = value
+            part = np.arange(len(inside), dtype=np.float32) / np.float32(max(1, len(inside) - 1))
+            value = (1 + np.float32(gradient) * (np.float32(0.5) - part))[:, None] * value
+        np.copyto(self.color[:, rows, columns], value, where=inside, casting="same_kind")
         if identity is not None:
-            self.ids.reshape(-1)[place] = identity
-            self.depth.reshape(-1)[place] = depth
+            np.copyto(self.ids[rows, columns], np.uint16(identity), where=inside)
+            np.copyto(self.depth[rows, columns], np.float32(depth), where=inside)
 
     def capsule(
         self,
         ends: FloatArray,
         radii: tuple[float, float],
         color: FloatArray,
-        identity: int | None,
-        depth: float,
+        what: tuple[int, float],
+        lit: float = 0.0,
     ) -> None:
-        """Fill a rounded bar from ends[0] to ends[1] ((2, 2) pixels), with a radius at each."""
-        along = ends[1] - ends[0]
-        length = float(np.hypot(along[0], along[1]))
-        unit = along / length if length > 1e-6 else np.array([1.0, 0.0])
-        across = np.array([-unit[1], unit[0]])
-        if max(radii) < _SLIM and length > max(radii):
-            sides = np.array([[radii[0]], [radii[1]]]) * across
-            corners = np.concatenate([ends + sides, (ends - sides)[::-1]])
-            self.polygon(corners, color, identity, depth)
+        """Fill a rounded bar.
+
+        Args:
+            ends: (2, 2) row and column of its two ends, pixels.
+            radii: its radius at each of them, pixels.
+            color: (3,) RGB.
+            what: the identity and the depth in metres.
+            lit: how much brighter its right edge is than its middle, as a fraction; it is round.
+        """
+        (row, column), (to_row, to_column) = ends.tolist()
+        near, far = radii
+        first, last = span((min(row - near, to_row - far), max(row + near, to_row + far)),
+                           self.ids.shape[0])  # fmt: skip
+        left, right = span((min(column - near, to_column - far),
+                            max(column + near, to_column + far)), self.ids.shape[1])  # fmt: skip
+        if last <= first or right <= left:
             return
-        ahead = _CAP[:, :1] * unit + _CAP[:, 1:] * across
-        behind = -ahead
-        points = np.concatenate([ends[1] + radii[1] * ahead, ends[0] + radii[0] * behind])
-        self.polygon(points, color, identity, depth)
+        down, across = to_row - row, to_column - column
+        length = down * down + across * across
+        # How far along the bar each pixel is, 0..1, and from there how far off its middle line.
+        rows = np.arange(first, last)[:, None] + (0.5 - row)
+        columns = np.arange(left, right) + (0.5 - column)
+        along: FloatArray = np.zeros((1, 1))
+        if length > _POINT:
+            along = rows * (down / length) + columns * (across / length)
+            np.maximum(along, 0, out=along)
+            np.minimum(along, 1, out=along)
+        off_row, off = rows - along * down, columns - along * across
+        radius = near + (far - near) * along
+        inside = off_row * off_row + off * off < radius * radius
+        value = color[:, None, None]
+        if lit and max(radii) > _SLIM:
+            value = value * (1 + lit * (off / radius)).astype(np.float32)
+        box = np.s_[first:last, left:right]
+        np.copyto(self.color[:, *box], value, where=inside, casting="same_kind")
+        np.copyto(self.ids[box], np.uint16(what[0]), where=inside)
+        np.copyto(self.depth[box], np.float32(what[1]), where=inside)
 
     def ring(
         self,
@@ -119,11 +139,13 @@ class Canvas:
             color: (3,) RGB.
             what: the identity and the depth in metres.
         """
-        flat = self.color.reshape(3, -1)
-        hole = pixels_inside(inner, self.shape)
-        through = flat[:, hole]
+        hole = covered(inner, self.shape)
+        if hole is None:
+            self.polygon(outer, color, *what)
+            return
+        through = self.color[:, hole[0], hole[1]] * np.float32(0.78) + 0.22 * color[:, None, None]
         self.polygon(outer, color, *what)
-        flat[:, hole] = 0.78 * through + 0.22 * color[:, None]
+        np.copyto(self.color[:, hole[0], hole[1]], through, where=hole[2], casting="same_kind")
 
     def patch(
         self,

@@ -6,7 +6,10 @@ from scipy import ndimage
 
 from pipeline.synthetic.camera import FloatArray
 from pipeline.synthetic.canvas import LABEL_ID, UNREACHED
-from pipeline.synthetic.view import View, channels, rgb
+from pipeline.synthetic.view import View, channels, fading, rgb
+
+
+_BRIGHTNESS = 0.30  # Mean of a picture that is well exposed, before the gain.
 
 
 def paint_bonnet(view: View) -> None:
@@ -14,13 +17,13 @@ def paint_bonnet(view: View) -> None:
     camera, canvas, rng = view.camera, view.canvas, view.rng
     column = (np.arange(camera.columns, dtype=np.float32) + 0.5) / camera.columns * 2 - 1
     rise = rng.uniform(0.045, 0.075)
-    edge = camera.rows * (1 - rise * (1 - 0.62 * np.abs(column) ** 2.6))
+    edge = camera.rows * (1 - rise * (1 - 0.62 * column * column * np.sqrt(np.abs(column))))
     first = int(edge.min())
     row = np.arange(first, camera.rows, dtype=np.float32)[:, None]
     below = (row - edge[None]) / (camera.rows * rise)
     paint = rng.uniform(0.05, 0.16) * channels(rgb(1, 1.02, 1.06))
-    mirror = np.exp(-below * 5) * channels(view.light.haze) * 0.5
-    crease = np.exp(-(((np.abs(column) - 0.42 - 0.1 * below) / 0.015) ** 2)) * 0.05
+    mirror = fading(np.maximum(below, 0) * 5) * channels(view.light.haze) * 0.5
+    crease = fading(((np.abs(column) - 0.42 - 0.1 * below) / 0.015) ** 2) * 0.05
     color = (paint + mirror * 0.8 + crease) * np.clip(1.15 - 0.5 * below, 0.5, 1.2)
     canvas.patch(
         slice(first, camera.rows), slice(0, camera.columns), color.astype(np.float32),
@@ -35,7 +38,7 @@ def label_borders(view: View) -> None:
     side = np.abs(np.linspace(-1, 1, rows)) ** 2
     for mirrored in (False, True):
         # Rectified images bulge: the strip without data is widest in two corners.
-        wide = (0.006 + 0.016 * side * rng.uniform(0.6, 1.3)) * rows
+        wide = (0.009 + 0.020 * side * rng.uniform(0.6, 1.3)) * rows
         most = int(np.ceil(wide.max()))
         strip = np.arange(most)[None] < wide[:, None]
         part = np.s_[:, -most:] if mirrored else np.s_[:, :most]
@@ -47,8 +50,14 @@ def label_borders(view: View) -> None:
         canvas.ids[edge] = LABEL_ID["out of roi"]
 
 
-def develop(view: View, scale: int) -> NDArray[np.uint8]:
-    """(h, w, 3) uint8: the exposed picture, `scale` times smaller than the canvas."""
+def develop(picture: FloatArray) -> NDArray[np.uint8]:
+    """(3, h, w), of which 0..1 can be shown -> (h, w, 3) uint8."""
+    whole = np.clip(picture * 255 + 0.5, 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(whole.transpose(1, 2, 0))
+
+
+def expose(view: View, scale: int) -> FloatArray:
+    """(3, h, w) float32: what the sensor sees, `scale` times smaller than the canvas."""
     color, rng = view.canvas.color, view.rng
     rows, columns = color.shape[1] // scale, color.shape[2] // scale
     if scale > 1:
@@ -62,20 +71,22 @@ def develop(view: View, scale: int) -> NDArray[np.uint8]:
     _add_haze(view, picture, scale)
     down = np.linspace(-1, 1, rows, dtype=np.float32)[:, None] ** 2
     across = np.linspace(-1, 1, columns, dtype=np.float32)[None] ** 2
-    picture *= view.light.exposure * (1 - 0.09 * down - 0.09 * across)
+    # The camera's own exposure, which brightens a street that lies in the shade of its houses.
+    brightness = float(picture[:, ::4, ::4].mean(dtype=np.float64))
+    gain = view.light.exposure * min(max(_BRIGHTNESS / brightness, 0.9), 1.4)
+    picture *= np.float32(gain) * (1 - 0.09 * down - 0.09 * across)
     # A shoulder, so that bright plaster and clouds do not burn out to flat white.
     picture = picture * 1.18 / (1 + 0.18 * picture**2)
     strength = rng.uniform(0.006, 0.016)
     noise = rng.standard_normal((rows, columns), dtype=np.float32)
-    picture += strength * noise
-    whole = np.clip(picture * 255 + 0.5, 0, 255).astype(np.uint8)
-    return np.ascontiguousarray(whole.transpose(1, 2, 0))
+    picture += np.float32(strength) * noise
+    return picture
 
 
 def _add_haze(view: View, picture: FloatArray, scale: int) -> None:
     """Let distance tend to the haze's colour."""
     canvas = view.canvas
     depth = canvas.depth[::scale, ::scale]
-    share = 1 - np.exp(-np.minimum(depth, 3000) / view.light.clarity)
+    share = 1 - fading(np.minimum(depth, 3000) * np.float32(1 / view.light.clarity))
     share *= np.float32(0.8) * (depth < UNREACHED)  # The sky has its haze already.
     picture += (channels(view.light.haze * 0.92) - picture) * share

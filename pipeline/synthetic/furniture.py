@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from pipeline.synthetic.camera import FloatArray
 from pipeline.synthetic.canvas import LABEL_ID
 from pipeline.synthetic.planes import Region, paint_across, paint_alongside
-from pipeline.synthetic.solids import Panel, Pose, box_sides, paint_solid, rectangle
-from pipeline.synthetic.view import View, channels, pick, rgb
+from pipeline.synthetic.solids import Body, Panel, Pose, box_sides, paint_solid, rectangle
+from pipeline.synthetic.view import View, channels, fading, pick, rgb
 
 _POST = np.array(
     [(0.45, 0.46, 0.47), (0.30, 0.32, 0.31), (0.22, 0.27, 0.24), (0.58, 0.59, 0.59)], np.float32
@@ -28,18 +28,22 @@ _BIN = np.array(
 
 
 def paint_pole(
-    view: View, x: float, z: float, height: float, radius: float, color: FloatArray | None = None
+    view: View,
+    x: float,
+    z: float,
+    height: float,
+    radius: float,
+    color: FloatArray | None = None,
+    *,
+    name: str = "pole",
 ) -> None:
     """Paint an upright post; metres."""
     tone = (pick(view.rng, _POST) if color is None else color) * view.light.on(rgb(-0.5, 0, -0.86))
     scale = view.camera.pixels_per_metre(z)
     ends = view.camera.project(np.array([(x, 0, z), (x, height, z)], np.float32))
     thick = max(radius * scale, 0.8)
-    identity = LABEL_ID["pole"]
-    view.canvas.capsule(ends, (thick, thick * 0.8), tone * 0.85, identity, z)
-    if thick > 2.5:
-        side = ends + np.array([0, 0.35 * thick * np.sign(view.light.sun[0])])
-        view.canvas.capsule(side, (thick * 0.3, thick * 0.25), tone * 1.2, identity, z)
+    lit = 0.3 * view.light.side
+    view.canvas.capsule(ends, (thick, thick * 0.8), tone * 0.95, (LABEL_ID[name], z), lit)
 
 
 def paint_lamp(view: View, x: float, z: float) -> None:
@@ -53,9 +57,9 @@ def paint_lamp(view: View, x: float, z: float) -> None:
     ends = view.camera.project(arm)
     tone = color * view.light.on(rgb(0, 0, -1))
     thin = max(0.05 * scale, 0.7)
-    view.canvas.capsule(ends, (thin, thin), tone, LABEL_ID["pole"], z)
+    view.canvas.capsule(ends, (thin, thin), tone, (LABEL_ID["pole"], z))
     tip = ends[1] + np.array([[0, -0.3 * scale], [0, 0.3 * scale]])
-    view.canvas.capsule(tip, (thin * 1.6, thin * 1.6), tone * 0.8, LABEL_ID["pole"], z)
+    view.canvas.capsule(tip, (thin * 1.6, thin * 1.6), tone * 0.8, (LABEL_ID["pole"], z))
 
 
 def _flat(view: View, x: float, y: float, z: float, outline: FloatArray) -> FloatArray:
@@ -122,7 +126,7 @@ def paint_traffic_light(view: View, x: float, z: float) -> None:
         arm = view.camera.project(np.array([(x, 5.5, z), (over, 5.5, z)], np.float32))
         thin = max(0.06 * scale, 0.7)
         tone = _GREY * view.light.on(rgb(0, 0, -1))
-        view.canvas.capsule(arm, (thin, thin), tone, LABEL_ID["pole"], z)
+        view.canvas.capsule(arm, (thin, thin), tone, (LABEL_ID["pole"], z))
         heads.append((over, 5.2))
     lit = int(rng.integers(3))
     for place, middle in heads:
@@ -149,7 +153,7 @@ def paint_box(view: View, pose: Pose, half: tuple[float, float], height: float, 
     for corners, out in box_sides(half, (0.04, height)).values():
         marks = ((rectangle(corners, (0.12, 0.88), (0.55, 0.85)), color * 0.7),)
         panels.append(Panel(corners, out, color, marks, gradient=0.2))
-    paint_solid(view, panels, pose, LABEL_ID[name])
+    paint_solid(view, Body(panels), pose, LABEL_ID[name])
 
 
 def paint_wall(view: View, x: float, span: tuple[float, float], height: float) -> None:
@@ -207,7 +211,20 @@ def paint_bridge(view: View, z: float) -> None:
 
     def face(region: Region) -> tuple[FloatArray, NDArray[np.bool_]]:
         colors, _ = _paint_stones(color, deck + 2.2, region)
-        under = np.exp(-np.maximum(region.up - deck, 0))
+        under = fading(np.maximum(region.up - deck, 0))
         return colors * (1 - 0.3 * under), region.up > deck
 
     paint_across(view, z, (-80, 80), deck + 2.2, LABEL_ID["bridge"], face)
+
+
+def paint_tunnel(view: View, z: float) -> None:
+    """Paint the mouth of a tunnel that swallows the street."""
+    color = pick(view.rng, _WALL)
+    height, half = view.rng.uniform(6.5, 9.0), view.rng.uniform(5.0, 7.0)
+
+    def face(region: Region) -> tuple[FloatArray, NDArray[np.bool_]]:
+        stones, _ = _paint_stones(color, height, region)
+        hole = (region.up < 4.8) & (np.abs(region.along) < half)
+        return np.where(hole, np.float32(0.05), stones), np.ones(region.up.shape, bool)
+
+    paint_across(view, z, (-25, 25), height, LABEL_ID["tunnel"], face)

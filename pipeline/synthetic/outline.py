@@ -4,47 +4,68 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage import draw
 
 from pipeline.synthetic.camera import FloatArray
 
-_FEW_TESTS = 1500
-"""Points in the bounding box times corners, from which filling row by row is the faster way."""
+Cover = tuple[slice, slice, NDArray[np.bool_]]
+"""Rows and columns of a rectangle of the picture, and which of its pixels (h, w) are meant."""
+
+_MANY_CORNERS = 9
+"""From so many corners on, cutting all edges at once is the faster way."""
 
 
-def pixels_inside(points: FloatArray, shape: tuple[int, int]) -> NDArray[np.intp]:
-    """List the pixels whose middles lie in a convex polygon, as places in a flattened picture.
+def covered(points: FloatArray, shape: tuple[int, int]) -> Cover | None:
+    """Find the pixels whose middles lie in a convex polygon.
 
     Args:
         points: (n, 2) row and column of its corners, in pixels; may lie outside of the picture.
         shape: rows and columns of the picture.
 
     Returns:
-        (m,) row * columns + column, row by row.
+        None if there is no such pixel's row or column in the picture.
     """
-    # Plain numbers: a frame has a thousand polygons, most of them with four corners.
+    # Plain numbers: a frame has hundreds of polygons, most of them with four corners.
     row, column = points.T.tolist()
-    low, high = min(row), max(row)
-    tall = min(high, shape[0]) - max(low, 0)
-    broad = min(max(column), shape[1]) - max(min(column), 0)
-    if tall <= 0 or broad <= 0:
-        return np.empty(0, np.intp)
-    if tall * broad * len(row) < _FEW_TESTS:
-        rows, columns = draw.polygon(points[:, 0] - 0.5, points[:, 1] - 0.5, shape)
-        few: NDArray[np.intp] = rows * shape[1] + columns
-        return few
-    return _row_by_row(points, shape, (low, high))
+    first, last = span((min(row), max(row)), shape[0])
+    left, right = span((min(column), max(column)), shape[1])
+    if last <= first or right <= left:
+        return None
+    line = np.arange(first + 0.5, last)
+    cut = _cut_at_once if len(row) >= _MANY_CORNERS else _cut_by_edge
+    one, other = cut(points, line, first)
+    middle = np.arange(left + 0.5, right)
+    begin, end = np.minimum(one, other)[:, None], np.maximum(one, other)[:, None]
+    return slice(first, last), slice(left, right), (middle >= begin) & (middle < end)
 
 
-def _row_by_row(
-    points: FloatArray, shape: tuple[int, int], reach: tuple[float, float]
-) -> NDArray[np.intp]:
-    """Cut the polygon by each row's middle line: a convex one is one span there."""
-    height, width = shape
-    first, last = (min(max(math.ceil(end - 0.5), 0), height) for end in reach)
-    if last <= first:
-        return np.empty(0, np.intp)
-    line = np.arange(first, last) + 0.5
+def span(ends: tuple[float, float], size: int) -> tuple[int, int]:
+    """First pixel, and the one after the last, whose middle lies between two ends in 0..size."""
+    return (
+        min(max(math.ceil(ends[0] - 0.5), 0), size),
+        min(max(math.ceil(ends[1] - 0.5), 0), size),
+    )
+
+
+def _cut_by_edge(points: FloatArray, line: FloatArray, first: int) -> tuple[FloatArray, FloatArray]:
+    """Where each line of pixels enters and leaves: a convex outline goes down once and up once."""
+    down, up = np.zeros(len(line)), np.zeros(len(line))
+    corners = points.tolist()
+    before, from_column = corners[-1]
+    for row, column in corners:
+        low, high = (before, row) if row > before else (row, before)
+        start = max(math.ceil(low - 0.5) - first, 0)
+        stop = min(math.ceil(high - 0.5) - first, len(line))
+        if stop > start:
+            slope = (column - from_column) / (row - before)
+            side = down if row > before else up
+            side[start:stop] = line[start:stop] * slope + (column - row * slope)
+        before, from_column = row, column
+    return down, up
+
+
+def _cut_at_once(points: FloatArray, line: FloatArray, first: int) -> tuple[FloatArray, FloatArray]:
+    """The same for outlines of many corners, whatever the first line is."""
+    del first
     row, column = points[:, 0], points[:, 1]
     follower = np.arange(1, len(points) + 1)
     follower[-1] = 0
@@ -54,12 +75,6 @@ def _row_by_row(
     above = row[:, None] <= line
     crossed = above != above[follower]
     place = (column - row * slope)[:, None] + slope[:, None] * line
-    # Outside the picture on the right and on the left, so that an empty row counts nothing.
-    left = np.minimum.reduce(np.where(crossed, place, width + 1.0))
-    right = np.maximum.reduce(np.where(crossed, place, -1.0))
-    start, stop = np.ceil(np.stack([left, right]) - 0.5).clip(0, width).astype(np.intp)
-    count = np.maximum(stop - start, 0)
-    ends = np.cumsum(count)
-    offset = np.arange(first, last) * width + start - (ends - count)
-    place_of: NDArray[np.intp] = np.arange(ends[-1]) + np.repeat(offset, count)
-    return place_of
+    left = np.minimum.reduce(np.where(crossed, place, np.inf))
+    right = np.maximum.reduce(np.where(crossed, place, -np.inf))
+    return left, right

@@ -48,15 +48,10 @@ def paint_limbs(view: View, limbs: list[Limb], pose: Pose, identity: int) -> Non
     pixels = view.camera.project(world).reshape(-1, 2, 2)
     scale = view.camera.pixels_per_metre(pose.z)
     light = view.light.on(rgb(0, 0.5, -0.86))
-    lit = np.sign(view.light.sun[0])
+    lit = 0.22 * view.light.side
     for limb, place in zip(limbs, pixels, strict=True):
         thick = (max(limb.radii[0] * scale, 0.55), max(limb.radii[1] * scale, 0.55))
-        color = limb.color * light
-        view.canvas.capsule(place, thick, color * 0.92, identity, pose.z)
-        if thick[0] > 3:
-            flank = place + np.array([0, 0.35 * lit]) * np.array([[thick[0]], [thick[1]]])
-            narrow = (thick[0] * 0.5, thick[1] * 0.5)
-            view.canvas.capsule(flank, narrow, np.minimum(color * 1.16, 1), identity, pose.z)
+        view.canvas.capsule(place, thick, limb.color * light, (identity, pose.z), lit)
 
 
 def _head(height: float, ahead: float, colors: tuple[FloatArray, FloatArray]) -> list[Limb]:

@@ -1,13 +1,15 @@
 """Vegetation: trees with crowns of leaves, hedges and bushes, and the edge of a wood."""
 
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.synthetic.camera import FloatArray
 from pipeline.synthetic.canvas import LABEL_ID
+from pipeline.synthetic.outline import span
 from pipeline.synthetic.planes import Region, paint_alongside
+from pipeline.synthetic.texture import make_texture
 from pipeline.synthetic.view import View, channels, pick, rgb
 
 _LEAVES = np.array(
@@ -15,6 +17,9 @@ _LEAVES = np.array(
      (0.38, 0.40, 0.15), (0.44, 0.36, 0.14)],
     np.float32,
 )  # fmt: skip
+_REACH = 1.36  # Times a ball's radius; its raggedness ends there.
+_FEW, _MANY = 72, 224  # Cells a side of a drawn ball of leaves, for small crowns and large ones.
+_SMALL = 30.0  # Pixels of radius.
 _BARK = rgb(0.27, 0.23, 0.19)
 
 
@@ -28,11 +33,8 @@ def paint_tree(view: View, place: tuple[float, float], size: float, kind: int) -
     lean = rng.uniform(-0.25, 0.25)
     ends = camera.project(np.array([(x, 0, z), (x + lean, size * 0.62, z)], np.float32))
     bark = _BARK * view.light.on(rgb(-0.6, 0, -0.8))
-    view.canvas.capsule(ends, (thick, thick * 0.6), bark, LABEL_ID["vegetation"], z)
-    if thick > 3:
-        lit = ends + np.array([0, 0.4 * thick * np.sign(view.light.sun[0])])
-        flank = (thick * 0.45, thick * 0.25)
-        view.canvas.capsule(lit, flank, bark * 1.25, LABEL_ID["vegetation"], z)
+    what, lit = (LABEL_ID["vegetation"], z), 0.35 * view.light.side
+    view.canvas.capsule(ends, (thick, thick * 0.6), bark * 1.1, what, lit)
     spread = size * rng.uniform(0.25, 0.36)
     middle = np.array([ends[1, 0] - 0.06 * size * scale, ends[1, 1]])
     radii = np.array([size * 0.31 * scale, spread * scale])
@@ -42,9 +44,9 @@ def paint_tree(view: View, place: tuple[float, float], size: float, kind: int) -
 
 def _clumps(rng: np.random.Generator, radius: float) -> list[tuple[float, FloatArray, float]]:
     """Tone, shift and size of a crown's parts, back to front; shares of the crown's radii."""
-    if radius < 16:
+    if radius < 14:
         return [(1.0, np.zeros(2), 1.0)]
-    number = 3 if radius < 40 else 5 if radius < 90 else 7
+    number = 2 if radius < 32 else 4 if radius < 80 else 6
     clumps = [(0.74, np.array([0.05, 0.0]), 0.86)]
     for n in range(number):
         angle = 2 * np.pi * (n + rng.uniform(-0.3, 0.3)) / number
@@ -72,36 +74,50 @@ def paint_clump(
         z: how far away it stands, metres.
     """
     height, width = view.canvas.shape
-    radii = np.maximum(radii, 0.7)
-    tall, broad = radii * 1.3
-    first, last = (min(max(int(middle[0] + d), 0), height) for d in (-tall, tall))
-    left, right = (min(max(int(middle[1] + d), 0), width) for d in (-broad, broad))
+    tall, broad = (max(float(radius), 0.7) for radius in radii)
+    down, across = middle.tolist()
+    first, last = span((down - tall * _REACH, down + tall * _REACH), height)
+    left, right = span((across - broad * _REACH, across + broad * _REACH), width)
     if last <= first or right <= left:
         return
-    row = (np.arange(first, last, dtype=np.float32)[:, None] + 0.5 - float(middle[0])) / float(
-        radii[0]
+    row = (np.arange(first, last) + (0.5 - down)) * (1 / tall)
+    column = (np.arange(left, right) + (0.5 - across)) * (1 / broad)
+    balls = _balls(_FEW if broad < _SMALL else _MANY)
+    number = int(view.rng.integers(2 * len(balls)))
+    ball, cells = balls[number // 2], balls.shape[1] / (2 * _REACH)
+    turned = column if number % 2 else -column
+    tone = ball.take(((row + _REACH) * cells).astype(np.intp), axis=0, mode="clip").take(
+        ((turned + _REACH) * cells).astype(np.intp), axis=1, mode="clip"
     )
-    column = (np.arange(left, right, dtype=np.float32)[None] + 0.5 - float(middle[1])) / float(
-        radii[1]
-    )
-    seed = view.rng.uniform(300, 900, 2)
-    texture = view.texture
-    # About a cell of noise for every pixel or two: large crowns show leaves, not squares.
-    fineness = min(max(float(radii[1]) / 2, 12.0), 70.0)
-    lumps = texture.patches(row * fineness + seed[0], column * fineness + seed[1])
-    # Leaves are as large as they look: a share of a metre, not of the crown.
-    per_metre = view.camera.pixels_per_metre(z)
-    leaf = max(7.0 / per_metre, 0.45)
-    grain = texture.grain(
-        row * float(radii[0] * leaf) + seed[1], column * float(radii[1] * leaf) + seed[0]
-    )
-    solid = row**2 + column**2 + 0.46 * lumps + 0.18 * grain < 1
-    toward = -row * 0.34 + column * float(view.light.sun[0]) * 0.14
-    tone = 0.90 + toward + 0.26 * lumps + 0.20 * grain
-    lit = leaves * (view.light.ambient + 0.62 * view.light.direct)
-    color = channels(lit) * np.clip(tone, 0.22, 1.5)
+    solid = tone > 0
+    tone += (column * (0.34 * view.light.side * view.light.shadow)).astype(np.float32)
+    lit = leaves * (view.light.ambient + np.float32(0.62) * view.light.direct)
+    color = channels(lit) * tone
     identity = LABEL_ID["vegetation"]
     view.canvas.patch(slice(first, last), slice(left, right), color, identity, z, solid)
+
+
+@cache
+def _balls(cells: int) -> FloatArray:
+    """(8, cells, cells): how bright each leaf of some balls is, lit from above; 0 between leaves.
+
+    Drawn once and painted in all sizes, since a frame has hundreds.
+    """
+    texture = make_texture(np.random.default_rng(21))
+    place = (np.arange(cells, dtype=np.float32) + np.float32(0.5)) / np.float32(cells / 2) - 1
+    place *= np.float32(_REACH)
+    row, column = place[:, None], place[None]
+    balls = np.zeros((8, cells, cells), np.float32)
+    for number, ball in enumerate(balls):
+        start = 31 * number
+        noise = texture.patches(row * 22 + 400 + start, column * 22 + 500 + 3 * start)
+        noise = noise + np.float32(0.55) * texture.grain(
+            row * np.float32(cells * 0.3) + 400 + start, column * np.float32(cells * 0.3) + 700
+        )
+        tone = 0.88 + np.float32(0.31) * noise - np.float32(0.34) * row
+        inside = row * row + column * column < 1 - np.float32(0.56) * noise
+        np.copyto(ball, np.clip(tone, 0.22, 1.6), where=inside)
+    return balls
 
 
 def paint_hedge(view: View, x: float, span: tuple[float, float], height: float) -> None:

@@ -1,6 +1,5 @@
 """One frame of a street: plan it, paint it back to front, and take the picture."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,13 +8,15 @@ from numpy.typing import NDArray
 from pipeline.synthetic.buildings import paint_far_end, paint_row
 from pipeline.synthetic.camera import draw_camera
 from pipeline.synthetic.canvas import INSTANCE_BASE, Canvas
-from pipeline.synthetic.finish import develop, label_borders, paint_bonnet
-from pipeline.synthetic.ground import paint_ground, shade_from_buildings, shade_ground
+from pipeline.synthetic.finish import develop, expose, label_borders, paint_bonnet
+from pipeline.synthetic.ground import mirror_in_ground, paint_ground, shade_ground
 from pipeline.synthetic.light import draw_light
 from pipeline.synthetic.placing import place_all
+from pipeline.synthetic.shadows import shade_from_buildings
 from pipeline.synthetic.sky import paint_backdrop, paint_sky
 from pipeline.synthetic.street import draw_street
 from pipeline.synthetic.texture import make_texture
+from pipeline.synthetic.traffic import Item
 from pipeline.synthetic.view import View
 
 SMOOTH_ROWS = 512
@@ -51,14 +52,15 @@ def draw_frame(rng: np.random.Generator, size: tuple[int, int]) -> SyntheticFram
     if min(rows, columns) < 32:
         raise ValueError(f"synthetic: a frame of {rows}x{columns} is too small; use 32x32 or more")
     scale = 2 if rows <= SMOOTH_ROWS else 1
-    view = _open_view(rng, rows * scale, columns * scale)
-    _paint_scene(view)
+    view = open_view(rng, rows * scale, columns * scale)
+    paint_scene(view)
     ids = view.canvas.ids[::scale, ::scale].copy()
     labels = np.where(ids >= INSTANCE_BASE, ids // INSTANCE_BASE, ids).astype(np.uint8)
-    return SyntheticFrame(develop(view, scale), labels, ids)
+    return SyntheticFrame(develop(expose(view, scale)), labels, ids)
 
 
-def _open_view(rng: np.random.Generator, rows: int, columns: int) -> View:
+def open_view(rng: np.random.Generator, rows: int, columns: int) -> View:
+    """Prepare an empty canvas of rows x columns pixels, the camera, the light and the textures."""
     return View(
         canvas=Canvas(rows, columns),
         camera=draw_camera(rng, rows, columns),
@@ -69,7 +71,8 @@ def _open_view(rng: np.random.Generator, rows: int, columns: int) -> View:
     )
 
 
-def _paint_scene(view: View) -> None:
+def paint_scene(view: View) -> None:
+    """Paint a whole street onto an empty canvas, from the sky to the bonnet, and its labels."""
     street = draw_street(view.rng)
     paint_sky(view)
     paint_backdrop(view)
@@ -78,10 +81,15 @@ def _paint_scene(view: View) -> None:
     for side in street.sides:
         heights = paint_row(view, street, side)
         shade_from_buildings(view, side, heights)
-    items: list[tuple[float, Callable[[], None]]] = place_all(view, street)
+    items = place_all(view, street)
     shade_ground(view)
-    items.sort(key=lambda item: -item[0])
-    for _, paint in items:
-        paint()
+    mirror_in_ground(view)
+    paint_back_to_front(items)
     paint_bonnet(view)
     label_borders(view)
+
+
+def paint_back_to_front(items: list[Item]) -> None:
+    """Paint what stands on the street so that what is nearer hides what is farther."""
+    for _, paint in sorted(items, key=lambda item: -item[0]):
+        paint()

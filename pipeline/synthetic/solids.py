@@ -1,6 +1,7 @@
 """Small solid bodies made of flat panels: turned, projected, lit, and painted far side first."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,21 +13,45 @@ _THIN = 1.4
 """Pixels of the canvas; a decal that is thinner is not worth painting."""
 
 
+Tone = FloatArray | str
+"""A colour (3,) RGB, or the name of one that is known only when the body is painted."""
+
+
 @dataclass(frozen=True)
 class Panel:
     """A flat face and what is painted on it.
 
     `corners` (n, 3) metres in the body's own axes (x right, y up, z ahead); `out` its outward
     normal; `decals` are polygons (k, 3) on it with their colours; a `layer` is painted after all
-    lower ones; a `glow` is not dimmed by the light (lamps).
+    lower ones; `gradient` is how much brighter its top is than its bottom, as a fraction.
     """
 
     corners: FloatArray
     out: FloatArray
-    color: FloatArray
-    decals: tuple[tuple[FloatArray, FloatArray], ...] = ()
+    color: Tone
+    decals: tuple[tuple[FloatArray, Tone], ...] = ()
     layer: int = 0
     gradient: float = 0.12
+
+
+class Body:
+    """Panels with their points in one array: to be made once and painted in many poses."""
+
+    def __init__(self, panels: Sequence[Panel]) -> None:
+        self.panels = panels
+        self.normals = np.array([panel.out for panel in panels])
+        self.middles = np.array([panel.corners.sum(axis=0) for panel in panels])
+        self.middles /= np.array([[len(panel.corners)] for panel in panels])
+        outlines = [
+            points for p in panels for points in (p.corners, *(decal for decal, _ in p.decals))
+        ]
+        self.points = np.concatenate(outlines)
+        ends = np.cumsum([len(outline) for outline in outlines])
+        self.starts = np.concatenate([[0], ends[:-1]])
+        self.cuts = [slice(int(a), int(b)) for a, b in zip(self.starts, ends, strict=True)]
+        firsts = np.cumsum([0, *(1 + len(panel.decals) for panel in panels[:-1])])
+        self.firsts: list[int] = firsts.tolist()
+        """The place of each panel's outline among all outlines; its decals follow."""
 
 
 @dataclass(frozen=True)
@@ -53,42 +78,37 @@ class Pose:
         return turned
 
 
-def paint_solid(view: View, panels: list[Panel], pose: Pose, identity: int) -> None:
-    """Paint the panels of one body that face the camera."""
-    normals = pose.turn(np.array([panel.out for panel in panels]))
-    corners = [len(panel.corners) for panel in panels]
-    sums = np.add.reduceat(
-        np.concatenate([panel.corners for panel in panels]), np.cumsum([0, *corners[:-1]])
-    )
-    middles = pose.place(sums / np.array(corners)[:, None])
+def paint_solid(
+    view: View,
+    body: Body,
+    pose: Pose,
+    identity: int,
+    colors: Mapping[str, FloatArray] | None = None,
+) -> None:
+    """Paint the panels of one body that face the camera, far ones first."""
+    colors = colors or {}
+    normals = pose.turn(body.normals)
+    middles = pose.place(body.middles)
     toward = (normals * (middles - np.array([0, view.camera.height, 0]))).sum(axis=1)
-    order = sorted(
-        np.flatnonzero(toward < 0), key=lambda n: (panels[n].layer, -float(middles[n, 2]))
-    )
-    if not order:
-        return
-    outlines = [part for n in order for part in _outlines(panels[n])]
-    ends = np.cumsum([len(outline) for outline in outlines])
-    pixels = view.camera.project(pose.place(np.concatenate(outlines)))
-    starts = np.concatenate([[0], ends[:-1]])
-    sizes = np.maximum.reduceat(pixels, starts) - np.minimum.reduceat(pixels, starts)
-    worth_it = sizes.min(axis=1) > _THIN
-    number = 0
-    for n in order:
-        panel = panels[n]
-        light = view.light.on(normals[n].astype(np.float32))
-        colors = [panel.color * light, *(c * (0.35 + 0.65 * light) for _, c in panel.decals)]
-        for part, color in enumerate(colors):
-            mark = pixels[starts[number] : ends[number]]
-            if part == 0:
-                view.canvas.polygon(mark, color, identity, pose.z, panel.gradient)
-            elif worth_it[number]:
-                view.canvas.polygon(mark, color, None, pose.z)
-            number += 1
+    away, seen = middles[:, 2].tolist(), np.flatnonzero(toward < 0).tolist()
+    pixels = view.camera.project(pose.place(body.points))
+    sizes = np.maximum.reduceat(pixels, body.starts) - np.minimum.reduceat(pixels, body.starts)
+    worth_it = (sizes.min(axis=1) > _THIN).tolist()
+    panels = body.panels
+    for n in sorted(seen, key=lambda n: (panels[n].layer, -away[n])):
+        panel, first = panels[n], body.firsts[n]
+        light = view.light.on(normals[n])
+        tone = _tone(panel.color, colors) * light
+        view.canvas.polygon(pixels[body.cuts[first]], tone, identity, pose.z, panel.gradient)
+        for number, (_, color) in enumerate(panel.decals, first + 1):
+            if worth_it[number]:
+                # Lamps, plates and paint shine a little by themselves.
+                mark = _tone(color, colors) * (np.float32(0.35) + np.float32(0.65) * light)
+                view.canvas.polygon(pixels[body.cuts[number]], mark, None, pose.z)
 
 
-def _outlines(panel: Panel) -> list[FloatArray]:
-    return [panel.corners, *(points for points, _ in panel.decals)]
+def _tone(color: Tone, colors: Mapping[str, FloatArray]) -> FloatArray:
+    return colors[color] if isinstance(color, str) else color
 
 
 def quad(*corners: tuple[float, float, float]) -> FloatArray:
@@ -119,8 +139,8 @@ def disc(center: tuple[float, float, float], radius: float) -> FloatArray:
     return np.array(center, np.float32) + np.float32(radius) * _RIM
 
 
-_TURN = np.arange(16, dtype=np.float32) * np.float32(2 * np.pi / 16)
-_RIM = np.stack([np.zeros_like(_TURN), np.cos(_TURN), np.sin(_TURN)], axis=1)
+_TURN = np.arange(16) * (2 * np.pi / 16)
+_RIM = np.stack([np.zeros(16), np.cos(_TURN), np.sin(_TURN)], axis=1).astype(np.float32)
 
 LEFT, RIGHT = np.array([-1, 0, 0], np.float32), np.array([1, 0, 0], np.float32)
 UP = np.array([0, 1, 0], np.float32)

@@ -37,9 +37,9 @@ class Street:
     """The whole plan: two sides, the lines painted on the road and where the view ends.
 
     `divider` is the x of the line between the directions, `lanes` those between lanes of one
-    direction, `rails` the x of a tram track's middle or None, `end` the z of the
-    far end, `parked` the share of the kerb that is taken, `crowd` how busy the pavements are and
-    `leaves` which season and kind most trees are of.
+    direction, `rails` the x of a tram track's middle or None and `ballast` whether cars must keep
+    off it, `end` the z of the far end, `parked` the share of the kerb that is taken, `crowd` how
+    busy the pavements are and `leaves` which season and kind most trees are of.
     """
 
     left: Side
@@ -47,6 +47,7 @@ class Street:
     divider: float
     lanes: tuple[float, ...]
     rails: float | None
+    ballast: bool
     zebra: float | None
     end: float
     parked: float
@@ -60,7 +61,7 @@ class Street:
 
 
 KINDS = ("houses", "avenue", "villas", "wall", "park", "railing")
-_KIND_SHARE = (0.40, 0.17, 0.14, 0.08, 0.10, 0.11)
+_KIND_SHARE = (0.35, 0.17, 0.14, 0.11, 0.10, 0.13)
 
 
 def draw_street(rng: np.random.Generator) -> Street:
@@ -80,6 +81,7 @@ def draw_street(rng: np.random.Generator) -> Street:
         divider=divider,
         lanes=lanes,
         rails=rails,
+        ballast=bool(rng.random() < 0.22),
         zebra=float(rng.uniform(11, 42)) if rng.random() < 0.35 else None,
         end=end,
         parked=float(rng.beta(1.0, 1.9)),
@@ -105,7 +107,8 @@ def _draw_side(rng: np.random.Generator, sign: int, kerb: float, built: float) -
     if rng.random() < green:
         add("grass", rng.uniform(0.8, 2.4))
     inner = place
-    add(str(rng.choice(("slabs", "bricks", "paving"))), rng.uniform(3.0, 7.4))
+    stones = ("slabs", "bricks", "paving", "plaza")
+    add(str(rng.choice(stones, p=(0.28, 0.28, 0.28, 0.16))), rng.uniform(3.8, 9.4))
     outer = place
     if kind in ("villas", "park", "railing"):
         add("grass", rng.uniform(3.0, 9.0))

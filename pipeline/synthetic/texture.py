@@ -1,6 +1,7 @@
 """Noise for surfaces: clouds, leaves, asphalt and plaster all read one pair of seamless tiles."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -35,15 +36,32 @@ class Texture:
 
 
 def make_texture(rng: np.random.Generator) -> Texture:
-    """Fill the tiles."""
+    """Cut this frame's tiles out of the endless ones: the same noise, begun somewhere else."""
+    row, column = (int(place) for place in rng.integers(TILE, size=2))
+    turned = bool(rng.integers(2))
+
+    def cut(tile: FloatArray) -> FloatArray:
+        moved = np.roll(tile, (row, column), (0, 1))
+        # In one piece: a lookup that had to copy the tile first would cost more than all else.
+        return np.ascontiguousarray(moved.T if turned else moved)
+
+    return Texture(*(cut(tile) for tile in _endless()))
+
+
+@cache
+def _endless() -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The tiles that all frames share; filling them takes as long as drawing half a house row."""
+    rng = np.random.default_rng(2016)
     smooth = np.zeros((TILE, TILE), np.float32)
-    for cells in (4, 8, 16, 32, 64, 128):
-        smooth += _octave(rng, cells) * cells**-0.55
+    # Each octave half the size of the one before, and cells ** -0.55 as strong.
+    for cells, share in ((4, 0.467), (8, 0.319), (16, 0.218), (32, 0.149), (64, 0.102),
+                         (128, 0.069)):  # fmt: skip
+        smooth += _octave(rng, cells) * np.float32(share)
     fine = np.zeros((TILE, TILE), np.float32)
     for cells, share in ((64, 0.5), (128, 0.6), (256, 0.6)):
-        fine += _octave(rng, cells) * share
+        fine += _octave(rng, cells) * np.float32(share)
     chance = rng.random((TILE, TILE), dtype=np.float32)
-    return Texture(_normalised(smooth), _normalised(fine), chance)
+    return _normalised(smooth), _normalised(fine), chance
 
 
 def _octave(rng: np.random.Generator, cells: int) -> FloatArray:
@@ -62,10 +80,15 @@ def _octave(rng: np.random.Generator, cells: int) -> FloatArray:
 
 
 def _normalised(noise: FloatArray) -> FloatArray:
-    # In one piece: a lookup that had to copy the tile first would cost more than all else.
-    return np.ascontiguousarray((noise - noise.mean()) / (2 * noise.std()), np.float32)
+    exact = noise.astype(np.float64)
+    spread = 2 * exact.std()
+    even: FloatArray = ((exact - exact.mean()) / spread).astype(np.float32)
+    return even
 
 
 def _read(tile: FloatArray, row: FloatArray, column: FloatArray) -> FloatArray:
-    place = (row.astype(np.int32) & (TILE - 1)) * TILE + (column.astype(np.int32) & (TILE - 1))
-    return tile.ravel().take(place)
+    # As large as a pointer: any other kind of index is copied into one first.
+    rows, columns = row.astype(np.intp) & (TILE - 1), column.astype(np.intp) & (TILE - 1)
+    if row.ndim == column.ndim == 2 and row.shape[1] == column.shape[0] == 1:
+        return tile.take(rows.ravel(), axis=0).take(columns.ravel(), axis=1)
+    return tile.ravel().take(rows * TILE + columns, mode="wrap")

@@ -1,35 +1,35 @@
 """Write drawn frames as the two zips that the official site hands out."""
 
 import io
-import os
 import zipfile
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.synthetic.scene import draw_frame
+from pipeline.parallel import in_order
+from pipeline.synthetic.scene import SyntheticFrame, draw_frame
 from segformer.cityscapes import LABELS
 
 CITIES = {
-    "train": ("avalon", "atlantis", "camelot", "eldorado", "shangrila"),
-    "val": ("brigadoon", "lyonesse"),
+    "train": ("aachen", "bremen", "hamburg", "jena", "ulm"),
+    "val": ("frankfurt", "lindau", "munster"),
 }
-"""Cities that are on no map, so that no drawn frame passes for a real one."""
+"""Cities of the official splits, so that what divides by city divides these frames too."""
+
+FIRST_SEQUENCE = 900_000
+"""No real sequence has so high a number: a drawn frame never takes a real one's name."""
 
 _EPOCH = (2016, 4, 6, 0, 0, 0)  # Fixed, since a zip that tells the time is never the same twice.
-_FEW = 8  # Frames below which starting processes costs more than it brings.
 _SNIPPET = 30  # Real snippets have 30 frames, of which the 20th, number 19, is annotated.
 
 
 @dataclass(frozen=True)
-class _Drawing:
+class Drawing:
     """The PNG files of one frame, by their names in each of the two zips."""
 
     image: dict[str, bytes]
@@ -70,8 +70,11 @@ def write(
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with zipfile.ZipFile(beside[0], "w") as images, zipfile.ZipFile(beside[1], "w") as labels:
-            drawings = _draw_all(partial(_draw, seed=seed, size=size), jobs, processes)
+        with (
+            zipfile.ZipFile(beside[0], "w") as images,
+            zipfile.ZipFile(beside[1], "w") as labels,
+            in_order(partial(_draw, seed=seed, size=size), jobs, processes) as drawings,
+        ):
             for done, drawing in enumerate(drawings, 1):
                 _add(images, drawing.image)
                 _add(labels, drawing.labels)
@@ -83,36 +86,21 @@ def write(
             part.unlink(missing_ok=True)
 
 
-def _draw_all(
-    draw: Callable[[tuple[str, int]], _Drawing], jobs: list[tuple[str, int]], processes: int | None
-) -> Iterator[_Drawing]:
-    """Yield the drawings in the jobs' order, whoever draws them."""
-    workers = min(processes or _cores(), len(jobs))
-    if workers == 1 or (processes is None and len(jobs) < _FEW):
-        yield from map(draw, jobs)
-        return
-    # Spawned, since forking a process that runs threads may hang.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(draw, jobs)
+def draw_numbered(split: str, number: int, *, seed: int, size: tuple[int, int]) -> SyntheticFrame:
+    """Draw the frame that `write` puts under a number of a split: it depends on nothing else."""
+    rng = np.random.default_rng([seed, tuple(CITIES).index(split), number])
+    return draw_frame(rng, size)
 
 
-def _cores() -> int:
-    """How many cores this process may use, which in a container is fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _draw(job: tuple[str, int], *, seed: int, size: tuple[int, int]) -> _Drawing:
-    split, number = job
-    rng = np.random.default_rng([seed, ("train", "val").index(split), number])
-    frame = draw_frame(rng, size)
+def files_of(frame: SyntheticFrame, split: str, number: int) -> Drawing:
+    """Encode a frame under the official names."""
     cities = CITIES[split]
     city = cities[number % len(cities)]
-    key = f"{split}/{city}/{city}_{number // len(cities):06}_{_SNIPPET - 11:06}"
+    sequence = FIRST_SEQUENCE + number // len(cities)
+    key = f"{split}/{city}/{city}_{sequence:06}_{_SNIPPET - 11:06}"
     truth = f"gtFine/{key}_gtFine"
     colors = np.array([(*label.color, 255) for label in LABELS], np.uint8)
-    return _Drawing(
+    return Drawing(
         image={f"leftImg8bit/{key}_leftImg8bit.png": _png(frame.image)},
         labels={
             f"{truth}_color.png": _png(colors[frame.label_ids]),
@@ -122,9 +110,13 @@ def _draw(job: tuple[str, int], *, seed: int, size: tuple[int, int]) -> _Drawing
     )
 
 
+def _draw(job: tuple[str, int], *, seed: int, size: tuple[int, int]) -> Drawing:
+    return files_of(draw_numbered(*job, seed=seed, size=size), *job)
+
+
 def _png(array: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, "PNG", compress_level=3)
+    Image.fromarray(array).save(buffer, "PNG", compress_level=2)
     return buffer.getvalue()
 
 

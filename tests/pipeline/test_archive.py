@@ -1,13 +1,29 @@
+import os
+import pickle
+import stat
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from pipeline.archive import IMAGE, LABEL_IDS, Archive, index, member_name, writing
+from pipeline.archive import (
+    COARSE_LABEL_IDS,
+    IMAGE,
+    LABEL_IDS,
+    Archive,
+    index,
+    member_name,
+    misnamed,
+    writing,
+)
+from pipeline.pictures import MAX_PIXELS, encoded
+from pipeline.safe_members import MAX_BYTES
 from tests.pipeline.conftest import KEYS, SIZE, save_png
 
 
@@ -45,17 +61,35 @@ def test_kinds_are_kept_apart() -> None:
 
 
 def test_two_files_for_one_frame_are_refused() -> None:
-    """Which of two files is the frame is not guessed."""
-    names = [member_name(KEYS[0], IMAGE), "copy/" + member_name(KEYS[0], IMAGE)]
-    with pytest.raises(ValueError, match="are the same frame"):
-        index(names, IMAGE, Path("a.zip"))
+    """Which of two files is the frame is not guessed; all such frames are listed."""
+    names = [member_name(key, IMAGE) for key in KEYS]
+    with pytest.raises(ValueError, match="are the same frame") as error:
+        index([*names, *(f"copy/{name}" for name in names[1:4])], IMAGE, Path("a.zip"))
+    assert 3 == str(error.value).count("are the same frame")
+
+
+def test_coarse_labels_have_the_keys_of_their_photographs() -> None:
+    """A frame of train_extra is found in both packages under one key, hyphens or not."""
+    key = "train_extra/bad-honnef/bad-honnef_000000_000001"
+    photograph = f"leftImg8bit/{key}_leftImg8bit.png"
+    label_map = f"gtCoarse/{key}_gtCoarse_labelIds.png"
+    assert label_map == index([label_map], COARSE_LABEL_IDS, Path("a.zip"))[key].name
+    assert photograph == index([photograph], IMAGE, Path("a.zip"))[key].name
+    assert {} == index([label_map], LABEL_IDS, Path("a.zip"))
+
+
+def test_a_misnamed_picture_is_not_passed_over() -> None:
+    """A name that ends like a photograph's but does not fit is told; what macOS leaves is not."""
+    odd = "leftImg8bit/train/avalon/camelot_000000_000019_leftImg8bit.png"
+    rest = [member_name(KEYS[0], IMAGE), "__MACOSX/._x_leftImg8bit.png", "license.txt"]
+    assert [odd] == misnamed([*rest, odd], IMAGE)
 
 
 def test_pictures_come_back_as_written(tmp_path: Path) -> None:
     """A label map written through the writer is read with the same ids."""
     labels = np.arange(256, dtype=np.uint8).reshape(8, 32)
     with writing(tmp_path / "a.zip") as archive:
-        archive.add_labels("a.png", labels)
+        archive.add("a.png", encoded(Image.fromarray(labels)))
     with Archive(tmp_path / "a.zip") as archive:
         np.testing.assert_array_equal(labels, archive.open_labels("a.png"))
 
@@ -141,13 +175,196 @@ def test_a_picture_of_another_mode_is_refused(tree: Path) -> None:
             archive.open_labels(member_name(KEYS[0], LABEL_IDS))
 
 
-def test_a_bomb_is_refused_by_its_header(tree: Path) -> None:
-    """A PNG that claims 100,000 x 100,000 pixels is refused before a pixel is decoded."""
-    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
-    chunks = [b"IHDR" + header, b"IDAT" + zlib.compress(b"\0" * 1000)]
-    bomb = b"\x89PNG\r\n\x1a\n"
-    for chunk in chunks:
-        bomb += struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    (tree / member_name(KEYS[0], IMAGE)).write_bytes(bomb)
-    with Archive(tree) as archive, pytest.raises(ValueError, match="absurdly large"):
-        archive.open_image(member_name(KEYS[0], IMAGE))
+def png(rows: int, columns: int, *chunks: bytes) -> bytes:
+    """The head of an RGB PNG that claims a size, with more chunks after it."""
+    header = struct.pack(">IIBBBBB", columns, rows, 8, 2, 0, 0, 0)
+    content = b"\x89PNG\r\n\x1a\n"
+    for chunk in (b"IHDR" + header, *chunks, b"IDAT" + zlib.compress(bytes(1000)), b"IEND"):
+        content += struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return content
+
+
+@pytest.mark.parametrize(
+    "size", [(100_000, 100_000), (10_000, 10_000), (1, MAX_PIXELS + 1), (2**13, 2**13 + 1)]
+)
+def test_a_bomb_is_refused_by_its_header(tree: Path, size: tuple[int, int]) -> None:
+    """Too many pixels, for us if not for PIL, are refused by name before one is decoded."""
+    name = member_name(KEYS[0], IMAGE)
+    (tree / name).write_bytes(png(*size))
+    with Archive(tree) as archive:
+        for read in (archive.open_image, archive.image_size):
+            with pytest.raises(ValueError, match=r"avalon_000000_000019_leftImg8bit\.png claims"):
+                read(name)
+
+
+def test_the_limit_is_ours(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other code sets PIL's own limit to changes nothing."""
+    name = member_name(KEYS[0], IMAGE)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", SIZE[0] * SIZE[1] - 1)
+    with Archive(tree) as archive:
+        assert SIZE == archive.image_size(name)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    (tree / name).write_bytes(png(100_000, 100_000))
+    with Archive(tree) as archive, pytest.raises(ValueError, match="claims 100000 x 100000"):
+        archive.open_image(name)
+
+
+def test_a_bomb_of_text_in_a_picture_is_refused(tree: Path) -> None:
+    """A comment that unpacks to 20 MB is refused with the picture's name."""
+    name = member_name(KEYS[0], IMAGE)
+    text = b"zTXtComment\0\0" + zlib.compress(bytes(2 * 10**7))
+    (tree / name).write_bytes(png(1, 1, text))
+    with Archive(tree) as archive, pytest.raises(ValueError, match=f"{name} cannot be read"):
+        archive.open_image(name)
+
+
+def test_any_flipped_byte_of_a_picture_is_one_message(tree: Path) -> None:
+    """Whichever byte is changed, the picture is read or refused by name; nothing else happens."""
+    name = member_name(KEYS[0], LABEL_IDS)
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tree / name)
+    whole = (tree / name).read_bytes()
+    refused = unnamed = 0
+    with Archive(tree) as archive:
+        for place in range(len(whole)):
+            for flip in (1, 0x80):
+                bad = whole[:place] + bytes([whole[place] ^ flip]) + whole[place + 1 :]
+                (tree / name).write_bytes(bad)
+                try:
+                    archive.open_labels(name)
+                except ValueError as error:
+                    refused += name in str(error)
+                    unnamed += name not in str(error)
+    assert 0 == unnamed
+    assert refused > len(whole)
+
+
+def zip_of(path: Path, entries: Iterable[tuple[zipfile.ZipInfo, bytes]]) -> Path:
+    """A zip of any members, however odd."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for entry, content in entries:
+            archive.writestr(entry, content)
+    return path
+
+
+def entry(name: str, **attributes: int) -> zipfile.ZipInfo:
+    """The directory entry of a member."""
+    info = zipfile.ZipInfo(name)
+    for key, value in attributes.items():
+        setattr(info, key, value)
+    return info
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/etc/passwd",
+        "../up.png",
+        "a/../../up.png",
+        "C:\\up.png",
+        "a\\..\\up.png",
+        "\\\\host\\a.png",
+    ],
+)
+def test_a_name_that_leads_out_is_refused(tmp_path: Path, name: str) -> None:
+    """Absolute and outward names, as Unix or Windows writes them, end it before a file is read."""
+    path = zip_of(tmp_path / "a.zip", [(entry(name), b"x"), (entry("good.png"), b"x")])
+    with pytest.raises(ValueError, match=r"a\.zip: 1 problem and nothing was read") as error:
+        Archive(path)
+    assert "leads out of the archive" in str(error.value)
+    assert "good.png" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [(stat.S_IFLNK, "is a link"), (stat.S_IFIFO, "is no plain file")]
+)
+def test_what_is_no_plain_file_in_a_zip_is_refused(tmp_path: Path, kind: int, words: str) -> None:
+    """Links and devices in a zip are refused."""
+    odd = entry("a.png", external_attr=(kind | 0o777) << 16)
+    with pytest.raises(ValueError, match=f"a.png {words}"):
+        Archive(zip_of(tmp_path / "a.zip", [(odd, b"/etc/passwd")]))
+
+
+def test_a_zip_bomb_is_refused_by_its_directory(tmp_path: Path) -> None:
+    """A member that shrank over 200 times is refused; a small one, like all void, is not."""
+    deflated = {"compress_type": zipfile.ZIP_DEFLATED}
+    small = zip_of(tmp_path / "small.zip", [(entry("a", **deflated), bytes(2**19))])
+    with Archive(small) as archive:
+        assert bytes(2**19) == archive.read("a")
+    bomb = zip_of(tmp_path / "a.zip", [(entry("a", **deflated), bytes(2**21))])
+    with pytest.raises(ValueError, match="a bomb"):
+        Archive(bomb)
+
+
+def test_an_absurd_size_is_refused_by_its_directory(tmp_path: Path) -> None:
+    """A member that claims a quarter of a gigabyte is refused, whatever it holds."""
+    path = zip_of(tmp_path / "a.zip", [(entry("a"), b"x" * 99)])
+    # The size unpacked stands 24 bytes into the member's entry in the directory.
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<I", content, content.index(b"PK\1\2") + 24, MAX_BYTES + 1)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"a has {MAX_BYTES + 1} bytes unpacked"):
+        Archive(path)
+
+
+def test_a_name_that_occurs_twice_is_refused(tmp_path: Path) -> None:
+    """Of two members with one name, tools read now the first and now the last."""
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        zip_of(tmp_path / "a.zip", [(entry("a"), b"1"), (entry("a"), b"2")])
+    with pytest.raises(ValueError, match="a occurs 2 times"):
+        Archive(tmp_path / "a.zip")
+
+
+def test_every_odd_member_is_listed(tmp_path: Path) -> None:
+    """All that is wrong with a zip comes in one message, up to twenty, and the rest is counted."""
+    odd = [(entry(f"../{number}"), b"") for number in range(23)]
+    with pytest.raises(ValueError, match=r"23 problems") as error:
+        Archive(zip_of(tmp_path / "a.zip", odd))
+    assert "../19 leads out" in str(error.value)
+    assert str(error.value).endswith("and 3 more")
+
+
+def test_links_in_a_folder_stay_inside_or_are_refused(tree: Path, tmp_path: Path) -> None:
+    """A link to a file of the folder is that file; one that leads elsewhere is refused."""
+    name = member_name(KEYS[0], IMAGE)
+    (tree / "same.png").symlink_to(name)
+    with Archive(tree) as archive:
+        assert archive.read(name) == archive.read("same.png")
+    (tmp_path / "secret").write_bytes(b"x")
+    (tree / "out.png").symlink_to(tmp_path / "secret")
+    (tree / "gone.png").symlink_to(tree / "nothing")
+    (tree / "around").symlink_to(tree)
+    os.mkfifo(tree / "pipe.png")
+    with pytest.raises(ValueError, match="4 problems") as error:
+        Archive(tree)
+    for words in ("out.png is a link that leads out", "gone.png is a link to", "around is a link"):
+        assert words in str(error.value)
+    assert "pipe.png is no plain file" in str(error.value)
+
+
+def test_an_absurd_size_in_a_folder_is_refused(tree: Path) -> None:
+    """A picture of over a quarter of a gigabyte is; a zip of any size that lies there is not."""
+    for name in ("leftImg8bit_trainvaltest.zip", "huge.png"):
+        with (tree / name).open("wb") as file:
+            file.truncate(MAX_BYTES + 1)  # takes no room on the disk
+    with pytest.raises(ValueError, match="1 problem and nothing was read") as error:
+        Archive(tree)
+    assert f"huge.png has {MAX_BYTES + 1} bytes" in str(error.value)
+
+
+def test_only_listed_files_are_read(tree: Path, tmp_path: Path) -> None:
+    """A name that leads out of a folder, or that nothing has, is missing."""
+    (tmp_path / "secret").write_bytes(b"x")
+    with Archive(tree) as archive:
+        for name in ("../secret", "nowhere.png"):
+            with pytest.raises(ValueError, match=f"{name} is missing"):
+                archive.read(name)
+
+
+@pytest.mark.parametrize("form", ["zip", "folder"])
+def test_another_process_opens_it_anew(tree: Path, tmp_path: Path, form: str) -> None:
+    """What pickling hands on reads the same, without the first one's open file."""
+    with Archive(zipped(tree, tmp_path / "a.zip") if form == "zip" else tree) as archive:
+        copy = pickle.loads(pickle.dumps(archive))  # noqa: S301
+        expected = archive.photograph(KEYS[0])
+    with copy:
+        np.testing.assert_array_equal(expected, copy.photograph(KEYS[0]))

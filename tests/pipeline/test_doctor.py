@@ -1,30 +1,60 @@
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
+from typer.testing import CliRunner
 
-from pipeline import doctor, repro
-from pipeline.stages.download import Download, Synthetic, run
+from pipeline import credentials, doctor, repro
+from pipeline.cli import app
+from pipeline.stages import remap
+from pipeline.stages.download import IMAGE_ZIP, LABEL_ZIP, Download, run
 from tests.pipeline.conftest import SHIPPED
 
 
 @pytest.fixture(autouse=True)
-def _somebody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Git knows who runs the tests, and no service of theirs is asked."""
+def _somebody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Git knows who runs the tests, no service of theirs is asked, no account of theirs read."""
     monkeypatch.setenv("GIT_AUTHOR_NAME", "somebody")
-    for variable in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
+    for variable in (
+        "MLFLOW_TRACKING_URI",
+        "PREFECT_API_URL",
+        credentials.USERNAME,
+        credentials.PASSWORD,
+    ):
         monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(credentials, "official_file", lambda: tmp_path / "credentials.json")
 
 
 @pytest.fixture
 def source(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A source.json of a download from the tree; DVC is told to name it."""
-    drawn = Synthetic(train=1, val=1, size=(32, 64), seed=0)
-    params = Download(source="folder", folder=str(tree), synthetic=drawn)
-    run(params, out=tmp_path / "out", progress=lambda done, total: None)
-    path = tmp_path / "out" / "source.json"
-    monkeypatch.setattr(repro, "output", lambda name: path if name == path.name else None)
-    return path
+    """A source.json of a download from the tree, remapped too; DVC is told to name both."""
+    section = YAML(typ="safe").load(SHIPPED)["download"]
+    params, _ = Download.parse("download", section | {"source": "folder", "folder": str(tree)})
+    assert params is not None
+    raw, remapped = tmp_path / "out", tmp_path / "remapped"
+    run(params, out=raw, progress=lambda done, total, words="": None)
+    remap.run(
+        remap.Remap(split="official", held_out=0.2, seed=0),
+        images=raw / IMAGE_ZIP,
+        ground_truth=raw / LABEL_ZIP,
+        out=remapped,
+        progress=lambda done, total: None,
+        processes=1,
+    )
+    paths = {path.name: path for path in (raw / "source.json", remapped / "pixel_counts.csv")}
+    monkeypatch.setattr(repro, "output", paths.get)
+    return raw / "source.json"
+
+
+def changed(into: Path, section: str, /, **values: object) -> Path:
+    """The shipped parameters with some of a section changed."""
+    yaml = YAML()
+    params = yaml.load(SHIPPED)
+    params[section] |= values
+    yaml.dump(params, into / "params.yaml")
+    return into / "params.yaml"
 
 
 def mistakes(params: Path = SHIPPED) -> list[str]:
@@ -37,6 +67,32 @@ def test_all_is_well(source: Path) -> None:
     assert [] == mistakes()
 
 
+def test_everything_is_looked_at(source: Path) -> None:
+    """Machine, parameters, data and services, those of a topic together."""
+    topics = [finding.topic for finding in doctor.examine(SHIPPED)]
+    expected = [
+        "environment",
+        "device",
+        "disk",
+        "git",
+        "parameters",
+        "raw data",
+        "frames",
+        "labels",
+        "deep look",
+        "services",
+        "credentials",
+    ]
+    assert expected == list(dict.fromkeys(topics))
+
+
+def test_nothing_is_changed(source: Path, tmp_path: Path) -> None:
+    """No file is written, removed or touched."""
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    doctor.examine(SHIPPED)
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+
 def test_a_changed_folder_is_told_with_the_remedy(source: Path, tree: Path) -> None:
     """A file that is gone from the folder is named, and how to take the change in."""
     gone = next(tree.rglob("*leftImg8bit.png"))
@@ -47,38 +103,62 @@ def test_a_changed_folder_is_told_with_the_remedy(source: Path, tree: Path) -> N
 
 
 def test_mistakes_in_the_parameters_are_told(source: Path, tmp_path: Path) -> None:
-    """Each wrong parameter is a line of its own."""
-    yaml = YAML()
-    values = yaml.load(SHIPPED)
-    values["train"]["steps"] = 0
-    values["train"]["stpes"] = 1
-    yaml.dump(values, tmp_path / "params.yaml")
-    told = mistakes(tmp_path / "params.yaml")
+    """Each wrong parameter is a line of its own, and the data is looked at all the same."""
+    params = changed(tmp_path, "train", steps=0, stpes=1)
+    told = mistakes(params)
     assert 2 == len(told)
     assert any("did you mean train.steps?" in sentence for sentence in told)
+    assert any(finding.topic == "deep look" for finding in doctor.examine(params))
 
 
 def test_a_full_disk_is_told(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Less room than a run needs is to be mended."""
-    monkeypatch.setattr(doctor, "_LEAST_FREE", 2**62)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(9, 9, 0))
     (told,) = mistakes()
-    assert "make room" in told
+    assert "make room for" in told
 
 
-def test_no_data_yet_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_data_yet_is_no_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the first run the doctor says how to bring the data."""
-    monkeypatch.setattr(repro, "output", lambda name: None)
+    monkeypatch.setattr(repro, "output", lambda name: tmp_path / "nothing" / name)
     findings = doctor.examine(SHIPPED)
     assert any("`dvc repro` brings it" in finding.sentence for finding in findings)
     assert all(finding.is_well for finding in findings)
 
 
-def test_no_password_is_told(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The address of a service is shown without the user and password in it."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:secret@db.example/mlflow")
-    told = " ".join(map(str, doctor.examine(SHIPPED)))
-    assert "postgresql://***@db.example/mlflow" in told
-    assert "secret" not in told
+def test_a_project_that_dvc_cannot_read_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What DVC says becomes a line; the rest is looked at."""
+
+    def refuse(name: str) -> None:
+        raise ValueError("dvc.yaml is no YAML")
+
+    monkeypatch.setattr(repro, "output", refuse)
+    assert ["dvc.yaml is no YAML"] == mistakes()
+
+
+def test_no_secret_is_told(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a service's password nor the account's, wherever it stands, on any output."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:sesame@db.example/mlflow")
+    monkeypatch.setenv("PREFECT_API_URL", "http://me:sesame@127.0.0.1:9/api")
+    monkeypatch.setenv(credentials.PASSWORD, "sesame")
+    (tmp_path / "credentials.json").write_text(
+        json.dumps({"username": "somebody@example.org", "password": "sesame"})
+    )
+    for name in ("", "somebody@example.org"):  # half an account, and a whole one
+        monkeypatch.setenv(credentials.USERNAME, name)
+        told = CliRunner().invoke(app, ["doctor", "--params", str(SHIPPED)]).output
+        assert "postgresql://***@db.example/mlflow" in told
+        assert "CITYSCAPES_PASSWORD" in told
+        assert "sesame" not in told
+        assert "somebody" not in told
+
+
+def test_an_account_is_missing_where_one_is_needed(source: Path, tmp_path: Path) -> None:
+    """With the site as source, and its packages not here, the doctor asks for an account."""
+    params = changed(tmp_path, "download", source="cityscapes", site="http://127.0.0.1:9")
+    told = mistakes(params)
+    assert any("no Cityscapes account: set CITYSCAPES_USERNAME" in one for one in told)
+    assert any("http://127.0.0.1:9 does not answer" in one for one in told)
 
 
 @pytest.mark.parametrize("variable", ["MLFLOW_TRACKING_URI", "PREFECT_API_URL"])
@@ -91,15 +171,30 @@ def test_a_server_that_does_not_answer_is_told(
     assert f"http://127.0.0.1:9/api does not answer: start it, or unset {variable}" in told
 
 
+def test_a_hub_that_does_not_answer_is_told(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked only where the parameters want something of it."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert [] == mistakes()
+    (told,) = mistakes(changed(tmp_path, "pretrained", source="hub"))
+    assert "pytorch_model.bin of nvidia/mit-b0 is not in the cache" in told
+
+
 def test_an_empty_source_folder_is_told(source: Path, tmp_path: Path) -> None:
     """A folder that the parameters name and that holds nothing is to be mended."""
-    yaml = YAML()
-    values = yaml.load(SHIPPED)
     (tmp_path / "empty").mkdir()
-    values["download"] |= {"source": "folder", "folder": str(tmp_path / "empty")}
-    yaml.dump(values, tmp_path / "params.yaml")
-    (told,) = mistakes(tmp_path / "params.yaml")
+    params = changed(tmp_path, "download", source="folder", folder=str(tmp_path / "empty"))
+    (told,) = mistakes(params)
     assert f"download.folder: {tmp_path / 'empty'} is missing or empty" in told
+
+
+def test_weights_that_are_not_there_are_told(source: Path, tmp_path: Path) -> None:
+    """A file of starting weights that the parameters name must lie there."""
+    params = changed(tmp_path, "pretrained", source="file", file=str(tmp_path / "mit.pth"))
+    (told,) = mistakes(params)
+    assert f"pretrained.file: {tmp_path / 'mit.pth'} is missing" in told
 
 
 def test_git_without_a_name_is_told(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,3 +205,13 @@ def test_git_without_a_name_is_told(source: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("GIT_DIR", "/nowhere")
     (told,) = mistakes()
     assert "`dvc exp` needs it" in told
+
+
+@pytest.mark.parametrize(("is_well", "expected"), [(True, 0), (False, 1)])
+def test_the_exit_code(source: Path, tree: Path, is_well: bool, expected: int) -> None:
+    """0 where all is well, 1 where something is to be mended; the last line says which."""
+    if not is_well:
+        next(tree.rglob("*leftImg8bit.png")).unlink()
+    done = CliRunner().invoke(app, ["doctor", "--params", str(SHIPPED)])
+    assert expected == done.exit_code
+    assert ("all is well" if is_well else "1 thing to mend") == done.output.splitlines()[-1]

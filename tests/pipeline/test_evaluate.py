@@ -11,8 +11,8 @@ from pipeline.archive import IMAGE, TRAIN_IDS, member_name
 from pipeline.stages.evaluate import Evaluate, Evaluation, run
 from segformer import SegFormer, load, save
 from segformer.cityscapes import IGNORE
-from segformer.frames import resize_image
 from segformer.inference import segment
+from segformer.resize import resize_image
 from tests.pipeline.conftest import save_png
 
 KEYS = [f"val/avalon/avalon_{i:06}_000019" for i in range(3)]
@@ -121,8 +121,16 @@ def test_no_validation_frame(data: Path) -> None:
     """A table without validation frames is refused."""
     table = pd.read_csv(data / "frames.csv")
     table[table["split"] == "train"].to_csv(data / "frames.csv", index=False)
-    with pytest.raises(ValueError, match=r"frames\.csv: no frame is in use for validation"):
+    with pytest.raises(ValueError, match=r"frames\.csv: no frame is of the split test or val"):
         evaluate(data)
+
+
+def test_the_final_number_comes_from_the_split_test(data: Path) -> None:
+    """Frames that are kept for the final number are scored alone, and the protocol says so."""
+    table = pd.read_csv(data / "frames.csv")
+    table["split"] = ["val", "test", "test", "train"]
+    table.to_csv(data / "frames.csv", index=False)
+    assert "test2/official/32x64/whole/ss/last" == evaluate(data).protocol
 
 
 def test_model_of_other_classes(data: Path) -> None:

@@ -2,16 +2,30 @@
 
 import hashlib
 import io
+import os
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy._core._multiarray_umath import (  # the only list of what may be switched off
+    __cpu_dispatch__,
+    __cpu_features__,
+)
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.official_counts import PIXELS
 from pipeline.synthetic import SyntheticFrame, draw_frame, write
+from pipeline.synthetic.finish import expose
+from pipeline.synthetic.people import paint_limbs, walker
+from pipeline.synthetic.scene import open_view, paint_back_to_front, paint_scene
+from pipeline.synthetic.solids import Pose
+from pipeline.synthetic.writing import CITIES, FIRST_SEQUENCE
 from segformer.cityscapes import CLASSES, LABELS
 
 
@@ -78,6 +92,17 @@ def test_classes_are_as_unequal_as_the_real_ones(counts: NDArray[np.int64]) -> N
     assert share["motorcycle"] < share["person"] < share["car"] < share["building"]
 
 
+def test_frequent_classes_have_about_the_real_share(counts: NDArray[np.int64]) -> None:
+    """Every class with over a percent of the real train split has half to twice its share here."""
+    real = np.array(PIXELS) / sum(PIXELS)
+    frequent = [one for one in CLASSES if real[one.label_id] > 0.01]
+    assert 9 == len(frequent)
+    ratios = {
+        one.name: counts[one.label_id] / counts.sum() / real[one.label_id] for one in frequent
+    }
+    assert {} == {name: ratio for name, ratio in ratios.items() if not 0.5 <= ratio <= 2}
+
+
 def test_shapes_and_types() -> None:
     """A frame is an RGB picture of the asked size with ids of the official types."""
     frame = _frame(1, size=(40, 72))
@@ -119,6 +144,39 @@ def test_the_same_generator_gives_the_same_frame() -> None:
     assert first.image.tobytes() != other.image.tobytes()
 
 
+_DIGEST_OF_A_FRAME = "16968014c6fef78d4f94be78aec68c6f8262ba10472f6d5e261504ffcd44acf6"
+"""Of the pixels of frame (1, 2); whoever changes the drawing changes the demo's data, and this."""
+
+_PRINT_EXPOSURE = """
+import numpy
+from pipeline.synthetic.finish import expose
+from pipeline.synthetic.scene import open_view, paint_scene
+view = open_view(numpy.random.default_rng((1, 2)), 64, 128)
+paint_scene(view)
+print(expose(view, 1).tobytes().hex())
+"""
+
+
+def test_a_known_frame_is_drawn() -> None:
+    """The pixels of one frame are those that they were when this was written."""
+    frame = _frame(1, 2)
+    pixels = frame.image.tobytes() + frame.instance_ids.tobytes()
+    assert _DIGEST_OF_A_FRAME == hashlib.sha256(pixels).hexdigest()
+
+
+def test_every_processor_draws_the_same() -> None:
+    """Without today's vector instructions the picture is the same to the last bit of each float."""
+    skilled = [name for name in __cpu_dispatch__ if __cpu_features__[name]]
+    plain = os.environ | {"NPY_DISABLE_CPU_FEATURES": " ".join(skilled), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _PRINT_EXPOSURE], env=plain, check=True,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    view = open_view(np.random.default_rng((1, 2)), 64, 128)
+    paint_scene(view)
+    assert expose(view, 1).tobytes().hex() == done.stdout.strip()
+
+
 def test_the_same_seed_writes_the_same_bytes(zips: tuple[Path, Path], tmp_path: Path) -> None:
     """Both zips are equal byte for byte with one seed and differ with another."""
     assert _digests(zips) == _digests(_write(tmp_path / "again"))
@@ -146,7 +204,7 @@ def test_names_follow_the_official_layout(zips: tuple[Path, Path]) -> None:
     with zipfile.ZipFile(zips[0]) as images, zipfile.ZipFile(zips[1]) as labels:
         names, truths = images.namelist(), labels.namelist()
         assert images.testzip() is None
-    assert "leftImg8bit/train/avalon/avalon_000000_000019_leftImg8bit.png" == names[0]
+    assert "leftImg8bit/train/aachen/aachen_900000_000019_leftImg8bit.png" == names[0]
     assert {"train": 3, "val": 2} == {
         split: sum(name.startswith(f"leftImg8bit/{split}/") for name in names)
         for split in ("train", "val")
@@ -192,6 +250,31 @@ def test_colors_show_the_labels(zips: tuple[Path, Path]) -> None:
     labels, colors = (_pictures(zips[1], end) for end in ("labelIds.png", "color.png"))
     for label, color in zip(labels, colors, strict=True):
         assert np.array_equal(palette[np.asarray(label)], np.asarray(color))
+
+
+def test_no_drawn_frame_has_a_real_ones_name() -> None:
+    """The cities are official ones of the right split; the sequences are none that was driven."""
+    assert set(CITIES["val"]) == {"frankfurt", "lindau", "munster"}
+    assert len(CITIES["train"]) > 3
+    assert FIRST_SEQUENCE > 300_000  # hanover's and hamburg's go to some 110,000
+
+
+def test_half_as_far_is_four_times_as_large() -> None:
+    """A walker ten metres away covers about four times the pixels of the same one twenty away."""
+    covers = []
+    for z in (10.0, 20.0):
+        view = open_view(np.random.default_rng(3), 256, 512)
+        paint_limbs(view, walker(np.random.default_rng(4), 1.75), Pose(0, z, 0), 24_000)
+        covers.append(int((view.canvas.ids == 24_000).sum()))
+    assert 4 == pytest.approx(covers[0] / covers[1], rel=0.1)
+
+
+def test_what_is_nearer_hides_what_is_farther() -> None:
+    """Whatever the order in which things were placed, the nearest is seen where they overlap."""
+    seen: list[float] = []
+    items = [(z, partial(seen.append, z)) for z in (20.0, 5.0, 80.0, 5.5)]
+    paint_back_to_front(items)
+    assert [80.0, 20.0, 5.5, 5.0] == seen
 
 
 def test_progress_counts_every_frame(tmp_path: Path) -> None:

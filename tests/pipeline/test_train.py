@@ -9,7 +9,7 @@ import torch
 from ruamel.yaml import YAML
 from safetensors.torch import save_file
 
-from pipeline.stages.frequency import FAMILIES
+from pipeline.class_weights import families
 from pipeline.stages.train import Train, read_facts, run
 from segformer.checkpoint import load, read_config
 from segformer.frames import create
@@ -131,7 +131,7 @@ def test_weighted_losses_take_their_weights_from_the_table(data: Path) -> None:
 
 def test_the_families_are_those_of_frequency() -> None:
     """`train.class_weights` can name every family that `frequency` writes, and no other."""
-    assert set(FAMILIES) == set(get_args(Train.model_fields["class_weights"].annotation))
+    assert set(families(0.9)) == set(get_args(Train.model_fields["class_weights"].annotation))
 
 
 def test_the_model_keeps_the_licence_of_its_weights_and_its_size(data: Path) -> None:

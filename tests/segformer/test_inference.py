@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segformer.frames import PackedFrames, create, normalise, resize_image
+from segformer.frames import PackedFrames, create, normalise
 from segformer.inference import evaluate_packed, evaluating, scores_at, segment
 from segformer.metrics import confusion_matrix
+from segformer.resize import resize_image
 
 
 class Tiny(nn.Module):

@@ -1,0 +1,199 @@
+"""Time training batches from the pack against decoding PNGs: `python -m benchmarks.data`.
+
+Frames of 1024 x 2048 pixels are drawn, or read from `--tree`, an extracted Cityscapes. Each way
+ends in the same: uint8 images and train ids of a batch at the size of training, as tensors. They
+take turns on one thread, with all files in the page cache. Then the stages `remap` and `pack` with
+one process and with several: frames per second, the start of the processes included. Milliseconds
+are the processor's, so that other programs do not count.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from skimage.io import imread
+from skimage.transform import resize
+from torch import Tensor
+
+from pipeline import synthetic
+from pipeline.archive import IMAGE, LABEL_IDS, Archive, writing
+from segformer.cityscapes import train_id_table
+from segformer.frames import PackedFrames
+from segformer.packing import put, reserve
+
+DRAWN = (1024, 2048)
+PACKED = 128  # frames the batches are drawn from: more than a processor's caches hold
+
+STAGE = """
+import os, sys
+from pathlib import Path
+from pipeline.stages import pack, remap
+stage, (count, *size), folder = sys.argv[1], map(int, sys.argv[3:]), Path(sys.argv[2])
+common = {"images": folder / "left.zip", "out": folder / stage, "processes": count}
+common["progress"] = lambda *_: None
+before = os.times()
+if stage == "remap":
+    params = remap.Remap(split="official", held_out=0.2, seed=0)
+    remap.run(params, ground_truth=folder / "gt.zip", **common)
+else:
+    labels, frames = (folder / "remap" / name for name in ("labels.zip", "frames.csv"))
+    pack.run(pack.Pack(size=size), labels=labels, frames=frames, **common)
+after = os.times()
+print(after.elapsed - before.elapsed, sum(after[:4]) - sum(before[:4]))
+"""
+"""Runs a stage; prints its seconds, and the processor's in all its processes."""
+
+Size = tuple[int, int]
+Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+
+def by_pillow(photograph: Path, label_map: Path, size: Size) -> Pair:
+    """Decode and shrink as fast as Pillow can."""
+    at = (size[1], size[0])
+    image = Image.open(photograph).resize(at, Image.Resampling.BILINEAR)
+    labels = Image.open(label_map).resize(at, Image.Resampling.NEAREST)
+    return np.asarray(image), train_id_table()[np.asarray(labels)]
+
+
+def by_skimage(photograph: Path, label_map: Path, size: Size) -> Pair:
+    """Decode and shrink as the course did."""
+    image = resize(imread(photograph), size, anti_aliasing=True, preserve_range=True)
+    labels = resize(imread(label_map), size, order=0, anti_aliasing=False, preserve_range=True)
+    return image.round().astype(np.uint8), train_id_table()[labels.astype(np.uint8)]
+
+
+def decoding(
+    decode: Callable[[Path, Path, Size], Pair],
+    files: Sequence[tuple[Path, Path]],
+    size: Size,
+    batch_size: int,
+) -> Callable[[], tuple[Tensor, Tensor]]:
+    """A function that decodes a batch."""
+
+    def run() -> tuple[Tensor, Tensor]:
+        pairs = [decode(*files[i % len(files)], size) for i in range(batch_size)]
+        images, labels = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
+        return torch.from_numpy(images), torch.from_numpy(labels)
+
+    return run
+
+
+def packed_frames(
+    folder: Path, files: Sequence[tuple[Path, Path]], size: Size, number: int
+) -> PackedFrames:
+    """So many packed frames, made of the files over and over."""
+    reserve(folder, [str(index) for index in range(number)], size)
+    pairs = [by_pillow(*pair, size) for pair in files]
+    for index in range(number):
+        put(folder, index, *pairs[index % len(pairs)])
+    return PackedFrames.open(folder)
+
+
+def processor_medians(functions: Sequence[Callable[[], object]], repeats: int) -> list[float]:
+    """Median processor seconds of each function, called in turns; the first turn only warms up."""
+    times: list[list[float]] = [[] for _ in functions]
+    for _ in range(repeats + 1):
+        for function, taken in zip(functions, times, strict=True):
+            start = time.process_time()
+            function()
+            taken.append(time.process_time() - start)
+    return [statistics.median(taken[1:]) for taken in times]
+
+
+def compare_batches(folder: Path, files: Sequence[tuple[Path, Path]], size: Size) -> None:
+    """Print what a frame costs by each way."""
+    batch_size = 4
+    frames = packed_frames(folder / "many", files, size, PACKED)
+    generator = torch.Generator().manual_seed(0)
+    ways = {
+        "pack": lambda: frames.batch(torch.randperm(PACKED, generator=generator)[:batch_size]),
+        "Pillow": decoding(by_pillow, files, size, batch_size),
+        "scikit-image": decoding(by_skimage, files, size, batch_size),
+    }
+    for images, labels in (way() for way in ways.values()):
+        assert (images.shape, labels.shape) == ((batch_size, *size, 3), (batch_size, *size))
+    ours, *others = processor_medians(list(ways.values()), repeats=5)
+    kilobytes = np.mean([photograph.stat().st_size for photograph, _ in files]) / 1e3
+    print(f"batches of {batch_size} frames at {size[0]} x {size[1]}, PNGs of {kilobytes:.0f} kB")
+    print(f"{'pack':14}{1e3 * ours / batch_size:9.2f} ms a frame")
+    for name, seconds in zip(list(ways)[1:], others, strict=True):
+        print(f"{name:14}{1e3 * seconds / batch_size:9.2f} ms a frame{seconds / ours:8.0f}x")
+
+
+def compare_stages(
+    folder: Path, files: Sequence[tuple[Path, Path]], size: Size, number: int, processes: int
+) -> None:
+    """Print frames per second of remap and pack, by processes."""
+    zips = folder / "left.zip", folder / "gt.zip"
+    keys = [f"train/a/a_{i:06}_000000" for i in range(number - 1)] + ["val/b/b_000000_000000"]
+    for path, kind, which in zip(zips, (IMAGE, LABEL_IDS), (0, 1), strict=True):
+        with writing(path) as archive:
+            for index, key in enumerate(keys):
+                content = files[index % len(files)][which].read_bytes()
+                archive.add(f"{kind.split('_')[0]}/{key}_{kind}.png", content)
+    print(f"{number} frames{'remap':>20}{'pack':>26}")
+    for count in dict.fromkeys((1, processes)):
+        row = f"{count} {'process' if count == 1 else 'processes':10}"
+        for stage in ("remap", "pack"):
+            # As the command line runs them: with a main module that is light to import.
+            command = [sys.executable, "-c", STAGE, stage, folder, *map(str, (count, *size))]
+            said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+            wall, processor = map(float, said.split())
+            row += f"{number / wall:8.1f} /s{1e3 * processor / number:8.1f} ms each"
+        print(row, flush=True)
+
+
+def drawn_files(folder: Path, number: int) -> list[tuple[Path, Path]]:
+    """Draw streets, and lay their photographs and label maps out as files."""
+    zips = folder / "drawn_left.zip", folder / "drawn_gt.zip"
+    synthetic.write(*zips, train=number, val=0, size=DRAWN, seed=0, progress=lambda *_: None)
+    for path, kind in zip(zips, (IMAGE, LABEL_IDS), strict=True):
+        with Archive(path) as archive:
+            for member in archive.members(kind).values():
+                file = folder / "tree" / member.name
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(archive.read(member.name))
+    return paired_files(folder / "tree", number)
+
+
+def paired_files(tree: Path, number: int) -> list[tuple[Path, Path]]:
+    """Photographs and label maps of the first frames of a tree."""
+    with Archive(tree) as archive:
+        left, right = archive.members(IMAGE), archive.members(LABEL_IDS)
+    keys = sorted(left.keys() & right.keys())[:number]
+    return [(tree / left[key].name, tree / right[key].name) for key in keys]
+
+
+def main() -> None:
+    """Read the command line and print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tree", type=Path, help="an extracted Cityscapes; drawn if not given")
+    parser.add_argument("--frames", type=int, default=8, help="different ones")
+    parser.add_argument("--size", nargs=2, type=int, default=[512, 1024], help="rows, columns")
+    parser.add_argument("--staged", type=int, default=96, help="frames through remap and pack")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    size = (arguments.size[0], arguments.size[1])
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if arguments.tree:
+            files = paired_files(arguments.tree, arguments.frames)
+        else:
+            files = drawn_files(folder, arguments.frames)
+        compare_batches(folder, files, size)
+        compare_stages(folder, files, size, arguments.staged, arguments.processes)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""The account at the Cityscapes site: where it is found, and kept out of all that is written."""
+
+import getpass
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from platformdirs import user_data_path
+from pydantic import SecretStr
+
+USERNAME = "CITYSCAPES_USERNAME"
+PASSWORD = "CITYSCAPES_PASSWORD"
+_TERMINAL = "the terminal"
+
+
+@dataclass(frozen=True)
+class Account:
+    """A user of the site; neither name nor password shows when it is printed.
+
+    Attributes:
+        username: or the e-mail address.
+        password: shown only by `get_secret_value()`.
+        origin: where the two were found, for messages.
+    """
+
+    username: str = field(repr=False)
+    password: SecretStr
+    origin: str
+
+
+def official_file() -> Path:
+    """Where the official tool, csDownload, keeps them if it is told to."""
+    return user_data_path("cityscapesscripts", "cityscapes") / "credentials.json"
+
+
+def find() -> Account:
+    """The account: from the environment, else the official tool's file, else asked for.
+
+    Nobody is asked unless there is a terminal to answer on.
+
+    Raises:
+        ValueError: if there is none, or half of one, and how to give it.
+    """
+    account = _of_environment() or _of_file(official_file())
+    if account is not None:
+        return account
+    if sys.stdin is not None and sys.stdin.isatty():
+        return _asked_for()
+    raise ValueError(
+        "download: the Cityscapes site wants an account, and none was found: set"
+        f" {USERNAME} and {PASSWORD}, or let csDownload store it in {official_file()},"
+        " or run this on a terminal to be asked; docs/cityscapes.md tells how to get one"
+    )
+
+
+def origin() -> str | None:
+    """Where `find` would find the account without asking, or None; never what it is.
+
+    Raises:
+        ValueError: if there is half of one.
+    """
+    account = _of_environment() or _of_file(official_file())
+    return account.origin if account else None
+
+
+def _of_environment() -> Account | None:
+    username, password = os.environ.get(USERNAME), os.environ.get(PASSWORD)
+    if username and password:
+        return Account(username, SecretStr(password), f"{USERNAME} and {PASSWORD}")
+    if username or password:
+        there, missing = (USERNAME, PASSWORD) if username else (PASSWORD, USERNAME)
+        raise ValueError(f"download: {there} is set, but {missing} is not: set both, or neither")
+    return None
+
+
+def _of_file(path: Path) -> Account | None:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        username, password = facts["username"], facts["password"]
+    except FileNotFoundError:
+        return None
+    # What was read stays out of the message: a damaged file may still hold the password.
+    except (OSError, ValueError, KeyError, TypeError) as mistake:
+        raise ValueError(
+            f"download: {path} should hold username and password as csDownload writes them, but"
+            f" cannot be read ({type(mistake).__name__}): delete it, or set {USERNAME} and"
+            f" {PASSWORD}"
+        ) from None
+    return Account(str(username), SecretStr(str(password)), str(path))
+
+
+def _asked_for() -> Account:
+    username = input("Cityscapes username or e-mail address: ")
+    return Account(username, SecretStr(getpass.getpass("Cityscapes password: ")), _TERMINAL)

@@ -1,0 +1,78 @@
+"""Room on the disk, asked for before work begins, and files taken over without doubling them."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from pipeline.meter import in_words
+from segformer.atomic import replacing
+
+_FICLONE = 0x40049409
+"""Linux's request for a second file that shares the first one's blocks until one is changed."""
+
+
+def demand_room(folder: Path, needed: int, *, whose: str) -> None:
+    """See that `needed` bytes are free where `folder` lies.
+
+    Raises:
+        ValueError: how much is missing, and for what.
+    """
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ValueError(
+            f"{whose}: {in_words(needed)} more are needed in {folder.resolve()}, and only"
+            f" {in_words(free)} are free there: make room for {in_words(needed - free)}, or put the"
+            " folder on a larger disk; nothing was lost, the same command goes on"
+        )
+
+
+def take_over(source: Path, target: Path, *, whose: str) -> str:
+    """Put the content of `source` at `target`: without a second copy where the disk can.
+
+    Whatever is at `target` is replaced, never written into.
+
+    Returns:
+        How: `shared blocks` (a reflink), `hard link`, or `copy`.
+
+    Raises:
+        ValueError: if it has to be copied and there is no room.
+    """
+    source = source.resolve()
+    with replacing(target) as part:
+        if _reflink(source, part):
+            return "shared blocks"
+        if _hard_link(source, part):
+            return "hard link"
+        demand_room(target.parent, source.stat().st_size, whose=whose)
+        shutil.copyfile(source, part)
+        return "copy"
+
+
+def _reflink(source: Path, part: Path) -> bool:
+    """Share blocks, where the file system knows how (btrfs, XFS); the best link: each its own."""
+    if sys.platform != "linux":
+        return False
+    import fcntl
+
+    try:
+        with source.open("rb") as there, part.open("wb") as here:
+            fcntl.ioctl(here.fileno(), _FICLONE, there.fileno())
+    except OSError:
+        part.unlink(missing_ok=True)
+        return False
+    return True
+
+
+def _hard_link(source: Path, part: Path) -> bool:
+    """A second name for the same file, unless it is somebody else's.
+
+    DVC makes what it keeps read-only, and may do so only with files of one's own.
+    """
+    try:
+        if source.stat().st_uid != os.geteuid():
+            return False
+        part.hardlink_to(source)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,134 @@
+"""The source `folder`: official zips or an extracted tree, found on a disk and taken over."""
+
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.archive import writing
+from pipeline.disk import demand_room, take_over
+from pipeline.meter import Meter, Progress, in_words
+from pipeline.packages import Package, md5_of
+from pipeline.patience import Say
+
+Found = dict[Package, list[Path]]
+"""The files of each package: its zip alone, or every picture of its extracted tree."""
+
+_PICTURES = {".png", ".json"}
+
+
+def find(folder: Path, packages: Iterable[Package]) -> Found:
+    """What a folder holds of each package; an empty list for one that is not there.
+
+    Zips lie in the folder itself; trees there, or in a folder with their zip's name.
+    """
+    return {package: _files(folder, package) for package in packages}
+
+
+def demand(folder: Path, packages: Iterable[Package]) -> Found:
+    """What `find` finds.
+
+    Raises:
+        ValueError: unless it is something of every package.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"download.folder: {folder.resolve()} is not a folder")
+    found = find(folder, packages)
+    missing = [f"{each.name} nor {each.tree}/" for each, files in found.items() if not files]
+    if missing:
+        raise ValueError(
+            f"download.folder: {folder.resolve()} holds neither {', nor '.join(missing)}"
+            " with pictures: name the folder that holds the official zips, or the extracted tree"
+        )
+    return found
+
+
+def listing(folder: Path, found: Found) -> list[list[Any]]:
+    """Name, bytes and time of change of every file found."""
+    paths = [path for files in found.values() for path in files]
+    return [
+        [path.relative_to(folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns]
+        for path in paths
+    ]
+
+
+def take_in(found: Found, out: Path, *, progress: Progress, say: Say) -> dict[str, str | None]:
+    """Put every package below `out`: a zip as it is, a tree as a zip without recompression.
+
+    Args:
+        found: what to take.
+        out: the stage's folder.
+        progress: shows how far it is, in megabytes.
+        say: told what a person should see.
+
+    Returns:
+        The md5 sum of every zip that was taken as it is, and None for a tree, by package name.
+
+    Raises:
+        ValueError: if a zip is damaged, or the disk has no room.
+    """
+    meter = Meter(progress, sum(path.stat().st_size for files in found.values() for path in files))
+    sums: dict[str, str | None] = {}
+    for package, paths in found.items():
+        target = package.place(out)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if paths[0].name == package.name:
+            sums[package.name] = _take_zip(package, paths[0], target, meter, say)
+        else:
+            _take_tree(package, paths, target, meter)
+            sums[package.name] = None
+    return sums
+
+
+def _files(folder: Path, package: Package) -> list[Path]:
+    if (folder / package.name).is_file():
+        return [folder / package.name]
+    for place in (folder / package.tree, folder / Path(package.name).stem / package.tree):
+        pictures = sorted(_pictures(place, package.without))
+        if pictures:
+            return pictures
+    return []
+
+
+def _pictures(tree: Path, without: str | None) -> Iterator[Path]:
+    for path in tree.rglob("*"):
+        inner = path.relative_to(tree).parts
+        # Macs leave `._name.png` beside `name.png` on other systems' disks.
+        if path.suffix in _PICTURES and inner[0] != without and not path.name.startswith("."):
+            yield path
+
+
+def _take_zip(package: Package, source: Path, target: Path, meter: Meter, say: Say) -> str:
+    md5 = md5_of(source, meter.add)
+    size = source.stat().st_size
+    if md5 != package.md5:
+        if size == package.size:
+            raise ValueError(
+                f"download.folder: {source} has the size of the official package, but the md5 sum"
+                f" {md5} for {package.md5}: it was damaged on the way; fetch it again"
+            )
+        if not zipfile.is_zipfile(source):
+            raise ValueError(
+                f"download.folder: {source} ({in_words(size)}) is not a whole zip file: fetch it"
+                " again"
+            )
+        say(f"{source} is not the official package (its md5 sum is {md5}): taken as it is")
+    if target.is_file() and (
+        target.samefile(source) or (target.stat().st_size == size and md5_of(target) == md5)
+    ):
+        return md5
+    how = take_over(source, target, whose=f"download: {package.name}")
+    say(f"{source}: {in_words(size)} taken by {how}")
+    return md5
+
+
+def _take_tree(package: Package, paths: list[Path], target: Path, meter: Meter) -> None:
+    needed = sum(path.stat().st_size for path in paths)
+    demand_room(target.parent, needed, whose=f"download: {package.name}")
+    # Names begin with the package's first folder, leftImg8bit or gtFine, wherever that lies.
+    first = package.tree.split("/")[0]
+    top = next(folder for folder in paths[0].parents if (folder / first).is_dir())
+    with writing(target) as archive:
+        for path in paths:
+            archive.add(path.relative_to(top).as_posix(), path.read_bytes())
+            meter.add(path.stat().st_size)

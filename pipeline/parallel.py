@@ -1,0 +1,124 @@
+"""One function over many jobs, on all cores, with the results in the jobs' order."""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
+from threading import Thread
+from typing import Any, TypeVar
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+_TRIAL = 0.3
+"""Seconds of work done here before it is guessed how long the rest would take."""
+_WORTH_STARTING = 3.0
+"""Seconds of work left from which processes are started: that takes about one second."""
+_AHEAD = 4
+"""Results per process that may wait for the one before them: what bounds the memory."""
+
+_function: Callable[[Any], Any] | None = None  # of a worker process, which has but one
+
+
+@contextmanager
+def in_order(
+    function: Callable[[Job], Result], jobs: Sequence[Job], processes: int | None = None
+) -> Iterator[Iterator[Result]]:
+    """Give the results of all jobs in their order; on leaving, the processes end.
+
+    Args:
+        function: what each job is handed to. Each process gets one copy of it, by pickling, and
+            imports what its module imports: the less, the sooner it starts.
+        jobs: what is worked on; small, since each travels to a process.
+        processes: how many work. None: as many as there are cores, but none is started for work
+            that takes this process a few seconds.
+
+    Raises:
+        ValueError: if a process was killed; and whatever `function` raises.
+    """
+    with ExitStack() as pools:
+        yield _results(function, jobs, processes, pools)
+
+
+def cores() -> int:
+    """How many cores this process may use, which in a container can be fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _results(
+    function: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    processes: int | None,
+    pools: ExitStack,
+) -> Iterator[Result]:
+    number = processes or cores()
+    done, spent = 0, 0.0
+    if processes is None or number == 1:
+        while done < len(jobs) and (number == 1 or not _worth_starting(done, spent, len(jobs))):
+            start = time.perf_counter()
+            result = function(jobs[done])
+            spent += time.perf_counter() - start
+            done += 1
+            yield result
+    if done < len(jobs):
+        pool = pools.enter_context(_pool(function, min(number, len(jobs) - done)))
+        yield from _ahead(pool, jobs[done:], _AHEAD * number)
+
+
+def _worth_starting(done: int, spent: float, total: int) -> bool:
+    return spent > _TRIAL and spent / done * (total - done) > _WORTH_STARTING
+
+
+def _ahead(pool: ProcessPoolExecutor, jobs: Sequence[Any], most: int) -> Iterator[Any]:
+    """Results in order, with at most so many jobs under way."""
+    waiting: deque[Future[Any]] = deque()
+    try:
+        for job in jobs:
+            waiting.append(pool.submit(_work, job))
+            if len(waiting) == most:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool:
+        raise ValueError(
+            "a process that worked on this could not start, or was killed, perhaps for want of"
+            " memory: see what it said above, free some memory, and repeat"
+        ) from None
+
+
+@contextmanager
+def _pool(function: Callable[[Job], Result], number: int) -> Iterator[ProcessPoolExecutor]:
+    # Spawned, since a forked copy of a process that runs threads may hang.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(number, context, initializer=_prepare, initargs=(function,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _prepare(function: Callable[[Any], Any]) -> None:
+    global _function
+    _function = function
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C reaches all; our parent answers it
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Without this, a worker whose parent was killed waits for its next job for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _work(job: Any) -> Any:
+    assert _function is not None
+    return _function(job)

@@ -1,0 +1,123 @@
+"""Which frames are trained on, which are watched meanwhile, and which give the final number."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
+
+TRAIN = "train"
+"""Trained on; class weights and sampling come from them alone."""
+
+VAL = "val"
+"""Watched during training; with the rule `official` they also give the final number."""
+
+TEST = "test"
+"""Gives the final number, and nothing is chosen by it; there is none with the rule `official`."""
+
+Rule = Literal["official", "city", "random"]
+HeldOut = float | tuple[str, ...]
+"""A share of the training frames, over 0 and under 1, or the names of training cities."""
+
+
+def city_of(key: str) -> str:
+    """`aachen` of `train/aachen/aachen_000000_000019`."""
+    return key.split("/")[1]
+
+
+def rule_name(rule: Rule, held_out: HeldOut, seed: int) -> str:
+    """All that decides the division, as protocol ids have it: `city-aachen+ulm`, `random-0.2-0`."""
+    if rule == "official":
+        return rule
+    if isinstance(held_out, float):
+        return f"{rule}-{held_out:g}-{seed}"
+    return f"{rule}-{'+'.join(sorted(held_out))}"
+
+
+def divide(keys: Iterable[str], rule: Rule, *, held_out: HeldOut, seed: int) -> dict[str, str]:
+    """The split of every frame, by key; a frame is in one.
+
+    `official` takes train and val as the data set has them. `city` and `random` hold some of the
+    official train frames out as `val`, by whole cities or one by one, and keep the official val
+    frames as `test`.
+
+    Args:
+        keys: frames of the official splits train and val.
+        rule: one of the three.
+        held_out: how much, or which cities; `official` looks at neither this nor the seed.
+        seed: decides which cities or frames make up the share: on every machine the same.
+
+    Raises:
+        ValueError: for a city without training frames, or if nothing were left to train on or to
+            watch.
+    """
+    official = {key: key.split("/")[0] for key in keys}
+    if rule == "official":
+        return official
+    train = [key for key, split in official.items() if split == "train"]
+    if not train:
+        raise ValueError(f"remap.split: there are no training frames to divide by {rule}")
+    if isinstance(held_out, float):
+        watched = _SHARES[rule](train, held_out, seed)
+    else:
+        watched = _of_cities(train, held_out)
+    if not watched or len(watched) == len(train):
+        raise ValueError(
+            f"remap.held_out: {len(watched)} of {len(train)} training frames would be held out and"
+            f" {len(train) - len(watched)} trained on; there must be some of both"
+        )
+    return {
+        key: TEST if split != "train" else VAL if key in watched else TRAIN
+        for key, split in official.items()
+    }
+
+
+def neighbours(splits: dict[str, str]) -> list[str]:
+    """Cities that have frames both to train on and to watch, which so resemble each other."""
+    cities = {
+        split: {city_of(key) for key, where in splits.items() if where == split}
+        for split in (TRAIN, VAL)
+    }
+    return sorted(cities[TRAIN] & cities[VAL])
+
+
+def _of_cities(train: Sequence[str], names: Iterable[str]) -> set[str]:
+    known = {city_of(key) for key in train}
+    unknown = sorted(set(names) - known)
+    if unknown:
+        raise ValueError(
+            f"remap.held_out: no training frames are of {', '.join(unknown)}; choose from"
+            f" {', '.join(sorted(known))}"
+        )
+    return {key for key in train if city_of(key) in names}
+
+
+def _random_cities(train: Sequence[str], share: float, seed: int) -> set[str]:
+    """Cities in a random order while they fit into the share, then one more if that is nearer."""
+    frames: dict[str, list[str]] = {}
+    for key in train:
+        frames.setdefault(city_of(key), []).append(key)
+    missing = share * len(train)
+    chosen: list[str] = []
+    for city in _shuffled(frames, seed):
+        if len(frames[city]) <= missing:
+            chosen.append(city)
+            missing -= len(frames[city])
+    smallest = min(frames.keys() - chosen, key=lambda city: (len(frames[city]), city))
+    if not chosen or (len(frames) - len(chosen) > 1 and len(frames[smallest]) < 2 * missing):
+        chosen.append(smallest)
+    return {key for city in chosen for key in frames[city]}
+
+
+def _random_frames(train: Sequence[str], share: float, seed: int) -> set[str]:
+    number = min(max(round(share * len(train)), 1), len(train) - 1)
+    return set(_shuffled(train, seed)[:number])
+
+
+_SHARES: dict[str, Callable[[Sequence[str], float, int], set[str]]] = {
+    "city": _random_cities,
+    "random": _random_frames,
+}
+
+
+def _shuffled(names: Iterable[str], seed: int) -> list[str]:
+    """In the order of their sums: on every machine, and with every NumPy, the same."""
+    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())

@@ -1,0 +1,602 @@
+"""The whole of `download.source: cityscapes` against a site of our own, on its bad days."""
+
+import hashlib
+import json
+import logging
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from pipeline import credentials
+from pipeline.arriving import part_of
+from pipeline.credentials import Account
+from pipeline.packages import OFFICIAL, Package
+from pipeline.patience import Patience
+from pipeline.stages.download import (
+    IMAGE_ZIP,
+    LABEL_ZIP,
+    Download,
+    Means,
+    Synthetic,
+    needs_account,
+    run,
+)
+from tests.pipeline.own_site import PASSWORD, USERNAME, OwnSite, running, secrets_in
+
+DRAWN = Synthetic(train=1, val=1, size=(32, 64), seed=0)
+ROOT = Path(__file__).parents[2]
+SIZE = 300_000
+
+
+def made_up(name: str) -> bytes:
+    """Bytes that stand for a package."""
+    return random.Random(name).randbytes(SIZE if name == IMAGE_ZIP else SIZE // 10)
+
+
+CONTENT = {package.name: made_up(package.name) for package in OFFICIAL}
+
+
+def own(package: Package) -> Package:
+    """The package as our own site has it."""
+    content = CONTENT[package.name]
+    return replace(
+        package,
+        md5=hashlib.md5(content).hexdigest(),
+        size=len(content) if package.size else None,
+    )
+
+
+PACKAGES = tuple(own(package) for package in OFFICIAL)
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[OwnSite]:
+    """A site with all packages, on a good day."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with running(OwnSite(dict(CONTENT))) as site:
+        yield site
+
+
+class Visit:
+    """One run of the stage against a site: what it said and how long it paused."""
+
+    def __init__(self, site: OwnSite, out: Path) -> None:
+        self.site = site
+        self.out = out
+        self.said: list[str] = []
+        self.pauses: list[float] = []
+        self.shown: list[tuple[int, int, str]] = []
+        self.password = PASSWORD
+
+    def __call__(self, *, train_extra: bool = False, **patience: Any) -> None:
+        """Run the stage once; never really pause."""
+        account = Account(USERNAME, SecretStr(self.password), "a test")
+        run(
+            Download(
+                source="cityscapes",
+                folder=None,
+                site=self.site.url,
+                train_extra=train_extra,
+                synthetic=DRAWN,
+            ),
+            out=self.out,
+            progress=lambda done, total, words="": self.shown.append((done, total, words)),
+            say=self.said.append,
+            means=Means(
+                account=lambda: account,
+                packages=PACKAGES,
+                patience=Patience(sleep=self.pauses.append, **patience),
+            ),
+        )
+
+    def fails(self, **more: Any) -> str:
+        """Run, and give the one message that it ends with."""
+        with pytest.raises(ValueError, match=r"^download: ") as caught:
+            self(**more)
+        return str(caught.value)
+
+    def part(self, name: str = IMAGE_ZIP) -> Path:
+        """Where the pieces of a package gather."""
+        return part_of(self.out / name)
+
+    def has_all(self) -> bool:
+        """Whether both zips are there, whole, and nothing else."""
+        names = {path.name for path in self.out.iterdir()}
+        return names == {IMAGE_ZIP, LABEL_ZIP, "source.json", "train_extra"} and all(
+            CONTENT[name] == (self.out / name).read_bytes() for name in (IMAGE_ZIP, LABEL_ZIP)
+        )
+
+    def ranges(self) -> list[str | None]:
+        """Which parts of the images were asked for."""
+        return [request.range for request in self.site.asked("/file-handling/?packageID=3")]
+
+
+@pytest.fixture
+def visit(site: OwnSite, tmp_path: Path) -> Visit:
+    """A visit to our own site."""
+    return Visit(site, tmp_path / "out")
+
+
+def test_a_good_day(visit: Visit) -> None:
+    """Both zips arrive, source.json says whence and with which sums, and nothing is tried twice."""
+    visit()
+    assert visit.has_all()
+    facts = json.loads((visit.out / "source.json").read_text())
+    assert {
+        "source": "cityscapes",
+        "site": visit.site.url,
+        "md5": {package.name: package.md5 for package in PACKAGES[:2]},
+    } == facts
+    assert [] == visit.pauses
+    assert ["GET", "POST"] == [request.method for request in visit.site.asked("/login")]
+
+
+def test_progress_ends_at_the_whole(visit: Visit) -> None:
+    """Progress is told in megabytes, ends at all of them, and says how fast."""
+    visit()
+    done, total, words = visit.shown[-1]
+    assert (1, 1) == (done, total)
+    assert words.endswith("MB/s")
+
+
+def test_a_second_run_asks_the_site_nothing(visit: Visit) -> None:
+    """What is right already is neither asked for nor touched, though it be a read-only link."""
+    visit()
+    for name in (IMAGE_ZIP, LABEL_ZIP):
+        (visit.out / name).chmod(0o444)
+    before = (visit.out / IMAGE_ZIP).stat()
+    visit.site.requests.clear()
+    visit()
+    assert [] == visit.site.requests
+    after = (visit.out / IMAGE_ZIP).stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+
+
+def test_other_zips_are_replaced_not_written_into(visit: Visit, tmp_path: Path) -> None:
+    """The demo's zips, kept by links into a cache, make way; the cache stays as it was."""
+    visit.out.mkdir()
+    cached = tmp_path / "cached"
+    cached.write_bytes(b"a drawn street")
+    (visit.out / IMAGE_ZIP).hardlink_to(cached)
+    visit()
+    assert visit.has_all()
+    assert b"a drawn street" == cached.read_bytes()
+
+
+def test_what_lies_there_stays_until_the_new_has_arrived(visit: Visit) -> None:
+    """A download that fails leaves the zips of before where they were."""
+    visit.out.mkdir()
+    (visit.out / IMAGE_ZIP).write_bytes(b"a drawn street")
+    visit.site.away = 10**6
+    visit.fails(tries=2)
+    assert b"a drawn street" == (visit.out / IMAGE_ZIP).read_bytes()
+
+
+def test_train_extra(visit: Visit) -> None:
+    """Asked for, the coarse labels and their photographs arrive as well; no longer, they go."""
+    visit(train_extra=True)
+    extra = sorted(path.name for path in (visit.out / "train_extra").iterdir())
+    assert ["gtCoarse.zip", "leftImg8bit_trainextra.zip", "packages.json"] == extra
+    for name in extra[:2]:
+        assert CONTENT[name] == (visit.out / "train_extra" / name).read_bytes()
+    visit()
+    assert visit.has_all()
+    assert ["packages.json"] == [path.name for path in (visit.out / "train_extra").iterdir()]
+
+
+def test_a_zip_that_only_looks_right(visit: Visit) -> None:
+    """The right size is not enough: another content is replaced."""
+    visit.out.mkdir()
+    (visit.out / IMAGE_ZIP).write_bytes(b"?" * SIZE)
+    visit()
+    assert visit.has_all()
+
+
+def test_a_wrong_password(visit: Visit) -> None:
+    """The site's 200 to a login is a refusal: said once, with where the account came from."""
+    visit.password = "wrong"
+    message = visit.fails()
+    assert "refused the login (status 200)" in message
+    assert "a test" in message
+    assert 2 == len(visit.site.requests)
+
+
+def test_cut_off(visit: Visit) -> None:
+    """After a cut only the rest is asked for, and appended."""
+    visit.site.cuts = [100_000, 50_000]
+    visit()
+    assert visit.has_all()
+    assert [None, "bytes=100000-", "bytes=150000-"] == visit.ranges()
+
+
+def test_a_server_that_does_not_resume(visit: Visit) -> None:
+    """The whole file after a part of it starts over; nothing is appended to the part."""
+    visit.site.cuts = [100_000]
+    visit.site.ignores_range = True
+    visit()
+    assert visit.has_all()
+    assert any("starting over" in text for text in visit.said)
+
+
+def test_a_server_that_does_not_tell_the_length(visit: Visit) -> None:
+    """Without a length, the known size tells a cut from an end."""
+    visit.site.cuts = [100_000]
+    visit.site.tells_length = False
+    visit()
+    assert visit.has_all()
+    assert "bytes=100000-" == visit.ranges()[1]
+
+
+def test_a_whole_part_is_not_asked_for_again(visit: Visit) -> None:
+    """Killed between the last byte and the new name: nothing is fetched."""
+    visit()
+    (visit.out / IMAGE_ZIP).rename(visit.part())
+    visit.site.requests.clear()
+    visit()
+    assert visit.has_all()
+    assert [] == visit.site.requests
+
+
+def test_a_part_that_is_damaged(visit: Visit) -> None:
+    """A part with a wrong byte is found out at the end, set aside, and fetched anew next time."""
+    visit.out.mkdir()
+    visit.part().write_bytes(b"?" + CONTENT[IMAGE_ZIP][1:1000])
+    message = visit.fails()
+    bad = visit.out / f"{IMAGE_ZIP}.bad"
+    assert str(bad) in message
+    assert not (visit.out / IMAGE_ZIP).exists()
+    assert not visit.part().exists()
+    bad.unlink()
+    visit()
+    assert visit.has_all()
+    assert [None] == visit.ranges()[1:]
+
+
+def test_a_part_that_is_too_long(visit: Visit) -> None:
+    """A part longer than the file is set aside."""
+    visit.out.mkdir()
+    visit.part().write_bytes(CONTENT[IMAGE_ZIP] + b"?")
+    assert "set aside" in visit.fails()
+
+
+def test_a_wrong_file(visit: Visit) -> None:
+    """Another file than its sum belongs to is set aside, and never gets the right one's name."""
+    visit.site.arriving = {IMAGE_ZIP: b"?" * SIZE}
+    message = visit.fails()
+    assert PACKAGES[0].md5 in message
+    assert hashlib.md5(b"?" * SIZE).hexdigest() in message
+    assert [f"{IMAGE_ZIP}.bad"] == [path.name for path in visit.out.iterdir()]
+
+
+def test_another_sum_than_the_pinned_one(visit: Visit) -> None:
+    """Where the site's sum is not the one this project knows, nothing is fetched."""
+    visit.site.sums = {LABEL_ZIP: "0" * 32}
+    message = visit.fails()
+    assert "0" * 32 in message
+    assert PACKAGES[1].md5 in message
+    assert [] == visit.site.asked("/file-handling/")
+
+
+def test_unavailable_twice(visit: Visit) -> None:
+    """After two 503 all goes well: once more at once, then after a pause."""
+    visit.site.away = 2
+    visit()
+    assert visit.has_all()
+    assert [0, 2.0] == visit.pauses
+
+
+def test_unavailable_for_ever(visit: Visit) -> None:
+    """Patience ends, with pauses that grow and one message."""
+    visit.site.away = 10**6
+    message = visit.fails()
+    assert "gave up after 9 tries" in message
+    assert "answers 503" in message
+    assert [0, 2, 4, 8, 16, 32, 64, 120] == visit.pauses
+    assert 9 == len(visit.site.requests)
+
+
+def test_a_site_that_asks_to_be_left_alone(visit: Visit) -> None:
+    """Retry-After is kept to, within reason."""
+    visit.site.away, visit.site.status, visit.site.retry_after = 1, 429, 7
+    visit()
+    visit.site.away, visit.site.retry_after = 1, 86400
+    (visit.out / LABEL_ZIP).unlink()
+    visit()
+    assert [7.0, 120.0] == visit.pauses
+
+
+def test_a_long_way_with_many_cuts(visit: Visit) -> None:
+    """As long as every try brings something worthwhile, patience does not end."""
+    visit.site.cuts = [10_000] * 29
+    visit(tries=2, worthwhile=10_000)
+    assert visit.has_all()
+
+
+def test_cuts_that_bring_next_to_nothing(visit: Visit) -> None:
+    """Tries that bring a byte each come to an end; what they brought stays and is resumed."""
+    visit.site.cuts = [1] * 30
+    message = visit.fails(tries=5)
+    assert "gave up after 5 tries" in message
+    assert f"{IMAGE_ZIP}: the connection broke at 5 bytes of 300.0 kB" in message
+    assert CONTENT[IMAGE_ZIP][:5] == visit.part().read_bytes()
+    visit.site.cuts = []
+    visit()
+    assert visit.has_all()
+    assert "bytes=5-" == visit.ranges()[-1]
+
+
+def test_silence(visit: Visit) -> None:
+    """An answer that falls silent is left, and the rest asked for."""
+    visit.site.hangs = [100_000]
+    visit(silence=0.15)
+    assert visit.has_all()
+    assert "bytes=100000-" == visit.ranges()[1]
+
+
+def test_a_drip(visit: Visit) -> None:
+    """A byte now and then is no answer: after a while the line is changed, then given up."""
+    visit.site.drip = 0.01
+    message = visit.fails(silence=0.05, slowest=1000.0, tries=3)
+    assert f"{IMAGE_ZIP}: next to nothing came" in message
+    arrived = visit.part().read_bytes()
+    assert arrived
+    assert CONTENT[IMAGE_ZIP].startswith(arrived)
+
+
+def test_a_site_that_is_down(visit: Visit, tmp_path: Path) -> None:
+    """Nobody answers: said so, after the same tries and pauses."""
+    with running(OwnSite({})) as gone:
+        pass
+    visit.site.url = gone.url
+    message = visit.fails()
+    assert f"{gone.url} cannot be reached" in message
+    assert "Connection refused" in message
+    assert 8 == len(visit.pauses)
+
+
+def test_a_session_that_ends(visit: Visit) -> None:
+    """Where the site has forgotten who asks, it is told once more, and the part stays."""
+    visit.out.mkdir()
+    visit.part().write_bytes(CONTENT[IMAGE_ZIP][:1000])
+    visit.site.forgets = 1
+    visit()
+    assert visit.has_all()
+    assert 4 == len(visit.site.asked("/login"))
+    assert "bytes=1000-" == visit.ranges()[-1]
+
+
+def test_a_package_that_is_withheld(visit: Visit) -> None:
+    """A page instead of a file, twice: the account may not have it; a part is not overwritten."""
+    visit.out.mkdir()
+    visit.part().write_bytes(CONTENT[IMAGE_ZIP][:1000])
+    visit.site.withheld = {IMAGE_ZIP}
+    assert f"lists {IMAGE_ZIP}, but does not hand it out" in visit.fails()
+    assert CONTENT[IMAGE_ZIP][:1000] == visit.part().read_bytes()
+
+
+def test_a_package_that_is_not_offered(visit: Visit) -> None:
+    """What the account may not have is named, and what it may."""
+    visit.site.unlisted = {IMAGE_ZIP}
+    message = visit.fails()
+    assert f"does not offer {IMAGE_ZIP} to this account, only gtCoarse.zip" in message
+
+
+@pytest.mark.parametrize(
+    ("listed", "expected"),
+    [
+        ([], "offers it nothing"),
+        ("<html>", "gave no list"),
+        ({"error": 1}, "gave no list"),
+        ([{"name": IMAGE_ZIP}], "gave no list"),
+        ([{"name": IMAGE_ZIP, "packageID": "../login"}], "gave no list"),
+    ],
+)
+def test_a_list_that_is_none(visit: Visit, listed: object, expected: str) -> None:
+    """An empty list means no access yet, anything else a site that has changed."""
+    visit.site.listed = listed
+    assert expected in visit.fails()
+
+
+def test_a_sum_that_is_none(visit: Visit) -> None:
+    """A page where the sum should be is told."""
+    visit.site.sums = {IMAGE_ZIP: "<html>"}
+    assert f"gave no md5 sum for {IMAGE_ZIP}" in visit.fails()
+
+
+def test_a_disk_that_is_too_small(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is missing is told before the first byte is asked for; what is here counts."""
+    visit.out.mkdir()
+    visit.part().write_bytes(CONTENT[IMAGE_ZIP][:100_000])
+    left = SIZE - 100_000 + SIZE // 10
+    usage = shutil.disk_usage(visit.out)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=left - 30_000))
+    message = visit.fails()
+    assert "make room for 30.0 kB" in message
+    assert [] == visit.site.asked("/file-handling/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=left))
+    visit()
+    assert visit.has_all()
+
+
+def test_a_size_that_only_the_answer_tells(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where list and pins say no size, the room is asked for when the answer comes."""
+    visit()
+    listed: list[dict[str, str]] = visit.site.list()  # type: ignore[assignment]
+    visit.site.listed = [entry | {"size": "large"} for entry in listed]
+    usage = shutil.disk_usage(visit.out)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10_000))
+    message = visit.fails(train_extra=True)
+    assert "leftImg8bit_trainextra.zip: 30.0 kB more are needed" in message
+    assert not list((visit.out / "train_extra").glob("*.zip*"))
+
+
+def test_a_disk_that_gets_full(visit: Visit) -> None:
+    """A real error in the middle of writing: told, what was written stays, and is resumed."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (123_456, before[1]))
+    try:
+        message = visit.fails()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert f"no room is left for {IMAGE_ZIP}" in message
+    assert "123.5 kB have arrived and stay" in message
+    assert CONTENT[IMAGE_ZIP][:123_456] == visit.part().read_bytes()
+    visit()
+    assert visit.has_all()
+    assert "bytes=123456-" == visit.ranges()[-1]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk always full")
+def test_no_space_left_on_device(visit: Visit) -> None:
+    """The disk's own word for it is understood."""
+    visit.out.mkdir()
+    visit.part().symlink_to("/dev/full")
+    assert "No space left on device" in visit.fails()
+
+
+def test_two_at_once(visit: Visit) -> None:
+    """A second download beside one that still works is told to wait, and spoils nothing."""
+    from pipeline.arriving import Arriving
+
+    with Arriving(visit.out / IMAGE_ZIP) as first:
+        first.append(b"mine")
+        assert "another process is writing" in visit.fails()
+        assert b"mine" == visit.part().read_bytes()
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from pipeline.stages.download import run
+from tests.pipeline import test_cityscapes_site as tests
+tests.Visit(tests.OwnSite({}, url=sys.argv[1]), Path(sys.argv[2]))()
+"""
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Wait for something that another process does."""
+    for _ in range(1000):
+        if is_so():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it never happened")
+
+
+def test_kill_in_the_middle(visit: Visit) -> None:
+    """After kill -9 the same command goes on with the next byte."""
+    visit.site.hangs = [200_000]
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, visit.site.url, str(visit.out)], cwd=ROOT
+    )
+    try:
+        until(lambda: visit.part().exists() and visit.part().stat().st_size == 200_000)
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    visit()
+    assert visit.has_all()
+    assert [None, "bytes=200000-"] == visit.ranges()
+
+
+def test_the_password_goes_to_the_site_alone(visit: Visit) -> None:
+    """No redirect is followed, and the password stands in the body of one request only."""
+    with running(OwnSite({})) as elsewhere:
+        visit.site.moved = f"{elsewhere.url}/login"
+        visit()
+        assert [] == elsewhere.requests
+    told = [request for request in visit.site.requests if "correct+horse" in repr(request)]
+    assert [("POST", "/login")] == [(request.method, request.path) for request in told]
+
+
+@pytest.mark.parametrize("day", ["good", "refused", "down", "cut", "wrong file"])
+def test_the_password_is_written_nowhere(
+    visit: Visit,
+    day: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Neither files, output, logs to the last detail, messages nor tracebacks hold it."""
+    caplog.set_level(logging.DEBUG)
+    if day == "refused":
+        visit.password = PASSWORD[:-1]
+    visit.site.away = 10**6 * (day == "down")
+    visit.site.cuts = [10] * 100 * (day == "cut")
+    visit.site.arriving = {IMAGE_ZIP: b"?"} if day == "wrong file" else {}
+    trace = ""
+    try:
+        visit()
+    except ValueError as mistake:
+        trace = "".join(traceback.format_exception(mistake)) + repr(mistake)
+    assert (trace == "") == (day == "good")
+    output = capfd.readouterr()
+    written = [path.read_bytes().decode("latin1") for path in tmp_path.rglob("*") if path.is_file()]
+    assert caplog.text
+    assert [] == secrets_in(
+        trace, output.out, output.err, caplog.text, *visit.said, repr(visit.shown), *written
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["http://www.cityscapes-dataset.com", "https://anna:battery@example.net", "example.net", ""],
+)
+def test_a_site_that_would_betray_the_password(wrong: str) -> None:
+    """Only https, or this very machine; and never a password in the address."""
+    _, mistakes = Download.parse(
+        "download",
+        {"source": "cityscapes", "folder": None, "site": wrong, "synthetic": DRAWN.model_dump()},
+    )
+    assert 1 == len(mistakes)
+    assert "site must be https://www.cityscapes-dataset.com or another" in mistakes[0]
+    assert [] == secrets_in(*mistakes)
+
+
+def test_the_command(
+    visit: Visit,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The command line tells what it does, and on the official sums refuses our own site."""
+    from pipeline.cli import main
+    from tests.pipeline.conftest import changed_params
+
+    monkeypatch.setenv(credentials.USERNAME, USERNAME)
+    monkeypatch.setenv(credentials.PASSWORD, PASSWORD)
+    params = changed_params(
+        tmp_path,
+        ("source: synthetic", "source: cityscapes"),
+        ("https://www.cityscapes-dataset.com", visit.site.url),
+    )
+    arguments = ["segformer", "download", "--out", str(visit.out), "--params", str(params)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit):
+        main()
+    assert f"but it should be {OFFICIAL[0].md5}" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_an_account_is_needed_for_what_is_missing(visit: Visit) -> None:
+    """Only with source cityscapes, and only while a package seems to be missing."""
+    params = Download(source="cityscapes", folder=None, synthetic=DRAWN)
+    assert needs_account(params, out=visit.out)
+    visit.out.mkdir()
+    for package in OFFICIAL[:2]:
+        with (visit.out / package.name).open("wb") as file:
+            file.truncate(package.size)  # a hole of that size takes no room
+    assert not needs_account(params, out=visit.out)
+    assert needs_account(params.model_copy(update={"train_extra": True}), out=visit.out)
+    drawn = Download(source="synthetic", folder=None, synthetic=DRAWN)
+    assert not needs_account(drawn, out=visit.out / "elsewhere")

@@ -1,0 +1,99 @@
+import json
+import os
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+
+import pytest
+
+from pipeline import credentials
+from tests.pipeline.own_site import PASSWORD, USERNAME, secrets_in
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_an_account_does_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Printed, it is where it was found, and no more."""
+    monkeypatch.setenv(credentials.USERNAME, USERNAME)
+    monkeypatch.setenv(credentials.PASSWORD, PASSWORD)
+    account = credentials.find()
+    assert (USERNAME, PASSWORD) == (account.username, account.password.get_secret_value())
+    assert [] == secrets_in(repr(account), str(account), f"{account.password}")
+    assert "CITYSCAPES_USERNAME and CITYSCAPES_PASSWORD" == credentials.origin()
+
+
+@pytest.mark.parametrize("name", [credentials.USERNAME, credentials.PASSWORD])
+def test_half_an_account(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """One of the two variables alone is a mistake, and named."""
+    for each in (credentials.USERNAME, credentials.PASSWORD):
+        monkeypatch.delenv(each, raising=False)
+    monkeypatch.setenv(name, "anna")
+    with pytest.raises(ValueError, match=f"{name} is set, but CITYSCAPES_"):
+        credentials.find()
+
+
+@pytest.fixture
+def no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """An environment without an account, and a home of its own."""
+    for name in (credentials.USERNAME, credentials.PASSWORD):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    return dict(os.environ)
+
+
+def test_the_official_tools_own_file(no_account: dict[str, str]) -> None:
+    """Where csDownload keeps the account, and as it writes it, it is found."""
+    import appdirs
+
+    folder = Path(appdirs.user_data_dir("cityscapesscripts", "cityscapes"))
+    assert folder / "credentials.json" == credentials.official_file()
+    folder.mkdir(parents=True)
+    text = json.dumps({"username": USERNAME, "password": PASSWORD})
+    credentials.official_file().write_text(text)
+    account = credentials.find()
+    assert (USERNAME, PASSWORD) == (account.username, account.password.get_secret_value())
+    assert str(credentials.official_file()) == account.origin
+
+
+def test_a_damaged_file_is_not_quoted(no_account: dict[str, str]) -> None:
+    """The message about it names the file and nothing of what it holds."""
+    credentials.official_file().parent.mkdir(parents=True)
+    credentials.official_file().write_text(json.dumps({"password": PASSWORD})[:-1])
+    with pytest.raises(ValueError, match=r"credentials\.json should hold") as caught:
+        credentials.find()
+    assert [] == secrets_in("".join(traceback.format_exception(caught.value)))
+
+
+def test_nobody_is_asked_without_a_terminal(no_account: dict[str, str]) -> None:
+    """Under DVC, Prefect or cron the missing account is an error that says how to give it."""
+    assert credentials.origin() is None
+    with pytest.raises(ValueError, match="set CITYSCAPES_USERNAME and CITYSCAPES_PASSWORD"):
+        credentials.find()
+
+
+def test_a_terminal_is_asked(no_account: dict[str, str]) -> None:
+    """On a terminal both are asked for, and the password is not echoed."""
+    program = "from pipeline import credentials as c; a = c.find();"
+    program += "print(a.username, len(a.password.get_secret_value()), a)"
+    leader, follower = os.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=no_account,
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        start_new_session=True,
+    )
+    os.close(follower)
+    shown = b""
+    for question, answer in ((b"address: ", "berta"), (b"password: ", PASSWORD)):
+        while question not in shown:
+            shown += os.read(leader, 1000)
+        os.write(leader, f"{answer}\n".encode())
+    assert 0 == child.wait(20)
+    shown += os.read(leader, 1000)
+    os.close(leader)
+    assert f"berta {len(PASSWORD)} Account(password=SecretStr" in shown.decode()
+    assert [] == secrets_in(shown.decode())

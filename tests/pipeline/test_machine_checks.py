@@ -1,0 +1,84 @@
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline import config, disk_needs, machine_checks
+from pipeline.finding import Finding
+from tests.pipeline.conftest import SHIPPED, changed_params
+
+
+def told(findings: object) -> list[str]:
+    """What is not well."""
+    assert isinstance(findings, list)
+    return [finding.sentence for finding in findings if not finding.is_well]
+
+
+def test_this_environment_is_well() -> None:
+    """Tests run in the environment that pyproject.toml asks for."""
+    assert [] == told(list(machine_checks.environment()))
+
+
+def test_a_package_out_of_bounds_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An old version is named with the bounds and the remedy."""
+    found = machine_checks.version
+    monkeypatch.setattr(
+        machine_checks, "version", lambda name: "0.9" if name == "torch" else found(name)
+    )
+    (sentence,) = told(list(machine_checks.environment()))
+    assert "torch 0.9 (<2.14,>=2.11 is needed)" in sentence
+    assert "`pip install -r requirements.lock`" in sentence
+
+
+def test_a_project_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its metadata nothing can be compared, and the remedy is one command."""
+    monkeypatch.setattr(machine_checks, "PROJECT", "no-such-project")
+    (sentence,) = told(list(machine_checks.environment()))
+    assert "`pip install -e .`" in sentence
+
+
+def test_a_driver_without_a_device_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU that PyTorch does not see would cost days; a machine without one is well."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(machine_checks, "_DRIVER", tmp_path / "version")
+    assert machine_checks.device().is_well
+    (tmp_path / "version").touch()
+    finding = machine_checks.device()
+    assert not finding.is_well
+    assert "a build without CUDA: install the other one" in finding.sentence
+
+
+@pytest.mark.parametrize(("free", "is_well"), [(3 * 10**9, True), (3 * 10**9 - 1, False)])
+def test_room_is_compared_with_what_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, is_well: bool
+) -> None:
+    """Two gigabytes to write and one to spare need three."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(9, 9, free))
+    finding = machine_checks.disk(tmp_path, {"raw data": 1_500_000_000, "models": 500_000_000})
+    assert is_well == finding.is_well
+    assert "writes about 2.0 GB (raw data 1.5 GB, models 500.0 MB)" in finding.sentence
+
+
+def test_what_is_missing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sentence says how much room to make."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(9, 9, 10**9))
+    finding: Finding = machine_checks.disk(tmp_path, {"raw data": 2 * 10**9})
+    assert finding.sentence.endswith("make room for 2.0 GB, 1.0 GB to spare included")
+
+
+def test_the_needs_of_the_demo_by_hand() -> None:
+    """128 frames packed at 128 x 256 with 4 bytes a pixel; 4 models of 3.7 million, kept twice."""
+    needs = disk_needs.of(config.load(SHIPPED), has_raw_data=True)
+    assert 0 == needs["raw data"]
+    assert 128 * 128 * 256 * 4 == needs["packed frames"]
+    assert 4 * 2 * 4 * 3_700_000 == needs["models"]
+
+
+def test_the_needs_of_the_official_packages(tmp_path: Path) -> None:
+    """Not yet downloaded they are 11.8 GB, and 3475 frames are packed."""
+    path = changed_params(tmp_path, ("source: synthetic", "source: cityscapes"))
+    needs = disk_needs.of(config.load(path), has_raw_data=False)
+    assert 11_844_894_902 == needs["raw data"]
+    assert 3475 * 128 * 256 * 4 == needs["packed frames"]
