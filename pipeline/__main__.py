@@ -11,7 +11,7 @@ def main() -> None:
         if (missing.name or "").startswith("pipeline"):
             raise
         sys.exit(
-            f"{missing.name} is not installed: the library needs it not, the pipeline does;"
+            f"{missing.name} is not installed: the library does without it, the pipeline needs it;"
             " pip install 'segformer-cityscapes[pipeline]', in a clone '.[pipeline]'"
         )
     run()
