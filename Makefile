@@ -39,10 +39,10 @@ bench: .venv/installed-dev  ## compare with transformers, plain losses, the offi
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11) and "Python 3.11 or 3.12 is needed: make demo PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing into .venv (a few minutes the first time) ..."
-	$(PIP_INSTALL) --editable .
+	$(PIP_INSTALL) --editable '.[pipeline]'
 	touch $@
 
 .venv/installed-dev: .venv/installed
 	@echo "Installing what tests and benchmarks need into .venv ..."
-	$(PIP_INSTALL) --editable '.[dev]'
+	$(PIP_INSTALL) --editable '.[pipeline,dev]'
 	touch $@

@@ -191,8 +191,7 @@ def main() -> None:
         return
     where = f"{arguments.device}, {arguments.threads} threads, {arguments.layout}"
     print(f"torch {torch.__version__}, {where}, {arguments.size}, forward and backward")
-    titles = {"plain": 23, "ours": 11, "faster": 8, "plain ": 12, "ours ": 11, "less": 8}
-    print("".join(f"{title.strip():>{width}}" for title, width in titles.items()) + "  difference")
+    print(f"{'plain':>23}{'ours':>11}{'faster':>8}{'plain':>12}{'ours':>11}{'less':>8}  difference")
     for name in arguments.losses:
         compare(name, arguments)
 

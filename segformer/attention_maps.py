@@ -44,9 +44,11 @@ def attention_maps(
         sum to 1. The keys are the stage's tokens, thinned out by its reduction.
 
     Raises:
-        ValueError: for a stage, block or pixel that does not exist, or an empty region.
+        ValueError: for a stage, block or pixel that does not exist, an empty region, or a batch.
     """
     encoder = model.encoder if isinstance(model, SegFormer) else model
+    if image.ndim != 3:
+        raise ValueError(f"one image is (3, H, W), this is {tuple(image.shape)}; give it alone")
     _check_place(encoder, stage, block)
     region = _region(query, image)
     with evaluating(encoder):

@@ -27,10 +27,21 @@ def pays_off(grid: Tensor) -> bool:
     return grid.is_cpu and is_ours
 
 
+def is_bare(layer: nn.Module) -> bool:
+    """Whether calling a layer is its own arithmetic and no more: no other class, no hooks.
+
+    Only of such a layer may the weights be used without calling it: an adapter, a quantised or a
+    pruned layer would be passed over in silence.
+    """
+    hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks)
+    return type(layer) in (nn.Linear, nn.Conv2d) and not any(hooks)
+
+
 def add_linear(grid: Tensor, linear: nn.Linear, tokens: Tensor) -> Tensor:
     """`grid + linear(tokens)` of (b, h, w, c) and (b, h, w, any), in one new map; no gradients."""
-    total = grid.flatten(0, 2) + linear.bias
-    return total.addmm_(tokens.flatten(0, 2), linear.weight.T).view(grid.shape)
+    total = (grid + linear.bias).contiguous()
+    total.view(-1, grid.shape[-1]).addmm_(tokens.flatten(0, 2), linear.weight.T)
+    return total
 
 
 def add_feed_forward(
@@ -38,17 +49,17 @@ def add_feed_forward(
 ) -> Tensor:
     """`grid` plus the feed-forward of `normed`, (b, h, w, c) both, in one new map; no gradients."""
     height = grid.shape[1]
-    total = grid + narrow.bias
+    total = (grid + narrow.bias).contiguous()  # what follows writes into views of it
     if height <= 2 * _WIDE_ROWS:
         wide = _wide(normed, widen, neighbours)
-        total.flatten(0, 2).addmm_(wide.flatten(0, 2), narrow.weight.T)
+        total.view(-1, grid.shape[-1]).addmm_(wide.flatten(0, 2), narrow.weight.T)
         return total
     for image, source in zip(total, normed, strict=True):
         for top in range(0, height, _WIDE_ROWS):
             # One row more above and below, for the convolution to see.
             first, last = max(top - 1, 0), min(top + _WIDE_ROWS + 1, height)
             wide = _wide(source[None, first:last], widen, neighbours)[0, top - first :]
-            band = image[top : top + _WIDE_ROWS].flatten(0, 1)
+            band = image[top : top + _WIDE_ROWS].view(-1, grid.shape[-1])
             band.addmm_(wide[:_WIDE_ROWS].flatten(0, 1), narrow.weight.T)
     return total
 
@@ -69,14 +80,17 @@ class _GeluLinear(torch.autograd.Function):
     """(n, c), (o, c), (o,) -> (n, o): a band's GELU is computed anew in the backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(tokens, weight)
+    def forward(tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         out = tokens.new_empty(len(tokens), len(weight))
         buffer = _band_of(tokens)
         for band, part in zip(*(map_.split(_WIDE_TOKENS) for map_ in (tokens, out)), strict=True):
             hidden = torch.ops.aten.gelu.out(band, out=buffer[: len(band)])
             torch.addmm(bias, hidden, weight.T, out=part)
         return out
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], _output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -118,13 +132,17 @@ class _AddResized(torch.autograd.Function):
     """`add_resized`; autograd itself would make a map of full size for every coarse one."""
 
     @staticmethod
-    def forward(ctx: Any, total: Tensor, shape: torch.Size, *coarse: Tensor) -> Tensor:
-        ctx.shape, ctx.sizes = shape, [grid.shape for grid in coarse]
-        ctx.mark_dirty(total)
+    def forward(total: Tensor, shape: torch.Size, *coarse: Tensor) -> Tensor:
         grid = total.view(shape)
         for rows, parts in resized_bands(coarse, shape[1:3]):
             add_band(grid[:, rows], parts)
         return total
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], _output: Tensor) -> None:
+        total, ctx.shape, *coarse = inputs
+        ctx.sizes = [grid.shape for grid in coarse]
+        ctx.mark_dirty(total)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -145,7 +163,7 @@ _add_resized: Callable[..., Tensor] = _AddResized.apply
 
 def add_band(band: Tensor, parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     """Add to some rows, (b, rows, w, c), in place, what `resized_bands` yields for them."""
-    flat = band.flatten(2)  # (b, rows, w * c), the same memory
+    flat = band.view(*band.shape[:2], -1)  # (b, rows, w * c), the same memory
     for weight, wide in parts:
         flat.baddbmm_(weight.expand(len(band), -1, -1), wide)
     return band

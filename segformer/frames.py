@@ -48,6 +48,12 @@ class PackedFrames:
         frames._check(folder)
         return frames
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of every frame, in pixels."""
+        rows, columns = self.labels.shape[1:]
+        return rows, columns
+
     def __len__(self) -> int:
         return len(self.names)
 

@@ -9,8 +9,9 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
@@ -21,10 +22,12 @@ from segformer.checkpoint import load_tensors, misfits
 from segformer.cityscapes import NUM_CLASSES
 from segformer.decoder import MlpDecoder
 from segformer.encoder import Encoder
-from segformer.hugging_face import write_hugging_face
 from segformer.model import SegFormer
 from segformer.naming import FORMATS, Format, from_format, to_format
 from segformer.variants import VARIANTS, get_variant
+
+if TYPE_CHECKING:
+    from segformer.hugging_face import write_hugging_face
 
 __all__ = ["Weights", "load_encoder", "load_model", "read", "write_hugging_face"]
 
@@ -37,6 +40,13 @@ _UNREADABLE = (
     *(SafetensorError, pickle.UnpicklingError, struct.error, RuntimeError, EOFError, OSError),
     *(LookupError, AttributeError, TypeError, ValueError, AssertionError, MemoryError),
 )
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy: no training depends on how models are written for others.
+    if name != "write_hugging_face":
+        raise AttributeError(f"module 'segformer.interop' has no attribute {name!r}")
+    return import_module("segformer.hugging_face").write_hugging_face
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,7 @@ class Weights:
     decoder: Tensors | None
 
 
-def read(path: Path) -> Weights:
+def read(path: Path | str) -> Weights:
     """Read a .safetensors, .pth, .pt or .bin file in any of the known formats.
 
     Left out, by name: a head of 1000 classes, the `decode_head.conv_seg` of the original (which it
@@ -68,6 +78,7 @@ def read(path: Path) -> Weights:
             has tensors that are unknown, missing or of another shape; it names them all, as the
             file does.
     """
+    path = Path(path)
     found = _open(path)
     form, variant = _recognise(found, path)
     found = {name: tensor for name, tensor in found.items() if not _is_spare(name, tensor, form)}
@@ -84,7 +95,7 @@ def read(path: Path) -> Weights:
     return Weights(form.name, variant, _below("encoder.", ours), _below("decoder.", ours) or None)
 
 
-def load_encoder(encoder: Encoder, path: Path) -> str:
+def load_encoder(encoder: Encoder, path: Path | str) -> str:
     """Give an encoder all of its weights from a file; returns the file's format.
 
     Raises:
@@ -96,7 +107,7 @@ def load_encoder(encoder: Encoder, path: Path) -> str:
     return weights.format
 
 
-def load_model(model: SegFormer, path: Path) -> str:
+def load_model(model: SegFormer, path: Path | str) -> str:
     """Give a model all of its weights from a file; returns the file's format.
 
     Raises:
@@ -131,10 +142,19 @@ def _open(path: Path) -> Tensors:
     stored = stored.get("state_dict", stored) if isinstance(stored, Mapping) else stored
     if not isinstance(stored, Mapping):
         raise ValueError(f"{path}: holds a {type(stored).__name__}; give a file of named tensors")
-    others = [str(name) for name, value in stored.items() if not isinstance(value, Tensor)]
+    others = [str(name) for name, value in stored.items() if not _is_weight(name, value)]
     if others:
-        raise ValueError(f"{path}: {', '.join(others[:5])} are no tensors; give a state dict")
+        raise ValueError(
+            f"{path}: no dense tensors of numbers with a point: {', '.join(others[:5])};"
+            " give a state dict"
+        )
     return dict(stored)
+
+
+def _is_weight(name: object, value: object) -> bool:
+    if not isinstance(name, str) or not isinstance(value, Tensor) or value.is_sparse:
+        return False
+    return value.is_floating_point() or name.endswith(".num_batches_tracked")
 
 
 def _reason(mistake: BaseException) -> str:
@@ -203,7 +223,7 @@ def _is_spare(name: str, tensor: Tensor, form: Format) -> bool:
     return name.endswith(".num_batches_tracked") or name.startswith(form.ignored)
 
 
-def _demand_variant(weights: Weights, variant: str, path: Path) -> None:
+def _demand_variant(weights: Weights, variant: str, path: Path | str) -> None:
     if weights.variant != variant:
         raise ValueError(
             f"{path}: holds a {weights.variant}, the network is a {variant}; "

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segformer.banded import add_feed_forward, add_linear, gelu_linear, pays_off
+from segformer.banded import add_feed_forward, add_linear, gelu_linear, is_bare, pays_off
 
 NORM_EPS = 1e-5
 """Our LayerNorm epsilon, everywhere: what Hugging Face runs the released weights with.
@@ -104,22 +104,23 @@ class Attention(nn.Module):
         return query.transpose(1, 2), key, value
 
     def forward(self, grid: Tensor, onto: Tensor | None = None) -> Tensor:
-        """(b, h, w, c) -> (b, h, w, c); added to `onto` if that is given, without gradients."""
+        """(b, h, w, c) -> (b, h, w, c); added to `onto` if that is given."""
         mixed = (
             attend(*self.project(grid)).transpose(1, 2).reshape(grid.shape)
         )  # heads side by side
-        if onto is not None:
+        if onto is not None and is_bare(self.output):
             return add_linear(onto, self.output, mixed)
         out: Tensor = self.output(mixed)
-        return out
+        return out if onto is None else onto + out
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """(b, a, n, d), (b, a, m, d), (b, a, m, d) -> (b, a, n, d): softmax attention."""
+    if torch.compiler.is_compiling() or not (query.is_cpu and query.requires_grad):
+        return F.scaled_dot_product_attention(query, key, value)
     b, heads, n, _ = query.shape
     parts = math.ceil(torch.get_num_threads() / (b * heads))
-    learns_on_cpu = query.is_cpu and query.requires_grad and not torch.compiler.is_compiling()
-    if not learns_on_cpu or parts == 1 or n % parts:
+    if parts == 1 or n % parts:
         return F.scaled_dot_product_attention(query, key, value)
     # On a CPU the backward pass gives a whole head to one thread, and the widest map has one head:
     # a share of the queries is made an image of its own, so that every thread has work.
@@ -141,14 +142,15 @@ class FeedForward(nn.Module):
         self.narrow = nn.Linear(hidden, width)
 
     def forward(self, grid: Tensor, onto: Tensor | None = None) -> Tensor:
-        """(b, h, w, c) -> (b, h, w, c); added to `onto` if that is given, without gradients."""
-        if onto is not None:
+        """(b, h, w, c) -> (b, h, w, c); added to `onto` if that is given."""
+        is_ours = is_bare(self.neighbours) and is_bare(self.narrow)
+        if onto is not None and is_ours:
             return add_feed_forward(onto, grid, self.widen, self.neighbours, self.narrow)
         wide = convolve(self.neighbours, self.widen(grid))
-        if pays_off(grid) and torch.is_grad_enabled():
+        if is_ours and pays_off(grid) and torch.is_grad_enabled():
             return gelu_linear(wide, self.narrow)
         out: Tensor = self.narrow(F.gelu(wide))
-        return out
+        return out if onto is None else onto + out
 
 
 def drop_path_rates(rate: float, num_blocks: int) -> list[float]:

@@ -48,6 +48,11 @@ def confusion_matrix(
         raise ValueError(f"{num_classes} classes cannot be told from void, which is {IGNORE}")
     classes = range(num_classes)
     columns = [*classes, *unscored]
+    if len(set(columns)) != len(columns) or not all(0 <= column <= 255 for column in columns):
+        raise ValueError(
+            f"unscored ids {list(unscored)}: name each once, from {num_classes} to 255: the scored "
+            "classes have columns of their own"
+        )
     rows = _as_bytes("label", target, num_classes)
     # All pairs of bytes in one histogram: cheaper than to look for void and strange ids first.
     pairs = rows.int().mul_(256).add_(_as_bytes("prediction", predicted, num_classes))

@@ -114,6 +114,10 @@ def _below(prefix: str, table: Table) -> Table:
     return {prefix + layer: pieces for layer, pieces in table.items()}
 
 
+def _without(prefix: str, table: Table) -> Table:
+    return {layer.removeprefix(prefix): pieces for layer, pieces in table.items()}
+
+
 _OURS = {
     piece: (piece,)
     for piece in (
@@ -226,6 +230,9 @@ FORMATS = (
     Format("original ImageNet", _ORIGINAL, head="head"),
     HUGGING_FACE,
     Format("Hugging Face in memory", _IN_MEMORY, _IN_MEMORY_DECODER, head="classifier"),
+    # A SegformerModel, without a head around it.
+    Format("Hugging Face encoder", _without("segformer.", _HUGGING_FACE)),
+    Format("Hugging Face encoder in memory", _without("segformer.", _IN_MEMORY)),
     # Its decoder has a norm and a ReLU per scale: another function, which ours cannot hold.
     Format("mmsegmentation", _below("backbone.", _MMSEGMENTATION), ignored=("decode_head.",)),
     Format("mmsegmentation encoder", _MMSEGMENTATION),

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from segformer.cityscapes import IGNORE
 
-PIXELS_AT_ONCE = {"cpu": 2**15}
-"""Pixels per step by type of device. 2**15 of them with 19 float32 scores are 2.5 MB: they stay in
-the processor's caches, and no fresh memory is touched, which takes longer than the arithmetic."""
+PIXELS_ON_CPU = 2**15
+"""Pixels per step: with 19 float32 scores 2.5 MB, which stay in the caches of a processor; no fresh
+memory is touched, which would take longer than the arithmetic."""
 
-PIXELS_AT_ONCE_ELSEWHERE = 2**20
+PIXELS_ELSEWHERE = 2**20
 """80 MB; on a GPU, starting many small kernels costs more than the cache saves."""
 
 
@@ -59,14 +59,13 @@ class _SoftmaxSums(torch.autograd.Function):
     Autograd would keep a map of the size of the scores for the backward pass and make two or three
     more there. Here both passes go over the scores a few rows at a time, and the backward pass
     takes the softmax once more, so that the gradient itself is the only such map. There is no
-    second derivative: PyTorch refuses it.
+    second derivative: the gradient counts as a constant.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, scores: Tensor, target: Tensor, is_predicted_wanted: bool
+        scores: Tensor, target: Tensor, is_predicted_wanted: bool
     ) -> tuple[Tensor, Tensor | None]:
-        ctx.save_for_backward(scores, target)
         dtype = torch.promote_types(scores.dtype, torch.float32)
         logs = torch.empty(target.shape, dtype=dtype, device=scores.device)
         predicted = torch.zeros(scores.shape[1], dtype=dtype, device=scores.device)
@@ -79,6 +78,12 @@ class _SoftmaxSums(torch.autograd.Function):
         return logs, predicted if is_predicted_wanted else None
 
     @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], _output: Any) -> None:
+        scores, target, _ = inputs
+        ctx.save_for_backward(scores, target)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor, None, None]:
         # With y the true class, g the gradient of log p_y and a that of the sums of p:
         # ds_c = g ([c = y] - p_c) + p_c (a_c - sum over j of a_j p_j), and 0 at void.
@@ -112,7 +117,7 @@ def _split(target: Tensor) -> tuple[Tensor, Tensor]:
 def _bands(target: Tensor) -> Iterator[tuple[slice, slice]]:
     # Which images and which rows of them to take next.
     b, h, w = target.shape
-    pixels = PIXELS_AT_ONCE.get(target.device.type, PIXELS_AT_ONCE_ELSEWHERE)
+    pixels = PIXELS_ON_CPU if target.is_cpu else PIXELS_ELSEWHERE
     if torch.compiler.is_compiling():
         pixels = target.numel()  # the compiler fuses the steps, and would write out every band
     images, rows = max(1, pixels // max(1, h * w)), max(1, pixels // max(1, w))
@@ -122,9 +127,19 @@ def _bands(target: Tensor) -> Iterator[tuple[slice, slice]]:
 
 
 def _refuse_misfit(scores: Tensor, target: Tensor) -> None:
-    b, _, *size = scores.shape
+    b, k, *size = scores.shape
     if target.shape != (b, *size) or target.dim() != 3:
         raise ValueError(
             f"scores {tuple(scores.shape)} do not belong to labels {tuple(target.shape)}: the "
             "labels are (b, h, w) and the scores (b, k, h, w); resize the scores to the labels"
         )
+    if target.dtype != torch.int64:
+        raise ValueError(f"labels are {target.dtype}; give train ids as int64, with .long()")
+    # Not on a GPU, where to look would be to wait: there PyTorch's own assertion fails.
+    if target.is_cpu and not torch.compiler.is_compiling() and target.numel():
+        is_strange = (target < 0) | ((target >= k) & (target != IGNORE))
+        if is_strange.any():
+            raise ValueError(
+                f"a label holds the class {int(target[is_strange][0])}; allowed are 0 to {k - 1}, "
+                f"and {IGNORE} for void"
+            )

@@ -13,11 +13,9 @@ from safetensors.torch import save_file
 from pipeline import hub
 from pipeline.root import project_root
 from pipeline.section import Section
+from pipeline.starting_weights import ENCODER, FACTS
 from segformer import interop
 from segformer.atomic import replacing
-
-ENCODER = "encoder.safetensors"
-FACTS = "weights.json"
 
 
 class Pretrained(Section):
@@ -96,13 +94,6 @@ def run(params: Pretrained, *, out: Path) -> str:
     name = where.get("repository", file.name)
     told = f"the encoder starts from {name} ({weights.format}, {weights.variant})"
     return f"{told}; licence: {terms}" if terms else told
-
-
-def read_license(folder: Path) -> str | None:
-    """The licence of the weights that this stage left in `folder`; None if it is not known."""
-    path = folder / FACTS
-    facts: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    return facts.get("license")
 
 
 def _from_hub(pin: hub.Pin) -> tuple[Path, dict[str, str]]:

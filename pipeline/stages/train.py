@@ -20,7 +20,7 @@ from pydantic import (
 from torch import Tensor
 
 from pipeline.section import NetworkSize, Section
-from pipeline.stages.pretrained import ENCODER, read_license
+from pipeline.starting_weights import ENCODER, read_license
 from segformer.atomic import write_text
 from segformer.augment import Augment
 from segformer.checkpoint import load, save
@@ -147,9 +147,9 @@ def run(
         report_every=params.report_every,
         validate_every=params.validate_every,
     )
-    save(model, out, size=params.augment.crop, license=read_license(weights))
-    load(out)  # strictly, as whoever uses it will: a model that cannot be read is found here
-    _write(out, history, {"loss": loss, "seed": seed, "steps": params.steps} | facts)
+    seen = {"size": train_frames.size, "crop": params.augment.crop}
+    _write(out, model, seen | {"license": read_license(weights)})
+    _write_records(out, history, {"loss": loss, "seed": seed, "steps": params.steps} | facts)
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
@@ -199,7 +199,12 @@ def _validate(
     return float(mean_iou(evaluate_packed(model, frames, batch_size, device)))
 
 
-def _write(out: Path, history: list[Progress], facts: dict[str, Any]) -> None:
+def _write(out: Path, model: SegFormer, facts: dict[str, Any]) -> None:
+    save(model, out, **facts)
+    load(out)  # strictly, as whoever uses it will: a model that cannot be read is found here
+
+
+def _write_records(out: Path, history: list[Progress], facts: dict[str, Any]) -> None:
     table = pd.DataFrame(
         [
             # No timings: the same seed gives the same bytes.

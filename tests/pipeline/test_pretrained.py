@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 
 from pipeline import config
 from pipeline.hub import LICENSE, PINS
-from pipeline.stages.pretrained import ENCODER, Pretrained, read_license, run
+from pipeline.stages.pretrained import Pretrained, run
+from pipeline.starting_weights import ENCODER, read_license
 from segformer.encoder import Encoder
 from segformer.interop import load_encoder
 from segformer.variants import get_variant

@@ -138,3 +138,9 @@ def test_what_does_not_exist_is_refused(
     """The message says what was asked for and what there is."""
     with pytest.raises(ValueError, match=message):
         attention_maps(model, image, query, stage=stage, block=block)
+
+
+def test_a_batch_is_refused(model: SegFormer, image: Tensor) -> None:
+    """One image at a time: a query is a place in one."""
+    with pytest.raises(ValueError, match=r"one image is \(3, H, W\), this is \(1, 3, 64, 101\)"):
+        attention_maps(model, image[None], (0, 0), stage=0)

@@ -6,6 +6,8 @@ from torch.nn import functional as F
 from segformer import banded
 from segformer.encoder import Block
 from segformer.layers import Attention, FeedForward, convolve
+from segformer.losses import dice
+from segformer.model import SegFormer
 
 
 def randomised(layer: nn.Module) -> nn.Module:
@@ -49,14 +51,79 @@ def test_a_block_gives_the_same_with_and_without_gradients() -> None:
     assert torch.equal(before, grid)
 
 
-def test_modules_are_called_in_inference() -> None:
-    """A forward hook on a part of a block is run also where the parts add in place."""
-    block, called = Block(4, heads=1, reduction=2, drop_path=0.0, norm_eps=1e-5).eval(), []
-    for part in (block.attention, block.feed_forward):
-        part.register_forward_hook(lambda module, _in, _out: called.append(type(module).__name__))
+@pytest.mark.parametrize("is_learning", [False, True])
+def test_every_module_is_called(is_learning: bool) -> None:
+    """Forward hooks are run on all parts of a block that do something, and change nothing."""
+    block = randomised(Block(4, heads=1, reduction=2, drop_path=0.0, norm_eps=1e-5))
+    block.train(is_learning)
+    grid, called = torch.randn(1, 4, 4, 4), set()
+    with torch.set_grad_enabled(is_learning):
+        expected = block(grid)
+        for name, part in block.named_modules():
+            part.register_forward_hook(lambda *_, name=name: called.add(name))
+        torch.testing.assert_close(expected, block(grid), atol=1e-5, rtol=1e-5)
+    assert {name for name, _ in block.named_modules()} == called | {"drop_path"}
+
+
+class Doubled(nn.Module):
+    """A linear layer with an adapter around it, as LoRA libraries make them: weights and more."""
+
+    def __init__(self, inner: nn.Linear) -> None:
+        super().__init__()
+        self.inner = inner
+        self.weight, self.bias = inner.weight, inner.bias
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """Twice what the inner layer gives."""
+        return 2 * self.inner(grid)
+
+
+@pytest.mark.parametrize("is_learning", [False, True])
+def test_a_replaced_layer_is_called_and_not_looked_into(is_learning: bool) -> None:
+    """Where another module stands for a linear layer, its `forward` counts, not its weights."""
+    layer, grid = randomised(FeedForward(4, 16)), torch.randn(1, 5, 5, 4)
+    expected = 2 * feed_forward(layer, grid)
+    layer.narrow = Doubled(layer.narrow)
+    with torch.set_grad_enabled(is_learning):
+        torch.testing.assert_close(expected, layer(grid), atol=1e-4, rtol=1e-4)
+        added = layer(grid, torch.ones_like(grid))
+    torch.testing.assert_close(expected + 1, added, atol=1e-4, rtol=1e-4)
+
+
+def test_what_is_added_to_may_lie_in_memory_as_it_likes() -> None:
+    """A map whose channels are not last in memory gives the same sums."""
+    layers = randomised(FeedForward(4, 16)), randomised(Attention(4, heads=1, reduction=1))
+    grid, onto = torch.randn(2, 5, 6, 4), torch.randn(2, 4, 6, 5).permute(0, 3, 2, 1)
     with torch.no_grad():
-        block(torch.randn(1, 4, 4, 4))
-    assert ["Attention", "FeedForward"] == called
+        for layer in layers:
+            expected = layer(grid, onto.contiguous())
+            torch.testing.assert_close(expected, layer(grid, onto), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("is_training", [False, True])
+def test_the_network_is_one_graph_to_the_compiler(is_training: bool) -> None:
+    """`torch.compile` takes the whole network without a break, and scores the same."""
+    torch.manual_seed(0)
+    model = SegFormer("b0", 3, drop_path=0.0, dropout=0.0).train(is_training)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    images = torch.randn(2, 3, 32, 33)
+    torch.testing.assert_close(model(images), compiled(images), atol=1e-4, rtol=1e-4)
+
+
+def test_functional_gradients_are_those_of_backward() -> None:
+    """`torch.func.grad` goes through the network and a loss."""
+    torch.manual_seed(0)
+    model = SegFormer("b0", 3, drop_path=0.0, dropout=0.0).eval()
+    images, labels = torch.randn(2, 3, 32, 32), torch.randint(0, 3, (2, 8, 8))
+    dice(model(images), labels).backward()
+    parameters = {name: each.detach() for name, each in model.named_parameters()}
+
+    def cost(parameters: dict[str, Tensor]) -> Tensor:
+        return dice(torch.func.functional_call(model, parameters, (images,)), labels)
+
+    found = torch.func.grad(cost)(parameters)
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.grad, found[name])
 
 
 @pytest.mark.parametrize("tokens", [1, 3, 100])

@@ -1,3 +1,4 @@
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,28 @@ def pictures(b: int, h: int = 16, w: int = 24) -> Tensor:
     """(b, h, w, 3) random bytes."""
     generator = torch.Generator().manual_seed(1)
     return torch.randint(0, 256, (b, h, w, 3), generator=generator, dtype=torch.uint8)
+
+
+def test_scores_of_past_frames_are_let_go(tmp_path: Path) -> None:
+    """Evaluation never holds the scores of more than one batch, however many frames there are."""
+    alive: list[weakref.ref[Tensor]] = []
+    most = 0
+
+    def network(images: Tensor) -> Tensor:
+        nonlocal most
+        scores = images[:, :, ::4, ::4].clone()
+        alive.append(weakref.ref(scores))
+        most = max(most, sum(each() is not None for each in alive))
+        return scores
+
+    model = nn.Module()
+    model.forward = network
+    names = [str(i) for i in range(6)]
+    with create(tmp_path / "pack", names, (8, 8)) as (images, labels):
+        images[:], labels[:] = 7, 1
+    confusion = evaluate_packed(model, PackedFrames.open(tmp_path / "pack"), 1, "cpu")
+    assert 6 * 8 * 8 == confusion.sum()
+    assert most <= 2  # those just made, and those of the batch before until they are replaced
 
 
 def test_scores_are_resized_between_pixel_centres() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from transformers import SegformerConfig, SegformerModel
 
 from segformer.encoder import Encoder
 from segformer.interop import load_encoder, load_model, read
@@ -279,3 +280,43 @@ def test_damaged_and_missing_files_are_refused(name: str, tmp_path: Path) -> Non
     (tmp_path / name).write_bytes(b"rubbish")
     with pytest.raises(ValueError, match=f"{name}: unreadable"):
         read(tmp_path / name)
+
+
+def test_a_path_may_be_a_text(tmp_path: Path) -> None:
+    """What `open` takes, `read` takes."""
+    save_file(Encoder(get_variant("b0")).state_dict(), tmp_path / "weights.safetensors")
+    assert "our encoder" == read(str(tmp_path / "weights.safetensors")).format
+
+
+@pytest.mark.parametrize(
+    "stranger",
+    [
+        {3: torch.zeros(1)},
+        {"a": torch.zeros(2, 2).to_sparse()},
+        {"norm1.weight": torch.zeros(32, dtype=torch.int64)},
+    ],
+    ids=["number for a name", "sparse", "integers"],
+)
+def test_tensors_that_are_no_weights_are_refused(
+    stranger: dict[object, Tensor], tmp_path: Path
+) -> None:
+    """Names are texts, and weights dense numbers with a point; the message names what is not."""
+    torch.save(stranger, tmp_path / "weights.pth")
+    (name,) = stranger
+    with pytest.raises(ValueError, match=f"numbers with a point: {name}; give a state dict"):
+        read(tmp_path / "weights.pth")
+
+
+@pytest.mark.parametrize("way", ["stored", "in memory"])
+def test_a_model_without_a_head_is_read(way: str, tmp_path: Path) -> None:
+    """An encoder that transformers' `SegformerModel` saved, or its state dict, is an encoder."""
+    theirs = SegformerModel(SegformerConfig())  # a B0
+    path = tmp_path / "model.safetensors"
+    if way == "stored":
+        theirs.save_pretrained(tmp_path)
+    else:
+        save_file(theirs.state_dict(), path)
+    encoder = Encoder(get_variant("b0"))
+    assert "encoder" in load_encoder(encoder, path)
+    weight = theirs.state_dict()["stages.1.blocks.0.attention.q_proj.weight"]
+    assert torch.equal(weight, encoder.stages[1].blocks[0].attention.query.weight)

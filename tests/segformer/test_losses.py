@@ -240,7 +240,7 @@ def test_a_label_that_is_no_class_is_refused(name: str, label: int) -> None:
     """Only IGNORE is void: any other id outside the classes stops the run."""
     scene = street()
     scene.target[0, 0, 0] = label
-    with pytest.raises(RuntimeError, match="out of bounds"):
+    with pytest.raises(ValueError, match=f"a label holds the class {label}; allowed are 0 to 18"):
         loss_for(name, 19)(scene.scores, scene.target)
 
 

@@ -218,3 +218,10 @@ def test_road_counts() -> None:
     assert (0 + 1 / 4 + 1) / 3 == pytest.approx(float(mean_iou(confusion)))
     mistaken = confusion_matrix(predicted, target.where(target != 0, 255), 3)
     assert 1.0 == float(mean_iou(mistaken))
+
+
+@pytest.mark.parametrize("unscored", [(1,), (255, 255), (256,), (-1,)])
+def test_unscored_ids_stand_once_and_beside_the_classes(unscored: tuple[int, ...]) -> None:
+    """A column for a scored class, or two for one id, would count pixels twice."""
+    with pytest.raises(ValueError, match="name each once, from 2 to 255"):
+        confusion_matrix(torch.zeros(1, 1, 1), torch.zeros(1, 1, 1), 2, unscored=unscored)
