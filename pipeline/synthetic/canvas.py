@@ -16,6 +16,7 @@ INSTANCE_BASE = 1000
 UNREACHED = 1e6
 """Metres; the depth of what nothing has been painted over, which is the sky."""
 
+_APART = 75.0  # Metres; farther objects count as a group.
 _SLIM = 1.2  # Pixels; on a bar with a smaller radius nobody sees that it is round.
 _POINT = 1e-9  # Square pixels; a bar with ends this close is a disc.
 
@@ -42,8 +43,13 @@ class Canvas:
         rows, columns = self.ids.shape
         return rows, columns
 
-    def new_instance(self, name: str) -> int:
-        """Hand out the id of the next object of a class that has instances."""
+    def new_instance(self, name: str, z: float) -> int:
+        """Hand out the id of the next object of a class that has instances, z metres away.
+
+        Beyond where one can be told from the next it is the label id: a group, as annotators say.
+        """
+        if z > _APART:
+            return LABEL_ID[name]
         number = self._counts.get(name, 0)
         self._counts[name] = number + 1
         return LABEL_ID[name] * INSTANCE_BASE + number

@@ -8,7 +8,6 @@ from pipeline.synthetic.camera import FloatArray
 from pipeline.synthetic.canvas import LABEL_ID, UNREACHED
 from pipeline.synthetic.view import View, channels, fading, rgb
 
-
 _BRIGHTNESS = 0.30  # Mean of a picture that is well exposed, before the gain.
 
 

@@ -133,6 +133,6 @@ def _place_people(view: View, street: Street, side: Side) -> list[Item]:
         pose = Pose(float(x), z, float(rng.uniform(0, 2 * np.pi)))
         shade_below(view, (pose.x, z), (0.22, 0.22), height)
         limbs = people.walker(rng, height)
-        identity = view.canvas.new_instance("person")
+        identity = view.canvas.new_instance("person", z)
         items.append((z, partial(people.paint_limbs, view, limbs, pose, identity)))
     return items

@@ -126,7 +126,7 @@ class Traffic:
         self._taken.append((pose.x, pose.z, *half))
         dark = 0.5 if name in ("bicycle", "motorcycle") else 0.8
         shade_below(self._view, (pose.x, pose.z), half, height, dark)
-        identity = self._view.canvas.new_instance(name)
+        identity = self._view.canvas.new_instance(name, pose.z)
         return [(pose.z, partial(paint, self._view, pose, identity))]
 
     def _ride(self, pose: Pose, vehicle: str) -> list[Item]:
@@ -137,7 +137,7 @@ class Traffic:
             motor = vehicle == "motorcycle"
             helmet = motor or bool(view.rng.random() < 0.4)
             limbs = people.rider(view.rng, 0.78 if motor else 0.80, helmet)
-            identity = view.canvas.new_instance("rider")
+            identity = view.canvas.new_instance("rider", pose.z)
             # A hair's breadth nearer than the vehicle: the list is sorted by depth.
             nearer = pose.z - 0.01
             items.append((nearer, partial(people.paint_limbs, view, limbs, pose, identity)))

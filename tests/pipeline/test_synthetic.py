@@ -21,6 +21,7 @@ from PIL import Image
 
 from pipeline.official_counts import PIXELS
 from pipeline.synthetic import SyntheticFrame, draw_frame, write
+from pipeline.synthetic.canvas import Canvas
 from pipeline.synthetic.finish import expose
 from pipeline.synthetic.people import paint_limbs, walker
 from pipeline.synthetic.scene import open_view, paint_back_to_front, paint_scene
@@ -122,6 +123,12 @@ def test_instances_agree_with_labels() -> None:
         assert {int(i) for i in np.unique(expected[ids >= 1000])} <= with_instances
 
 
+def test_far_off_things_are_groups() -> None:
+    """What is too far away to be told apart has its class alone for an instance id, below 1000."""
+    canvas = Canvas(32, 32)
+    assert [26_000, 26_001, 26] == [canvas.new_instance("car", z) for z in (9.0, 70.0, 90.0)]
+
+
 @pytest.mark.parametrize("size", [(97, 131), (32, 32), (130, 61), (33, 200), (514, 64)])
 def test_any_size_can_be_drawn(size: tuple[int, int]) -> None:
     """Odd, square, upright and wide frames are drawn as well as the usual 1:2 ones."""
@@ -149,6 +156,7 @@ _DIGEST_OF_A_FRAME = "16968014c6fef78d4f94be78aec68c6f8262ba10472f6d5e261504ffcd
 
 _PRINT_EXPOSURE = """
 import numpy
+from pipeline.synthetic.canvas import Canvas
 from pipeline.synthetic.finish import expose
 from pipeline.synthetic.scene import open_view, paint_scene
 view = open_view(numpy.random.default_rng((1, 2)), 64, 128)
