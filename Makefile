@@ -33,6 +33,7 @@ bench: .venv/installed-dev  ## compare with transformers, plain losses, the offi
 	python -m benchmarks.network
 	python -m benchmarks.losses
 	python -m benchmarks.metrics
+	python -m benchmarks.data
 	python -m benchmarks.graph
 
 .venv/installed: pyproject.toml requirements.lock

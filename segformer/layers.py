@@ -27,6 +27,8 @@ def convolve(convolution: nn.Conv2d, grid: Tensor) -> Tensor:
 
 def initialise(module: nn.Module) -> None:
     """Set the weights of one module as the paper's recipe does; for `Module.apply`."""
+    if isinstance(module, nn.Linear | nn.Conv2d) and module.weight.is_meta:
+        return  # nothing to fill, and PyTorch would load its compiler for it: two seconds
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
     elif isinstance(module, nn.Conv2d):
