@@ -34,6 +34,7 @@ bench: .venv/installed-dev  ## compare with transformers, plain losses, the offi
 	python -m benchmarks.losses
 	python -m benchmarks.metrics
 	python -m benchmarks.data
+	python -m benchmarks.synthetic
 	python -m benchmarks.graph
 
 .venv/installed: pyproject.toml requirements.lock

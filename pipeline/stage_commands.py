@@ -1,5 +1,6 @@
 """The sub-commands that dvc.yaml calls: each reads its section and hands it on to its stage."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,11 @@ STAGES = "Stages (dvc repro calls them)"
 Params = Annotated[Path, typer.Option("--params", help="The parameters.")]
 Out = Annotated[Path, typer.Option("--out", help="The folder to write below.")]
 PARAMS = Path("params.yaml")
+
+
+def _above_the_bar(text: str) -> None:
+    # rich watches sys.stdout while it draws; typer.echo would write past it, into the bar.
+    sys.stdout.write(f"{text}\n")
 
 
 def _path(flag: str, help: str) -> typer.models.OptionInfo:
@@ -44,7 +50,7 @@ def download(out: Out, params: Params = PARAMS) -> None:
         account = credentials.find()  # a question would not go with the bar that follows
         means = download.Means(account=lambda: account)
     with progress.showing("download", section.unit) as advance:
-        download.run(section, out=out, progress=advance, say=typer.echo, means=means)
+        download.run(section, out=out, progress=advance, say=_above_the_bar, means=means)
 
 
 @app.command(rich_help_panel=STAGES)

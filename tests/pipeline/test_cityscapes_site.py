@@ -221,6 +221,26 @@ def test_cut_off(visit: Visit) -> None:
     assert [None, "bytes=100000-", "bytes=150000-"] == visit.ranges()
 
 
+def test_another_part_than_was_asked_for(visit: Visit) -> None:
+    """A part that begins elsewhere is not appended, but asked for again."""
+    visit.site.cuts = [100_000]
+    visit.site.strays = 1
+    visit()
+    assert visit.has_all()
+    assert [None, "bytes=100000-", "bytes=100000-"] == visit.ranges()
+
+
+def test_pieces_outlast_another_source(visit: Visit) -> None:
+    """Streets drawn in the meantime leave what has arrived alone."""
+    visit.out.mkdir()
+    visit.part().write_bytes(CONTENT[IMAGE_ZIP][:1000])
+    drawn = Download(source="synthetic", folder=None, synthetic=DRAWN)
+    run(drawn, out=visit.out, progress=lambda done, total, words="": None)
+    visit()
+    assert visit.has_all()
+    assert ["bytes=1000-"] == visit.ranges()
+
+
 def test_a_server_that_does_not_resume(visit: Visit) -> None:
     """The whole file after a part of it starts over; nothing is appended to the part."""
     visit.site.cuts = [100_000]
