@@ -2,7 +2,7 @@
 
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import requests
 import urllib3
@@ -31,6 +31,8 @@ class Transfer:
         counted: bytes of the whole that the meter's total was made with.
         patience: how long an answer may be silent, and how slow.
         say: told when a server starts over.
+        furthest: bytes of the whole that have been here at once; only what goes beyond counts as
+            arrived, or a server that starts over and breaks off would be asked for ever.
     """
 
     name: str
@@ -40,6 +42,10 @@ class Transfer:
     counted: int
     patience: Patience
     say: Say
+    furthest: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.furthest = self.into.size
 
     def headers(self) -> dict[str, str]:
         """What a request for the rest has to say."""
@@ -65,12 +71,12 @@ class Transfer:
             self._begin(answer.headers.get("Content-Length", ""))
         else:
             raise NotHandedOutError
-        before = self.into.size
         if self.size is not None:
-            demand_room(self.into.part.parent, self.size - before, whose=f"download: {self.name}")
+            rest = self.size - self.into.size
+            demand_room(self.into.part.parent, rest, whose=f"download: {self.name}")
         self._receive(answer.raw)
         if self.size is not None and self.into.size < self.size:
-            raise self._broken("the connection ended", before)
+            raise self._broken("the connection ended")
 
     def _check_part(self, span: str) -> None:
         """Only what begins where the file ends may be appended to it."""
@@ -81,6 +87,9 @@ class Transfer:
             self._learn_size(int(found[2]))
 
     def _begin(self, length: str) -> None:
+        if self.into.size and length.isdecimal() and int(length) < self.into.size:
+            # Some notice of the server's, which must not take the place of what has arrived.
+            raise NotHandedOutError
         if self.into.size:
             self.say(f"{self.name} came from its beginning, not from where it ended: starting over")
             self.meter.total += self.into.size
@@ -93,16 +102,15 @@ class Transfer:
         self.size = self.counted = size
 
     def _receive(self, raw: urllib3.BaseHTTPResponse) -> None:
-        before = self.into.size
-        since, then = time.monotonic(), before
+        since, then = time.monotonic(), self.into.size
         while True:
             try:
                 # Not read: that would wait for a whole piece, however slowly it dripped.
                 piece = raw.read1(_CHUNK)
             except urllib3.exceptions.ReadTimeoutError:
-                raise self._broken("nothing more came", before) from None
+                raise self._broken("nothing more came") from None
             except urllib3.exceptions.HTTPError:
-                raise self._broken("the connection broke", before) from None
+                raise self._broken("the connection broke") from None
             if not piece:
                 return
             self.into.append(piece)
@@ -111,14 +119,16 @@ class Transfer:
             if elapsed < self.patience.silence:
                 continue
             if self.into.size - then < self.patience.slowest * elapsed:
-                raise self._broken("next to nothing came", before)
+                raise self._broken("next to nothing came")
             since, then = time.monotonic(), self.into.size
 
-    def _broken(self, what: str, before: int) -> PassingError:
+    def _broken(self, what: str) -> PassingError:
+        arrived = max(0, self.into.size - self.furthest)
+        self.furthest += arrived
         whole = f" of {in_words(self.size)}" if self.size else ""
         return PassingError(
             f"{self.name}: {what} at {in_words(self.into.size)}{whole}",
-            arrived=self.into.size - before,
+            arrived=arrived,
         )
 
 

@@ -250,6 +250,24 @@ def test_a_server_that_does_not_resume(visit: Visit) -> None:
     assert any("starting over" in text for text in visit.said)
 
 
+def test_a_server_that_never_gets_further_is_given_up(visit: Visit) -> None:
+    """Starting over and breaking off at the same place brings nothing, however much it is."""
+    visit.site.cuts = [100_000] * 20
+    visit.site.ignores_range = True
+    assert "gave up after 3 tries" in visit.fails(tries=3, worthwhile=10_000)
+    assert 3 == len(visit.site.asked("/file-handling/?packageID=3"))
+
+
+def test_a_short_notice_does_not_take_the_place_of_what_arrived(visit: Visit) -> None:
+    """Text that is no page, for a file of which more is here: the part stays as it is."""
+    visit.site.cuts = [100_000]
+    visit.fails(tries=1)
+    visit.site.arriving[IMAGE_ZIP] = b'{"error": "busy"}'
+    visit.site.ignores_range = True
+    assert "does not hand it out" in visit.fails()
+    assert 100_000 == visit.part().stat().st_size
+
+
 def test_a_server_that_does_not_tell_the_length(visit: Visit) -> None:
     """Without a length, the known size tells a cut from an end."""
     visit.site.cuts = [100_000]
