@@ -1,6 +1,5 @@
 """A file that arrives piece by piece, and of which nothing is lost when that is interrupted."""
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -8,10 +7,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from pipeline.disk import FULL
 from pipeline.meter import in_words
 
 _CHUNK = 1 << 20
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """No room on the disk, none left of one's share, none for a file of this size."""
 
 
@@ -88,7 +87,7 @@ class Arriving:
                 self.size += written
                 left = left[written:]
         except OSError as mistake:
-            if mistake.errno not in _FULL:
+            if mistake.errno not in FULL:
                 raise
             raise ValueError(
                 f"download: no room is left for {self.target.name}"

@@ -1,5 +1,6 @@
 """Room on the disk, asked for before work begins, and files taken over without doubling them."""
 
+import errno
 import os
 import shutil
 import sys
@@ -10,6 +11,10 @@ from segformer.atomic import replacing
 
 _FICLONE = 0x40049409
 """Linux's request for a second file that shares the first one's blocks until one is changed."""
+
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What an OSError says where no more can be written: no space, no quota, too large a file."""
 
 
 def demand_room(folder: Path, needed: int, *, whose: str) -> None:

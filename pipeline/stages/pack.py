@@ -1,7 +1,6 @@
 """Pack: decode and resize every frame once, into arrays that training maps into memory."""
 
 import csv
-import errno
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.archive import TRAIN_IDS, Archive, member_name
+from pipeline.disk import FULL
+from pipeline.meter import in_words
 from pipeline.parallel import in_order
 from pipeline.section import NetworkSize, Section
 from pipeline.splits import TRAIN, VAL
 from segformer.atomic import replacing
 from segformer.packing import bytes_needed, put, reserve
 from segformer.resize import resize_image, resize_labels
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Pack(Section):
@@ -111,8 +110,8 @@ def _reserve(splits: dict[str, list[str]], whole: Path, size: tuple[int, int]) -
     needed, free = bytes_needed(number, size), shutil.disk_usage(whole).free
     if needed > free:
         raise ValueError(
-            f"pack: {number} frames of {size[0]} x {size[1]} take {_gigabytes(needed)}, but only"
-            f" {_gigabytes(free)} are free where {whole.resolve().parent} lies: free some, or lower"
+            f"pack: {number} frames of {size[0]} x {size[1]} take {in_words(needed)}, but only"
+            f" {in_words(free)} are free where {whole.resolve().parent} lies: free some, or lower"
             " pack.size"
         )
     for split, keys in splits.items():
@@ -129,13 +128,9 @@ def _naming_the_disk(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in FULL:
             raise
         raise ValueError(
             f"pack: the disk under {out.resolve().parent} is full ({error.strerror}); nothing was"
             " kept: free some space, or lower pack.size, and repeat"
         ) from None
-
-
-def _gigabytes(number: int) -> str:
-    return f"{number / 1e9:.1f} GB"
