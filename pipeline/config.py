@@ -1,5 +1,6 @@
 """Reads params.yaml: each section checked against its stage, every mistake named at once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,14 @@ def load(path: Path) -> Config:
     Raises:
         ParameterError: with every misspelt, missing or impossible parameter.
     """
-    values = _read(path)
+    config, mistakes = check(read(path))
+    if config is None:
+        raise ParameterError("\n".join(f"{path}: {mistake}" for mistake in mistakes))
+    return config
+
+
+def check(values: Mapping[str, Any]) -> tuple[Config | None, list[str]]:
+    """Check what stands in all sections: the parameters, or None and every mistake found."""
     mistakes = [
         f"{name} is not a section{nearest(name, list(SECTIONS))}"
         for name in values
@@ -55,12 +63,15 @@ def load(path: Path) -> Config:
     for name, kind in SECTIONS.items():
         sections[name], wrong = kind.parse(name, values.get(name, {}))
         mistakes += wrong
-    if mistakes:
-        raise ParameterError("\n".join(f"{path}: {mistake}" for mistake in mistakes))
-    return Config(**sections)
+    return (None if mistakes else Config(**sections)), mistakes
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:
+    """Read the sections of a YAML file, unchecked.
+
+    Raises:
+        ParameterError: if the file is missing, no YAML, or holds no sections.
+    """
     try:
         values = YAML(typ="safe").load(path)
     except FileNotFoundError:
