@@ -1,4 +1,4 @@
-"""The paper's learning-rate schedule, as a factor of the base learning rate."""
+"""Learning-rate schedules, as factors of the base learning rate."""
 
 import math
 
@@ -11,7 +11,7 @@ def warmup_poly(
     power: float = 1.0,
     warmup_ratio: float = 1e-6,
 ) -> float:
-    """Return the factor for update number `step`: a linear rise to 1, then a fall to 0.
+    """Return the paper's factor for update number `step`: a linear rise to 1, then a fall to 0.
 
     Args:
         step: updates done so far, 0 to `steps`.
@@ -27,8 +27,48 @@ def warmup_poly(
         raise ValueError(
             f"warmup_steps is {warmup_steps}; it must be at least 0 and less than steps, {steps}"
         )
-    if not 0 <= step <= steps:
-        raise ValueError(f"step is {step}; it must be 0 to {steps}")
+    _refuse_beyond(step, steps)
     if step < warmup_steps:
         return warmup_ratio + (1 - warmup_ratio) * step / warmup_steps
     return math.pow((steps - step) / (steps - warmup_steps), power)
+
+
+def one_cycle(
+    step: int,
+    *,
+    steps: int,
+    warmup_share: float = 0.3,
+    start_ratio: float = 1 / 25,
+    end_ratio: float = 1 / 25 / 1e4,
+) -> float:
+    """Return one cycle's factor for update number `step`: half a cosine up, half a cosine down.
+
+    The numbers are those of PyTorch's OneCycleLR, whose `max_lr` is the base learning rate here;
+    after Smith and Topin, arXiv:1708.07120. Adam's betas stay as they are.
+
+    Args:
+        step: updates done so far, 0 to `steps`.
+        steps: updates in all; the last one, number `steps` - 1, has `end_ratio`.
+        warmup_share: of all updates, those until the factor is 1.
+        start_ratio: the factor of the first update.
+        end_ratio: the factor of the last update.
+
+    Raises:
+        ValueError: for a step beyond the last, or a rise as long as the training.
+    """
+    if not 0 <= warmup_share < 1:
+        raise ValueError(f"warmup_share is {warmup_share}; it must be at least 0 and less than 1")
+    _refuse_beyond(step, steps)
+    peak, last = warmup_share * steps - 1, steps - 1
+    if step < peak:
+        return _along_cosine(start_ratio, 1.0, step / peak)
+    return _along_cosine(1.0, end_ratio, (min(step, last) - peak) / (last - peak))
+
+
+def _along_cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+
+
+def _refuse_beyond(step: int, steps: int) -> None:
+    if not 0 <= step <= steps:
+        raise ValueError(f"step is {step}; it must be 0 to {steps}")
