@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from segformer.frames import PackedFrames, normalise
 from segformer.metrics import confusion_matrix
+from segformer.processes import count, gathered, rank, summed
 
 
 def scores_at(scores: Tensor, size: tuple[int, ...]) -> Tensor:
@@ -42,16 +43,29 @@ def segment(
 def evaluate_packed(
     model: nn.Module, frames: PackedFrames, batch_size: int, device: torch.device | str
 ) -> Tensor:
-    """Predict all packed frames at their own size and count: (k, k) int64 confusion, on the CPU."""
+    """Predict all packed frames at their own size and count.
+
+    Processes that train together take the batches in turn. A batch is what it is with one process,
+    so that every pixel's class is too.
+
+    Args:
+        model: normalised images to scores; put into evaluation mode and back.
+        frames: n frames.
+        batch_size: frames predicted at a time.
+        device: the model's.
+
+    Returns:
+        (k, k) int64 confusion of all frames, on the CPU, in every process.
+    """
     confusion = torch.zeros((), dtype=torch.int64, device=device)
     with evaluating(model):
-        for start in range(0, len(frames), batch_size):
+        for start in range(0, len(frames), batch_size)[rank() :: count()]:
             images, labels = frames.batch(range(start, min(start + batch_size, len(frames))))
             scores = model(normalise(images.to(device)))
             predicted = _classes_at(scores, labels.shape[-2:])
             counted = confusion_matrix(predicted, labels.to(device), scores.shape[1])
             confusion = confusion + counted
-    return confusion.cpu()
+    return _over_all_processes(confusion.cpu())
 
 
 @contextmanager
@@ -64,6 +78,12 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             yield
     finally:
         model.train(was_training)
+
+
+def _over_all_processes(confusion: Tensor) -> Tensor:
+    # One that had no batch to predict does not know the number of classes, and has a plain 0.
+    k = max(int(size) for size in gathered(torch.tensor(max(confusion.shape, default=1))))
+    return summed(confusion.expand(k, k))
 
 
 def _classes_at(scores: Tensor, size: tuple[int, ...]) -> Tensor:

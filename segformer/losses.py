@@ -18,7 +18,8 @@ from segformer.softmax_sums import log_probability_and_predicted
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """From scores (b, k, h, w) and int64 train ids (b, h, w), IGNORE where void, to a scalar of at
-least float32; 0 where every pixel is void."""
+least float32; 0 where every pixel is void. Of processes that train together each gives its share
+of the batch, and gets the value of the whole."""
 
 CE_DICE = (1.0, 1.0)
 """Weights of cross-entropy and Dice (nnU-Net, arXiv:1809.10486: their plain sum)."""

@@ -1,10 +1,10 @@
 """Losses that are a mean over classes of how far what each was given overlaps what is its own.
 
-All sums run over the labelled pixels of the whole batch: two images are one picture of twice the
-size. A class is present if it has at least one pixel among the labels; an absent one counts neither
-in the sum nor in the mean, so that the scale does not depend on what a crop happens to show.
-(Pixels wrongly given to it still cost: they are missing from the class they belong to.) Nothing is
-smoothed.
+All sums run over the labelled pixels of the whole batch, in however many processes: two images are
+one picture of twice the size. A class is present if it has at least one pixel among the labels; an
+absent one counts neither in the sum nor in the mean, so that the scale does not depend on what a
+crop happens to show. (Pixels wrongly given to it still cost: they are missing from the class they
+belong to.) Nothing is smoothed.
 """
 
 import math
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from segformer.cityscapes import IGNORE
+from segformer.processes import gathered, summed
 from segformer.softmax_sums import log_probability_and_predicted
 
 
@@ -62,7 +63,7 @@ def log_dice(scores: Tensor, target: Tensor) -> Tensor:
     """
     logs, predicted = log_probability_and_predicted(scores, target)
     actual = _sum_by_class(torch.ones_like(logs), target, len(predicted))
-    both = (predicted + actual).where(actual > 0, 1)
+    both = (summed(predicted) + actual).where(actual > 0, 1)
     log_score = math.log(2) + _log_sum_by_class(logs, target, actual) - both.log()
     return _mean_over_present(-log_score, actual)
 
@@ -89,13 +90,13 @@ def sums_by_class(logs: Tensor, predicted: Tensor, target: Tensor) -> ClassSums:
 
     Args:
         logs: (b, h, w) log probability of the true class; anything at void.
-        predicted: (k,) probability of each class, summed over the labelled pixels.
+        predicted: (k,) probability of each class, summed over the labelled pixels here.
         target: (b, h, w) int64 train ids.
     """
     k = len(predicted)
     return ClassSums(
         shared=_sum_by_class(logs.exp(), target, k),
-        predicted=predicted,
+        predicted=summed(predicted),
         actual=_sum_by_class(torch.ones_like(logs), target, k),
     )
 
@@ -119,12 +120,12 @@ def _mean_over_present(losses: Tensor, actual: Tensor) -> Tensor:
 
 
 def _sum_by_class(values: Tensor, target: Tensor, k: int) -> Tensor:
-    # (b, h, w) -> (k,). Row by row, then over the rows: added one by one, a million float32 values
-    # lose their third digit, and on a GPU they would all wait for the same few numbers.
+    # (b, h, w) -> (k,), of all processes. Row by row, then over the rows: added one by one, a
+    # million float32 values lose their third digit, and on a GPU all would wait for a few numbers.
     is_labelled = target != IGNORE
     classes = target.where(is_labelled, 0)
     rows = values.new_zeros(*values.shape[:-1], k)
-    return rows.scatter_add(-1, classes, values.where(is_labelled, 0)).sum(dim=(0, 1))
+    return summed(rows.scatter_add(-1, classes, values.where(is_labelled, 0)).sum(dim=(0, 1)))
 
 
 def _log_sum_by_class(logs: Tensor, target: Tensor, actual: Tensor) -> Tensor:
@@ -134,6 +135,7 @@ def _log_sum_by_class(logs: Tensor, target: Tensor, actual: Tensor) -> Tensor:
     rows = logs.new_full((*logs.shape[:-1], len(actual)), -math.inf)
     values = logs.detach().where(is_labelled, -math.inf)
     largest = rows.scatter_reduce(-1, classes, values, "amax").amax(dim=(0, 1))
+    largest = torch.stack(gathered(largest)).amax(dim=0)
     largest = largest.where(largest.isfinite(), 0)
     ratios = (logs - largest[classes]).where(is_labelled, 0).exp()
     return largest + _sum_by_class(ratios, target, len(actual)).where(actual > 0, 1).log()

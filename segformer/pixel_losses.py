@@ -1,10 +1,14 @@
-"""Losses that are a mean over pixels: cross-entropy and its weighted, mined and focused forms."""
+"""Losses that are a mean over pixels: cross-entropy and its weighted, mined and focused forms.
+
+The pixels are those of all processes that train together.
+"""
 
 import math
 
 from torch import Tensor
 
 from segformer.cityscapes import IGNORE
+from segformer.processes import summed
 from segformer.softmax_sums import log_probability
 
 EASY = 0.7
@@ -56,8 +60,8 @@ def weighted_cross_entropy(scores: Tensor, target: Tensor, class_weights: Tensor
     costs = -log_probability(scores, target)
     is_labelled = target != IGNORE
     weights = class_weights.to(costs)[target.where(is_labelled, 0)] * is_labelled  # (b, h, w)
-    total = weights.sum()
-    return (weights * costs).sum() / total.where(total > 0, 1)
+    total = summed(weights.sum())
+    return summed((weights * costs).sum()) / total.where(total > 0, 1)
 
 
 def ohem_cross_entropy(scores: Tensor, target: Tensor) -> Tensor:
@@ -68,6 +72,9 @@ def ohem_cross_entropy(scores: Tensor, target: Tensor) -> Tensor:
     pixels that tie with the last of them all are kept, so that their order never matters. Which
     pixels are kept counts as given: no gradient passes through the choice. Hence the value need not
     fall at every step of a training: pixels that become easy leave the mean.
+
+    Of several processes each keeps at least one in KEPT_ONE_IN of its own pixels. That is what one
+    process with all of them does, unless so few are hard somewhere that this share is made up.
 
     Source: arXiv:1604.03540, and for the pixels of a segmentation arXiv:1605.06885 (which keeps a
     fixed number of them at least, where this keeps a share).
@@ -82,7 +89,7 @@ def ohem_cross_entropy(scores: Tensor, target: Tensor) -> Tensor:
     costs = -log_probability(scores, target)
     is_labelled = target != IGNORE
     is_kept = is_labelled & ~_is_easy(costs.detach(), is_labelled)
-    return costs.where(is_kept, 0).sum() / is_kept.sum().clamp(min=1)
+    return summed(costs.where(is_kept, 0).sum()) / summed(is_kept.sum()).clamp(min=1)
 
 
 def focal(scores: Tensor, target: Tensor) -> Tensor:
@@ -109,7 +116,7 @@ def mean_over_labelled(costs: Tensor, target: Tensor) -> Tensor:
         costs: (b, h, w), 0 at void.
         target: (b, h, w) train ids.
     """
-    return costs.sum() / (target != IGNORE).sum().clamp(min=1)
+    return summed(costs.sum()) / summed((target != IGNORE).sum()).clamp(min=1)
 
 
 def _is_easy(costs: Tensor, is_labelled: Tensor) -> Tensor:

@@ -1,0 +1,53 @@
+"""PyTorch's torchrun, except that a failure ends in one message and no page of torchrun's own.
+
+python -m pipeline.torchrun --nproc-per-node 2 -m pipeline train --help
+"""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping
+
+from torch.distributed import run
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.elastic.rendezvous import RendezvousError
+
+PATIENCE = 10
+"""Seconds in which processes have to end once one has failed or torchrun is told to end."""
+
+
+def main() -> None:
+    """Do as torchrun; the exit code is that of the process that failed first."""
+    logging.disable(logging.CRITICAL)
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(PATIENCE))
+    try:
+        run.main()
+    except ChildFailedError as failed:
+        if message := _unsaid(failed.failures):
+            sys.stderr.write(f"error: {message}\n")
+        sys.exit(_exit_code(failed.get_first_failure()[1].exitcode))
+    except SignalException as told_to_end:
+        sys.exit(_exit_code(-told_to_end.sigval))
+    except (RendezvousError, ValueError, OSError) as mistake:
+        sys.exit(f"error: torchrun: {mistake}")
+
+
+def _unsaid(failures: Mapping[int, ProcessFailure]) -> str | None:
+    # Who leaves with an exit code has said why, or knows who did.
+    if any(failure.exitcode > 0 for failure in failures.values()):
+        return None
+    if any(failure.error_file_data.get("message") != "<NONE>" for failure in failures.values()):
+        return None
+    rank, failure = min(failures.items(), key=lambda item: item[1].timestamp)
+    return f"process {rank} was killed by {signal.Signals(-failure.exitcode).name}"
+
+
+def _exit_code(code: int) -> int:
+    # As a shell has it: a process killed by a signal gives 128 and the signal's number.
+    return code if code >= 0 else 128 - code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""BatchNorm whose statistics are those of the whole batch, however many processes share it."""
+
+import torch
+from torch import Tensor, nn
+
+from segformer.processes import pooled
+
+
+def share_statistics(model: nn.Module, device: torch.device) -> nn.Module:
+    """Have every BatchNorm of a network count the pixels of all processes; names stay as they are.
+
+    PyTorch's SyncBatchNorm does it on a GPU and refuses to on a CPU; there SharedBatchNorm stands.
+
+    Args:
+        model: changed in place; its parameters stay the same tensors.
+        device: where it will be trained.
+
+    Returns:
+        The network.
+    """
+    if device.type != "cpu":
+        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        return converted
+    for name, layer in [*model.named_modules()]:
+        if type(layer) is nn.BatchNorm2d:
+            model.set_submodule(name, SharedBatchNorm.like(layer))
+    return model
+
+
+class SharedBatchNorm(nn.BatchNorm2d):
+    """BatchNorm2d over the batches of all processes that train together."""
+
+    @classmethod
+    def like(cls, norm: nn.BatchNorm2d) -> "SharedBatchNorm":
+        """Return one with the parameters, statistics and mode of another."""
+        shared = cls(norm.num_features, norm.eps, norm.momentum)
+        shared.weight, shared.bias = norm.weight, norm.bias
+        shared.running_mean, shared.running_var = norm.running_mean, norm.running_var
+        shared.num_batches_tracked = norm.num_batches_tracked
+        return shared.train(norm.training)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(b, c, h, w) -> (b, c, h, w)."""
+        if not self.training:
+            return super().forward(maps)
+        dtype = torch.promote_types(maps.dtype, torch.float32)
+        rows = maps.permute(0, 2, 3, 1).flatten(0, 2).to(dtype)  # (n, c)
+        n = pooled(rows.new_tensor(len(rows)))
+        mean = pooled(rows.sum(0)) / n
+        # In a second pass: a mean square less a squared mean would lose digits.
+        variance = pooled((rows - mean).square().sum(0)) / n
+        self._remember(mean.detach(), variance.detach() * n / (n - 1))
+        scale = self.weight * (variance + self.eps).rsqrt()
+        shift = self.bias - mean * scale
+        return torch.addcmul(shift[:, None, None], maps, scale[:, None, None]).to(maps)
+
+    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        self.num_batches_tracked += 1
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance, self.momentum)
