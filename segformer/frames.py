@@ -1,4 +1,4 @@
-"""The packed dataset: frames of one size in two memory-mapped arrays, and batches of them."""
+"""The packed dataset: frames of one size in two memory-mapped arrays."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,6 @@ from torch import Tensor
 
 from segformer.atomic import replacing
 from segformer.packing import IMAGES, LABELS, NAMES, reserve
-from segformer.resize import nearest_pixels
 
 MEAN = (0.485, 0.456, 0.406)
 """Mean of ImageNet's red, green and blue, 0..1: what the released encoders were trained with."""
@@ -101,43 +100,11 @@ def create(
         labels.flush()
 
 
-def shuffled(num_frames: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Endless (b,) int64 batches of indices, in a new order each epoch.
-
-    What does not fill a batch at the end of an epoch is dropped. Where there are fewer frames than
-    a batch takes, epochs are put together until it is full, so that every batch has the same size.
-    """
-    epochs = -(-batch_size // num_frames)
-    while True:
-        order = torch.cat([torch.randperm(num_frames, generator=generator) for _ in range(epochs)])
-        for start in range(0, len(order) - batch_size + 1, batch_size):
-            yield order[start : start + batch_size]
-
-
-def weighted(
-    probabilities: Tensor, batch_size: int, generator: torch.Generator
-) -> Iterator[Tensor]:
-    """Endless (b,) int64 batches of indices, each drawn anew with its own probability.
-
-    Args:
-        probabilities: (n,), 0 or more, of each frame; they need not sum to 1.
-        batch_size: b.
-        generator: what the draws come from.
-    """
-    while True:
-        yield torch.multinomial(probabilities, batch_size, replacement=True, generator=generator)
-
-
 def normalise(images: Tensor) -> Tensor:
     """(b, h, w, 3) RGB, 0..255 -> (b, 3, h, w) float32 with ImageNet's mean 0 and deviation 1."""
     mean = 255 * torch.tensor(MEAN, device=images.device)
     std = 255 * torch.tensor(STD, device=images.device)
     return ((images.float() - mean) / std).permute(0, 3, 1, 2)
-
-
-def nearest(source: int, target: int) -> Tensor:
-    """(target,) int64: which of `source` pixels in a row lie under the centres of `target`."""
-    return torch.from_numpy(nearest_pixels(source, target))
 
 
 def _map(path: Path) -> NDArray[np.uint8]:
