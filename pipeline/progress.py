@@ -24,7 +24,7 @@ class Advance(Protocol):
 
 
 if TYPE_CHECKING:
-    from segformer.training import Progress as TrainingProgress
+    from segformer.training_state import Progress as TrainingProgress
 
 _SECONDS_BETWEEN_LINES = 5.0
 

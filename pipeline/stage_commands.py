@@ -123,41 +123,27 @@ def train(
     frequency: Annotated[Path, _path("--frequency", "The tables of class frequencies.")],
     weights: Annotated[Path, _path("--weights", "The folder with the starting weights.")],
     out: Out,
+    work: Annotated[Path, _path("--work", "The folder of trainings in progress.")],
     loss: Annotated[str, typer.Option("--loss", help="The loss: ce or dice.")],
     seed: Annotated[int, typer.Option("--seed", help="Of weights, order and augmentation.")],
     params: Params = PARAMS,
 ) -> None:
-    """Train one arm of the ablation.
+    """Train one arm of the ablation; what was interrupted goes on where it was.
 
     Example: python -m pipeline train --pack data/pack --frequency data/frequency
-    --weights data/pretrained --out data/train/ce-0 --loss ce --seed 0
+    --weights data/pretrained --out data/train/ce-0 --work .work/checkpoints --loss ce --seed 0
     """
-    from pipeline import config, progress, tracking
-    from pipeline.lock import output_md5
-    from pipeline.stages import train
+    from pipeline import config, training_run
+    from pipeline.stages.train import Inputs
 
-    settings = config.load(params)
-    name = f"{loss}-{seed}"
-    md5 = output_md5(pack)
-    values = config.flat(settings, "download", "remap", "pack", "pretrained", "train")
-    tags = {"loss": loss, "seed": seed, "data.md5": md5}
-    with (
-        tracking.training_run(name, params=values, tags=tags) as run,
-        progress.showing(f"train {name}", "steps") as advance,
-    ):
-        run.log_dataset(pack, md5)
-        train.run(
-            settings.train,
-            loss=loss,
-            seed=seed,
-            pack=pack,
-            frequency=frequency,
-            weights=weights,
-            out=out,
-            report=progress.both(run.report, progress.of_training(advance)),
-            facts={"mlflow_run_id": run.id, "data_md5": md5},
-        )
-        run.log_artifacts(out / "history.csv", under="train")
+    training_run.run(
+        config.load(params),
+        loss=loss,
+        seed=seed,
+        inputs=Inputs(pack=pack, frequency=frequency, weights=weights),
+        out=out,
+        work=work,
+    )
 
 
 @app.command(rich_help_panel=STAGES)

@@ -1,7 +1,7 @@
 """Endless batches for training, made ahead of time, the same wherever the frames lie."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Literal
 
@@ -82,7 +82,7 @@ class Batches:
         self._resident = _whole(frames, self._device) if self.residency == "device" else None
         self.waited = 0.0
 
-    def __call__(self, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def __call__(self, start: int) -> Generator[tuple[Tensor, Tensor], None, None]:
         """Yield the batches that come after `start` updates, without end.
 
         Yields:

@@ -1,114 +1,164 @@
 """The training loop: it is given its parts and hands out records of progress."""
 
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
-from statistics import fmean
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from segformer import processes
 from segformer.inference import scores_at
 from segformer.losses import Loss
+from segformer.training_state import Progress, TrainingState
+
+Batch = tuple[Tensor, Tensor]
+"""Float images (b, 3, h, w) and int64 train ids (b, h, w), on the model's device."""
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How training stands after `step` of `steps` updates.
+class Recipe:
+    """The numbers of a training.
 
-    `loss` is the mean over the updates since the last record, `learning_rate` the first parameter
-    group's at this update, `images_per_second` leaves validation out, `val_miou` is 0..1, or None
-    where there was no validation at this step.
+    Args:
+        steps: updates in all.
+        loss: from scores at the label's size and train ids to a scalar.
+        schedule: from updates done so far to the factor of the base learning rates.
+        clip_norm: largest norm of the whole gradient; None for no limit.
+        accumulation: parts in which a batch is taken, one after the other; they divide it.
+        autocast: type the network computes in where that is safe; None for that of its weights.
+        report_every: steps from one record to the next.
+        validate_every: steps; the last one always validates.
+        save_every: steps; the state is also saved before every validation.
     """
 
-    step: int
     steps: int
-    loss: float
-    learning_rate: float
-    images_per_second: float
-    val_miou: float | None
+    loss: Loss
+    schedule: Callable[[int], float]
+    clip_norm: float | None = None
+    accumulation: int = 1
+    autocast: torch.dtype | None = None
+    report_every: int = 50
+    validate_every: int = 500
+    save_every: int = 500
+
+    def is_validated(self, step: int) -> bool:
+        """Whether there is a validation after `step` updates."""
+        return step == self.steps or step % self.validate_every == 0
+
+    def is_recorded(self, step: int) -> bool:
+        """Whether there is a record after `step` updates."""
+        return self.is_validated(step) or step % self.report_every == 0
+
+    def is_saved(self, step: int) -> bool:
+        """Whether the state is saved after `step` updates."""
+        return self.is_validated(step) or step % self.save_every == 0
 
 
-class NonFiniteLossError(ValueError):
-    """The loss became infinite or nan; the weights are as they were before that step."""
+Batches = Callable[[int], Generator[Batch, None, None]]
+"""From updates done so far to the endless batches that follow."""
 
 
 def fit(
-    model: nn.Module,
-    batches: Iterator[tuple[Tensor, Tensor]],
+    state: TrainingState,
+    batches: Batches,
+    recipe: Recipe,
     *,
-    loss: Loss,
-    optimizer: torch.optim.Optimizer,
-    schedule: Callable[[int], float],
-    steps: int,
-    clip_norm: float | None,
+    validate: Callable[[nn.Module], float],
     report: Callable[[Progress], None],
-    validate: Callable[[], float],
-    report_every: int,
-    validate_every: int,
+    save: Callable[[TrainingState], None] = lambda _: None,
+    is_stopping: Callable[[], bool] = lambda: False,
+    network: nn.Module | None = None,
 ) -> None:
-    """Train `model` in place; the history is what `report` is handed.
+    """Train `state.model` in place, from where `state` is; `state.history` is what happened.
+
+    The device is waited for only where a record is made or the state is saved.
 
     Args:
-        model: images (b, 3, h, w) to scores (b, k, any, any), on the device of the batches.
-        batches: endless pairs of float images (b, 3, h, w) and int64 train ids (b, h, w).
-        loss: from scores at the label's size and train ids to a scalar.
-        optimizer: over the model's parameters, every group at its base learning rate.
-        schedule: from updates done so far to the factor of the base learning rates.
-        steps: updates in all.
-        clip_norm: largest norm of the whole gradient; None for no limit.
-        report: called every `report_every` steps, at every validation and at the end.
-        validate: returns the validation mIoU, 0..1; the last step always validates.
-        report_every: steps.
-        validate_every: steps.
+        state: of a new training, or of one that was interrupted.
+        batches: what to learn from.
+        recipe: the numbers.
+        validate: from the model to keep to its validation mIoU, 0..1.
+        report: takes each new record.
+        save: keeps the state; every process calls it, if there are many.
+        is_stopping: whether to save and return now, before the last step.
+        network: what computes the scores: the model (None), or what is wrapped around it.
 
     Raises:
-        NonFiniteLossError: naming the step.
+        NonFiniteLossError: naming the step; whatever was saved is from before it.
     """
-    base_rates = [group["lr"] for group in optimizer.param_groups]
-    losses, images_seen, started = [], 0, time.perf_counter()
-    model.train()
-    for step in range(1, steps + 1):
-        images, labels = next(batches)
-        set_learning_rates(optimizer, base_rates, schedule(step - 1))
-        value = loss(scores_at(model(images), labels.shape[-2:]), labels)
-        losses.append(finite(value, step, steps))
-        optimizer.zero_grad()
-        value.backward()
-        if clip_norm is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-        optimizer.step()
-        images_seen += len(images)
+    network = network or state.model
+    timer = Timer()
+    with closing(batches(state.step)) as stream:
+        while True:
+            if recipe.is_recorded(state.step) and not state.is_recorded:
+                speed, loss = timer.rate(), state.mean_loss(recipe.steps)
+                miou = validate(state.best) if recipe.is_validated(state.step) else None
+                report(state.remember(recipe.steps, loss, speed, miou))
+                timer = Timer()
+            if state.step == recipe.steps:
+                return
 
-        is_validated = step == steps or step % validate_every == 0
-        if is_validated or step % report_every == 0:
-            speed = images_seen / (time.perf_counter() - started)
-            miou = validate() if is_validated else None
-            rate = optimizer.param_groups[0]["lr"]
-            report(Progress(step, steps, fmean(losses), rate, speed, miou))
-            model.train()
-            losses, images_seen, started = [], 0, time.perf_counter()
+            network.train()
+            state.set_learning_rates(recipe.schedule(state.step))
+            images, labels = next(stream)
+            value = backward(network, images, labels, recipe)
+            norm = clip(state.model, recipe.clip_norm)
+            state.optimizer.step()
+            state.optimizer.zero_grad()
+            state.count_update(value, norm)
+            timer.images += len(images) * processes.count()
 
-
-def set_learning_rates(
-    optimizer: torch.optim.Optimizer, base_rates: list[float], factor: float
-) -> None:
-    """Give every parameter group its base learning rate times `factor`."""
-    for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
-        group["lr"] = rate * factor
+            is_leaving = processes.any_of(is_stopping())
+            if is_leaving or recipe.is_saved(state.step):
+                state.mean_loss(recipe.steps)  # what is not finite is not worth keeping
+                save(state)
+            if is_leaving:
+                return
 
 
-def finite(value: Tensor, step: int, steps: int) -> float:
-    """Return the loss as a number.
+def backward(network: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+    """Add the gradient of a batch's loss to the parameters', and return the loss: a scalar."""
+    total = torch.zeros((), device=images.device)
+    parts = list(
+        zip(images.chunk(recipe.accumulation), labels.chunk(recipe.accumulation), strict=True)
+    )
+    for index, (part, target) in enumerate(parts, 1):
+        with unsynchronised(network) if index < len(parts) else nullcontext():
+            with torch.autocast(
+                part.device.type, recipe.autocast, enabled=recipe.autocast is not None
+            ):
+                scores = scores_at(network(part), target.shape[-2:])
+            value = recipe.loss(scores, target) / len(parts)
+            value.backward()
+        total = total + value.detach()
+    return total
 
-    Raises:
-        NonFiniteLossError: if it is infinite or nan.
-    """
-    number = value.item()
-    if not math.isfinite(number):
-        raise NonFiniteLossError(
-            f"step {step} of {steps}: the loss is {number}; "
-            "lower the learning rate, lengthen the warm-up or clip the gradient"
-        )
-    return number
+
+def clip(model: nn.Module, largest: float | None) -> Tensor:
+    """Shorten the gradient if its norm is above `largest`, and return the norm it had: a scalar."""
+    gradients = [parameter.grad for parameter in model.parameters()]
+    norm = get_total_norm([gradient for gradient in gradients if gradient is not None])
+    if largest is not None:
+        clip_grads_with_norm_(model.parameters(), largest, norm)
+    return norm
+
+
+def unsynchronised(network: nn.Module) -> AbstractContextManager[None]:
+    """Within, processes keep their gradients to themselves: more of the batch is to come."""
+    no_sync: Callable[[], AbstractContextManager[None]] = getattr(network, "no_sync", nullcontext)
+    return no_sync()
+
+
+class Timer:
+    """Images per second since it was made."""
+
+    def __init__(self) -> None:
+        self.images = 0
+        self._started = time.perf_counter()
+
+    def rate(self) -> float:
+        """Images per second."""
+        return self.images / (time.perf_counter() - self._started)

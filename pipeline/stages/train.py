@@ -1,7 +1,9 @@
 """Train: one arm of the ablation, from packed frames to a model with its history."""
 
 import json
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -17,22 +19,36 @@ from pydantic import (
     PositiveInt,
     model_validator,
 )
-from torch import Tensor
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.section import NetworkSize, Section
 from pipeline.starting_weights import ENCODER, read_license
+from pipeline.termination import asked
+from pipeline.training_folder import TrainingFolder
+from pipeline.training_troubles import explained
+from segformer import processes
+from segformer.acceleration import Compile, Precision, autocast_type, compiled, without_chance
 from segformer.atomic import write_text
 from segformer.augment import Augment
+from segformer.batches import Batches, Residency
 from segformer.checkpoint import load, save
-from segformer.frames import PackedFrames, shuffled, weighted
+from segformer.frames import PackedFrames
 from segformer.inference import evaluate_packed
 from segformer.interop import load_encoder
 from segformer.losses import WEIGHTED, Loss, get_loss
 from segformer.metrics import mean_iou
 from segformer.model import SegFormer
-from segformer.optimizer import adamw
-from segformer.schedule import warmup_poly
-from segformer.training import Progress, fit
+from segformer.optimizer import OPTIMIZERS
+from segformer.sampling import Order, shuffled, weighted
+from segformer.schedule import one_cycle, warmup_poly
+from segformer.shared_norm import share_statistics
+from segformer.training import Recipe, fit
+from segformer.training_state import Progress, TrainingState
+
+CLASS_WEIGHTS = "class_weights.csv"
+SAMPLING = "sampling.csv"
+"""Tables of `frequency`."""
 
 
 class Augmentation(Section):
@@ -61,20 +77,31 @@ class Train(Section):
     dropout: float = Field(ge=0, lt=1)
     steps: PositiveInt
     batch_size: PositiveInt
+    """Of an update, over all processes."""
+    accumulation: PositiveInt
+    optimizer: Literal["adamw", "adam"]
     learning_rate: PositiveFloat
     decoder_lr_factor: PositiveFloat
     weight_decay: NonNegativeFloat
+    schedule: Literal["poly", "one_cycle"]
     warmup_steps: NonNegativeInt
     power: PositiveFloat
     clip_norm: PositiveFloat | None
+    ema_decay: float | None = Field(gt=0, lt=1)
     sampling: Literal["uniform", "rare_class"]
     class_weights: Literal[
         "erfnet", "enet", "inverse", "sqrt_inverse", "median", "effective_number"
     ]
     """For the loss weighted_ce: which family of `frequency`'s weights."""
     augment: Augmentation
+    precision: Precision
+    compile: Compile
+    activation_checkpointing: bool
+    deterministic: bool
+    residency: Residency
     report_every: PositiveInt
     validate_every: PositiveInt
+    save_every: PositiveInt
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> Self:
@@ -82,74 +109,91 @@ class Train(Section):
             raise ValueError(f"warmup_steps must be less than steps, {self.steps}")
         return self
 
+    @model_validator(mode="after")
+    def _parts_are_equal(self) -> Self:
+        if self.batch_size % self.accumulation:
+            raise ValueError(f"accumulation must divide batch_size, {self.batch_size}")
+        return self
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The folders that the stages `pack`, `frequency` and `pretrained` wrote."""
+
+    pack: Path
+    frequency: Path
+    weights: Path
+
+    def files(self) -> list[Path]:
+        """Everything that determines the training."""
+        tables = [self.frequency / name for name in (CLASS_WEIGHTS, SAMPLING)]
+        return [self.pack, self.weights, *tables]
+
 
 def run(
     params: Train,
     *,
     loss: str,
     seed: int,
-    pack: Path,
-    frequency: Path,
-    weights: Path,
+    device: torch.device,
+    inputs: Inputs,
     out: Path,
+    folder: TrainingFolder,
     report: Callable[[Progress], None],
     facts: dict[str, Any],
 ) -> None:
     """Write model.safetensors, config.json, history.csv and run.json into `out`.
 
+    A training that was interrupted goes on from its last state; SIGTERM and ctrl-C save one first.
+
     Args:
         params: the section `train`.
         loss: a name in segformer.losses.LOSSES.
         seed: of the random weights, the order of the frames and the augmentation.
-        pack: the folder of `pack`.
-        frequency: the folder of `frequency`.
-        weights: the folder of `pretrained`.
+        device: where to train.
+        inputs: what is read.
         out: where to write.
-        report: called with every record of progress.
+        folder: where the states of this training are.
+        report: called with every record of the training's history, those from before an
+            interruption included; in the first process only, if there are many.
         facts: what else run.json should hold.
 
     Raises:
-        ValueError: for a loss that does not exist, packed frames or weights that do not fit, or a
-            loss that is not finite.
+        ValueError: for a loss that does not exist, packed frames or weights that do not fit, a loss
+            that is not finite, or too little memory.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    without_chance(params.deterministic)
     # Two streams of random numbers that have nothing in common: torch's own would be the same.
     weights_seed, data_seed = np.random.SeedSequence(seed).generate_state(2).tolist()
     torch.manual_seed(weights_seed)
-    model = _model(params, weights).to(device)
-    train_frames, val_frames = (PackedFrames.open(pack / split) for split in ("train", "val"))
-    history: list[Progress] = []
-
-    def remember(progress: Progress) -> None:
-        history.append(progress)
-        report(progress)
-
-    fit(
-        model,
-        _batches(params, train_frames, frequency, data_seed, device),
-        loss=_loss(loss, params, frequency, device),
-        optimizer=adamw(
-            model,
-            lr=params.learning_rate,
-            decoder_lr_factor=params.decoder_lr_factor,
-            weight_decay=params.weight_decay,
-        ),
-        schedule=partial(
-            warmup_poly,
-            steps=params.steps,
-            warmup_steps=params.warmup_steps,
-            power=params.power,
-        ),
-        steps=params.steps,
-        clip_norm=params.clip_norm,
-        report=remember,
-        validate=partial(_validate, model, val_frames, params.batch_size, device),
-        report_every=params.report_every,
-        validate_every=params.validate_every,
+    state, network = _network(params, inputs.weights, device)
+    torch.manual_seed(weights_seed + processes.rank())  # dropout, apart in every process
+    train_frames, val_frames = (
+        PackedFrames.open(inputs.pack / split) for split in ("train", "val")
     )
-    seen = {"size": train_frames.size, "crop": params.augment.crop}
-    _write(out, model, seen | {"license": read_license(weights)})
-    _write_records(out, history, {"loss": loss, "seed": seed, "steps": params.steps} | facts)
+    batches = _batches(params, train_frames, inputs.frequency, data_seed, device)
+    if (saved := processes.from_first(folder.newest())) is not None:
+        state.load_state_dict(saved)
+        for record in state.history:
+            report(record)
+    with asked() as is_stopping, explained(params, batches, folder):
+        fit(
+            state,
+            batches,
+            _recipe(params, _loss(loss, params, inputs.frequency, device), device),
+            network=network,
+            validate=lambda model: _validate(model, val_frames, params, device),
+            report=report,
+            save=folder.keep,
+            is_stopping=is_stopping,
+        )
+        if state.step < params.steps:  # some process was asked to stop, perhaps not this one
+            sys.exit(f"stopped at step {state.step}; the same command goes on from there")
+    if processes.is_first():
+        seen = {"size": train_frames.size, "crop": params.augment.crop}
+        _write(out, state.best, seen | {"license": read_license(inputs.weights)})
+        facts = {"loss": loss, "seed": seed, "steps": params.steps} | facts
+        _write_records(out, state.history, facts)
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
@@ -158,7 +202,8 @@ def read_facts(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def _model(params: Train, weights: Path) -> SegFormer:
+def _network(params: Train, weights: Path, device: torch.device) -> tuple[TrainingState, nn.Module]:
+    """Give the model with what trains it, and the model as it is called."""
     model = SegFormer(
         params.variant,
         decoder_width=params.decoder_width,
@@ -167,39 +212,76 @@ def _model(params: Train, weights: Path) -> SegFormer:
     )
     if (weights / ENCODER).exists():
         load_encoder(model.encoder, weights / ENCODER)
-    return model
+    model.encoder.recompute(params.activation_checkpointing)
+    model.to(device)
+    network: nn.Module = model
+    if processes.count() > 1:
+        network = DistributedDataParallel(share_statistics(model, device))
+    optimizer = OPTIMIZERS[params.optimizer](
+        model,
+        lr=params.learning_rate,
+        decoder_lr_factor=params.decoder_lr_factor,
+        weight_decay=params.weight_decay,
+    )
+    state = TrainingState(model, optimizer, params.ema_decay)
+    return state, compiled(network, params.compile, device)
+
+
+def _recipe(params: Train, loss: Loss, device: torch.device) -> Recipe:
+    schedule = partial(one_cycle, steps=params.steps)
+    if params.schedule == "poly":
+        schedule = partial(
+            warmup_poly, steps=params.steps, warmup_steps=params.warmup_steps, power=params.power
+        )
+    return Recipe(
+        steps=params.steps,
+        loss=loss,
+        schedule=schedule,
+        clip_norm=params.clip_norm,
+        accumulation=params.accumulation,
+        autocast=autocast_type(params.precision, device),
+        report_every=params.report_every,
+        validate_every=params.validate_every,
+        save_every=params.save_every,
+    )
 
 
 def _loss(name: str, params: Train, frequency: Path, device: torch.device) -> Loss:
     if name not in WEIGHTED:
         return get_loss(name)
-    table = pd.read_csv(frequency / "class_weights.csv").sort_values("train_id")
+    table = pd.read_csv(frequency / CLASS_WEIGHTS).sort_values("train_id")
     weights = table[params.class_weights].to_numpy(np.float32)
     return get_loss(name, torch.from_numpy(weights).to(device))
 
 
 def _batches(
     params: Train, frames: PackedFrames, frequency: Path, seed: int, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
-    generator = torch.Generator().manual_seed(seed)  # of the CPU: the same crops on every device
-    if params.sampling == "rare_class":
-        table = pd.read_csv(frequency / "sampling.csv").set_index("frame")
-        probabilities = torch.tensor(table["probability"].loc[frames.names].to_numpy())
-        order = weighted(probabilities, params.batch_size, generator)
-    else:
-        order = shuffled(len(frames), params.batch_size, generator)
-    augment = Augment(**params.augment.model_dump())
-    for images, labels in map(frames.batch, order):
-        yield augment(images.to(device), labels.to(device), generator)
+) -> Batches:
+    return Batches(
+        frames,
+        _order(params, frames, frequency, seed),
+        Augment(**params.augment.model_dump()),
+        seed=seed,
+        device=device,
+        residency=params.residency,
+        share=(processes.rank(), processes.count()),
+    )
 
 
-def _validate(
-    model: SegFormer, frames: PackedFrames, batch_size: int, device: torch.device
-) -> float:
-    return float(mean_iou(evaluate_packed(model, frames, batch_size, device)))
+def _order(params: Train, frames: PackedFrames, frequency: Path, seed: int) -> Order:
+    if params.sampling == "uniform":
+        return shuffled(len(frames), params.batch_size, seed)
+    table = pd.read_csv(frequency / SAMPLING).set_index("frame")
+    probabilities = table["probability"].loc[frames.names].to_numpy()
+    return weighted(probabilities, params.batch_size, seed)
 
 
-def _write(out: Path, model: SegFormer, facts: dict[str, Any]) -> None:
+def _validate(model: nn.Module, frames: PackedFrames, params: Train, device: torch.device) -> float:
+    return float(mean_iou(evaluate_packed(model, frames, params.batch_size, device)))
+
+
+def _write(out: Path, model: nn.Module, facts: dict[str, Any]) -> None:
+    assert isinstance(model, SegFormer)
     save(model, out, **facts)
     load(out)  # strictly, as whoever uses it will: a model that cannot be read is found here
 

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from pipeline.lock import output_md5
+from pipeline.lock import modules, output_md5
 
 LOCK = """\
 schema: '2.0'
@@ -24,3 +24,11 @@ def test_an_output_has_the_sum_that_dvc_wrote(tmp_path: Path) -> None:
 def test_outside_dvc_there_is_no_sum(tmp_path: Path) -> None:
     """Without a dvc.lock there is no md5."""
     assert output_md5(Path("data/pack"), tmp_path / "dvc.lock") is None
+
+
+def test_the_modules_of_a_stage_are_its_dependencies_in_python(tmp_path: Path) -> None:
+    """What dvc.yaml lists as dependencies and ends in .py; without a dvc.yaml there are none."""
+    graph = tmp_path / "dvc.yaml"
+    assert [] == modules("train", graph)
+    graph.write_text("stages: {train: {deps: [data/pack, pipeline/a.py, segformer/b.py]}}")
+    assert [Path("pipeline/a.py"), Path("segformer/b.py")] == modules("train", graph)

@@ -1,7 +1,7 @@
 import pytest
 
 from pipeline import progress
-from segformer.training import Progress
+from segformer.training_state import Progress
 
 
 def test_plain_lines_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from pipeline import store, tracking
 from segformer import checkpoint, serving
 from segformer.inference import segment
 from segformer.model import SegFormer
-from segformer.training import Progress
+from segformer.training_state import Progress
 
 # Through tracking, which turns MLflow's reports home off before it imports it.
 MlflowClient = tracking.MlflowClient

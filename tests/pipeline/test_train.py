@@ -1,4 +1,8 @@
 import csv
+import logging
+import re
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
@@ -10,10 +14,12 @@ from ruamel.yaml import YAML
 from safetensors.torch import save_file
 
 from pipeline.class_weights import families
-from pipeline.stages.train import Train, read_facts, run
+from pipeline.stages.train import Inputs, Train, read_facts, run
+from pipeline.training_folder import TrainingFolder
 from segformer.checkpoint import load, read_config
 from segformer.frames import create
-from segformer.training import Progress
+from segformer.model import SegFormer
+from segformer.training_state import NonFiniteLossError, Progress
 
 SHIPPED = YAML(typ="safe").load(Path(__file__).parents[2] / "params.yaml")["train"]
 TINY = SHIPPED | {
@@ -45,21 +51,31 @@ def data(tmp_path: Path) -> Path:
 
 
 def train(
-    data: Path, name: str, seed: int = 0, loss: str = "ce", **changes: object
+    data: Path,
+    name: str,
+    seed: int = 0,
+    loss: str = "ce",
+    report: Callable[[Progress], None] = lambda record: None,
+    **changes: object,
 ) -> list[Progress]:
     """Train for three steps into a folder; give back what was reported."""
     section, mistakes = Train.parse("train", TINY | changes)
     assert section is not None, mistakes
     reported: list[Progress] = []
+
+    def listen(record: Progress) -> None:
+        reported.append(record)
+        report(record)
+
     run(
         section,
         loss=loss,
         seed=seed,
-        pack=data / "pack",
-        frequency=data,
-        weights=data / "pretrained",
+        device=torch.device("cpu"),
+        inputs=Inputs(pack=data / "pack", frequency=data, weights=data / "pretrained"),
         out=data / name,
-        report=reported.append,
+        folder=TrainingFolder(data / "work", name, {"seed": str(seed)}),
+        report=listen,
         facts={"mlflow_run_id": "abc"},
     )
     return reported
@@ -145,10 +161,116 @@ def test_the_model_keeps_the_licence_of_its_weights_and_its_size(data: Path) -> 
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(data: Path) -> None:
-    """A learning rate beyond all bounds ends with the step named, and no model is written."""
-    with pytest.raises(ValueError, match=r"step \d+ of 9: the loss is"):
-        train(data, "a", steps=9, learning_rate=1e30, clip_norm=None)
+    """A rate beyond all bounds: step, frames and last good state are named, no model is written."""
+    with pytest.raises(NonFiniteLossError) as told:
+        train(data, "a", steps=9, learning_rate=1e30, clip_norm=None, save_every=1)
+    message = str(told.value)
+    assert f"step {told.value.step} of 9: the loss or its gradient is not finite" in message
+    assert re.search(r"Its frames: train/\d, train/\d\.", message)
+    assert f"The last good state is that of step {told.value.step - 1}, in " in message
     assert not (data / "a").exists()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ],
+    ids=["gpu", "cpu", "python"],
+)
+def test_too_little_memory_names_what_to_lower(
+    data: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batch and crop that failed are told, and which parameters to change."""
+
+    def fail(self: SegFormer, images: torch.Tensor) -> torch.Tensor:
+        raise error
+
+    monkeypatch.setattr(SegFormer, "forward", fail)
+    with pytest.raises(
+        ValueError, match=r"batch_size 2 .* train.augment.crop 32 x 48: raise"
+    ):
+        train(data, "a")
+
+
+def test_an_error_of_another_kind_is_not_taken_for_memory(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistake of ours stays what it is."""
+
+    def fail(self: SegFormer, images: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(SegFormer, "forward", fail)
+    with pytest.raises(RuntimeError, match=r"^a mistake$"):
+        train(data, "a")
+
+
+def test_sigterm_saves_and_the_next_training_goes_on(data: Path) -> None:
+    """Told to stop in step 2, it saves and leaves; the next one ends with the bytes of a whole run.
+
+    Its history is whole, and it is told all of it, what was before the stop included.
+    """
+    whole = train(data, "whole", steps=5, report_every=1, ema_decay=0.9)
+
+    def stop(record: Progress) -> None:
+        if record.step == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(SystemExit, match="stopped at step 3; the same command goes on"):
+        train(data, "cut", steps=5, report_every=1, ema_decay=0.9, report=stop)
+    assert not (data / "cut").exists()
+    told = train(data, "cut", steps=5, report_every=1, ema_decay=0.9)
+    assert [record.step for record in whole] == [record.step for record in told]
+    for file in ("model.safetensors", "config.json", "history.csv", "run.json"):
+        assert (data / "whole" / file).read_bytes() == (data / "cut" / file).read_bytes()
+
+
+def test_a_disk_that_is_full_does_not_stop_the_training(
+    data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The state that could not be saved costs a warning; the model is the same."""
+    train(data, "a")
+    folder = TrainingFolder(data / "work", "b", {"seed": "0"}).path
+    folder.mkdir(parents=True)
+    (folder / "newest.part").symlink_to("/dev/full")
+    with caplog.at_level(logging.WARNING):
+        train(data, "b")
+    assert "the state of step 2 could not be saved ([Errno 28] No space left" in caplog.text
+    assert (data / "a/model.safetensors").read_bytes() == (
+        data / "b/model.safetensors"
+    ).read_bytes()
+
+
+def test_activation_checkpointing_changes_no_byte(data: Path) -> None:
+    """What is computed a second time comes out the same, dropped paths included."""
+    train(data, "a", drop_path=0.5)
+    train(data, "b", drop_path=0.5, activation_checkpointing=True)
+    first, second = ((data / name / "model.safetensors").read_bytes() for name in ("a", "b"))
+    assert first == second
+
+
+# PyTorch's compiler imports what PyTorch has deprecated.
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
+def test_a_compiler_that_is_missing_is_told_and_done_without(
+    data: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without a C++ compiler the network is trained as it is, with a warning that says why."""
+    monkeypatch.setenv("CXX", "/there/is/none")
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("/there/is/none",))
+    torch._dynamo.reset()
+    with caplog.at_level(logging.WARNING):
+        train(data, "a", compile=True)
+    assert "the network is not compiled, which is slower: " in caplog.text
+    assert (data / "a/model.safetensors").exists()
+
+
+def test_parts_that_do_not_divide_the_batch_are_refused() -> None:
+    """Each part of a batch has equally many frames."""
+    _, mistakes = Train.parse("train", TINY | {"accumulation": 3})
+    assert ["train: accumulation must divide batch_size, 2"] == mistakes
 
 
 def test_a_scale_the_wrong_way_round_is_refused() -> None:

@@ -1,13 +1,17 @@
 import dataclasses
+import io
+import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from segformer.losses import get_loss
-from segformer.training import NonFiniteLossError, Progress, fit
+from segformer.training import Batch, Batches, Recipe, fit
+from segformer.training_state import NonFiniteLossError, Progress, TrainingState
 
 
 class Tiny(nn.Module):
@@ -28,53 +32,80 @@ class Tiny(nn.Module):
         return self.layers(images)
 
 
-def colours(seed: int, b: int = 4) -> Iterator[tuple[Tensor, Tensor]]:
+def colours(seed: int, b: int = 4) -> Batches:
     """Endless batches in which the class of a pixel is its brightest channel."""
-    generator = torch.Generator().manual_seed(seed)
-    while True:
-        coarse = torch.randn(b, 3, 4, 6, generator=generator)
-        images = coarse.repeat_interleave(4, 2).repeat_interleave(4, 3)
-        yield images, images.argmax(1)
+
+    def batches(start: int) -> Generator[Batch, None, None]:
+        for step in itertools.count(start):
+            generator = torch.Generator().manual_seed(1000 * seed + step)
+            coarse = torch.randn(b, 3, 4, 6, generator=generator)
+            images = coarse.repeat_interleave(4, 2).repeat_interleave(4, 3)
+            yield images, images.argmax(1)
+
+    return batches
 
 
 class Run:
     """One training of a tiny network: what went in and what came out."""
 
-    def __init__(self, seed: int = 0, *, steps: int = 6, lr: float = 0.1, **parts: object) -> None:
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        lr: float = 0.1,
+        ema_decay: float | None = None,
+        **numbers: object,
+    ) -> None:
         torch.manual_seed(seed)
         self.model = Tiny()
-        self.history: list[Progress] = []
+        self.reported: list[Progress] = []
+        self.saved: list[dict[str, Any]] = []
         self.validated_after: list[int] = []
-        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=lr)
-        self.parts: dict = {
-            "batches": colours(seed),
-            "loss": get_loss("ce"),
-            "schedule": lambda step: 1.0,
-            "steps": steps,
-            "clip_norm": None,
-            "report_every": 1,
-            "validate_every": 100,
-        } | parts
+        self.batches = colours(seed)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=lr)
+        if ema_decay is None:
+            self.optimizer = torch.optim.SGD(self.model.parameters(), lr=lr)
+        self.state = TrainingState(self.model, self.optimizer, ema_decay)
+        defaults = {"steps": 6, "loss": get_loss("ce"), "schedule": lambda step: 1.0}
+        rare = {"report_every": 1, "validate_every": 100, "save_every": 100}
+        self.recipe = Recipe(**(defaults | rare | numbers))
 
-    def fit(self) -> "Run":
+    def fit(self, stop_at: int | None = None) -> "Run":
         """Train, and return the run itself."""
         fit(
-            self.model,
-            optimizer=self.optimizer,
-            report=self.history.append,
+            self.state,
+            self.batches,
+            self.recipe,
+            report=self.reported.append,
             validate=self._validate,
-            **self.parts,
+            save=self._save,
+            is_stopping=lambda: stop_at == self.state.step,
         )
         return self
 
-    def _validate(self) -> float:
-        self.model.eval()
-        self.validated_after.append(len(self.history))
+    def _validate(self, model: nn.Module) -> float:
+        model.eval()
+        self.validated_after.append(len(self.state.history))
         return 0.5
 
+    def _save(self, state: TrainingState) -> None:
+        file = io.BytesIO()
+        torch.save(state.state_dict(), file)
+        file.seek(0)
+        self.saved.append(torch.load(file, weights_only=True))
+
+    @property
+    def history(self) -> list[Progress]:
+        """All records."""
+        return self.state.history
+
     def weights(self) -> list[bytes]:
-        """Parameters and buffers, byte for byte."""
-        return [tensor.numpy().tobytes() for tensor in self.model.state_dict().values()]
+        """Parameters and buffers of the model to keep, byte for byte."""
+        return [tensor.numpy().tobytes() for tensor in self.state.best.state_dict().values()]
+
+    def facts(self) -> list[tuple[object, ...]]:
+        """The history without what a clock decides."""
+        return [(p.step, p.loss, p.learning_rate, p.val_miou) for p in self.history]
 
 
 @pytest.mark.parametrize("name", ["ce", "dice"])
@@ -95,7 +126,7 @@ def test_the_same_seed_gives_the_same_bytes() -> None:
 def test_one_step_is_gradient_descent() -> None:
     """A single step equals the update written out by hand."""
     run, hand = Run(steps=1), Run(steps=1)
-    images, labels = next(colours(0))
+    images, labels = next(colours(0)(0))
     torch.manual_seed(7)  # dropout
     scores = nn.functional.interpolate(hand.model(images), (16, 24), mode="bilinear")
     nn.functional.cross_entropy(scores, labels).backward()
@@ -111,8 +142,6 @@ def test_gradients_do_not_add_up_over_steps() -> None:
     three = Run(steps=3, schedule=lambda step: float(step == 0)).fit()
     for a, b in zip(one.model.parameters(), three.model.parameters(), strict=True):
         assert torch.equal(a, b)
-    gradients = [p.grad for p in three.model.parameters()]
-    assert all(gradient.isfinite().all() for gradient in gradients)
 
 
 def test_every_group_follows_the_schedule() -> None:
@@ -121,7 +150,8 @@ def test_every_group_follows_the_schedule() -> None:
     rates: list[list[float]] = []
     run = Run(steps=4, schedule=lambda step: (asked.append(step), 1 / (step + 1))[1])
     run.optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(1))], "lr": 1.0})
-    run.parts["loss"] = recording(rates, run.optimizer)
+    run.state = TrainingState(run.model, run.optimizer)
+    run.recipe = dataclasses.replace(run.recipe, loss=recording(rates, run.optimizer))
     run.fit()
     assert [0, 1, 2, 3] == asked
     assert [[0.1, 1.0], [0.05, 0.5], [0.1 / 3, 1 / 3], [0.025, 0.25]] == rates
@@ -194,26 +224,129 @@ def test_validation_time_does_not_count_as_training_time(monkeypatch: pytest.Mon
 
     validate = run._validate
 
-    def slow() -> float:
+    def slow(model: nn.Module) -> float:
         clock[0] += 1000
-        return validate()
+        return validate(model)
 
-    run.parts["schedule"] = schedule
+    run.recipe = dataclasses.replace(run.recipe, schedule=schedule)
     run._validate = slow
     assert [4.0, 4.0] == [p.images_per_second for p in run.fit().history]
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_loss_that_is_not_finite_stops_before_it_spoils_the_weights(bad: float) -> None:
-    """The message names the step; the model is as it was after the step before."""
-    values = iter([1.0, 1.0, bad])
-    run = Run(loss=lambda scores, target: get_loss("ce")(scores, target) * next(values))
-    with pytest.raises(NonFiniteLossError, match=rf"step 3 of 6: the loss is {bad}; lower"):
+def test_a_loss_that_is_not_finite_stops_the_training(bad: float) -> None:
+    """The message names the first bad step, though it is only looked for when a record is due."""
+    values = iter([1.0, 1.0, bad, 1.0, 1.0, 1.0])
+    run = Run(
+        loss=lambda scores, target: get_loss("ce")(scores, target) * next(values), report_every=5
+    )
+    with pytest.raises(NonFiniteLossError, match="step 3 of 6: the loss or its gradient is not"):
         run.fit()
-    good = Run(steps=2).fit()
-    for ours, theirs in zip(run.model.parameters(), good.model.parameters(), strict=True):
-        assert torch.equal(ours, theirs)
-    assert 2 == len(run.history)
+    assert [] == run.history
+
+
+def test_a_gradient_that_is_not_finite_stops_the_training() -> None:
+    """A loss of 0 with a root's gradient there, in the last step, after which no loss comes."""
+    run = Run(steps=1, loss=lambda scores, target: (scores * 0).sum().sqrt())
+    with pytest.raises(NonFiniteLossError, match="step 1 of 1"):
+        run.fit()
+
+
+def test_a_state_that_is_not_finite_is_never_saved() -> None:
+    """Where a state is due before a record, the loss is looked at first."""
+    values = iter([1.0, math.nan, 1.0])
+    run = Run(
+        loss=lambda scores, target: get_loss("ce")(scores, target) * next(values),
+        report_every=100,
+        save_every=1,
+    )
+    with pytest.raises(NonFiniteLossError, match="step 2 of 6"):
+        run.fit()
+    assert [1] == [state["step"] for state in run.saved]
+
+
+@pytest.mark.parametrize("ema_decay", [None, 0.5])
+@pytest.mark.parametrize("stop", [1, 2, 3, 4, 5])
+def test_an_interrupted_training_ends_with_the_same_bytes(
+    stop: int, ema_decay: float | None
+) -> None:
+    """Stopped after any step, saved and taken up in a fresh process's stead: equal to the bit.
+
+    Weights, averages, statistics and the whole history, the losses since the last record included.
+    """
+    numbers: dict[str, Any] = {"report_every": 4, "validate_every": 3, "ema_decay": ema_decay}
+    whole = Run(**numbers).fit()
+    first = Run(**numbers).fit(stop_at=stop)
+    assert stop == first.saved[-1]["step"]
+    second = Run(seed=9, **numbers)  # other weights, another state of the random generator
+    second.batches = colours(0)
+    second.state.load_state_dict(first.saved[-1])
+    second.fit()
+    assert whole.weights() == second.weights()
+    assert whole.facts() == second.facts()
+    assert [p.step for p in whole.history] == [p.step for p in first.reported + second.reported]
+
+
+def test_a_training_stopped_before_a_validation_makes_up_for_it() -> None:
+    """The state of step 3 is saved before its validation, which the next training then does."""
+    first = Run(validate_every=3).fit(stop_at=3)
+    assert [] == first.validated_after
+    second = Run(validate_every=3)
+    second.state.load_state_dict(first.saved[-1])
+    assert [3, 4, 5, 6] == [p.step for p in second.fit().reported]
+    assert [None, None, 0.5, None, None, 0.5] == [p.val_miou for p in second.history]
+
+
+def test_states_are_saved_when_told_and_before_every_validation() -> None:
+    """Every 4 steps, and at 3, 6 and 7, where it validates."""
+    run = Run(steps=7, validate_every=3, save_every=4).fit()
+    assert [3, 4, 6, 7] == [state["step"] for state in run.saved]
+
+
+def test_accumulation_is_one_update_of_the_mean_gradient() -> None:
+    """A batch in two equal halves moves the weights as the mean of both halves' losses does."""
+    whole, halves = Run(steps=1, lr=1.0), Run(steps=1, lr=1.0, accumulation=2)
+    for run in (whole, halves):
+        run.model.layers = nn.Sequential(run.model.layers[0], nn.ReLU(), run.model.layers[4])
+        run.optimizer = torch.optim.SGD(run.model.parameters(), lr=1.0)
+        run.state = TrainingState(run.model, run.optimizer)
+    torch.testing.assert_close(
+        dict(whole.fit().model.named_parameters()), dict(halves.fit().model.named_parameters())
+    )
+    assert whole.history[0].loss == pytest.approx(halves.history[0].loss)
+
+
+def test_the_average_is_exponential() -> None:
+    """With decay 0.75 the average after three updates is that of the recurrence by hand."""
+    weights: list[Tensor] = []
+    run = Run(steps=3, ema_decay=0.75)
+    update = run.state.count_update
+
+    def noting(loss: Tensor, norm: Tensor) -> None:
+        weights.append(next(run.model.parameters()).detach().clone())
+        update(loss, norm)
+
+    run.state.count_update = noting
+    run.fit()
+    expected = weights[0]
+    for after in weights[1:]:
+        expected = 0.75 * expected + 0.25 * after
+    torch.testing.assert_close(expected, next(run.state.best.parameters()).detach())
+    assert run.state.best is not run.model
+
+
+def test_autocast_computes_in_bfloat16() -> None:
+    """The network's scores come in bfloat16, the weights stay float32, and it still learns."""
+    seen: list[torch.dtype] = []
+
+    def loss(scores: Tensor, target: Tensor) -> Tensor:
+        seen.append(scores.dtype)
+        return get_loss("ce")(scores, target)
+
+    run = Run(steps=40, lr=0.5, loss=loss, autocast=torch.bfloat16).fit()
+    assert {torch.bfloat16} == set(seen)
+    assert {torch.float32} == {p.dtype for p in run.model.parameters()}
+    assert 2 / 3 * run.history[0].loss > run.history[-1].loss
 
 
 def test_a_non_finite_loss_is_a_mistake_of_the_user() -> None:

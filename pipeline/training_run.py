@@ -1,0 +1,69 @@
+"""One training as DVC calls it: on its device, in its folder, remembered in MLflow, shown."""
+
+from functools import partial
+from pathlib import Path
+
+from pipeline import config, ingredients, progress, tracking
+from pipeline.lock import modules, output_md5
+from pipeline.root import project_root
+from pipeline.stages import train
+from pipeline.training_folder import TrainingFolder
+from segformer import processes
+from segformer.acceleration import best_device
+
+
+def run(
+    settings: config.Config, *, loss: str, seed: int, inputs: train.Inputs, out: Path, work: Path
+) -> None:
+    """Train one arm, or go on with it; of many processes the first one tells of it.
+
+    Args:
+        settings: all parameters.
+        loss: of the arm.
+        seed: of the arm.
+        inputs: what is read.
+        out: where the model is written.
+        work: where trainings in progress are; relative paths are meant from the project's folder,
+            so that experiments which DVC runs elsewhere find them too.
+    """
+    name = f"{loss}-{seed}"
+    md5 = output_md5(inputs.pack)
+    values = config.flat(settings, "download", "remap", "pack", "pretrained", "train")
+    tags = {"loss": loss, "seed": seed, "data.md5": md5}
+    with processes.starting(best_device()) as device:
+        folder = TrainingFolder(project_root() / work, name, _ingredients(settings, tags, inputs))
+        start = partial(
+            train.run,
+            settings.train,
+            loss=loss,
+            seed=seed,
+            device=device,
+            inputs=inputs,
+            out=out,
+            folder=folder,
+        )
+        if not processes.is_first():
+            start(report=lambda _: None, facts={})
+            return
+        tags["fingerprint"] = folder.fingerprint
+        with (
+            folder.opened(),
+            tracking.training_run(name, values, tags, begun_as=folder.run_id()) as run,
+            progress.showing(f"train {name}", "steps") as advance,
+        ):
+            folder.note_run(run.id)
+            run.log_dataset(inputs.pack, md5)
+            start(
+                report=progress.both(run.report, progress.of_training(advance)),
+                facts={"mlflow_run_id": run.id, "data_md5": md5},
+            )
+            run.log_artifacts(out / "history.csv", under="train")
+        folder.remove()
+
+
+def _ingredients(
+    settings: config.Config, tags: dict[str, object], inputs: train.Inputs
+) -> dict[str, str]:
+    return ingredients.of_training(
+        config.flat(settings, "train") | tags, code=modules("train"), data=inputs.files()
+    )

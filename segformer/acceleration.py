@@ -1,0 +1,70 @@
+"""How a device computes: in which number type, compiled or not, and without chance or not."""
+
+import importlib.util
+import logging
+import os
+from typing import Literal
+
+import torch
+from torch import nn
+
+Precision = Literal["auto", "float32", "bfloat16"]
+"""What the network computes in; auto: bfloat16 on a GPU that has it, float32 elsewhere."""
+
+Compile = Literal["auto"] | bool
+"""Whether the network is compiled; auto: on a GPU. (On CPUs it gained nothing.)"""
+
+_logger = logging.getLogger(__name__)
+
+
+def best_device() -> torch.device:
+    """Return a GPU if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def autocast_type(precision: Precision, device: torch.device) -> torch.dtype | None:
+    """Return the type for `torch.autocast`; None to compute in float32."""
+    if precision == "auto":
+        precision = "bfloat16" if _is_fast_in_bfloat16(device) else "float32"
+    return torch.bfloat16 if precision == "bfloat16" else None
+
+
+def compiled(network: nn.Module, wish: Compile, device: torch.device) -> nn.Module:
+    """Return the network, compiled in place where that is wanted and possible."""
+    if not wish or (wish == "auto" and device.type != "cuda"):
+        return network
+    if trouble := _compiler_trouble(device):
+        _logger.warning(f"the network is not compiled, which is slower: {trouble}")
+        return network
+    network.compile()
+    return network
+
+
+def without_chance(is_wanted: bool) -> None:
+    """Have PyTorch use only algorithms that give the same bits each time, or be fast (the default).
+
+    On a CPU all of them do, with the same number of threads.
+    """
+    if is_wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
+    torch.use_deterministic_algorithms(is_wanted)
+    torch.backends.cudnn.benchmark = not is_wanted
+
+
+def _is_fast_in_bfloat16(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def _compiler_trouble(device: torch.device) -> str:
+    """Say what is wrong with the compiler, after having it compile a sum; empty if nothing is."""
+    if device.type == "cuda" and importlib.util.find_spec("triton") is None:
+        return "triton is not installed"
+    try:
+        torch.compile(_increased)(torch.ones(2, device=device))
+    except (RuntimeError, OSError, ImportError) as error:  # what its many tools raise
+        return str(error).strip().splitlines()[0]
+    return ""
+
+
+def _increased(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor + 1

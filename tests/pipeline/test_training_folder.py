@@ -1,0 +1,70 @@
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.training_folder import TrainingFolder
+
+INGREDIENTS = {"train.steps": "120", "segformer/layers.py": "a" * 64, "torch": "2.13"}
+
+
+def folder(work: Path, **changes: str) -> TrainingFolder:
+    """The folder of a training with the ingredients above, but for some."""
+    return TrainingFolder(work, "ce-0", INGREDIENTS | changes)
+
+
+def test_equal_ingredients_share_a_folder_and_others_do_not(tmp_path: Path) -> None:
+    """Whatever their order; one other value is another folder."""
+    same = TrainingFolder(tmp_path, "ce-0", dict(reversed(INGREDIENTS.items())))
+    assert folder(tmp_path).path == same.path
+    assert folder(tmp_path).path != folder(tmp_path, torch="2.14").path
+    assert folder(tmp_path).path.name.startswith("ce-0-")
+
+
+def test_an_unfinished_training_of_other_ingredients_is_told_and_left(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What differs is named: values as they are, digests by the file alone; nothing is resumed."""
+    other = folder(tmp_path, **{"train.steps": "60", "segformer/layers.py": "b" * 64})
+    with other.opened():
+        other.snapshots.write({"step": 40, "weights": torch.zeros(1)})
+    mine = folder(tmp_path)
+    with caplog.at_level(logging.WARNING), mine.opened():
+        assert mine.newest() is None
+    [told] = [record.message for record in caplog.records]
+    assert f"{other.path} is left as it is, at step 40" in told
+    assert "differs in segformer/layers.py, train.steps (60 there, 120 here); delete it" in told
+    assert [40] == other.snapshots.steps()
+
+
+def test_another_arm_is_no_stranger(tmp_path: Path) -> None:
+    """The training of ce-01 or dice-0 says nothing about that of ce-0."""
+    for name in ("ce-01", "dice-0"):
+        other = TrainingFolder(tmp_path, name, {"a": "b"})
+        with other.opened():
+            other.snapshots.write({"step": 1})
+    assert [] == folder(tmp_path).strangers()
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    """While a process trains, a second one is told who it is; afterwards it may."""
+    with folder(tmp_path).opened():
+        second = folder(tmp_path).opened()
+        with pytest.raises(ValueError, match=r"ce-0 is being trained by another process .\d+"):
+            second.__enter__()
+    with folder(tmp_path).opened():
+        pass
+
+
+def test_the_run_is_remembered_until_the_training_is_done(tmp_path: Path) -> None:
+    """Its id is there for the next process, an unknown one leaves none, and in the end all goes."""
+    mine = folder(tmp_path)
+    with mine.opened():
+        mine.note_run(None)
+        assert mine.run_id() is None
+        mine.note_run("abc")
+    assert "abc" == folder(tmp_path).run_id()
+    mine.remove()
+    assert not mine.path.exists()
+    assert folder(tmp_path).run_id() is None
