@@ -26,6 +26,7 @@ app.add_typer(stage_commands.app)
 
 TOOLS = "For people"
 PARAMS = Path("params.yaml")
+PRESETS = Path("presets")
 
 
 @app.command(rich_help_panel=TOOLS)
@@ -52,6 +53,51 @@ def retrain(
 
     config.load(PARAMS)
     flows.run(stages=stages or None, force=force)
+
+
+@app.command(rich_help_panel=TOOLS)
+def preset(
+    name: Annotated[str | None, typer.Argument(help="Which; without one, all are listed.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would change, and write nothing.")
+    ] = False,
+    params: Annotated[Path, typer.Option(help="The parameters.")] = PARAMS,
+) -> None:
+    """Write a recipe into params.yaml, and say what it changed.
+
+    A preset decides the whole recipe: of an earlier one, or of your edits,
+    nothing is left in it. What no preset names stays, as do comments, `launch`,
+    and a source `folder` with its name. docs/presets.md says more.
+
+    Example: python -m pipeline preset paper-b0 --dry-run
+    """
+    from pipeline import preset
+    from segformer.atomic import write_text
+
+    if name is None:
+        in_force = preset.in_force(params, PRESETS)
+        for known in preset.names(PRESETS):
+            mark = " (in force)" if known in in_force else ""
+            typer.echo(f"{known:10} {preset.description(known, PRESETS)}{mark}")
+        return
+    plan = preset.plan(name, params, PRESETS)
+    for line in plan.changes + plan.kept:
+        typer.echo(line)
+    if plan.changes and not dry_run:
+        write_text(params, plan.text)
+    typer.echo(_outcome(params, len(plan.changes), name=name, is_written=not dry_run))
+
+
+def _outcome(params: Path, changed: int, *, name: str, is_written: bool) -> str:
+    if not changed:
+        return f"{params} says all this already: nothing to change"
+    number = f"{changed} parameter{'s' if changed > 1 else ''}"
+    if not is_written:
+        return f"{params} is as it was: {name} would change {number}"
+    return (
+        f"{name} changed {number} of {params}: `python -m pipeline doctor` says what is missing for"
+        " it, `dvc repro` runs it"
+    )
 
 
 @app.command(rich_help_panel=TOOLS)

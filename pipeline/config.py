@@ -35,6 +35,9 @@ class Config:
 
 SECTIONS: dict[str, type[Section]] = dict(Config.__annotations__)
 
+LAUNCH = "launch"
+"""No section: how dvc.yaml starts the module that trains, in one process or in many."""
+
 
 class ParameterError(ValueError):
     """What is wrong in params.yaml: a line per mistake."""
@@ -54,11 +57,14 @@ def load(path: Path) -> Config:
 
 def check(values: Mapping[str, Any]) -> tuple[Config | None, list[str]]:
     """Check what stands in all sections: the parameters, or None and every mistake found."""
+    known = [LAUNCH, *SECTIONS]
     mistakes = [
-        f"{name} is not a section{nearest(name, list(SECTIONS))}"
-        for name in values
-        if name not in SECTIONS
+        f"{name} is not a section{nearest(name, known)}" for name in values if name not in known
     ]
+    if not str(values.get(LAUNCH)).endswith(" -m"):
+        mistakes.append(
+            f"{LAUNCH}: should be `python -m`, or `torchrun` with its options and `-m` at the end"
+        )
     sections: dict[str, Any] = {}
     for name, kind in SECTIONS.items():
         sections[name], wrong = kind.parse(name, values.get(name, {}))
@@ -66,14 +72,14 @@ def check(values: Mapping[str, Any]) -> tuple[Config | None, list[str]]:
     return (None if mistakes else Config(**sections)), mistakes
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Read the sections of a YAML file, unchecked.
+def read(path: Path, yaml: YAML | None = None) -> dict[str, Any]:
+    """Read the sections of a YAML file, unchecked; with plain values unless `yaml` has others.
 
     Raises:
         ParameterError: if the file is missing, no YAML, or holds no sections.
     """
     try:
-        values = YAML(typ="safe").load(path)
+        values = (yaml or YAML(typ="safe")).load(path)
     except FileNotFoundError:
         raise ParameterError(f"{path} is missing: run from the project's folder") from None
     except YAMLError as error:
@@ -85,15 +91,13 @@ def read(path: Path) -> dict[str, Any]:
 
 def flat(config: Config, *sections: str) -> dict[str, Any]:
     """The parameters of some sections under the names that DVC gives them: `train.steps`."""
-    values: dict[str, Any] = {}
-    for section in sections:
-        _flatten(section, getattr(config, section).model_dump(mode="json"), values)
-    return values
+    return leaves({name: getattr(config, name).model_dump(mode="json") for name in sections})
 
 
-def _flatten(name: str, value: Any, into: dict[str, Any]) -> None:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            _flatten(f"{name}.{key}", inner, into)
-    else:
-        into[name] = value
+def leaves(values: Mapping[str, Any], below: str = "") -> dict[str, Any]:
+    """What stands in nested sections, by its dotted name."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{below}{key}"
+        found |= leaves(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return found

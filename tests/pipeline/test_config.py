@@ -33,6 +33,14 @@ def test_every_mistake_in_every_section_at_once(tmp_path: Path) -> None:
     assert "pack.size" in message
 
 
+@pytest.mark.parametrize("line", ["", "launch: python", "launch: torchrun pipeline"])
+def test_a_launch_that_starts_no_module_is_refused(tmp_path: Path, line: str) -> None:
+    """Without `-m` at its end no module of the pipeline would run."""
+    path = changed_params(tmp_path, ("launch: python -m", line))
+    with pytest.raises(ParameterError, match="launch: should be `python -m`, or `torchrun`"):
+        load(path)
+
+
 def test_an_unknown_loss_is_refused(tmp_path: Path) -> None:
     """The ablation takes no loss that does not exist, before any work is done."""
     path = changed_params(tmp_path, ("losses: [ce, dice]", "losses: [ce, dcie]"))
