@@ -134,7 +134,7 @@ def train(
     --weights data/pretrained --out data/train/ce-0 --work .work/checkpoints --loss ce --seed 0
     """
     from pipeline import config, training_run
-    from pipeline.stages.train import Inputs
+    from pipeline.training_parts import Inputs
 
     training_run.run(
         config.load(params),

@@ -8,12 +8,13 @@ from pipeline.lock import modules, output_md5
 from pipeline.root import project_root
 from pipeline.stages import train
 from pipeline.training_folder import TrainingFolder
+from pipeline.training_parts import Inputs
 from segformer import processes
 from segformer.acceleration import best_device
 
 
 def run(
-    settings: config.Config, *, loss: str, seed: int, inputs: train.Inputs, out: Path, work: Path
+    settings: config.Config, *, loss: str, seed: int, inputs: Inputs, out: Path, work: Path
 ) -> None:
     """Train one arm, or go on with it; of many processes the first one tells of it.
 
@@ -62,7 +63,7 @@ def run(
 
 
 def _ingredients(
-    settings: config.Config, tags: dict[str, object], inputs: train.Inputs
+    settings: config.Config, tags: dict[str, object], inputs: Inputs
 ) -> dict[str, str]:
     return ingredients.of_training(
         config.flat(settings, "train") | tags, code=modules("train"), data=inputs.files()

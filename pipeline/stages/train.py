@@ -3,8 +3,6 @@
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -20,35 +18,30 @@ from pydantic import (
     model_validator,
 )
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.section import NetworkSize, Section
-from pipeline.starting_weights import ENCODER, read_license
+from pipeline.starting_weights import read_license
 from pipeline.termination import asked
 from pipeline.training_folder import TrainingFolder
+from pipeline.training_parts import (
+    Inputs,
+    make_batches,
+    make_loss,
+    make_network,
+    make_recipe,
+)
 from pipeline.training_troubles import explained
 from segformer import processes
-from segformer.acceleration import Compile, Precision, autocast_type, compiled, without_chance
+from segformer.acceleration import Compile, Precision, without_chance
 from segformer.atomic import write_text
-from segformer.augment import Augment
-from segformer.batches import Batches, Residency
+from segformer.batches import Residency
 from segformer.checkpoint import load, save
 from segformer.frames import PackedFrames
 from segformer.inference import evaluate_packed
-from segformer.interop import load_encoder
-from segformer.losses import WEIGHTED, Loss, get_loss
 from segformer.metrics import mean_iou
 from segformer.model import SegFormer
-from segformer.optimizer import OPTIMIZERS
-from segformer.sampling import Order, shuffled, weighted
-from segformer.schedule import one_cycle, warmup_poly
-from segformer.shared_norm import share_statistics
-from segformer.training import Recipe, fit
-from segformer.training_state import Progress, TrainingState
-
-CLASS_WEIGHTS = "class_weights.csv"
-SAMPLING = "sampling.csv"
-"""Tables of `frequency`."""
+from segformer.training import fit
+from segformer.training_state import Progress
 
 
 class Augmentation(Section):
@@ -116,20 +109,6 @@ class Train(Section):
         return self
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """The folders that the stages `pack`, `frequency` and `pretrained` wrote."""
-
-    pack: Path
-    frequency: Path
-    weights: Path
-
-    def files(self) -> list[Path]:
-        """Everything that determines the training."""
-        tables = [self.frequency / name for name in (CLASS_WEIGHTS, SAMPLING)]
-        return [self.pack, self.weights, *tables]
-
-
 def run(
     params: Train,
     *,
@@ -166,12 +145,12 @@ def run(
     # Two streams of random numbers that have nothing in common: torch's own would be the same.
     weights_seed, data_seed = np.random.SeedSequence(seed).generate_state(2).tolist()
     torch.manual_seed(weights_seed)
-    state, network = _network(params, inputs.weights, device)
+    state, network = make_network(params, inputs, device)
     torch.manual_seed(weights_seed + processes.rank())  # dropout, apart in every process
     train_frames, val_frames = (
         PackedFrames.open(inputs.pack / split) for split in ("train", "val")
     )
-    batches = _batches(params, train_frames, inputs.frequency, data_seed, device)
+    batches = make_batches(params, inputs, train_frames, data_seed, device)
     if (saved := processes.from_first(folder.newest())) is not None:
         state.load_state_dict(saved)
         for record in state.history:
@@ -180,7 +159,7 @@ def run(
         fit(
             state,
             batches,
-            _recipe(params, _loss(loss, params, inputs.frequency, device), device),
+            make_recipe(params, make_loss(loss, params, inputs, device), device),
             network=network,
             validate=lambda model: _validate(model, val_frames, params, device),
             report=report,
@@ -200,80 +179,6 @@ def read_facts(folder: Path) -> dict[str, Any]:
     """What run.json of a trained arm says."""
     facts: dict[str, Any] = json.loads((folder / "run.json").read_text())
     return facts
-
-
-def _network(params: Train, weights: Path, device: torch.device) -> tuple[TrainingState, nn.Module]:
-    """Give the model with what trains it, and the model as it is called."""
-    model = SegFormer(
-        params.variant,
-        decoder_width=params.decoder_width,
-        drop_path=params.drop_path,
-        dropout=params.dropout,
-    )
-    if (weights / ENCODER).exists():
-        load_encoder(model.encoder, weights / ENCODER)
-    model.encoder.recompute(params.activation_checkpointing)
-    model.to(device)
-    network: nn.Module = model
-    if processes.count() > 1:
-        network = DistributedDataParallel(share_statistics(model, device))
-    optimizer = OPTIMIZERS[params.optimizer](
-        model,
-        lr=params.learning_rate,
-        decoder_lr_factor=params.decoder_lr_factor,
-        weight_decay=params.weight_decay,
-    )
-    state = TrainingState(model, optimizer, params.ema_decay)
-    return state, compiled(network, params.compile, device)
-
-
-def _recipe(params: Train, loss: Loss, device: torch.device) -> Recipe:
-    schedule = partial(one_cycle, steps=params.steps)
-    if params.schedule == "poly":
-        schedule = partial(
-            warmup_poly, steps=params.steps, warmup_steps=params.warmup_steps, power=params.power
-        )
-    return Recipe(
-        steps=params.steps,
-        loss=loss,
-        schedule=schedule,
-        clip_norm=params.clip_norm,
-        accumulation=params.accumulation,
-        autocast=autocast_type(params.precision, device),
-        report_every=params.report_every,
-        validate_every=params.validate_every,
-        save_every=params.save_every,
-    )
-
-
-def _loss(name: str, params: Train, frequency: Path, device: torch.device) -> Loss:
-    if name not in WEIGHTED:
-        return get_loss(name)
-    table = pd.read_csv(frequency / CLASS_WEIGHTS).sort_values("train_id")
-    weights = table[params.class_weights].to_numpy(np.float32)
-    return get_loss(name, torch.from_numpy(weights).to(device))
-
-
-def _batches(
-    params: Train, frames: PackedFrames, frequency: Path, seed: int, device: torch.device
-) -> Batches:
-    return Batches(
-        frames,
-        _order(params, frames, frequency, seed),
-        Augment(**params.augment.model_dump()),
-        seed=seed,
-        device=device,
-        residency=params.residency,
-        share=(processes.rank(), processes.count()),
-    )
-
-
-def _order(params: Train, frames: PackedFrames, frequency: Path, seed: int) -> Order:
-    if params.sampling == "uniform":
-        return shuffled(len(frames), params.batch_size, seed)
-    table = pd.read_csv(frequency / SAMPLING).set_index("frame")
-    probabilities = table["probability"].loc[frames.names].to_numpy()
-    return weighted(probabilities, params.batch_size, seed)
 
 
 def _validate(model: nn.Module, frames: PackedFrames, params: Train, device: torch.device) -> float:

@@ -14,8 +14,9 @@ from ruamel.yaml import YAML
 from safetensors.torch import save_file
 
 from pipeline.class_weights import families
-from pipeline.stages.train import Inputs, Train, read_facts, run
+from pipeline.stages.train import Train, read_facts, run
 from pipeline.training_folder import TrainingFolder
+from pipeline.training_parts import Inputs
 from segformer.checkpoint import load, read_config
 from segformer.frames import create
 from segformer.model import SegFormer

@@ -1,0 +1,133 @@
+"""Builds what a training is made of: its parts from the section `train`, its inputs from disk."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from pipeline.starting_weights import ENCODER
+from segformer import processes
+from segformer.acceleration import autocast_type, compiled
+from segformer.augment import Augment
+from segformer.batches import Batches
+from segformer.frames import PackedFrames
+from segformer.interop import load_encoder
+from segformer.losses import WEIGHTED, Loss, get_loss
+from segformer.model import SegFormer
+from segformer.optimizer import OPTIMIZERS
+from segformer.sampling import Order, shuffled, weighted
+from segformer.schedule import one_cycle, warmup_poly
+from segformer.shared_norm import share_statistics
+from segformer.training import Recipe
+from segformer.training_state import TrainingState
+
+if TYPE_CHECKING:
+    from pipeline.stages.train import Train
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The folders that the stages `pack`, `frequency` and `pretrained` wrote."""
+
+    pack: Path
+    frequency: Path
+    weights: Path
+
+    @property
+    def class_weights(self) -> Path:
+        """The table of weights per class."""
+        return self.frequency / "class_weights.csv"
+
+    @property
+    def sampling(self) -> Path:
+        """The table of probabilities per frame."""
+        return self.frequency / "sampling.csv"
+
+    def files(self) -> list[Path]:
+        """Everything that is read."""
+        return [self.pack, self.weights, self.class_weights, self.sampling]
+
+
+def make_network(
+    params: "Train", inputs: Inputs, device: torch.device
+) -> tuple[TrainingState, nn.Module]:
+    """Give the model with what trains it, and the model as it is called in training."""
+    model = SegFormer(
+        params.variant,
+        decoder_width=params.decoder_width,
+        drop_path=params.drop_path,
+        dropout=params.dropout,
+    )
+    if (inputs.weights / ENCODER).exists():
+        load_encoder(model.encoder, inputs.weights / ENCODER)
+    model.encoder.recompute(params.activation_checkpointing)
+    model.to(device)
+    network: nn.Module = model
+    if processes.count() > 1:
+        network = DistributedDataParallel(share_statistics(model, device))
+    optimizer = OPTIMIZERS[params.optimizer](
+        model,
+        lr=params.learning_rate,
+        decoder_lr_factor=params.decoder_lr_factor,
+        weight_decay=params.weight_decay,
+    )
+    state = TrainingState(model, optimizer, params.ema_decay)
+    return state, compiled(network, params.compile, device)
+
+
+def make_recipe(params: "Train", loss: Loss, device: torch.device) -> Recipe:
+    """Give the numbers of the training."""
+    schedule = partial(one_cycle, steps=params.steps)
+    if params.schedule == "poly":
+        schedule = partial(
+            warmup_poly, steps=params.steps, warmup_steps=params.warmup_steps, power=params.power
+        )
+    return Recipe(
+        steps=params.steps,
+        loss=loss,
+        schedule=schedule,
+        clip_norm=params.clip_norm,
+        accumulation=params.accumulation,
+        autocast=autocast_type(params.precision, device),
+        report_every=params.report_every,
+        validate_every=params.validate_every,
+        save_every=params.save_every,
+    )
+
+
+def make_loss(name: str, params: "Train", inputs: Inputs, device: torch.device) -> Loss:
+    """Give the loss called `name`, with the weights of `train.class_weights` if it takes any."""
+    if name not in WEIGHTED:
+        return get_loss(name)
+    table = pd.read_csv(inputs.class_weights).sort_values("train_id")
+    weights = table[params.class_weights].to_numpy(np.float32)
+    return get_loss(name, torch.from_numpy(weights).to(device))
+
+
+def make_batches(
+    params: "Train", inputs: Inputs, frames: PackedFrames, seed: int, device: torch.device
+) -> Batches:
+    """Give this process's share of the endless batches."""
+    return Batches(
+        frames,
+        _order(params, inputs, frames, seed),
+        Augment(**params.augment.model_dump()),
+        seed=seed,
+        device=device,
+        residency=params.residency,
+        share=(processes.rank(), processes.count()),
+    )
+
+
+def _order(params: "Train", inputs: Inputs, frames: PackedFrames, seed: int) -> Order:
+    if params.sampling == "uniform":
+        return shuffled(len(frames), params.batch_size, seed)
+    table = pd.read_csv(inputs.sampling).set_index("frame")
+    probabilities = table["probability"].loc[frames.names].to_numpy()
+    return weighted(probabilities, params.batch_size, seed)
