@@ -227,6 +227,17 @@ def test_every_change_is_a_line(params: Path, own: Path) -> None:
     assert "  seeds: [5]\n" in params.read_text()
 
 
+def test_the_example_of_the_docs(params: Path, own: Path) -> None:
+    """The preset that docs/presets.md shows for B5 on a small GPU is one, in parts of two frames."""
+    page = (SHIPPED.parent / "docs" / "presets.md").read_text()
+    shutil.copytree(PRESETS, own, dirs_exist_ok=True)
+    (own / "small.yaml").write_text(page.partition("```yaml\n")[2].partition("```")[0])
+    values = applied("small", params, own)
+    assert ("b5", 8, 4) == tuple(
+        values[f"train.{key}"] for key in ("variant", "batch_size", "accumulation")
+    )
+
+
 def test_without_extends_it_is_a_patch(tmp_path: Path, own: Path) -> None:
     """A preset of one's own that extends nothing changes what it names, and nothing else."""
     (own / "small.yaml").write_text("# For a small GPU.\ntrain:\n  accumulation: 4\n")
