@@ -35,7 +35,9 @@ def augmented(
             break
     small = scaled(image[tuple(window)].astype(float), extents[0][1], extents[1][1])
     if settings.photometric:
-        small = [[recoloured(colour, draws[22:26], draws[26:30]) for colour in row] for row in small]
+        small = [
+            [recoloured(colour, draws[22:26], draws[26:30]) for colour in row] for row in small
+        ]
     result = np.zeros((*settings.crop, 3))
     target = np.full(settings.crop, VOID, np.int64)
     for y, row in enumerate(small):
@@ -58,10 +60,7 @@ def shown_labels(labels: NDArray[np.uint8], rows: int, columns: int) -> list[lis
     """The label under the centre of every new pixel, in exact fractions."""
     h, w = labels.shape
     return [
-        [
-            int(labels[under_centre(y, h, rows), under_centre(x, w, columns)])
-            for x in range(columns)
-        ]
+        [int(labels[under_centre(y, h, rows), under_centre(x, w, columns)]) for x in range(columns)]
         for y in range(rows)
     ]
 

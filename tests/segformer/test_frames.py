@@ -1,22 +1,10 @@
-from collections.abc import Callable, Iterator
-from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
-from segformer.frames import (
-    MEAN,
-    STD,
-    PackedFrames,
-    create,
-    normalise,
-    shuffled,
-    weighted,
-)
+from segformer.frames import MEAN, STD, PackedFrames, create, normalise
 
 
 def pack(folder: Path, names: list[str], size: tuple[int, int] = (4, 6)) -> Path:
@@ -141,54 +129,6 @@ def test_a_wrong_list_of_names_is_refused(tmp_path: Path, text: str, message: st
     (folder / "frames.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
         PackedFrames.open(folder)
-
-
-def test_an_epoch_shows_every_frame_once_in_an_order_of_its_own() -> None:
-    """Within an epoch no frame comes twice; the next epoch has another order."""
-    epochs = [
-        torch.cat(list(islice(stream, 3))).tolist()
-        for stream in [shuffled(12, 4, torch.Generator().manual_seed(0))] * 2
-    ]
-    assert list(range(12)) == sorted(epochs[0]) == sorted(epochs[1])
-    assert epochs[0] != epochs[1]
-    assert epochs[0] != list(range(12))
-
-
-def test_the_rest_of_an_epoch_is_dropped() -> None:
-    """With 7 frames and batches of 3, two batches share no frame, and the 7th waits."""
-    stream = shuffled(7, 3, torch.Generator().manual_seed(0))
-    for _ in range(5):
-        assert 6 == len({*next(stream).tolist(), *next(stream).tolist()})
-
-
-@pytest.mark.parametrize("num_frames", [1, 3, 5])
-def test_fewer_frames_than_a_batch_still_fill_it(num_frames: int) -> None:
-    """A small set gives full batches, in which every frame occurs."""
-    batch = next(shuffled(num_frames, 8, torch.Generator().manual_seed(0))).tolist()
-    assert 8 == len(batch)
-    assert set(range(num_frames)) == set(batch)
-
-
-@pytest.mark.parametrize("stream", [partial(shuffled, 9), partial(weighted, torch.ones(9))])
-def test_the_seed_decides_the_order(stream: Callable[..., Iterator[Tensor]]) -> None:
-    """The same seed gives the same batches, another seed others."""
-
-    def order(seed: int) -> list[int]:
-        return torch.cat(list(islice(stream(3, torch.Generator().manual_seed(seed)), 3))).tolist()
-
-    assert order(1) == order(1)
-    assert order(1) != order(2)
-
-
-def test_weighted_frames_come_as_often_as_their_weights_say() -> None:
-    """Weights 0, 1 and 3 of four: never, a quarter and three quarters of 4000 draws."""
-    stream = weighted(torch.tensor([0.0, 1, 3]), 4, torch.Generator().manual_seed(0))
-    drawn = torch.stack(list(islice(stream, 1000)))
-    assert (1000, 4) == drawn.shape
-    never, quarter, rest = drawn.flatten().bincount(minlength=3).tolist()
-    assert 0 == never
-    assert 900 < quarter < 1100
-    assert 4000 == quarter + rest
 
 
 def test_normalise_uses_the_mean_of_green_that_imagenet_has() -> None:

@@ -1,17 +1,22 @@
 """The same results on a GPU as on the CPU; nothing here runs without one (mark `gpu`)."""
 
+from itertools import islice
+
 import pytest
 import torch
 
 from segformer.augment import Augment
+from segformer.batches import Batches, Residency
 from segformer.boundary import boundary_counts
 from segformer.calibration import calibration_counts, confidence
+from segformer.frames import PackedFrames, normalise
 from segformer.inference import segment
 from segformer.instances import count_instances
 from segformer.losses import LOSSES, WEIGHTED, get_loss
 from segformer.metrics import confusion_matrix
 from segformer.model import SegFormer
 from segformer.optimizer import adamw
+from segformer.sampling import shuffled
 from segformer.training import Progress, fit
 
 pytestmark = [
@@ -98,16 +103,48 @@ def test_losses_repeat_to_the_last_bit(name: str, monkeypatch: pytest.MonkeyPatc
     assert gradient.isfinite().all()
 
 
-def test_augmentation() -> None:
-    """A CPU generator gives the same crops and labels on both, and the same pixels to rounding."""
-    images, labels = frames(40, 80)
-    augment = Augment(crop=(32, 48))
-    here, there = (
-        augment(images.to(device), labels.to(device), torch.Generator().manual_seed(3))
-        for device in ("cpu", "cuda")
+def batches(device: str, residency: Residency = "auto") -> Batches:
+    """Crops of 32 x 48 from the two frames, one of each in every batch."""
+    images, labels = (tensor.numpy() for tensor in frames(40, 80))
+    return Batches(
+        PackedFrames(images, labels, ["a", "b"]),
+        shuffled(2, 2, seed=0),
+        Augment(crop=(32, 48)),
+        seed=0,
+        device=torch.device(device),
+        residency=residency,
     )
-    torch.testing.assert_close(here[0], there[0].cpu(), atol=1e-3, rtol=1e-3)
-    torch.testing.assert_close(here[1], there[1].cpu())
+
+
+@pytest.mark.parametrize("residency", ["host", "device"])
+def test_batches(residency: Residency) -> None:
+    """The same crops and labels as on the CPU, and the same pixels to rounding."""
+    here, there = (islice(source(0), 8) for source in (batches("cpu"), batches("cuda", residency)))
+    for (pixels, labels), (gpu_pixels, gpu_labels) in zip(here, there, strict=True):
+        torch.testing.assert_close(pixels, gpu_pixels.cpu(), atol=1e-3, rtol=1e-3)
+        assert torch.equal(labels, gpu_labels.cpu())
+
+
+def test_batches_are_the_same_bytes_wherever_the_frames_lie() -> None:
+    """Two small frames fit; on the host or on the device, the batches are equal."""
+    resident, streamed = batches("cuda"), batches("cuda", "host")
+    assert ("device", "host") == (resident.residency, streamed.residency)
+    for here, there in zip(islice(resident(0), 8), islice(streamed(0), 8), strict=True):
+        assert torch.equal(here[0], there[0])
+        assert torch.equal(here[1], there[1])
+
+
+@pytest.mark.parametrize("residency", ["host", "device"])
+def test_making_batches_never_waits_for_the_gpu(residency: Residency) -> None:
+    """PyTorch finds no operation that synchronises, in any thread."""
+    source = batches("cuda", residency)(0)
+    next(source)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(8):
+            next(source)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_predictions_and_confusion() -> None:
@@ -148,9 +185,7 @@ def test_training_learns() -> None:
     torch.manual_seed(0)
     images, labels = frames(64, 96)
     labels[:] = (images.float().mean(-1) > 127).to(torch.uint8)  # something to be learnt
-    augment = Augment(crop=(64, 96), scale=(1.0, 1.0), photometric=False)
-    generator = torch.Generator("cuda").manual_seed(0)
-    batch = augment(images.cuda(), labels.cuda(), generator)
+    batch = normalise(images.cuda()), labels.cuda().long()
     model = SegFormer("b0").cuda()
     history: list[Progress] = []
     fit(
