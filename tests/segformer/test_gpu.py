@@ -17,7 +17,8 @@ from segformer.metrics import confusion_matrix
 from segformer.model import SegFormer
 from segformer.optimizer import adamw
 from segformer.sampling import shuffled
-from segformer.training import Progress, fit
+from segformer.training import Recipe, fit
+from segformer.training_state import TrainingState
 
 pytestmark = [
     pytest.mark.gpu,
@@ -187,18 +188,14 @@ def test_training_learns() -> None:
     labels[:] = (images.float().mean(-1) > 127).to(torch.uint8)  # something to be learnt
     batch = normalise(images.cuda()), labels.cuda().long()
     model = SegFormer("b0").cuda()
-    history: list[Progress] = []
+    optimizer = adamw(model, lr=1e-3, decoder_lr_factor=1.0, weight_decay=0.01)
+    state = TrainingState(model, optimizer)
+    recipe = Recipe(20, LOSSES["ce"], lambda step: 1.0, clip_norm=1.0, report_every=1)
     fit(
-        model,
-        iter([batch] * 20),
-        loss=LOSSES["ce"],
-        optimizer=adamw(model, lr=1e-3, decoder_lr_factor=1.0, weight_decay=0.01),
-        schedule=lambda step: 1.0,
-        steps=20,
-        clip_norm=1.0,
-        report=history.append,
-        validate=lambda: 0.0,
-        report_every=1,
-        validate_every=20,
+        state,
+        lambda start: (batch for _ in range(start, 20)),
+        recipe,
+        validate=lambda model: 0.0,
+        report=lambda progress: None,
     )
-    assert history[-1].loss < 0.8 * history[0].loss
+    assert state.history[-1].loss < 0.8 * state.history[0].loss
