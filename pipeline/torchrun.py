@@ -8,11 +8,10 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from torch.distributed import run
-from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
-from torch.distributed.elastic.rendezvous import RendezvousError
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 PATIENCE = 10
 """Seconds in which processes have to end once one has failed or torchrun is told to end."""
@@ -20,8 +19,14 @@ PATIENCE = 10
 
 def main() -> None:
     """Do as torchrun; the exit code is that of the process that failed first."""
-    logging.disable(logging.CRITICAL)
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(PATIENCE))
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # read when torch is loaded
+    logging.disable(logging.CRITICAL)
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousError
+
     try:
         run.main()
     except ChildFailedError as failed:
@@ -30,11 +35,11 @@ def main() -> None:
         sys.exit(_exit_code(failed.get_first_failure()[1].exitcode))
     except SignalException as told_to_end:
         sys.exit(_exit_code(-told_to_end.sigval))
-    except (RendezvousError, ValueError, OSError) as mistake:
+    except (RendezvousError, RuntimeError, ValueError, OSError) as mistake:
         sys.exit(f"error: torchrun: {mistake}")
 
 
-def _unsaid(failures: Mapping[int, ProcessFailure]) -> str | None:
+def _unsaid(failures: Mapping[int, "ProcessFailure"]) -> str | None:
     # Who leaves with an exit code has said why, or knows who did.
     if any(failure.exitcode > 0 for failure in failures.values()):
         return None
