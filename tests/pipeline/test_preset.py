@@ -228,7 +228,7 @@ def test_every_change_is_a_line(params: Path, own: Path) -> None:
 
 
 def test_the_example_of_the_docs(params: Path, own: Path) -> None:
-    """What docs/presets.md shows for B5 on a small GPU is a preset, and takes two frames at once."""
+    """What docs/presets.md shows for B5 on a small GPU is a preset, of two frames at once."""
     page = (SHIPPED.parent / "docs" / "presets.md").read_text()
     shutil.copytree(PRESETS, own, dirs_exist_ok=True)
     (own / "small.yaml").write_text(page.partition("```yaml\n")[2].partition("```")[0])
