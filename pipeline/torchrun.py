@@ -46,7 +46,10 @@ def _unsaid(failures: Mapping[int, "ProcessFailure"]) -> str | None:
     if any(failure.error_file_data.get("message") != "<NONE>" for failure in failures.values()):
         return None
     rank, failure = min(failures.items(), key=lambda item: item[1].timestamp)
-    return f"process {rank} was killed by {signal.Signals(-failure.exitcode).name}"
+    name = signal.Signals(-failure.exitcode).name
+    return (
+        f"process {rank} was killed by {name}; the same command goes on from the last state saved"
+    )
 
 
 def _exit_code(code: int) -> int:

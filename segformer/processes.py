@@ -5,6 +5,7 @@ each function here gives back what it was given.
 """
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,13 +14,15 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import Store
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+from torch.distributed.rendezvous import rendezvous
 
 T = TypeVar("T")
 
 
 class LostProcessError(ValueError):
-    """Another process ended without a word: it was killed, or its machine is gone."""
+    """Another process cannot be reached: it was killed, its machine is gone, or never was there."""
 
 
 @contextmanager
@@ -37,24 +40,25 @@ def starting(device: torch.device) -> Iterator[torch.device]:
 
     Raises:
         ValueError: where the machine has fewer GPUs than processes.
-        LostProcessError: where another process was killed.
+        LostProcessError: where another process was killed or cannot be reached.
     """
     if not dist.is_torchelastic_launched():
         yield device
         return
+    store, rank, world_size = next(rendezvous("env://"))
     try:
         # Gloo carries what is known on the host, so that nobody has to wait for a GPU to hear it.
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
         yield _own_gpu() if device.type == "cuda" else device
     except Exception as error:
-        if not _is_first_to_speak():
+        if not _is_first_to_speak(store):
             sys.exit(1)
+        # torchrun's SIGTERM, which follows, must not come between.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         get_error_handler().record_exception(error)  # for torchrun to know that it is said
-        if _is_connection_lost(error):
-            raise LostProcessError(
-                f"one of {os.environ['WORLD_SIZE']} processes was killed, or its machine is gone, "
-                "and so all have ended; the same command goes on from the last state saved"
-            ) from error
+        if _is_about_connections(error):
+            raise LostProcessError(_lost(world_size)) from error
         raise
     # Not after an error: what other processes still owe would be waited for.
     dist.destroy_process_group()
@@ -168,16 +172,26 @@ def _own_gpu() -> torch.device:
     return device
 
 
-def _is_first_to_speak() -> bool:
-    if not dist.is_initialized():
-        return True
+def _is_first_to_speak(store: Store) -> bool:
     try:
-        # The store lives in torchrun, and so outlives the processes.
-        return dist.distributed_c10d._get_default_store().add("failed", 1) == 1
+        # It lives in torchrun, and so outlives the processes.
+        return int(store.add("failed", 1)) == 1
     except RuntimeError:  # torchrun is gone as well
         return True
 
 
-def _is_connection_lost(error: Exception) -> bool:
+def _is_about_connections(error: Exception) -> bool:
     # Gloo has no error of its own.
-    return isinstance(error, dist.DistError) or "gloo/transport" in str(error)
+    return isinstance(error, dist.DistError) or "gloo" in str(error).lower()
+
+
+def _lost(processes: int) -> str:
+    if not dist.is_initialized():
+        return (
+            f"{processes} processes do not reach each other; of several machines each has to name "
+            "its network interface in GLOO_SOCKET_IFNAME, and with GPUs in NCCL_SOCKET_IFNAME"
+        )
+    return (
+        f"one of {processes} processes was killed, or its machine is gone, and so all have ended; "
+        "the same command goes on from the last state saved"
+    )
