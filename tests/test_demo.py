@@ -7,7 +7,11 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from random import Random
+from signal import SIGKILL, SIGTERM, Signals
 
 import numpy as np
 import pytest
@@ -77,6 +81,47 @@ class Project:
         runs: list[dict[str, str]] = json.loads(self.run(sys.executable, "-c", code))
         return runs
 
+    def interrupt(self, number: Signals, *, after_step: int, delay: float) -> None:
+        """Begin or go on with train@ce-0, and end it some time after a step has been saved.
+
+        Both DVC and the training get the signal; asked nicely, they must be gone in 10 seconds.
+        """
+        work = self.folder / ".work/checkpoints"
+        command = [sys.executable, "-m", "dvc", "repro", "-f", "-s", "train@ce-0"]
+        with (self.folder.parent / "interrupted.log").open("a") as log:
+            process = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=self.environment,
+                start_new_session=True,
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + 120
+        while not any(saved_step(path) >= after_step for path in work.glob("*/step-*.pt")):
+            assert process.poll() is None, "it ended before it was interrupted"
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(delay)
+        os.killpg(process.pid, number)
+        deadline = time.monotonic() + 10
+        with suppress(ProcessLookupError):
+            while time.monotonic() < deadline:
+                process.poll()
+                os.killpg(process.pid, 0)
+                time.sleep(0.02)
+            raise AssertionError("it is still there after 10 seconds")
+
+    def bytes_of(self, folder: str) -> dict[str, bytes]:
+        """What DVC has of a training, by name, but for the id of its run."""
+        names = ("model.safetensors", "config.json", "history.csv")
+        return {name: (self.folder / folder / name).read_bytes() for name in names}
+
+
+def saved_step(path: Path) -> int:
+    """The step whose state a file holds: `step-00000003-0123456789abcdef.pt`."""
+    return int(path.name.split("-")[1])
+
 
 def draw_tree(folder: Path, *, rows: int, columns: int) -> list[str]:
     """Draw four training and two validation frames as an extracted tree; return their keys."""
@@ -94,9 +139,14 @@ def draw_tree(folder: Path, *, rows: int, columns: int) -> list[str]:
 
 def make_tiny(path: Path) -> None:
     """Write the tiny parameters into a params.yaml."""
+    edit(path, TINY)
+
+
+def edit(path: Path, changes: Mapping[str, object]) -> None:
+    """Change parameters, by their names with dots, in a params.yaml."""
     yaml = YAML()
     params = yaml.load(path)
-    for key, value in TINY.items():
+    for key, value in changes.items():
         *sections, name = key.split(".")
         inner = params
         for section in sections:
@@ -203,6 +253,35 @@ def test_photographs_from_a_folder(project: Project, tmp_path: Path) -> None:
     assert "2 files removed since the download" in project.pipeline("doctor", fails=True)
     project.pipeline("retrain", "remap")
     assert frames[0] not in (project.folder / "data/remap/frames.csv").read_text()
+
+
+def test_killed_anywhere_it_ends_with_the_same_bytes(project: Project, tmp_path: Path) -> None:
+    """`dvc repro`, killed at random moments and once asked to stop, goes on each time.
+
+    Model and history equal those of a run that was never interrupted, MLflow has one run more whose
+    records are neither doubled nor missing, and nothing is left in the work folder.
+    """
+    project = Project(shutil.copytree(project.folder, tmp_path / "project", symlinks=True))
+    edit(project.folder / "params.yaml", {"train.steps": 12, "train.save_every": 1})
+    project.dvc("repro", "-s", "train@ce-0")
+    whole = project.bytes_of("data/train/ce-0")
+    before = len(project.runs())
+
+    random = Random(time.time_ns())
+    for number, signal_ in enumerate([SIGKILL, SIGKILL, SIGTERM]):
+        project.interrupt(signal_, after_step=3 * number + 1, delay=random.uniform(0, 2))
+    project.dvc("repro", "-f", "-s", "train@ce-0")
+    assert whole == project.bytes_of("data/train/ce-0")
+    assert not list((project.folder / ".work/checkpoints").iterdir())
+    runs = project.runs()
+    assert before + 1 == len(runs)
+    code = (
+        "import mlflow\n"
+        "client = mlflow.MlflowClient('sqlite:///mlflow.db')\n"
+        f"points = client.get_metric_history({runs[0]['id']!r}, 'train/loss')\n"
+        "print([point.step for point in points])"
+    )
+    assert str([*range(1, 13)]) == project.run(sys.executable, "-c", code).strip()
 
 
 def test_results_and_doctor(project: Project) -> None:
