@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from pipeline import official_counts
 from pipeline.archive import IMAGE, LABEL_IDS, TRAIN_IDS, Archive, member_name
 from pipeline.finding import Finding
-from pipeline.splits import TRAIN
+from pipeline.frame_tables import ID_COLUMNS
+from pipeline.splits import TRAIN_EXTRA, TRAINED_ON
 from pipeline.stages.download import IMAGE_ZIP, LABEL_ZIP, source_changes
 from pipeline.wording import count
 from segformer.cityscapes import CLASSES, LABELS, train_id_table
 
-IDS = [f"id_{label.label_id}" for label in LABELS]
 _DEEP = 3
 """Frames of every split that are decoded: the first, one in the middle, the last."""
 _BAR = 30  # columns, of the longest bar
@@ -98,18 +98,17 @@ def tables(folder: Path) -> Iterator[Finding]:
 
 
 def _values(table: pd.DataFrame) -> Iterator[Finding]:
-    pixels = table[IDS].to_numpy(np.int64)
+    pixels = table[ID_COLUMNS].to_numpy(np.int64)
     wrong = table.loc[pixels.sum(axis=1) != table["rows"] * table["columns"], "frame"].tolist()
     if wrong:
         told = f"{count(len(wrong), 'frame')} counted with other pixels than they have"
         yield Finding("labels", False, f"{told} (first: {wrong[0]}): `dvc repro --force remap`")
-    training = pixels[table["split"] == TRAIN].sum(axis=0)
+    training = pixels[table["split"].isin(TRAINED_ON)].sum(axis=0)
     absent = [label.name for label in CLASSES if not training[label.label_id]]
     if absent:
         sentence = f"never in training: {', '.join(absent)}; no loss can learn them"
         yield Finding("labels", True, sentence)
-    is_train = table["frame"].str.startswith("train/")
-    if verdict := official_counts.verdict(pixels[is_train.to_numpy()]):
+    for verdict in official_counts.verdicts(table["frame"].tolist(), pixels):
         yield Finding("labels", *verdict)
     total = pixels.sum(axis=0)
     sentence = f"label values of {count(len(table), 'frame')}, share of pixels, bars on a log scale"
@@ -135,14 +134,15 @@ def histogram(pixels: NDArray[np.int64]) -> tuple[str, ...]:
 
 
 def some_frames(raw: Path, remapped: Path) -> Finding:
-    """Decode a few frames of every split and compare them with what `remap` made of them.
+    """Decode a few frames of every finely labelled split and compare them with remap's.
 
     Args:
         raw: the folder of `download`.
         remapped: the folder of `remap`.
     """
     listed, counted = _tables(remapped)
-    by_frame = counted.set_index("frame")[IDS]
+    listed = listed[listed["split"] != TRAIN_EXTRA]
+    by_frame = counted.set_index("frame")[ID_COLUMNS]
     trouble, looked_at = [], 0
     try:
         with (
