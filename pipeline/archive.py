@@ -18,7 +18,7 @@ from PIL import Image
 
 from pipeline import pictures
 from pipeline.problems import refuse
-from pipeline.safe_members import folder_files, zip_problems
+from pipeline.safe_members import content_of, folder_files, zip_problems
 from segformer.atomic import replacing
 
 IMAGE = "leftImg8bit"
@@ -120,7 +120,7 @@ class Archive:
         if self._zip is None:
             return (self.path / name).read_bytes()
         try:
-            return self._zip.read(name)
+            return content_of(self._zip, name)
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
             raise ValueError(f"{self.path}: {name} is damaged ({error})") from None
 

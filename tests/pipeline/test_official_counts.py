@@ -28,9 +28,9 @@ def test_few_missing_frames_are_told_with_their_city() -> None:
     """2974 of 2975, 499 of 500: how many, and where, for both splits."""
     train, val = gaps([*official("train")[:-1], *official("val")[1:]])
     assert train.startswith(
-        "1 of the 2975 official train frames are missing: zurich has 121 of 122."
+        "1 of the 2975 official train frames is missing: zurich has 121 of 122."
     )
-    assert val.startswith("1 of the 500 official val frames are missing: frankfurt has 266 of 267.")
+    assert val.startswith("1 of the 500 official val frames is missing: frankfurt has 266 of 267.")
 
 
 def test_a_missing_city_is_told() -> None:
@@ -42,7 +42,7 @@ def test_a_missing_city_is_told() -> None:
 def test_a_frame_too_many_hides_no_gap() -> None:
     """A foreign frame in one city does not make up for a missing one in another."""
     frames = [*official("val")[:-1], "val/lindau/lindau_999999_000019"]
-    assert "1 of the 500 official val frames are missing: munster has 173" in gaps(frames)[0]
+    assert "1 of the 500 official val frames is missing: munster has 173" in gaps(frames)[0]
 
 
 @pytest.mark.parametrize("frames", [[], official("train")[:1400], ["train/avalon/avalon_1_1"]])
@@ -56,4 +56,4 @@ def test_a_gap_is_a_verdict() -> None:
     frames = official("val")[1:]
     ((agrees, sentence),) = verdicts(frames, np.zeros((len(frames), 34), np.int64))
     assert not agrees
-    assert "official val frames are missing" in sentence
+    assert "official val frames is missing" in sentence
