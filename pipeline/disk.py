@@ -12,13 +12,20 @@ from segformer.atomic import replacing
 _FICLONE = 0x40049409
 """Linux's request for a second file that shares the first one's blocks until one is changed."""
 
-
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What an OSError says where no more can be written: no space, no quota, too large a file."""
 
 
-def demand_room(folder: Path, needed: int, *, whose: str) -> None:
+def demand_room(
+    folder: Path, needed: int, *, whose: str, or_else: str = "put the folder on a larger disk"
+) -> None:
     """See that `needed` bytes are free where `folder` lies.
+
+    Args:
+        folder: where they are to be written.
+        needed: bytes.
+        whose: begins the message: which stage, and what it writes.
+        or_else: what to do where no room can be made.
 
     Raises:
         ValueError: how much is missing, and for what.
@@ -27,8 +34,8 @@ def demand_room(folder: Path, needed: int, *, whose: str) -> None:
     if needed > free:
         raise ValueError(
             f"{whose}: {in_words(needed)} more are needed in {folder.resolve()}, and only"
-            f" {in_words(free)} are free there: make room for {in_words(needed - free)}, or put the"
-            " folder on a larger disk; nothing was lost, the same command goes on"
+            f" {in_words(free)} are free there: make room for {in_words(needed - free)}, or"
+            f" {or_else}; nothing was lost, the same command goes on"
         )
 
 

@@ -1,5 +1,7 @@
-"""Files and folders that appear whole or not at all."""
+"""Files and folders that appear whole or not at all, also if the power goes."""
 
+import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,17 +21,41 @@ def replacing(path: Path) -> Iterator[Path]:
     _remove(part)
     try:
         yield part
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        part.replace(path)
+        put_in_place(part, path)
     finally:
         _remove(part)
+
+
+def put_in_place(part: Path, path: Path) -> None:
+    """Give what was written at `part` the name `path`, once all of it is on the disk itself.
+
+    Without that, a power cut can leave the name with nothing, or half of it, behind it.
+    """
+    for written in (part, *part.rglob("*")):
+        _settle(written)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    part.replace(path)
+    _settle(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def _settle(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    if os.name == "nt":  # it can do so only with files that are open for writing
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        # Some network disks have no such request for folders; of a file, an error is an error.
+        with contextlib.suppress(OSError) if path.is_dir() else contextlib.nullcontext():
+            os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _remove(path: Path) -> None:
