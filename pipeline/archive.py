@@ -25,6 +25,7 @@ IMAGE = "leftImg8bit"
 LABEL_IDS = "gtFine_labelIds"
 COARSE_LABEL_IDS = "gtCoarse_labelIds"
 TRAIN_IDS = "gtFine_labelTrainIds"
+COARSE_TRAIN_IDS = "gtCoarse_labelTrainIds"
 
 _NAME = re.compile(
     r"(?:.*/)?(?P<package>leftImg8bit|gtFine|gtCoarse)/(?P<split>[^/]+)/(?P<city>[^/]+)/"
@@ -50,6 +51,11 @@ class Member:
 def member_name(key: str, kind: str) -> str:
     """The official name of a frame's picture: `gtFine/{key}_gtFine_labelIds.png`."""
     return f"{kind.split('_')[0]}/{key}_{kind}.png"
+
+
+def train_ids_name(key: str) -> str:
+    """The official name of a frame's map of train ids; in `train_extra` only coarse ones exist."""
+    return member_name(key, COARSE_TRAIN_IDS if key.startswith("train_extra/") else TRAIN_IDS)
 
 
 class Archive:

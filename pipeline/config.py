@@ -55,6 +55,8 @@ def load(path: Path) -> Config:
     for name, kind in SECTIONS.items():
         sections[name], wrong = kind.parse(name, values.get(name, {}))
         mistakes += wrong
+    if not mistakes and sections["remap"].train_extra and not sections["download"].train_extra:
+        mistakes.append("remap.train_extra is true, so download.train_extra has to be true as well")
     if mistakes:
         raise ParameterError("\n".join(f"{path}: {mistake}" for mistake in mistakes))
     return Config(**sections)

@@ -23,6 +23,11 @@ HeldOut = float | tuple[str, ...]
 """A share of the training frames, over 0 and under 1, or the names of training cities."""
 
 
+def is_city(name: str) -> bool:
+    """Whether it can be a city's: never a number or another part of a rule's name."""
+    return name[:1].isalpha() and name != TRAIN_EXTRA and not {"+", "/"} & set(name)
+
+
 def city_of(key: str) -> str:
     """`aachen` of `train/aachen/aachen_000000_000019`."""
     return key.split("/")[1]
