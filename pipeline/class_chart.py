@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
 from pipeline.figures import INK, PALE, Axes, canvas, headline, patch, percent_axis, save, tidy
@@ -60,6 +59,8 @@ def _arranged(by_label: pd.DataFrame) -> pd.DataFrame:
 
 
 def _draw_pixels(axes: Axes, ordered: pd.DataFrame) -> None:
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
     present = ordered.loc[ordered["pixels"] > 0, "pixels"]
     bottom = 10 ** np.floor(np.log10(present.min()) - 0.3)
     axes.set_yscale("log")
