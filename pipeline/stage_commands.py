@@ -165,6 +165,9 @@ def train(
         progress.showing(f"train {name}", "steps") as advance,
     ):
         run.log_dataset(pack, md5)
+        for table in ("class_frequency.csv", "class_frequency.png", "class_weights.csv"):
+            if (frequency / table).exists():  # one that is not there would end the tracking
+                run.log_artifacts(frequency / table, under="data")
         train.run(
             settings.train,
             loss=loss,
