@@ -75,8 +75,8 @@ def gaps(frames: Iterable[str]) -> list[str]:
         if 0 < missing < official / 2 and here.keys() <= cities.keys():
             places = ", ".join(f"{city} has {fewer[city]} of {cities[city]}" for city in fewer)
             told.append(
-                f"{missing} of the {official} official {split} frames {'is' if missing == 1 else 'are'} missing:"
-                f" {places}. Unless you left them out yourself, fetch both packages again; no score"
+                f"{missing} of the {official} official {split} frames"
+                f" {'is' if missing == 1 else 'are'} missing: {places}. Unless you left them out yourself, fetch both packages again; no score"
                 " compares with a published one"
             )
     return told
