@@ -76,8 +76,8 @@ def gaps(frames: Iterable[str]) -> list[str]:
             places = ", ".join(f"{city} has {fewer[city]} of {cities[city]}" for city in fewer)
             told.append(
                 f"{missing} of the {official} official {split} frames"
-                f" {'is' if missing == 1 else 'are'} missing: {places}. Unless you left them out yourself, fetch both packages again; no score"
-                " compares with a published one"
+                f" {'is' if missing == 1 else 'are'} missing: {places}. Unless you left them"
+                " out yourself, fetch both packages again; no score compares with a published one"
             )
     return told
 
