@@ -4,6 +4,8 @@ import errno
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.meter import in_words
@@ -12,13 +14,13 @@ from segformer.atomic import replacing
 _FICLONE = 0x40049409
 """Linux's request for a second file that shares the first one's blocks until one is changed."""
 
+_OR_ELSE = "put the folder on a larger disk"
+
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What an OSError says where no more can be written: no space, no quota, too large a file."""
 
 
-def demand_room(
-    folder: Path, needed: int, *, whose: str, or_else: str = "put the folder on a larger disk"
-) -> None:
+def demand_room(folder: Path, needed: int, *, whose: str, or_else: str = _OR_ELSE) -> None:
     """See that `needed` bytes are free where `folder` lies.
 
     Args:
@@ -39,6 +41,29 @@ def demand_room(
         )
 
 
+@contextmanager
+def telling_if_full(folder: Path, *, whose: str, or_else: str) -> Iterator[None]:
+    """Say which stage ran out of room, and what to do, where a library only says that it did.
+
+    Args:
+        folder: where it writes, whole or not at all.
+        whose: the stage.
+        or_else: what to do where no room can be made.
+
+    Raises:
+        ValueError: instead of an OSError in FULL.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise ValueError(
+            f"{whose}: the disk under {folder.resolve()} is full ({error.strerror}); nothing was"
+            f" kept: make room, or {or_else}, and repeat"
+        ) from None
+
+
 def take_over(source: Path, target: Path, *, whose: str) -> str:
     """Put the content of `source` at `target`: without a second copy where the disk can.
 
@@ -51,7 +76,8 @@ def take_over(source: Path, target: Path, *, whose: str) -> str:
         ValueError: if it has to be copied and there is no room.
     """
     source = source.resolve()
-    with replacing(target) as part:
+    full = telling_if_full(target.parent, whose=whose, or_else=_OR_ELSE)
+    with full, replacing(target) as part:
         if _reflink(source, part):
             return "shared blocks"
         if _hard_link(source, part):

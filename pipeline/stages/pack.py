@@ -1,15 +1,13 @@
 """Pack: decode and resize every frame once, into arrays that training maps into memory."""
 
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.archive import Archive, train_ids_name
-from pipeline.disk import FULL
+from pipeline.disk import demand_room, telling_if_full
 from pipeline.frame_tables import keys_by_split
-from pipeline.meter import in_words
 from pipeline.packages import EXTRA_IMAGES
 from pipeline.parallel import in_order
 from pipeline.section import NetworkSize, Section
@@ -17,6 +15,8 @@ from pipeline.splits import TRAIN, TRAIN_EXTRA, TRAINED_ON, VAL
 from segformer.atomic import replacing
 from segformer.packing import bytes_needed, put, reserve
 from segformer.resize import resize_image, resize_labels
+
+_OR_ELSE = "lower pack.size"
 
 
 class Pack(Section):
@@ -56,7 +56,11 @@ def run(
         ValueError: naming the file, if a picture cannot be decoded; if the disk is too full.
     """
     splits = _read_splits(frames)
-    with ExitStack() as opened, _naming_the_disk(out), replacing(out) as whole:
+    with (
+        ExitStack() as opened,
+        telling_if_full(out.parent, whose="pack", or_else=_OR_ELSE),
+        replacing(out) as whole,
+    ):
         photographs = dict.fromkeys((TRAIN, VAL), opened.enter_context(Archive(images)))
         if splits[TRAIN_EXTRA]:
             photographs[TRAIN_EXTRA] = opened.enter_context(Archive(_extra_images(extra)))
@@ -114,29 +118,11 @@ def _extra_images(extra: Path | None) -> Path:
 def _reserve(splits: dict[str, list[str]], whole: Path, size: tuple[int, int]) -> list[_Job]:
     """Take the disk space for all frames, if there is as much, and say where each goes."""
     number = sum(map(len, splits.values()))
-    needed, free = bytes_needed(number, size), shutil.disk_usage(whole).free
-    if needed > free:
-        raise ValueError(
-            f"pack: {number} frames of {size[0]} x {size[1]} take {in_words(needed)}, but only"
-            f" {in_words(free)} are free where {whole.resolve().parent} lies: free some, or lower"
-            " pack.size"
-        )
+    whose = f"pack: {number} frames of {size[0]} x {size[1]}"
+    demand_room(whole.parent, bytes_needed(number, size), whose=whose, or_else=_OR_ELSE)
     jobs = []
     for name, parts in ((TRAIN, TRAINED_ON), (VAL, (VAL,))):
         frames = [(key, split) for split in parts for key in splits[split]]
         reserve(whole / name, [key for key, _ in frames], size)
         jobs += [_Job(*frame, whole / name, index) for index, frame in enumerate(frames)]
     return jobs
-
-
-@contextmanager
-def _naming_the_disk(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise ValueError(
-            f"pack: the disk under {out.resolve().parent} is full ({error.strerror}); nothing was"
-            " kept: free some space, or lower pack.size, and repeat"
-        ) from None

@@ -277,6 +277,17 @@ def test_a_short_notice_does_not_take_the_place_of_what_arrived(
     assert CONTENT[IMAGE_ZIP][:100_000] == visit.part().read_bytes()
 
 
+def test_a_zip_shorter_than_what_is_here(visit: Visit) -> None:
+    """A part of a file whose size nobody pinned is not given up for a shorter one."""
+    visit()
+    part = part_of(visit.out / "train_extra" / "gtCoarse.zip")
+    part.write_bytes(CONTENT["gtCoarse.zip"][:1000])
+    visit.site.arriving["gtCoarse.zip"] = CONTENT["gtCoarse.zip"][:500]
+    visit.site.ignores_range = True
+    assert "(it sent 500 bytes, fewer than are here)" in visit.fails(train_extra=True)
+    assert 1000 == part.stat().st_size
+
+
 def test_a_notice_is_not_the_beginning_of_a_file(visit: Visit) -> None:
     """Text that is no page, for a file of which nothing is here: none of it is kept."""
     visit.site.arriving[IMAGE_ZIP] = b'{"error": "busy"}'

@@ -269,6 +269,20 @@ def test_a_disk_that_is_too_small(
     assert [] == list((tmp_path / "out").iterdir())
 
 
+def test_a_disk_that_gets_full(zips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy that finds no room after all is one message with a remedy, and leaves nothing."""
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr("fcntl.ioctl", refuse)
+
+    def fill(*_: Any) -> None:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(shutil, "copyfile", fill)
+    with pytest.raises(ValueError, match=r"is full \(Disk quota exceeded\); .* larger disk"):
+        download(tmp_path / "out", zips)
+    assert [] == list((tmp_path / "out").iterdir())
+
+
 def test_the_folder_may_be_the_stages_own(zips: Path) -> None:
     """Zips put by hand where the stage would put them stay there."""
     before = (zips / IMAGE_ZIP).stat().st_ino
