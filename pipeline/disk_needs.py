@@ -16,7 +16,7 @@ from pipeline.stages.download import Download
 
 _DRAWN = 4  # bytes per pixel of a drawn frame, at most: a PNG in RGB, and its label maps
 _REMAPPED = 0.1  # bytes per pixel of a train id PNG; 0.03 in the demo
-_OFFICIAL_FRAMES = 2975 + 500
+_OFFICIAL_FRAMES = {IMAGES: 2975 + 500, EXTRA_IMAGES: 19_998}
 _OFFICIAL_PIXELS = 1024 * 2048
 _EXTRA = {EXTRA_IMAGES: 44 * 10**9, COARSE_LABELS: 13 * 10**8}  # bytes; not known more exactly
 _PACKED = 4  # bytes per pixel: RGB and the train id
@@ -36,7 +36,8 @@ def of(settings: Config, *, out: Path | None) -> dict[str, int]:
         ValueError: if the folder that the data is to be taken from holds what is refused.
         OSError: if it cannot be looked at.
     """
-    raw, frames, pixels = _raw_data(settings.download, out)
+    used = [IMAGES, EXTRA_IMAGES] if settings.remap.train_extra else [IMAGES]
+    raw, frames, pixels = _raw_data(settings.download, out, used)
     rows, columns = settings.pack.size
     arms = len(settings.ablation.losses) * len(settings.ablation.seeds)
     return {
@@ -47,8 +48,10 @@ def of(settings: Config, *, out: Path | None) -> dict[str, int]:
     }
 
 
-def _raw_data(download: Download, out: Path | None) -> tuple[int, int, int]:
-    """Bytes still to be written, frames, and pixels of each."""
+def _raw_data(
+    download: Download, out: Path | None, used: Sequence[Package]
+) -> tuple[int, int, int]:
+    """Bytes still to be written, frames in the packages that are `used`, and pixels of each."""
     if download.source == "synthetic":
         frames = download.synthetic.train + download.synthetic.val
         pixels = download.synthetic.size[0] * download.synthetic.size[1]
@@ -60,8 +63,10 @@ def _raw_data(download: Download, out: Path | None) -> tuple[int, int, int]:
         found = folder_source.find(folder, wanted)
         if all(found.values()):
             left = sum(_to_be_taken(package, files, out) for package, files in found.items())
-            return left, _frames(folder, found[IMAGES]), _OFFICIAL_PIXELS
-    return sum(_to_arrive(package, out) for package in wanted), _OFFICIAL_FRAMES, _OFFICIAL_PIXELS
+            frames = sum(_frames(package, found.get(package, [])) for package in used)
+            return left, frames, _OFFICIAL_PIXELS
+    left = sum(_to_arrive(package, out) for package in wanted)
+    return left, sum(_OFFICIAL_FRAMES[package] for package in used), _OFFICIAL_PIXELS
 
 
 def _to_arrive(package: Package, out: Path | None) -> int:
@@ -86,13 +91,13 @@ def _to_be_taken(package: Package, files: Sequence[Path], out: Path | None) -> i
     return 0 if is_zip and is_linked else size
 
 
-def _frames(folder: Path, files: Sequence[Path]) -> int:
+def _frames(package: Package, files: Sequence[Path]) -> int:
     """How many frames there are to train and validate on; those of the official set if unknown."""
     names = [file.as_posix() for file in files]
-    if files[0].name == IMAGES.name:
+    if names and files[0].name == package.name:
         if not zipfile.is_zipfile(files[0]):
-            return _OFFICIAL_FRAMES
+            return _OFFICIAL_FRAMES[package]
         with zipfile.ZipFile(files[0]) as archive:
             names = archive.namelist()
-    keys = index(names, IMAGE, folder)
-    return sum(key.startswith(("train/", "val/")) for key in keys)
+    keys = index(names, IMAGE, Path(package.name))
+    return sum(not key.startswith("test/") for key in keys)
