@@ -18,13 +18,14 @@ from PIL import Image
 
 from pipeline import pictures
 from pipeline.problems import refuse
-from pipeline.safe_members import folder_files, zip_problems
+from pipeline.safe_members import content_of, folder_files, zip_problems
 from segformer.atomic import replacing
 
 IMAGE = "leftImg8bit"
 LABEL_IDS = "gtFine_labelIds"
 COARSE_LABEL_IDS = "gtCoarse_labelIds"
 TRAIN_IDS = "gtFine_labelTrainIds"
+COARSE_TRAIN_IDS = "gtCoarse_labelTrainIds"
 
 _NAME = re.compile(
     r"(?:.*/)?(?P<package>leftImg8bit|gtFine|gtCoarse)/(?P<split>[^/]+)/(?P<city>[^/]+)/"
@@ -50,6 +51,11 @@ class Member:
 def member_name(key: str, kind: str) -> str:
     """The official name of a frame's picture: `gtFine/{key}_gtFine_labelIds.png`."""
     return f"{kind.split('_')[0]}/{key}_{kind}.png"
+
+
+def train_ids_name(key: str) -> str:
+    """The official name of a frame's map of train ids; in `train_extra` only coarse ones exist."""
+    return member_name(key, COARSE_TRAIN_IDS if key.startswith("train_extra/") else TRAIN_IDS)
 
 
 class Archive:
@@ -120,7 +126,7 @@ class Archive:
         if self._zip is None:
             return (self.path / name).read_bytes()
         try:
-            return self._zip.read(name)
+            return content_of(self._zip, name)
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
             raise ValueError(f"{self.path}: {name} is damaged ({error})") from None
 

@@ -5,21 +5,36 @@ import hashlib
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 from pipeline.disk import FULL
 from pipeline.meter import in_words
+from segformer.atomic import put_in_place
 
 _CHUNK = 1 << 20
-"""No room on the disk, none left of one's share, none for a file of this size."""
+# Not `.part` alone: that is where `segformer.atomic` writes, and clears away what it finds.
+_PART = ".download.part"
+_BAD = ".bad"
+_LEFT_OVER = {
+    _PART: "a download that was cut short; the next one goes on there, or delete it",
+    _BAD: "arrived, but is not what it should be, and is never used; delete it",
+    ".part": "half a file of a stage that was killed; delete it unless one is running",
+}
 
 
 def part_of(target: Path) -> Path:
-    """Where the pieces gather until they are the whole.
+    """Where the pieces gather until they are the whole."""
+    return target.with_name(target.name + _PART)
 
-    Not `.part` alone: that is where `segformer.atomic` writes, and clears away what it finds.
-    """
-    return target.with_name(target.name + ".download.part")
+
+def left_over(folder: Path) -> list[str]:
+    """What interrupted downloads left below a folder: a sentence each, with size and remedy."""
+    return [
+        f"{path}, {in_words(path.stat().st_size)}: {remedy}"
+        for path in sorted(folder.rglob("*"))
+        for remedy in [words for end, words in _LEFT_OVER.items() if path.name.endswith(end)][:1]
+        if path.is_file()
+    ]
 
 
 class Arriving:
@@ -31,22 +46,13 @@ class Arriving:
         target: where the whole file goes; what is here of it from before is read, for its sum.
 
     Raises:
-        ValueError: if another process is writing them.
+        ValueError: if another process is writing them, or they cannot be opened.
     """
 
     def __init__(self, target: Path) -> None:
         self.target = target
         self.part = part_of(target)
-        self.part.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self.part.open("a+b", buffering=0)
-        try:
-            # Held until the process ends, however it ends: one killed a while ago holds nothing.
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._file.close()
-            raise ValueError(
-                f"download: another process is writing {self.part}: wait for it, or end it"
-            ) from None
+        self._file = _opened_alone(self.part)
         self._digest = hashlib.md5(usedforsecurity=False)
         self.size = 0
         there = os.fstat(self._file.fileno()).st_size
@@ -64,9 +70,10 @@ class Arriving:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        # Before it is closed, and with it the lock: then it may be another's already.
+        if self.size == 0 and _names(self.part, self._file):
+            self.part.unlink()
         self._file.close()
-        if self.size == 0:
-            self.part.unlink(missing_ok=True)
 
     @property
     def md5(self) -> str:
@@ -103,8 +110,40 @@ class Arriving:
 
     def accept(self) -> None:
         """Give the whole file its name; what was there is replaced, never written into."""
-        self.part.replace(self.target)
+        put_in_place(self.part, self.target)
 
     def set_aside(self) -> Path:
         """Put a file that is not what it should be where nothing takes it for the right one."""
-        return self.part.replace(self.target.with_name(self.target.name + ".bad"))
+        return self.part.replace(self.target.with_name(self.target.name + _BAD))
+
+
+def _opened_alone(part: Path) -> IO[bytes]:
+    """A file open for more, which no other process has open so."""
+    part.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        file = part.open("a+b", buffering=0)
+        try:
+            # Held until the process ends, however it ends: one killed a while ago holds nothing.
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise ValueError(
+                f"download: another process is writing {part}: wait for it, or end it"
+            ) from None
+        except OSError as mistake:
+            file.close()
+            raise ValueError(
+                f"download: {part} cannot be locked ({mistake.strerror}), so that a second download"
+                " could spoil it: put data/download on a disk that knows locks"
+            ) from None
+        if _names(part, file):
+            return file
+        file.close()  # whoever had it gave it another name after it was opened here
+
+
+def _names(path: Path, file: IO[bytes]) -> bool:
+    """Whether a path leads to the very file that is open."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False

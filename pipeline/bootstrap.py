@@ -10,7 +10,6 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 Floats = NDArray[np.float64]
 
@@ -66,6 +65,9 @@ def estimate(values: Floats, replicates: Floats, occurrences: NDArray[np.int64])
 
     With one seed the interval covers the choice of frames and nothing else.
     """
+    # Every command loads this module for the parameters of its stages, and SciPy takes a while.
+    from scipy import special
+
     value = _mean(values)
     seeds = len(values)
     with np.errstate(divide="ignore", invalid="ignore"):

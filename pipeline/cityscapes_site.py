@@ -1,64 +1,47 @@
 """The Cityscapes site, spoken with as its official scripts do, on its good and its bad days."""
 
+import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar
-
-import requests
+from urllib.parse import urljoin, urlsplit
 
 from pipeline.arriving import Arriving
 from pipeline.credentials import Account
 from pipeline.meter import Meter
-from pipeline.patience import GaveUpError, PassingError, Patience, Say
-from pipeline.transfer import NotHandedOutError, Transfer
+from pipeline.packages import Package
+from pipeline.patience import Patience
+from pipeline.site_session import SiteSession
+from pipeline.transfer import NotHandedOutError, Offer, Transfer
 
 ADDRESS = "https://www.cityscapes-dataset.com"
 BY_HAND = (
     "or fetch the zips in a browser and set download.source: folder (docs/cityscapes.md tells how)"
 )
 
-_T = TypeVar("_T")
 _UNITS = {"KB": 2**10, "MB": 2**20, "GB": 2**30}
-
-
-@dataclass(frozen=True)
-class Offer:
-    """A package that the site lists for the account.
-
-    Attributes:
-        name: of the zip.
-        number: the site's own, in addresses.
-        size: bytes, as exact as a list that says `11GB` can be; None if it says nothing.
-    """
-
-    name: str
-    number: str
-    size: int | None
+_PORTS = {"http": 80, "https": 443}
+_REDIRECTS = {301, 302, 303, 307, 308}
 
 
 class Site:
     """A visit to the site, logged in.
 
-    The password goes to `address` in the body of one request, and nowhere else: redirects are
-    never followed.
+    The password goes to `address` in the body of the login, and nowhere else: redirects are never
+    followed, and if the login page is not what answers there, it is not sent.
 
     Args:
         address: `https://...`, without a slash at its end.
         account: who visits.
-        say: told when something is tried again.
         patience: with the site.
 
     Raises:
         ValueError: if the account is refused or the site is away, and what to do.
     """
 
-    def __init__(self, address: str, account: Account, say: Say, patience: Patience) -> None:
+    def __init__(self, address: str, account: Account, patience: Patience) -> None:
         self.address = address
         self._account = account
-        self._say = say
         self._patience = patience
-        self._session = requests.Session()
+        self._session = SiteSession(address, patience)
         self._log_in()
 
     def offers(self) -> dict[str, Offer]:
@@ -67,145 +50,113 @@ class Site:
         Raises:
             ValueError: if the site does not tell.
         """
-        answer = self._ask("GET", "/downloads/?list")
+        page = self._session.page("/downloads/?list")
         try:
             return {
-                entry["name"]: Offer(
-                    entry["name"], str(int(entry["packageID"])), _bytes_in(entry.get("size"))
+                str(entry["name"]): Offer(
+                    str(int(entry["packageID"])), _bytes_in(entry.get("size"))
                 )
-                for entry in answer.json()
+                for entry in json.loads(page.text)
             }
-        # requests' own error for what is no JSON is a ValueError too.
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             raise ValueError(
                 f"download: {self.address}/downloads/?list gave no list of packages (status"
-                f" {answer.status_code}): the site may have changed; try again later, {BY_HAND}"
+                f" {page.status}): the site may have changed; try again later, {BY_HAND}"
             ) from None
 
-    def md5(self, offer: Offer) -> str:
+    def md5(self, package: Package, offer: Offer) -> str:
         """The sum that the site gives for a package, 32 hex digits.
 
         Raises:
             ValueError: if it gives none.
         """
-        answer = self._ask("GET", f"/md5-sum/?packageID={offer.number}")
-        found = re.match(r"[0-9a-fA-F]{32}\b", answer.text)
-        if answer.status_code != 200 or not found:
+        page = self._session.page(f"/md5-sum/?packageID={offer.number}")
+        found = re.match(r"[0-9a-fA-F]{32}\b", page.text)
+        if page.status != 200 or not found:
             raise ValueError(
-                f"download: {self.address} gave no md5 sum for {offer.name} (status"
-                f" {answer.status_code}): the site may have changed; try again later, {BY_HAND}"
+                f"download: {self.address} gave no md5 sum for {package.name} (status"
+                f" {page.status}): the site may have changed; try again later, {BY_HAND}"
             )
         return found[0].lower()
 
-    def fetch(self, offer: Offer, into: Arriving, meter: Meter, *, size: int | None) -> None:
+    def fetch(self, package: Package, offer: Offer, into: Arriving, meter: Meter) -> None:
         """Bring what is missing of a package; its sum is for the caller to compare.
 
         Args:
-            offer: the package.
+            package: what it is known to be.
+            offer: what the site says of it.
             into: what has arrived of it; grows.
-            meter: told of every byte; its total counts the whole as `size`, else as the offer says.
-            size: bytes of the whole, if known.
+            meter: told of every byte; its total counts the size that is known or else offered.
 
         Raises:
             ValueError: why the rest could not be brought; what has arrived is kept.
         """
-        transfer = Transfer(
-            offer.name,
-            into,
-            meter,
-            size=size,
-            counted=size or offer.size or 0,
-            patience=self._patience,
-            say=self._say,
-        )
-        try:
-            self._insist(lambda: self._stream(offer, transfer))
-        except NotHandedOutError:
-            self._say(f"{self.address} sent a page for a file: logging in again")
-            self._log_in()
-        else:
-            return
-        try:
-            self._insist(lambda: self._stream(offer, transfer))
-        except NotHandedOutError:
-            raise ValueError(
-                f"download: {self.address} lists {offer.name}, but does not hand it out to this"
-                f" account: log in there in a browser and see why, {BY_HAND}"
-            ) from None
+        transfer = Transfer(package, offer, into, meter, self._patience)
+        last_login: int | None = None  # after how many bytes
+        is_over = transfer.is_over
+        while not is_over:
+            try:
+                self._session.insist(lambda: self._stream(offer, transfer))
+                is_over = True
+            except NotHandedOutError as end:
+                # A session may end as often as it likes, if each was of some use.
+                needed = 0 if last_login is None else last_login + self._patience.worthwhile
+                if transfer.furthest < needed:
+                    raise ValueError(
+                        f"download: {self.address} lists {package.name}, but does not hand it out"
+                        f" to this account (it sent {end}): log in there in a browser and see why,"
+                        f" {BY_HAND}"
+                    ) from None
+                last_login = transfer.furthest
+                self._patience.say(
+                    f"{self.address} sent {end} for {package.name}: logging in again"
+                )
+                self._log_in()
 
     def _log_in(self) -> None:
-        self._session.cookies.clear()
-        self._ask("GET", "/login")
+        self._session.forget()
+        door = self._session.page("/login")
+        leads_away = door.status in _REDIRECTS and not self._is_its_own(door.leads_to)
+        if leads_away or door.status not in {200, *_REDIRECTS}:
+            raise ValueError(
+                f"download: {self.address}/login is no login page (status {door.status}"
+                f"{', which leads elsewhere' if leads_away else ''}): name and password were not"
+                f" sent; see in a browser what is there, and correct download.site, {BY_HAND}"
+            )
         form = {
             "username": self._account.username,
             "password": self._account.password.get_secret_value(),
             "submit": "Login",
         }
-        answer = self._ask("POST", "/login", data=form)
-        if answer.status_code != 302:
+        answer = self._session.page("/login", form)
+        if answer.status != 302:
             raise ValueError(
-                f"download: {self.address} refused the login (status {answer.status_code}): correct"
+                f"download: {self.address} refused the login (status {answer.status}): correct"
                 f" username and password in {self._account.origin}; if a browser lets the same"
                 f" account in, the site wants no scripts: log in there, {BY_HAND}"
             )
 
-    def _insist(self, attempt: Callable[[], _T]) -> _T:
+    def _is_its_own(self, address: str) -> bool:
+        """Whether an address, perhaps a relative one, lies on the site."""
+        here = f"{self.address}/login"
         try:
-            return self._patience.insist(attempt, self._say)
-        except GaveUpError as end:
-            raise ValueError(
-                f"download: {end}; what has arrived is kept: repeat the same command when the site"
-                " and the network are well again"
-            ) from None
-
-    def _ask(self, method: str, path: str, **more: Any) -> requests.Response:
-        return self._insist(lambda: self._try(method, path, **more))
-
-    def _try(self, method: str, path: str, **more: Any) -> requests.Response:
-        """One request, once; a redirect is an answer like any other."""
-        wait = (self._patience.connecting, self._patience.silence)
-        try:
-            answer = self._session.request(
-                method, self.address + path, allow_redirects=False, timeout=wait, **more
-            )
-        except requests.Timeout:
-            raise PassingError(f"{self.address} does not answer") from None
-        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as mistake:
-            if "CERTIFICATE_VERIFY_FAILED" in str(mistake):
-                raise ValueError(
-                    f"download: {self.address} cannot prove that it is that site: its certificate"
-                    " is not accepted, and nothing was sent; look at the clock, the proxy and"
-                    " REQUESTS_CA_BUNDLE of this machine"
-                ) from None
-            raise PassingError(f"{self.address} cannot be reached ({_cause(mistake)})") from None
-        except requests.RequestException as mistake:
-            raise ValueError(
-                f"download: {self.address} cannot be asked ({type(mistake).__name__}): correct"
-                " download.site, or the proxy of this machine"
-            ) from None
-        if answer.status_code == 429 or answer.status_code >= 500:
-            answer.close()
-            later = answer.headers.get("Retry-After", "")
-            raise PassingError(
-                f"{self.address} answers {answer.status_code}",
-                not_before=float(later) if later.isdecimal() else 0.0,
-            )
-        return answer
+            return _origin(here) == _origin(urljoin(here, address))
+        except ValueError:  # it is no address
+            return False
 
     def _stream(self, offer: Offer, transfer: Transfer) -> None:
         """Ask once for the rest of a package, and take what comes."""
         path = f"/file-handling/?packageID={offer.number}"
-        with self._try("GET", path, headers=transfer.headers(), stream=True) as answer:
+        with self._session.file(path, transfer.headers()) as answer:
             transfer.take(answer)
+
+
+def _origin(address: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(address)
+    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
 
 
 def _bytes_in(text: object) -> int | None:
     """What a list's `11GB` or `241MB` says, in bytes."""
     parts = re.fullmatch(r"\s*([\d.]+)\s*([KMG]B)\s*", str(text), re.IGNORECASE)
     return int(float(parts[1]) * _UNITS[parts[2].upper()]) if parts else None
-
-
-def _cause(mistake: requests.RequestException) -> str:
-    """The innermost reason for which there is no connection, in few words."""
-    inner = mistake.args[0] if mistake.args else mistake
-    return str(getattr(inner, "reason", inner)).rpartition(": ")[2]

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
 from pipeline.figures import INK, PALE, Axes, canvas, headline, patch, percent_axis, save, tidy
@@ -60,18 +59,19 @@ def _arranged(by_label: pd.DataFrame) -> pd.DataFrame:
 
 
 def _draw_pixels(axes: Axes, ordered: pd.DataFrame) -> None:
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
     present = ordered.loc[ordered["pixels"] > 0, "pixels"]
     bottom = 10 ** np.floor(np.log10(present.min()) - 0.3)
     axes.set_yscale("log")
     # Room above the highest bar for the names of the categories.
     axes.set_ylim(bottom, present.max() * (present.max() / bottom) ** 0.14)
     for is_scored, labels in ordered.groupby(ordered["train_id"] != IGNORE):
-        colors = _colors(labels)
         axes.bar(
             labels["place"],
             labels["pixels"],
             width=0.84,
-            color=colors if is_scored else _PALE_PART * colors + 1 - _PALE_PART,
+            color=_colors(labels),
             hatch=None if is_scored else _HATCH,
             edgecolor="#666666" if is_scored else _HATCH_COLOR,
             linewidth=0.6,
@@ -147,8 +147,10 @@ def _draw_frames(axes: Axes, ordered: pd.DataFrame, num_frames: int) -> None:
 
 
 def _colors(labels: pd.DataFrame) -> NDArray[np.float64]:
-    """(labels, 3) RGB in 0..1: the official colours, of what is not scored too."""
-    return np.array([LABELS[label_id].color for label_id in labels["label_id"]]) / 255.0
+    """(labels, 3) RGB in 0..1: the official colours, pale for what is not scored."""
+    official = np.array([LABELS[label_id].color for label_id in labels["label_id"]]) / 255.0
+    part = np.where(labels["train_id"] == IGNORE, _PALE_PART, 1.0)[:, None]
+    return part * official + 1 - part
 
 
 def _per_cent(share: float) -> str:

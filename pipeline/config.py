@@ -69,6 +69,8 @@ def check(values: Mapping[str, Any]) -> tuple[Config | None, list[str]]:
     for name, kind in SECTIONS.items():
         sections[name], wrong = kind.parse(name, values.get(name, {}))
         mistakes += wrong
+    if not mistakes and sections["remap"].train_extra and not sections["download"].train_extra:
+        mistakes.append("remap.train_extra is true, so download.train_extra has to be true as well")
     return (None if mistakes else Config(**sections)), mistakes
 
 

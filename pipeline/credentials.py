@@ -79,18 +79,29 @@ def _of_file(path: Path) -> Account | None:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         username, password = facts["username"], facts["password"]
+        if not all(isinstance(text, str) and text for text in (username, password)):
+            raise TypeError
     except FileNotFoundError:
         return None
     # What was read stays out of the message: a damaged file may still hold the password.
-    except (OSError, ValueError, KeyError, TypeError) as mistake:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as mistake:
+        why = mistake.strerror if isinstance(mistake, OSError) else "it holds something else"
         raise ValueError(
             f"download: {path} should hold username and password as csDownload writes them, but"
-            f" cannot be read ({type(mistake).__name__}): delete it, or set {USERNAME} and"
-            f" {PASSWORD}"
+            f" cannot be read ({why}): delete it, or set {USERNAME} and {PASSWORD}"
         ) from None
-    return Account(str(username), SecretStr(str(password)), str(path))
+    return Account(username, SecretStr(password), str(path))
 
 
 def _asked_for() -> Account:
-    username = input("Cityscapes username or e-mail address: ")
-    return Account(username, SecretStr(getpass.getpass("Cityscapes password: ")), _TERMINAL)
+    try:
+        username = input("Cityscapes username or e-mail address: ")
+        password = getpass.getpass("Cityscapes password: ")
+    except (EOFError, UnicodeError):  # Ctrl-D, or keys that no text comes from
+        username = password = ""
+    if not (username and password):
+        raise ValueError(
+            "download: username and password of the Cityscapes account were asked for, but not"
+            f" given: repeat and answer, or set {USERNAME} and {PASSWORD}"
+        )
+    return Account(username, SecretStr(password), _TERMINAL)

@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from pipeline import official_counts
 from pipeline.archive import IMAGE, LABEL_IDS, TRAIN_IDS, Archive, member_name
 from pipeline.finding import Finding
-from pipeline.splits import TRAIN
+from pipeline.frame_tables import FRAME_COLUMNS, ID_COLUMNS
+from pipeline.splits import TRAIN_EXTRA, TRAINED_ON
 from pipeline.stages.download import IMAGE_ZIP, LABEL_ZIP, source_changes
 from pipeline.wording import count
 from segformer.cityscapes import CLASSES, LABELS, train_id_table
 
-IDS = [f"id_{label.label_id}" for label in LABELS]
 _DEEP = 3
 """Frames of every split that are decoded: the first, one in the middle, the last."""
+_TEXT = {"frame", "split", "city"}
 _BAR = 30  # columns, of the longest bar
 
 
@@ -31,8 +32,8 @@ def source(path: Path) -> Iterator[Finding]:
     """
     try:
         changes = source_changes(path)
-    except (ValueError, KeyError):
-        yield Finding("raw data", False, f"{path} is damaged: `dvc repro --force download`")
+    except ValueError as mistake:
+        yield Finding("raw data", False, str(mistake))
         return
     for change in changes:
         remedy = "take it in with `dvc repro --force download` or `retrain`"
@@ -80,8 +81,8 @@ def tables(folder: Path) -> Iterator[Finding]:
         return
     table = listed.merge(counted, on="frame", how="outer", indicator=True)
     alone = table.loc[table["_merge"] != "both", "frame"].tolist()
-    twice = listed.loc[listed["frame"].duplicated(), "frame"].tolist()
-    for names, what in ((alone, "stand in one table only"), (twice, "stand there twice")):
+    twice = [key for one in (listed, counted) for key in one["frame"][one["frame"].duplicated()]]
+    for names, what in ((alone, "in one table only"), (twice, "there twice")):
         if names:
             told = f"{count(len(names), 'frame')} {what} (first: {names[0]})"
             yield Finding("frames", False, f"{told}: `dvc repro --force remap`")
@@ -98,18 +99,17 @@ def tables(folder: Path) -> Iterator[Finding]:
 
 
 def _values(table: pd.DataFrame) -> Iterator[Finding]:
-    pixels = table[IDS].to_numpy(np.int64)
+    pixels = table[ID_COLUMNS].to_numpy(np.int64)
     wrong = table.loc[pixels.sum(axis=1) != table["rows"] * table["columns"], "frame"].tolist()
     if wrong:
         told = f"{count(len(wrong), 'frame')} counted with other pixels than they have"
         yield Finding("labels", False, f"{told} (first: {wrong[0]}): `dvc repro --force remap`")
-    training = pixels[table["split"] == TRAIN].sum(axis=0)
+    training = pixels[table["split"].isin(TRAINED_ON)].sum(axis=0)
     absent = [label.name for label in CLASSES if not training[label.label_id]]
     if absent:
         sentence = f"never in training: {', '.join(absent)}; no loss can learn them"
         yield Finding("labels", True, sentence)
-    is_train = table["frame"].str.startswith("train/")
-    if verdict := official_counts.verdict(pixels[is_train.to_numpy()]):
+    for verdict in official_counts.verdicts(table["frame"].tolist(), pixels):
         yield Finding("labels", *verdict)
     total = pixels.sum(axis=0)
     sentence = f"label values of {count(len(table), 'frame')}, share of pixels, bars on a log scale"
@@ -135,14 +135,15 @@ def histogram(pixels: NDArray[np.int64]) -> tuple[str, ...]:
 
 
 def some_frames(raw: Path, remapped: Path) -> Finding:
-    """Decode a few frames of every split and compare them with what `remap` made of them.
+    """Decode a few frames of every finely labelled split and compare them with remap's.
 
     Args:
         raw: the folder of `download`.
         remapped: the folder of `remap`.
     """
     listed, counted = _tables(remapped)
-    by_frame = counted.set_index("frame")[IDS]
+    listed = listed[listed["split"] != TRAIN_EXTRA]
+    by_frame = counted.set_index("frame")[ID_COLUMNS]
     trouble, looked_at = [], 0
     try:
         with (
@@ -176,7 +177,18 @@ def some_frames(raw: Path, remapped: Path) -> Finding:
 
 
 def _tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    return pd.read_csv(folder / "frames.csv"), pd.read_csv(folder / "pixel_counts.csv")
+    listed = _table(folder / "frames.csv", FRAME_COLUMNS)
+    return listed, _table(folder / "pixel_counts.csv", ("frame", *ID_COLUMNS))
+
+
+def _table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """These columns of a table, text or whole numbers; ValueError for anything else."""
+    kinds = {name: str if name in _TEXT else "int64" for name in columns}
+    # Text as it stands: a city may be called `nan`, and an empty field is no number.
+    table = pd.read_csv(path, dtype=kinds, keep_default_na=False)
+    if missing := [name for name in columns if name not in table]:
+        raise ValueError(f"{path} has no column {missing[0]}")
+    return table[list(columns)]
 
 
 def _spread(keys: Sequence[str]) -> list[str]:

@@ -4,6 +4,8 @@ import errno
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.meter import in_words
@@ -12,13 +14,20 @@ from segformer.atomic import replacing
 _FICLONE = 0x40049409
 """Linux's request for a second file that shares the first one's blocks until one is changed."""
 
+_OR_ELSE = "put the folder on a larger disk"
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What an OSError says where no more can be written: no space, no quota, too large a file."""
 
 
-def demand_room(folder: Path, needed: int, *, whose: str) -> None:
+def demand_room(folder: Path, needed: int, *, whose: str, or_else: str = _OR_ELSE) -> None:
     """See that `needed` bytes are free where `folder` lies.
+
+    Args:
+        folder: where they are to be written.
+        needed: bytes.
+        whose: begins the message: which stage, and what it writes.
+        or_else: what to do where no room can be made.
 
     Raises:
         ValueError: how much is missing, and for what.
@@ -27,9 +36,32 @@ def demand_room(folder: Path, needed: int, *, whose: str) -> None:
     if needed > free:
         raise ValueError(
             f"{whose}: {in_words(needed)} more are needed in {folder.resolve()}, and only"
-            f" {in_words(free)} are free there: make room for {in_words(needed - free)}, or put the"
-            " folder on a larger disk; nothing was lost, the same command goes on"
+            f" {in_words(free)} are free there: make room for {in_words(needed - free)}, or"
+            f" {or_else}; nothing was lost, the same command goes on"
         )
+
+
+@contextmanager
+def telling_if_full(folder: Path, *, whose: str, or_else: str) -> Iterator[None]:
+    """Say which stage ran out of room, and what to do, where a library only says that it did.
+
+    Args:
+        folder: where it writes, whole or not at all.
+        whose: the stage.
+        or_else: what to do where no room can be made.
+
+    Raises:
+        ValueError: instead of an OSError in FULL.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise ValueError(
+            f"{whose}: the disk under {folder.resolve()} is full ({error.strerror}); nothing was"
+            f" kept: make room, or {or_else}, and repeat"
+        ) from None
 
 
 def take_over(source: Path, target: Path, *, whose: str) -> str:
@@ -44,7 +76,8 @@ def take_over(source: Path, target: Path, *, whose: str) -> str:
         ValueError: if it has to be copied and there is no room.
     """
     source = source.resolve()
-    with replacing(target) as part:
+    full = telling_if_full(target.parent, whose=whose, or_else=_OR_ELSE)
+    with full, replacing(target) as part:
         if _reflink(source, part):
             return "shared blocks"
         if _hard_link(source, part):

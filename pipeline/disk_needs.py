@@ -1,41 +1,103 @@
 """How much a whole run writes to the disk, guessed from the parameters before anything is there."""
 
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline import folder_source
+from pipeline.archive import IMAGE, index
+from pipeline.arriving import part_of
 from pipeline.config import Config
-from pipeline.packages import IMAGES, LABELS
+from pipeline.packages import COARSE_LABELS, EXTRA_IMAGES, IMAGES, OFFICIAL, Package
+from pipeline.root import project_root
+from pipeline.site_source import may_be_whole
+from pipeline.stages.download import Download
 
 _DRAWN = 4  # bytes per pixel of a drawn frame, at most: a PNG in RGB, and its label maps
 _REMAPPED = 0.1  # bytes per pixel of a train id PNG; 0.03 in the demo
-_OFFICIAL_FRAMES = 2975 + 500
+_OFFICIAL_FRAMES = {IMAGES: 2975 + 500, EXTRA_IMAGES: 19_998}
 _OFFICIAL_PIXELS = 1024 * 2048
-_EXTRA = 45 * 10**9  # bytes of the two packages of train_extra, whose exact sizes are not known
+_EXTRA = {EXTRA_IMAGES: 44 * 10**9, COARSE_LABELS: 13 * 10**8}  # bytes; not known more exactly
 _PACKED = 4  # bytes per pixel: RGB and the train id
 _PARAMETERS = {"b0": 3.7e6, "b1": 13.7e6, "b2": 27.4e6, "b3": 47.2e6, "b4": 64.0e6, "b5": 84.6e6}
 """Of the published decoder width (arXiv:2105.15203, table 1); an instance would take seconds."""
 _COPIES = 2  # of a model: the stage's and MLflow's
 
 
-def of(settings: Config, *, has_raw_data: bool) -> dict[str, int]:
+def of(settings: Config, *, out: Path | None) -> dict[str, int]:
     """Bytes by what they are for, more rather than less.
 
     Args:
         settings: the parameters.
-        has_raw_data: whether the zips are there already.
+        out: the folder of `download`, for what lies there already; None for nothing.
+
+    Raises:
+        ValueError: if the folder that the data is to be taken from holds what is refused.
+        OSError: if it cannot be looked at.
     """
-    download = settings.download
-    if download.source == "synthetic":
-        frames = download.synthetic.train + download.synthetic.val
-        pixels = frames * download.synthetic.size[0] * download.synthetic.size[1]
-        raw = pixels * _DRAWN
-    else:
-        frames = _OFFICIAL_FRAMES
-        pixels = frames * _OFFICIAL_PIXELS
-        raw = sum(package.size or 0 for package in (IMAGES, LABELS))
-        raw += _EXTRA if download.train_extra else 0
+    used = [IMAGES, EXTRA_IMAGES] if settings.remap.train_extra else [IMAGES]
+    raw, frames, pixels = _raw_data(settings.download, out, used)
     rows, columns = settings.pack.size
     arms = len(settings.ablation.losses) * len(settings.ablation.seeds)
     return {
-        "raw data": 0 if has_raw_data else raw,
-        "remapped labels": round(pixels * _REMAPPED),
+        "raw data": raw,
+        "remapped labels": round(frames * pixels * _REMAPPED),
         "packed frames": frames * rows * columns * _PACKED,
         "models": round(arms * _COPIES * 4 * _PARAMETERS[settings.train.variant]),
     }
+
+
+def _raw_data(
+    download: Download, out: Path | None, used: Sequence[Package]
+) -> tuple[int, int, int]:
+    """Bytes still to be written, frames in the packages that are `used`, and pixels of each."""
+    if download.source == "synthetic":
+        frames = download.synthetic.train + download.synthetic.val
+        pixels = download.synthetic.size[0] * download.synthetic.size[1]
+        is_here = out is not None and (out / IMAGES.name).exists()
+        return (0 if is_here else frames * pixels * _DRAWN), frames, pixels
+    wanted = [package for package in OFFICIAL if download.train_extra or not package.is_extra]
+    if download.source == "folder":
+        folder = project_root() / str(download.folder)
+        found = folder_source.find(folder, wanted)
+        if all(found.values()):
+            left = sum(_to_be_taken(package, files, out) for package, files in found.items())
+            frames = sum(_frames(package, found.get(package, [])) for package in used)
+            return left, frames, _OFFICIAL_PIXELS
+    left = sum(_to_arrive(package, out) for package in wanted)
+    return left, sum(_OFFICIAL_FRAMES[package] for package in used), _OFFICIAL_PIXELS
+
+
+def _to_arrive(package: Package, out: Path | None) -> int:
+    size = package.size or _EXTRA[package]
+    if out is None:
+        return size
+    if may_be_whole(package, out):
+        return 0
+    part = part_of(package.place(out))
+    return max(0, size - (part.stat().st_size if part.is_file() else 0))
+
+
+def _to_be_taken(package: Package, files: Sequence[Path], out: Path | None) -> int:
+    """Bytes that are written for a package of a folder: none if it is linked, or taken already."""
+    size = sum(file.stat().st_size for file in files)
+    is_zip = files[0].name == package.name
+    here = None if out is None else package.place(out)
+    if here is not None and here.is_file() and (not is_zip or here.stat().st_size == size):
+        return 0
+    source = files[0].resolve().stat()
+    is_linked = source.st_uid == os.geteuid() and source.st_dev == project_root().stat().st_dev
+    return 0 if is_zip and is_linked else size
+
+
+def _frames(package: Package, files: Sequence[Path]) -> int:
+    """How many frames there are to train and validate on; those of the official set if unknown."""
+    names = [file.as_posix() for file in files]
+    if names and files[0].name == package.name:
+        if not zipfile.is_zipfile(files[0]):
+            return _OFFICIAL_FRAMES[package]
+        with zipfile.ZipFile(files[0]) as archive:
+            names = archive.namelist()
+    keys = index(names, IMAGE, Path(package.name))
+    return sum(not key.startswith("test/") for key in keys)

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import access_checks, machine_checks, repro
+from pipeline.checking import BREAKS, checked, why_it_broke
 from pipeline.finding import Finding
 from pipeline.root import project_root
 
@@ -19,43 +21,59 @@ _SERVICES = (
     ("MLflow", "MLFLOW_TRACKING_URI", "runs go to mlflow.db in this folder"),
     ("Prefect", "PREFECT_API_URL", "retrain starts a temporary server for each run"),
 )
+_SOURCE = "source.json"
+_COUNTS = "pixel_counts.csv"
+
+Places = dict[str, Path | None]
+"""Where DVC has an output, be it there or not."""
 
 
 def examine(params: Path) -> list[Finding]:
-    """Look at everything; nothing is changed.
+    """Look at everything; nothing is changed, and a check that breaks off stops no other.
 
     Args:
         params: params.yaml.
     """
     with ThreadPoolExecutor() as pool:
-        outputs = [pool.submit(repro.output, one) for one in ("source.json", "pixel_counts.csv")]
-        services = [pool.submit(access_checks.service, *service) for service in _SERVICES]
+        asked = pool.submit(repro.outputs, _SOURCE, _COUNTS)
+        services = [
+            pool.submit(checked, "services", partial(access_checks.service, *service))
+            for service in _SERVICES
+        ]
         settings, parameters = _parameters(params)
-        source, counts, mistakes = _outputs(outputs)
+        places, mistakes = _places(asked)
+        source, counts = places.get(_SOURCE), places.get(_COUNTS)
+        elsewhere = [
+            pool.submit(checked, "credentials", partial(_account, settings, source)),
+            pool.submit(checked, "hub", partial(_hub, settings)),
+        ]
         return [
-            *machine_checks.environment(),
-            machine_checks.device(),
-            *_disk(settings, source),
-            machine_checks.git(),
+            *checked("environment", machine_checks.environment),
+            *checked("device", machine_checks.device),
+            *checked("disk", partial(_disk, settings, source)),
+            *checked("git", machine_checks.git),
             *parameters,
             *mistakes,
-            *_data(source, counts),
-            *(service.result() for service in services),
-            *_access(settings, source),
+            *checked("raw data", partial(_data, source, counts)),
+            *(finding for answer in (*services, *elsewhere) for finding in answer.result()),
         ]
 
 
 def _parameters(params: Path) -> tuple["Config | None", list[Finding]]:
-    from pipeline import config
-
+    try:
+        from pipeline import config
+    except BREAKS as trouble:
+        return None, [Finding("parameters", False, why_it_broke(trouble))]
     try:
         settings = config.load(params)
     except config.ParameterError as mistakes:
         told = str(mistakes).splitlines()
         return None, [Finding("parameters", False, mistake) for mistake in told]
+    except BREAKS as trouble:
+        return None, [Finding("parameters", False, why_it_broke(trouble))]
     return settings, [
         Finding("parameters", True, f"{params} has no mistake"),
-        *_named_paths(settings),
+        *checked("parameters", partial(_named_paths, settings)),
     ]
 
 
@@ -73,56 +91,62 @@ def _named_paths(settings: "Config") -> Iterator[Finding]:
         yield Finding("parameters", is_there, f"pretrained.file: {file} {state}")
 
 
-def _outputs(asked: list[Future[Path | None]]) -> tuple[Path | None, Path | None, list[Finding]]:
-    """Where DVC has source.json and pixel_counts.csv, be they there or not."""
+def _places(asked: Future[Places]) -> tuple[Places, list[Finding]]:
     try:
-        source, counts = (one.result() for one in asked)
+        return asked.result(), []
     except ValueError as mistake:
-        return None, None, [Finding("raw data", False, str(mistake))]
-    return source, counts, []
+        return {}, [Finding("raw data", False, str(mistake))]
 
 
 def _disk(settings: "Config | None", source: Path | None) -> Iterator[Finding]:
     from pipeline import disk_needs
 
     if settings is not None:
-        has_raw_data = _is_there(source) and not _is_to_be_fetched(settings, source)
-        needs = disk_needs.of(settings, has_raw_data=has_raw_data)
-        yield machine_checks.disk(project_root(), needs)
+        out = source.parent if source is not None else None
+        yield machine_checks.disk(project_root(), disk_needs.of(settings, out=out))
 
 
 def _data(source: Path | None, counts: Path | None) -> Iterator[Finding]:
     from pipeline import data_checks
 
-    if source is None or not source.exists():
+    if source is None:
+        return
+    raw = source.parent
+    yield from checked("raw data", partial(_left_over, raw))
+    if not source.exists():
         yield Finding("raw data", True, "no raw data yet: `dvc repro` brings it")
         return
-    yield from data_checks.source(source)
-    looked_at = list(data_checks.packages(source.parent))
+    yield from checked("raw data", partial(data_checks.source, source))
+    looked_at = checked("raw data", partial(data_checks.packages, raw))
     yield from looked_at
     if counts is None or not counts.exists():
         yield Finding("frames", True, "nothing is remapped yet: `dvc repro` does it")
         return
-    tables = list(data_checks.tables(counts.parent))
+    remapped = counts.parent
+    tables = checked("frames", partial(data_checks.tables, remapped))
     yield from tables
     if all(finding.is_well for finding in looked_at + tables):
-        yield data_checks.some_frames(source.parent, counts.parent)
+        yield from checked("deep look", partial(data_checks.some_frames, raw, remapped))
 
 
-def _access(settings: "Config | None", source: Path | None) -> Iterator[Finding]:
+def _left_over(folder: Path) -> Iterator[Finding]:
+    from pipeline.arriving import left_over
+
+    for sentence in left_over(folder):
+        yield Finding("raw data", True, sentence)
+
+
+def _account(settings: "Config | None", source: Path | None) -> Iterator[Finding]:
     is_needed = settings is not None and _is_to_be_fetched(settings, source)
     yield access_checks.account(is_needed=is_needed)
-    if settings is None:
-        return
-    if is_needed:
+    if settings is not None and is_needed:
         yield access_checks.site(settings.download.site)
-    if settings.pretrained.source == "hub":
+
+
+def _hub(settings: "Config | None") -> Iterator[Finding]:
+    if settings is not None and settings.pretrained.source == "hub":
         pin = settings.pretrained.pin()
         yield from access_checks.hub(pin.repository, pin.revision, pin.filename)
-
-
-def _is_there(path: Path | None) -> bool:
-    return path is not None and path.exists()
 
 
 def _is_to_be_fetched(settings: "Config", source: Path | None) -> bool:

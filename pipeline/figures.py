@@ -2,16 +2,21 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
 from segformer.cityscapes import palette
+
+# matplotlib takes half a second, and every command loads this module for the parameters of the
+# stages that draw: it is imported where something is drawn. Here are only the names of its types.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+else:
+    Axes = Figure = Patch = Any
 
 __all__ = [
     "Axes",
@@ -33,6 +38,9 @@ _DPI = 110
 
 def canvas(width: float, height: float) -> Figure:
     """An empty figure, in inches, drawn without a display; its parts do not overlap."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
@@ -63,6 +71,8 @@ def tidy(axes: Axes, *, grid: str = "x") -> None:
 
 def percent_axis(axes: Axes, which: str = "x", digits: int = 0) -> None:
     """Write fractions of 1 as percentages along the axis `x` or `y`."""
+    from matplotlib.ticker import FuncFormatter
+
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.{digits}f} %"))
 
@@ -74,6 +84,8 @@ def class_colors(train_ids: Sequence[int]) -> NDArray[np.float64]:
 
 def patch(color: object, label: str) -> Patch:
     """A legend's swatch, with a thin edge so that pale colours show on white."""
+    from matplotlib.patches import Patch
+
     return Patch(facecolor=color, edgecolor="#666666", linewidth=0.6, label=label)  # type: ignore[arg-type]
 
 

@@ -1,8 +1,8 @@
 """The source `folder`: official zips or an extracted tree, found on a disk and taken over."""
 
 import zipfile
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.archive import writing
@@ -10,6 +10,8 @@ from pipeline.disk import demand_room, take_over
 from pipeline.meter import Meter, Progress, in_words
 from pipeline.packages import Package, md5_of
 from pipeline.patience import Say
+from pipeline.problems import refuse
+from pipeline.safe_members import folder_files
 
 Found = dict[Package, list[Path]]
 """The files of each package: its zip alone, or every picture of its extracted tree."""
@@ -21,6 +23,9 @@ def find(folder: Path, packages: Iterable[Package]) -> Found:
     """What a folder holds of each package; an empty list for one that is not there.
 
     Zips lie in the folder itself; trees there, or in a folder with their zip's name.
+
+    Raises:
+        ValueError: if a tree holds links that lead out, or what cannot be read: all is listed.
     """
     return {package: _files(folder, package) for package in packages}
 
@@ -84,18 +89,27 @@ def _files(folder: Path, package: Package) -> list[Path]:
     if (folder / package.name).is_file():
         return [folder / package.name]
     for place in (folder / package.tree, folder / Path(package.name).stem / package.tree):
-        pictures = sorted(_pictures(place, package.without))
+        pictures = _pictures(place, package.without)
         if pictures:
             return pictures
     return []
 
 
-def _pictures(tree: Path, without: str | None) -> Iterator[Path]:
-    for path in tree.rglob("*"):
-        inner = path.relative_to(tree).parts
-        # Macs leave `._name.png` beside `name.png` on other systems' disks.
-        if path.suffix in _PICTURES and inner[0] != without and not path.name.startswith("."):
-            yield path
+def _pictures(tree: Path, without: str | None) -> list[Path]:
+    """Every picture of a tree.
+
+    Raises:
+        ValueError: listing all that could not be looked through, and all that is no plain file.
+    """
+    if not tree.is_dir():
+        return []
+    names, problems = folder_files(tree, without)
+    refuse(problems, f"download.folder: {tree}", "and nothing was taken; mend it and repeat")
+    paths = sorted(map(PurePosixPath, names))
+    # Macs leave `._name.png` beside `name.png` on other systems' disks.
+    return [
+        tree / path for path in paths if path.suffix in _PICTURES and not path.name.startswith(".")
+    ]
 
 
 def _take_zip(package: Package, source: Path, target: Path, meter: Meter, say: Say) -> str:

@@ -1,11 +1,24 @@
-"""The published training set's pixel counts: whether a set is that one, label id by label id."""
+"""The published set's frames and training pixels: whether a set is that one, and what differs."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segformer.cityscapes import LABELS
 
-FRAMES = 2975
+FRAMES = {
+    "train": {
+        "aachen": 174, "bochum": 96, "bremen": 316, "cologne": 154, "darmstadt": 85,
+        "dusseldorf": 221, "erfurt": 109, "hamburg": 248, "hanover": 196, "jena": 119,
+        "krefeld": 99, "monchengladbach": 94, "strasbourg": 365, "stuttgart": 196,
+        "tubingen": 144, "ulm": 95, "weimar": 142, "zurich": 122,
+    },
+    "val": {"frankfurt": 267, "lindau": 59, "munster": 174},
+}  # fmt: skip
+"""Finely labelled frames by official split and city: 2975 to train on, 500 to validate on."""
+
 FRAME_PIXELS = 1024 * 2048
 PIXELS: tuple[int, ...] = (
     704_950, 286_002_726, 81_359_604, 94_111_150, 83_752_079, 17_818_704, 75_629_728,
@@ -26,7 +39,9 @@ def is_of_that_size(per_frame: NDArray[np.int64]) -> bool:
     Args:
         per_frame: (frames, 34) pixels of every label id.
     """
-    return len(per_frame) == FRAMES and bool((per_frame.sum(axis=1) == FRAME_PIXELS).all())
+    return len(per_frame) == sum(FRAMES["train"].values()) and bool(
+        (per_frame.sum(axis=1) == FRAME_PIXELS).all()
+    )
 
 
 def differences(per_frame: NDArray[np.int64]) -> list[str]:
@@ -43,23 +58,52 @@ def differences(per_frame: NDArray[np.int64]) -> list[str]:
     ]
 
 
-def verdict(per_frame: NDArray[np.int64]) -> tuple[bool, str] | None:
-    """Compare with the official training set: whether all counts agree, and a sentence.
+def gaps(frames: Iterable[str]) -> list[str]:
+    """Say of every split that is most of an official one, but not all of it, what is missing.
 
     Args:
-        per_frame: (frames, 34) pixels of every label id, of the frames that lie in `train/`.
-
-    Returns:
-        None for a set of another size: there is nothing to compare with.
+        frames: keys, `train/aachen/aachen_000000_000019`; what lies in other splits is passed over.
     """
-    if not is_of_that_size(per_frame):
-        return None
-    unlike = differences(per_frame)
+    held = Counter(tuple(key.split("/")[:2]) for key in frames)
+    told = []
+    for split, cities in FRAMES.items():
+        here = {city: number for (where, city), number in held.items() if where == split}
+        official = sum(cities.values())
+        fewer = {city: here.get(city, 0) for city in cities if here.get(city, 0) < cities[city]}
+        missing = sum(cities[city] - fewer[city] for city in fewer)
+        # Half of it, or other cities, is a choice and no accident.
+        if 0 < missing < official / 2 and here.keys() <= cities.keys():
+            places = ", ".join(f"{city} has {fewer[city]} of {cities[city]}" for city in fewer)
+            told.append(
+                f"{missing} of the {official} official {split} frames"
+                f" {'is' if missing == 1 else 'are'} missing: {places}. Unless you left them"
+                " out yourself, fetch both packages again; no score compares with a published one"
+            )
+    return told
+
+
+def verdicts(frames: Sequence[str], per_frame: NDArray[np.int64]) -> Iterator[tuple[bool, str]]:
+    """Compare with the official set: whether it agrees, and a sentence, for all that can be told.
+
+    Nothing is told of a set that is far from the official one.
+
+    Args:
+        frames: n keys, however they were divided.
+        per_frame: (n, 34) pixels of every label id.
+    """
+    for gap in gaps(frames):
+        yield False, gap
+    training = per_frame[[key.startswith("train/") for key in frames]]
+    if not is_of_that_size(training):
+        return
+    unlike = differences(training)
     if not unlike:
-        return True, f"the counts are the official ones: all {len(PIXELS)} agree"
-    return False, (
+        yield True, f"the counts are the official ones: all {len(PIXELS)} agree"
+        return
+    yield (
+        False,
         f"{len(unlike)} of {len(PIXELS)} counts are not those of the official training set,"
         f" though it has as many frames of this size: {'; '.join(unlike)}. Unless you changed the"
         " labels yourself, fetch gtFine_trainvaltest.zip again; no score compares with a published"
-        " one"
+        " one",
     )

@@ -12,6 +12,8 @@ from contextlib import ExitStack, contextmanager
 from threading import Thread
 from typing import Any, TypeVar
 
+from pipeline.processors import cores
+
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
@@ -43,13 +45,6 @@ def in_order(
     """
     with ExitStack() as pools:
         yield _results(function, jobs, processes, pools)
-
-
-def cores() -> int:
-    """How many cores this process may use, which in a container can be fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _results(

@@ -38,28 +38,32 @@ class Patience:
     """How long to wait, and how often to try again.
 
     Attributes:
+        say: told of every further try.
         tries: in a row that bring nothing, before giving up.
         first_pause: seconds, before the third try; the second follows at once, later ones wait
             twice as long each time.
         longest_pause: seconds.
         connecting: seconds until the server has to take the call.
+        answering: seconds until a page, or the first word of a file, has to be here whole.
         silence: seconds between two pieces of an answer.
         slowest: bytes per second, over `silence`; what is slower is taken for stuck.
         worthwhile: bytes; after a try that brought as many, counting starts anew.
         sleep: how to pause.
     """
 
+    say: Say = lambda _: None
     tries: int = 9
     first_pause: float = 2.0
     longest_pause: float = 120.0
     connecting: float = 20.0
+    answering: float = 120.0
     silence: float = 60.0
     slowest: float = 1024.0
     worthwhile: int = 1 << 20
     sleep: Callable[[float], None] = time.sleep
 
-    def insist(self, attempt: Callable[[], _T], say: Say) -> _T:
-        """Try until it works; `say` is told of every further try.
+    def insist(self, attempt: Callable[[], _T]) -> _T:
+        """Try until it works.
 
         Raises:
             GaveUpError: if it did not.
@@ -83,5 +87,5 @@ class Patience:
                 asked_for = min(trouble.not_before, self.longest_pause)
                 pause = max(retries.get_backoff_time(), asked_for)
                 when = f"in {pause:.0f} s" if pause else "at once"
-                say(f"{trouble}: trying again {when}")
+                self.say(f"{trouble}: trying again {when}")
                 self.sleep(pause)

@@ -3,25 +3,19 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     ProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Progress as Bar
 
-
-class Advance(Protocol):
-    """Moves the bar on."""
-
-    def __call__(self, done: int, total: int, words: str = "") -> None:
-        """Show pieces done, of how many, and a few words about the last one."""
-
+from pipeline.meter import Progress
 
 if TYPE_CHECKING:
     from segformer.training_state import Progress as TrainingProgress
@@ -30,7 +24,7 @@ _SECONDS_BETWEEN_LINES = 5.0
 
 
 @contextmanager
-def showing(title: str, unit: str) -> Iterator[Advance]:
+def showing(title: str, unit: str) -> Iterator[Progress]:
     """Show how far a piece of work is; give the function that moves it on.
 
     Args:
@@ -49,7 +43,7 @@ def showing(title: str, unit: str) -> Iterator[Advance]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[words]}"),
     ]
-    with Progress(*columns, console=console) as bar:
+    with Bar(*columns, console=console) as bar:
         task = bar.add_task(title, total=None, words="")
 
         def advance(done: int, total: int, words: str = "") -> None:
@@ -58,7 +52,7 @@ def showing(title: str, unit: str) -> Iterator[Advance]:
         yield advance
 
 
-def of_training(advance: Advance) -> "Callable[[TrainingProgress], None]":
+def of_training(advance: Progress) -> "Callable[[TrainingProgress], None]":
     """Show the records of a training: loss, images per second, and mIoU where it was validated."""
 
     def report(progress: "TrainingProgress") -> None:
@@ -82,7 +76,7 @@ def both(
     return report
 
 
-def _lines(console: Console, title: str, unit: str) -> Advance:
+def _lines(console: Console, title: str, unit: str) -> Progress:
     start = last = time.monotonic()
 
     def advance(done: int, total: int, words: str = "") -> None:
@@ -92,7 +86,16 @@ def _lines(console: Console, title: str, unit: str) -> Advance:
             return
         last = now
         left = (now - start) / max(done, 1) * (total - done)
-        parts = [f"{title}: {done}/{total} {unit}", words, f"{left:.0f} s left" if left else ""]
+        parts = [f"{title}: {done}/{total} {unit}", words, f"{_span(left)} left" if left else ""]
         console.print(", ".join(part for part in parts if part), markup=False, highlight=False)
 
     return advance
+
+
+def _span(seconds: float) -> str:
+    """`59 s`, `1:05 min`, `2:55 h`."""
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    unit = "min" if seconds < 3599.5 else "h"
+    whole, rest = divmod(round(seconds if unit == "min" else seconds / 60), 60)
+    return f"{whole}:{rest:02} {unit}"

@@ -107,8 +107,21 @@ def with_upstream(graph: Graph, stages: Iterable[str]) -> Graph:
 
 def output(name: str) -> Path | None:
     """Return the path of the output file called `name`, say source.json; None if there is none."""
+    return outputs(name)[name]
+
+
+def outputs(*names: str) -> dict[str, Path | None]:
+    """Return, by name, the paths of several output files; each question costs DVC a second.
+
+    Raises:
+        ValueError: if dvc.yaml or params.yaml cannot be read, or there is no DVC project here.
+    """
     listed = dict.fromkeys(re.findall(r'"([^"]+)"', _ask("dag", "--dot", "--outs")))
-    for path in map(Path, listed):
+    return {name: _place_of(name, map(Path, listed)) for name in names}
+
+
+def _place_of(name: str, listed: Iterable[Path]) -> Path | None:
+    for path in listed:
         if path.name == name:
             return path
         if (path / name).is_file():  # DVC lists an output folder, not what is in it

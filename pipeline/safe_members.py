@@ -1,11 +1,12 @@
 """What a package may hold: plain files of a sane size, under names that lead nowhere else."""
 
+import copy
 import os
 import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PureWindowsPath
-from zipfile import ZipInfo
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 MAX_BYTES = 2**28
 """No file of a package may unpack to more; a photograph of Cityscapes has about 2.5 MB."""
@@ -17,6 +18,7 @@ _RATIO_COUNTS_FROM = 2**20
 """Bytes; a label map that is all void shrinks without end, but to a few kilobytes."""
 
 _ENCRYPTED = 1  # bit 0 of a member's flags; APPNOTE.TXT, section 4.4.4
+_METHODS = (ZIP_STORED, ZIP_DEFLATED)  # the others unpack more at once than they are asked for
 _PLAIN = (0, stat.S_IFREG, stat.S_IFDIR)  # 0: written by a tool that keeps no file types
 
 
@@ -28,32 +30,81 @@ def zip_problems(entries: Sequence[ZipInfo]) -> list[str]:
     return problems
 
 
-def folder_files(folder: Path) -> tuple[list[str], list[str]]:
+def content_of(archive: ZipFile, name: str) -> bytes:
+    """Unpack one member, and no more of it than the directory claims, which `zip_problems` judged.
+
+    `ZipFile.read` unpacks the whole stream before it cuts it to the size claimed.
+
+    Raises:
+        ValueError: if there is more or less than is claimed; beside what `zipfile` raises.
+    """
+    entry = copy.copy(archive.getinfo(name))
+    claimed = entry.file_size
+    entry.file_size += 1  # so that a byte too many is seen, not cut off
+    with archive.open(entry) as file:
+        content = file.read(entry.file_size)
+    if len(content) != claimed:
+        than = "more" if len(content) > claimed else "fewer"
+        raise ValueError(f"it has {than} than the {claimed} bytes it claims")
+    return content
+
+
+def folder_files(folder: Path, without: str | None = None) -> tuple[list[str], list[str]]:
     """Names of the files below a folder, with forward slashes, and what is wrong with them.
 
-    A link to a file in the folder is a file. Links to folders are not followed but told: two names
-    for one frame, or a walk that never ends, would come of them.
+    A link to a folder elsewhere (a city on another disk) is that folder. One to a folder that is
+    met anyway is told: two names for one frame, or a walk that never ends, would come of it. A link
+    to a file of the same kind, in any of these folders, is that file.
+
+    Args:
+        folder: where to look.
+        without: a folder right below it that is passed over.
     """
-    inside = folder.resolve()
-    names, problems = [], []
+    walk = _Walk(folder, without)
+    problems = walk.problems
+    for name in walk.names:
+        reason = _file_problem(folder / name, walk.homes)
+        if reason:
+            problems.append(f"{name} {reason}")
+    return walk.names, problems
 
-    def cannot_list(error: OSError) -> None:
-        problems.append(f"{error.filename} cannot be listed ({error.strerror})")
 
-    for place, folders, files in os.walk(folder, onerror=cannot_list):
-        parent = Path(place)
-        below = "" if parent == folder else f"{parent.relative_to(folder).as_posix()}/"
-        problems += [
-            f"{below}{name} is a link to a folder; put the folder itself there"
-            for name in folders
-            if (parent / name).is_symlink()
-        ]
-        for name in files:
-            reason = _file_problem(parent / name, inside)
-            if reason:
-                problems.append(f"{below}{name} {reason}")
-            names.append(below + name)
-    return names, problems
+class _Walk:
+    """Every file below a folder, in folders linked to as well.
+
+    Attributes:
+        names: of the files, below the folder.
+        homes: the real folders that were looked through, none below another.
+        problems: folders that were not looked through.
+    """
+
+    def __init__(self, folder: Path, without: str | None) -> None:
+        self.names: list[str] = []
+        self.homes = [folder.resolve()]
+        self.problems: list[str] = []
+        for place, folders, files in os.walk(folder, onerror=self._cannot_list, followlinks=True):
+            parent = Path(place)
+            below = "" if parent == folder else f"{parent.relative_to(folder).as_posix()}/"
+            self.names += [below + name for name in files]
+            # In order, so that of two links to one folder it is always the same that is followed.
+            folders[:] = [
+                name
+                for name in sorted(folders)
+                if below + name != without and self._may_enter(parent / name, below + name)
+            ]
+
+    def _cannot_list(self, error: OSError) -> None:
+        self.problems.append(f"{error.filename} cannot be listed ({error.strerror})")
+
+    def _may_enter(self, path: Path, name: str) -> bool:
+        if not path.is_symlink():
+            return True
+        real = path.resolve()
+        if any(real.is_relative_to(home) or home.is_relative_to(real) for home in self.homes):
+            self.problems.append(f"{name} is a link to {real}, a folder that is met anyway")
+            return False
+        self.homes.append(real)
+        return True
 
 
 def _reasons(entry: ZipInfo) -> Iterator[str]:
@@ -69,6 +120,11 @@ def _reasons(entry: ZipInfo) -> Iterator[str]:
         yield "is a link" if kind == stat.S_IFLNK else "is no plain file"
     if entry.flag_bits & _ENCRYPTED:
         yield "is encrypted"
+    if entry.compress_type not in _METHODS:
+        yield (
+            f"is packed by method {entry.compress_type}; only stored and deflated files are read:"
+            " pack it again"
+        )
     if entry.file_size > MAX_BYTES:
         yield _too_large(entry.file_size)
     elif entry.file_size > max(_RATIO_COUNTS_FROM, MAX_RATIO * entry.compress_size):
@@ -78,20 +134,27 @@ def _reasons(entry: ZipInfo) -> Iterator[str]:
         )
 
 
-def _file_problem(path: Path, inside: Path) -> str | None:
+def _file_problem(path: Path, homes: Sequence[Path]) -> str | None:
+    try:
+        facts = path.stat()
+    except OSError as error:  # a link to nothing, or in a circle
+        return f"cannot be read ({error.strerror}{_target(path)})"
     if path.is_symlink():
-        target = path.resolve()
-        if not target.is_relative_to(inside):
-            return f"is a link that leads out, to {target}"
-        if not target.exists():
-            return f"is a link to {target}, which is missing"
-    facts = path.stat()
+        real = path.resolve()
+        if not any(real.is_relative_to(home) for home in homes):
+            return f"is a link that leads out, to {real}; put the file itself there"
+        if real.suffix != path.suffix:
+            return f"is a link to {real}, another kind of file"
     if not stat.S_ISREG(facts.st_mode):
         return "is no plain file"
     # Pictures only: whoever unpacked the official zips may have left them lying here.
     if path.suffix == ".png" and facts.st_size > MAX_BYTES:
         return _too_large(facts.st_size)
     return None
+
+
+def _target(path: Path) -> str:
+    return f": it is a link to {path.readlink()}" if path.is_symlink() else ""
 
 
 def _too_large(size: int) -> str:

@@ -5,12 +5,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from pipeline.arriving import Arriving, part_of
-from pipeline.cityscapes_site import BY_HAND, Offer, Site
-from pipeline.credentials import Account
+from pipeline.cityscapes_site import BY_HAND, Site
 from pipeline.disk import demand_room
 from pipeline.meter import Meter, Progress, in_words
 from pipeline.packages import Package, md5_of
-from pipeline.patience import Patience, Say
+from pipeline.patience import Say
+from pipeline.transfer import Offer
 
 
 def may_be_whole(package: Package, out: Path) -> bool:
@@ -26,9 +26,7 @@ def bring(
     packages: Iterable[Package],
     out: Path,
     *,
-    address: str,
-    account: Callable[[], Account],
-    patience: Patience,
+    site: Callable[[], Site],
     progress: Progress,
     say: Say,
 ) -> None:
@@ -39,58 +37,65 @@ def bring(
     Args:
         packages: those wanted.
         out: the stage's folder.
-        address: of the site.
-        account: gives the account; called only if something is missing.
-        patience: with the site.
+        site: goes there; called only if something is missing.
         progress: shows how far it is, in megabytes.
         say: told what a person should see.
 
     Raises:
         ValueError: what went wrong and what to do; what has arrived is kept.
     """
-    missing = [package for package in packages if not _is_here(package, out, say)]
-    if not missing:
-        return
-    site = Site(address, account(), say, patience)
-    offers = _chosen(site, missing)
-    for package in missing:
-        _compare_sums(site, package, offers[package.name])
     with ExitStack() as stack:
-        arriving = {package: stack.enter_context(_opened(package, out, say)) for package in missing}
-        left = sum(
-            max(0, (package.size or offers[package.name].size or 0) - into.size)
-            for package, into in arriving.items()
-        )
-        demand_room(out, left, whose="download")
-        meter = Meter(progress, left, tells_speed=True)
-        for package, into in arriving.items():
-            site.fetch(offers[package.name], into, meter, size=package.size)
-            _prove(package, into)
+        missing = {}
+        for package in packages:
+            # Opened first: what another process is about to finish is not yet there to be found.
+            into = stack.enter_context(_opened(package, out, say))
+            if _is_here(package, out, say):
+                into.start_over()  # pieces of what is whole are of no use
+            elif into.md5 == package.md5:
+                into.accept()
+            else:
+                missing[package] = into
+        if missing:
+            _fetch(missing, out, site(), progress)
+
+
+def _fetch(missing: dict[Package, Arriving], out: Path, site: Site, progress: Progress) -> None:
+    offers = _chosen(site, list(missing))
+    for package, offer in offers.items():
+        _compare_sums(site, package, offer)
+    left = sum(
+        max(0, (package.size or offers[package].size or 0) - into.size)
+        for package, into in missing.items()
+    )
+    demand_room(out, left, whose="download")
+    meter = Meter(progress, left, tells_speed=True)
+    for package, into in missing.items():
+        site.fetch(package, offers[package], into, meter)
+        _prove(package, into)
 
 
 def _is_here(package: Package, out: Path, say: Say) -> bool:
     target = package.place(out)
-    for path in (target, part_of(target)):
-        if not path.is_file() or package.size not in (None, path.stat().st_size):
-            continue
-        say(f"{path}: reading its {in_words(path.stat().st_size)} to compare the md5 sum")
-        if md5_of(path) == package.md5:
-            path.replace(target)
+    if not target.is_file():
+        return False
+    size = target.stat().st_size
+    if package.size in (None, size):
+        say(f"{target}: reading its {in_words(size)} to compare the md5 sum")
+        if md5_of(target) == package.md5:
             return True
-    if target.is_file():
-        say(f"{target} is not the official package: it is replaced once that has arrived")
+    say(f"{target} is not the official package: it is replaced once that has arrived")
     return False
 
 
 def _opened(package: Package, out: Path, say: Say) -> Arriving:
-    target = package.place(out)
-    part = part_of(target)
+    part = part_of(package.place(out))
     if part.is_file() and part.stat().st_size:
-        say(f"{package.name}: {in_words(part.stat().st_size)} are here from before, going on there")
-    return Arriving(target)
+        size = in_words(part.stat().st_size)
+        say(f"{package.name}: {size} are here from before: reading them, and going on there")
+    return Arriving(package.place(out))
 
 
-def _chosen(site: Site, packages: list[Package]) -> dict[str, Offer]:
+def _chosen(site: Site, packages: list[Package]) -> dict[Package, Offer]:
     """What the site offers of the packages, refused unless it is all of them."""
     offers = site.offers()
     if not offers:
@@ -104,11 +109,11 @@ def _chosen(site: Site, packages: list[Package]) -> dict[str, Offer]:
             f"download: {site.address} does not offer {' and '.join(absent)} to this account, only"
             f" {', '.join(sorted(offers))}: ask for access there in a browser, {BY_HAND}"
         )
-    return offers
+    return {package: offers[package.name] for package in packages}
 
 
 def _compare_sums(site: Site, package: Package, offer: Offer) -> None:
-    told = site.md5(offer)
+    told = site.md5(package, offer)
     if told != package.md5:
         raise ValueError(
             f"download: {site.address} gives the md5 sum {told} for {package.name}, but it should"

@@ -13,9 +13,19 @@ VAL = "val"
 TEST = "test"
 """Gives the final number, and nothing is chosen by it; there is none with the rule `official`."""
 
+TRAIN_EXTRA = "train_extra"
+"""Coarsely labelled frames, if they are asked for: trained on beside `train`, never watched."""
+
+TRAINED_ON = (TRAIN, TRAIN_EXTRA)
+
 Rule = Literal["official", "city", "random"]
 HeldOut = float | tuple[str, ...]
 """A share of the training frames, over 0 and under 1, or the names of training cities."""
+
+
+def is_city(name: str) -> bool:
+    """Whether it can be a city's: never a number or another part of a rule's name."""
+    return name[:1].isalpha() and name != TRAIN_EXTRA and not {"+", "/"} & set(name)
 
 
 def city_of(key: str) -> str:
@@ -24,12 +34,15 @@ def city_of(key: str) -> str:
 
 
 def rule_name(rule: Rule, held_out: HeldOut, seed: int) -> str:
-    """All that decides the division, as protocol ids have it: `city-aachen+ulm`, `random-0.2-0`."""
+    """All that decides the division, as protocol ids have it: `city-aachen+ulm`, `random-0.2-0`.
+
+    Two names are the same only if the two divisions are.
+    """
     if rule == "official":
         return rule
     if isinstance(held_out, float):
-        return f"{rule}-{held_out:g}-{seed}"
-    return f"{rule}-{'+'.join(sorted(held_out))}"
+        return f"{rule}-{held_out!r}-{seed}"  # every digit of the share
+    return f"{rule}-{'+'.join(sorted(set(held_out)))}"
 
 
 def divide(keys: Iterable[str], rule: Rule, *, held_out: HeldOut, seed: int) -> dict[str, str]:
@@ -37,10 +50,10 @@ def divide(keys: Iterable[str], rule: Rule, *, held_out: HeldOut, seed: int) -> 
 
     `official` takes train and val as the data set has them. `city` and `random` hold some of the
     official train frames out as `val`, by whole cities or one by one, and keep the official val
-    frames as `test`.
+    frames as `test`. What lies in train_extra stays there.
 
     Args:
-        keys: frames of the official splits train and val.
+        keys: frames of the official splits train, val and train_extra.
         rule: one of the three.
         held_out: how much, or which cities; `official` looks at neither this nor the seed.
         seed: decides which cities or frames make up the share: on every machine the same.
@@ -64,19 +77,17 @@ def divide(keys: Iterable[str], rule: Rule, *, held_out: HeldOut, seed: int) -> 
             f"remap.held_out: {len(watched)} of {len(train)} training frames would be held out and"
             f" {len(train) - len(watched)} trained on; there must be some of both"
         )
-    return {
-        key: TEST if split != "train" else VAL if key in watched else TRAIN
-        for key, split in official.items()
-    }
+    becomes = {"train": TRAIN, "val": TEST, "train_extra": TRAIN_EXTRA}
+    return {key: VAL if key in watched else becomes[split] for key, split in official.items()}
 
 
 def neighbours(splits: dict[str, str]) -> list[str]:
     """Cities that have frames both to train on and to watch, which so resemble each other."""
-    cities = {
-        split: {city_of(key) for key, where in splits.items() if where == split}
-        for split in (TRAIN, VAL)
-    }
-    return sorted(cities[TRAIN] & cities[VAL])
+    trained_on, watched = (
+        {city_of(key) for key, split in splits.items() if split in chosen}
+        for chosen in (TRAINED_ON, (VAL,))
+    )
+    return sorted(trained_on & watched)
 
 
 def _of_cities(train: Sequence[str], names: Iterable[str]) -> set[str]:

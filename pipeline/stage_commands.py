@@ -31,6 +31,7 @@ Images = Annotated[Path, _path("--images", "The zip with the photographs.")]
 GroundTruth = Annotated[Path, _path("--ground-truth", "The zip with the official label maps.")]
 Labels = Annotated[Path, _path("--labels", "The zip with the remapped labels.")]
 Frames = Annotated[Path, _path("--frames", "The table of frames.")]
+Extra = Annotated[Path, _path("--extra", "The folder with the zips of train_extra.")]
 
 
 @app.command(rich_help_panel=STAGES)
@@ -54,10 +55,13 @@ def download(out: Out, params: Params = PARAMS) -> None:
 
 
 @app.command(rich_help_panel=STAGES)
-def remap(images: Images, ground_truth: GroundTruth, out: Out, params: Params = PARAMS) -> None:
+def remap(
+    images: Images, ground_truth: GroundTruth, extra: Extra, out: Out, params: Params = PARAMS
+) -> None:
     """Pair photographs and labels, and turn label ids into the 19 train ids.
 
-    Example: python -m pipeline remap --images left.zip --ground-truth gt.zip --out data/remap
+    Example: python -m pipeline remap --images left.zip --ground-truth gt.zip
+    --extra data/download/train_extra --out data/remap
     """
     from pipeline import config, progress
     from pipeline.stages import remap
@@ -65,7 +69,12 @@ def remap(images: Images, ground_truth: GroundTruth, out: Out, params: Params = 
     section = config.load(params).remap
     with progress.showing("remap", "frames") as advance:
         told = remap.run(
-            section, images=images, ground_truth=ground_truth, out=out, progress=advance
+            section,
+            images=images,
+            ground_truth=ground_truth,
+            extra=extra,
+            out=out,
+            progress=advance,
         )
     typer.echo(told)
 
@@ -91,18 +100,28 @@ def frequency(
 
 
 @app.command(rich_help_panel=STAGES)
-def pack(images: Images, labels: Labels, frames: Frames, out: Out, params: Params = PARAMS) -> None:
+def pack(
+    images: Images, labels: Labels, frames: Frames, extra: Extra, out: Out, params: Params = PARAMS
+) -> None:
     """Decode and resize every frame once, into arrays.
 
     Example: python -m pipeline pack --images left.zip --labels data/remap/labels.zip
-    --frames data/remap/frames.csv --out data/pack
+    --frames data/remap/frames.csv --extra data/download/train_extra --out data/pack
     """
     from pipeline import config, progress
     from pipeline.stages import pack
 
     section = config.load(params).pack
     with progress.showing("pack", "frames") as advance:
-        pack.run(section, images=images, labels=labels, frames=frames, out=out, progress=advance)
+        pack.run(
+            section,
+            images=images,
+            labels=labels,
+            frames=frames,
+            extra=extra,
+            out=out,
+            progress=advance,
+        )
 
 
 @app.command(rich_help_panel=STAGES)
@@ -133,11 +152,11 @@ def train(
     Example: python -m pipeline train --pack data/pack --frequency data/frequency
     --weights data/pretrained --out data/train/ce-0 --work .work/checkpoints --loss ce --seed 0
     """
-    from pipeline import config, training_run
+    from pipeline import training_run
     from pipeline.training_parts import Inputs
 
     training_run.run(
-        config.load(params),
+        params,
         loss=loss,
         seed=seed,
         inputs=Inputs(pack=pack, frequency=frequency, weights=weights),

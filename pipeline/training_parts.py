@@ -49,6 +49,11 @@ class Inputs:
         """The table of probabilities per frame."""
         return self.frequency / "sampling.csv"
 
+    def shown(self) -> list[Path]:
+        """What the run should show of the data, as far as it is there."""
+        names = ("class_frequency.csv", "class_frequency.png", "class_weights.csv")
+        return [self.frequency / name for name in names if (self.frequency / name).exists()]
+
     def files(self) -> list[Path]:
         """Everything that is read."""
         return [self.pack, self.weights, self.class_weights, self.sampling]

@@ -13,13 +13,11 @@ from segformer import processes
 from segformer.acceleration import best_device
 
 
-def run(
-    settings: config.Config, *, loss: str, seed: int, inputs: Inputs, out: Path, work: Path
-) -> None:
+def run(params: Path, *, loss: str, seed: int, inputs: Inputs, out: Path, work: Path) -> None:
     """Train one arm, or go on with it; of many processes the first one tells of it.
 
     Args:
-        settings: all parameters.
+        params: the file with all parameters.
         loss: of the arm.
         seed: of the arm.
         inputs: what is read.
@@ -29,9 +27,10 @@ def run(
     """
     name = f"{loss}-{seed}"
     md5 = output_md5(inputs.pack)
-    values = config.flat(settings, "download", "remap", "pack", "pretrained", "train")
     tags = {"loss": loss, "seed": seed, "data.md5": md5}
-    with processes.starting(best_device()) as device:
+    with processes.starting(best_device()) as device:  # whatever fails in there is told once
+        settings = config.load(params)
+        values = config.flat(settings, "download", "remap", "pack", "pretrained", "train")
         folder = TrainingFolder(project_root() / work, name, _ingredients(settings, tags, inputs))
         start = partial(
             train.run,
@@ -54,6 +53,8 @@ def run(
         ):
             folder.note_run(run.id)
             run.log_dataset(inputs.pack, md5)
+            for table in inputs.shown():
+                run.log_artifacts(table, under="data")
             start(
                 report=progress.both(run.report, progress.of_training(advance)),
                 facts={"mlflow_run_id": run.id, "data_md5": md5},

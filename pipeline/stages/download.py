@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from pipeline import credentials, folder_source, packages, site_source, synthetic
-from pipeline.cityscapes_site import ADDRESS
+from pipeline import credentials, folder_source, packages, site_source
+from pipeline.arriving import left_over
+from pipeline.cityscapes_site import ADDRESS, Site
 from pipeline.meter import Progress
 from pipeline.packages import Package
 from pipeline.patience import Patience, Say
@@ -106,56 +107,82 @@ def run(
         ValueError: if the data cannot be brought: why, and what to do.
     """
     out.mkdir(parents=True, exist_ok=True)
-    wanted = _wanted(params.train_extra, means.packages)
-    facts: dict[str, Any] = {"source": params.source}
-    if params.source == "synthetic":
-        facts |= _draw(params.synthetic, out, progress)
-    elif params.source == "cityscapes":
-        address = params.site.rstrip("/")
-        site_source.bring(
-            wanted,
-            out,
-            address=address,
-            account=means.account,
-            patience=means.patience,
-            progress=progress,
-            say=say,
-        )
-        facts |= {"site": address, "md5": {package.name: package.md5 for package in wanted}}
-    else:
-        assert params.folder is not None
-        folder = project_root() / params.folder
-        found = folder_source.demand(folder, wanted)
-        facts |= {
-            "folder": str(folder.resolve()),
-            "train_extra": params.train_extra,
-            "files": folder_source.listing(folder, found),
-            "md5": folder_source.take_in(found, out, progress=progress, say=say),
-        }
+    task = _Task(params, out, progress, say, means)
+    facts = _SOURCES[params.source](task)
     for package in means.packages:
-        if package not in wanted:
+        if package not in task.wanted:
             package.place(out).unlink(missing_ok=True)
     # Also if it is all that the folder holds: DVC warns of an empty one at every run.
-    extra = [package.name for package in wanted if package.is_extra]
+    extra = [package.name for package in task.wanted if package.is_extra]
     write_text(out / packages.TRAIN_EXTRA / "packages.json", json.dumps(extra) + "\n")
     write_text(out / "source.json", json.dumps(facts, indent=1) + "\n")
+    for sentence in left_over(out):
+        say(sentence)
 
 
 def _wanted(train_extra: bool, of: tuple[Package, ...]) -> tuple[Package, ...]:
     return tuple(package for package in of if train_extra or not package.is_extra)
 
 
-def _draw(drawn: Synthetic, out: Path, progress: Progress) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Task:
+    """What `run` was asked for; each source answers it with the facts for source.json."""
+
+    params: Download
+    out: Path
+    progress: Progress
+    say: Say
+    means: Means
+
+    @property
+    def wanted(self) -> tuple[Package, ...]:
+        return _wanted(self.params.train_extra, self.means.packages)
+
+
+def _draw(task: _Task) -> dict[str, Any]:
+    from pipeline import synthetic  # with SciPy, which no other source needs
+
+    drawn = task.params.synthetic
     synthetic.write(
-        out / IMAGE_ZIP,
-        out / LABEL_ZIP,
+        task.out / IMAGE_ZIP,
+        task.out / LABEL_ZIP,
         train=drawn.train,
         val=drawn.val,
         size=drawn.size,
         seed=drawn.seed,
-        progress=progress,
+        progress=task.progress,
     )
-    return drawn.model_dump(mode="json")
+    return {"source": "synthetic", **drawn.model_dump(mode="json")}
+
+
+def _fetch(task: _Task) -> dict[str, Any]:
+    address = task.params.site.rstrip("/")
+    patience = replace(task.means.patience, say=task.say)
+    site_source.bring(
+        task.wanted,
+        task.out,
+        site=lambda: Site(address, task.means.account(), patience),
+        progress=task.progress,
+        say=task.say,
+    )
+    sums = {package.name: package.md5 for package in task.wanted}
+    return {"source": "cityscapes", "site": address, "md5": sums}
+
+
+def _take(task: _Task) -> dict[str, Any]:
+    assert task.params.folder is not None
+    folder = project_root() / task.params.folder
+    found = folder_source.demand(folder, task.wanted)
+    return {
+        "source": "folder",
+        "folder": str(folder.resolve()),
+        "train_extra": task.params.train_extra,
+        "files": folder_source.listing(folder, found),
+        "md5": folder_source.take_in(found, task.out, progress=task.progress, say=task.say),
+    }
+
+
+_SOURCES = {"synthetic": _draw, "cityscapes": _fetch, "folder": _take}
 
 
 def source_changes(source: Path) -> list[str]:
@@ -167,8 +194,11 @@ def source_changes(source: Path) -> list[str]:
     Returns:
         Nothing if all is as it was, if the source is no folder, or if the folder is gone or empty
         (a disk that is not mounted): what was taken in stays good without it.
+
+    Raises:
+        ValueError: if `source` is not what `run` writes.
     """
-    facts = json.loads(source.read_text()) if source.exists() else {}
+    facts = _facts(source)
     folder = Path(facts.get("folder", ""))
     if facts.get("source") != "folder" or not folder.is_dir():
         return []
@@ -189,3 +219,16 @@ def source_changes(source: Path) -> list[str]:
         for what, names in groups.items()
         if names
     ]
+
+
+def _facts(source: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads(source.read_text(encoding="utf-8")) if source.exists() else {}
+        is_whole = facts.get("source") != "folder" or (
+            isinstance(facts["folder"], str) and all(len(file) == 3 for file in facts["files"])
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        is_whole = False
+    if not is_whole:
+        raise ValueError(f"{source} is damaged: `dvc repro --force download`")
+    return dict(facts)

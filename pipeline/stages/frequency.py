@@ -10,15 +10,15 @@ from pydantic import Field, PositiveFloat
 from pipeline import official_counts
 from pipeline.class_chart import draw_class_frequency
 from pipeline.class_weights import ClassCounts, families
+from pipeline.frame_tables import ID_COLUMNS
 from pipeline.section import Section
-from pipeline.splits import TRAIN
+from pipeline.splits import TRAINED_ON
 from pipeline.wording import count, percent
 from segformer.atomic import replacing, write_text
 from segformer.cityscapes import CLASSES, IGNORE, LABELS
 
 Counts = NDArray[np.int64]
 
-_IDS = [f"id_{label.label_id}" for label in LABELS]
 _SCORED = [label.label_id for label in CLASSES]  # in train-id order
 _SHOWN = 5
 """So many names are written out; the rest is counted."""
@@ -52,8 +52,8 @@ def run(params: Frequency, *, frames: Path, pixel_counts: Path, out: Path) -> li
         ValueError: if the tables name different frames, or no training pixel is labelled.
     """
     table = _joined(frames, pixel_counts)
-    training = table[table["split"] == TRAIN]
-    per_frame = training[_IDS].to_numpy(np.int64)
+    training = table[table["split"].isin(TRAINED_ON)]
+    per_frame = training[ID_COLUMNS].to_numpy(np.int64)
     counts = ClassCounts.of(per_frame, _SCORED)
     sampling = pd.DataFrame({"frame": training["frame"]})
     sampling["probability"] = rare_class_sampling(per_frame[:, _SCORED], params.temperature)
@@ -116,7 +116,7 @@ def grouped(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """`label_frequency` of every group of frames, below each other, behind the group's names."""
     pieces = []
     for _, rows in table.groupby(keys, sort=True):
-        piece = label_frequency(rows[_IDS].to_numpy(np.int64))
+        piece = label_frequency(rows[ID_COLUMNS].to_numpy(np.int64))
         for place, key in enumerate(keys):
             piece.insert(place, key, str(rows[key].iloc[0]))
         pieces.append(piece)
@@ -175,9 +175,7 @@ def _sentences(table: pd.DataFrame, by_label: pd.DataFrame, num_frames: int) -> 
             f"warning: never in training: {', '.join(absent[:_SHOWN])}{more};"
             " no loss can learn them"
         )
-    # Whatever the split in use: what the data set itself calls train.
-    official = table[table["frame"].str.startswith("train/")]
-    if verdict := official_counts.verdict(official[_IDS].to_numpy(np.int64)):
-        agrees, sentence = verdict
+    per_frame = table[ID_COLUMNS].to_numpy(np.int64)
+    for agrees, sentence in official_counts.verdicts(table["frame"].tolist(), per_frame):
         said.append(sentence if agrees else f"warning: {sentence}")
     return said

@@ -1,21 +1,22 @@
 """Pack: decode and resize every frame once, into arrays that training maps into memory."""
 
-import csv
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.archive import TRAIN_IDS, Archive, member_name
-from pipeline.disk import FULL
-from pipeline.meter import in_words
+from pipeline.archive import Archive, train_ids_name
+from pipeline.disk import demand_room, telling_if_full
+from pipeline.frame_tables import keys_by_split
+from pipeline.packages import EXTRA_IMAGES
 from pipeline.parallel import in_order
 from pipeline.section import NetworkSize, Section
-from pipeline.splits import TRAIN, VAL
+from pipeline.splits import TRAIN, TRAIN_EXTRA, TRAINED_ON, VAL
 from segformer.atomic import replacing
 from segformer.packing import bytes_needed, put, reserve
 from segformer.resize import resize_image, resize_labels
+
+_OR_ELSE = "lower pack.size"
 
 
 class Pack(Section):
@@ -30,6 +31,7 @@ def run(
     images: Path,
     labels: Path,
     frames: Path,
+    extra: Path | None = None,
     out: Path,
     progress: Callable[[int, int], None],
     processes: int | None = None,
@@ -38,13 +40,14 @@ def run(
 
     All or nothing: until the last frame is written, the folder is called `out` with `.part` added.
     Memory holds one frame per process, whatever the size of the set. Frames of the split test are
-    left out, since training never sees them.
+    left out, since training never sees them; those of train_extra follow the others in `train/`.
 
     Args:
         params: the section `pack`.
         images: the leftImg8bit zip.
         labels: labels.zip of `remap`.
         frames: frames.csv of `remap`.
+        extra: the folder with the photographs' zip of `train_extra`, if `frames` has such frames.
         out: where to write.
         progress: called with frames done and frames in all.
         processes: how many work; None: as in pipeline.parallel. They change nothing in the result.
@@ -54,11 +57,14 @@ def run(
     """
     splits = _read_splits(frames)
     with (
-        Archive(images) as photographs,
-        Archive(labels) as label_maps,
-        _naming_the_disk(out),
+        ExitStack() as opened,
+        telling_if_full(out.parent, whose="pack", or_else=_OR_ELSE),
         replacing(out) as whole,
     ):
+        photographs = dict.fromkeys((TRAIN, VAL), opened.enter_context(Archive(images)))
+        if splits[TRAIN_EXTRA]:
+            photographs[TRAIN_EXTRA] = opened.enter_context(Archive(_extra_images(extra)))
+        label_maps = opened.enter_context(Archive(labels))
         whole.mkdir()
         jobs = _reserve(splits, whole, params.size)
         work = _Packing(photographs, label_maps, params.size)
@@ -72,6 +78,7 @@ class _Job:
     """A frame and its place."""
 
     key: str
+    split: str
     folder: Path
     index: int
 
@@ -80,57 +87,42 @@ class _Job:
 class _Packing:
     """Brings frames to size and writes them; may be handed to other processes."""
 
-    photographs: Archive
+    photographs: dict[str, Archive]
     label_maps: Archive
     size: tuple[int, int]
 
     def __call__(self, job: _Job) -> None:
-        image = resize_image(self.photographs.photograph(job.key), self.size)
-        labels = self.label_maps.open_labels(member_name(job.key, TRAIN_IDS))
+        image = resize_image(self.photographs[job.split].photograph(job.key), self.size)
+        labels = self.label_maps.open_labels(train_ids_name(job.key))
         put(job.folder, job.index, image, resize_labels(labels, self.size))
 
 
 def _read_splits(frames: Path) -> dict[str, list[str]]:
-    """The keys of each split that training sees."""
-    # Not with pandas: every process that packs imports this module, and pandas takes long.
-    with frames.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    splits = {
-        split: [row["frame"] for row in rows if row["split"] == split] for split in (TRAIN, VAL)
-    }
-    empty = [split for split, keys in splits.items() if not keys]
+    """The keys of each split that training sees; of train_extra there may be none."""
+    keys = keys_by_split(frames)
+    empty = [split for split in (TRAIN, VAL) if split not in keys]
     if empty:
         raise ValueError(f"{frames}: no frame is of the split {' or '.join(empty)}; repeat remap")
-    return splits
+    return {split: keys.get(split, []) for split in (TRAIN, TRAIN_EXTRA, VAL)}
+
+
+def _extra_images(extra: Path | None) -> Path:
+    if extra is None or not (extra / EXTRA_IMAGES.name).exists():
+        raise ValueError(
+            f"pack: there are frames of train_extra, but no {EXTRA_IMAGES.name} in"
+            f" {extra or 'a folder for it'}: set download.train_extra to true, and repeat download"
+        )
+    return extra / EXTRA_IMAGES.name
 
 
 def _reserve(splits: dict[str, list[str]], whole: Path, size: tuple[int, int]) -> list[_Job]:
     """Take the disk space for all frames, if there is as much, and say where each goes."""
     number = sum(map(len, splits.values()))
-    needed, free = bytes_needed(number, size), shutil.disk_usage(whole).free
-    if needed > free:
-        raise ValueError(
-            f"pack: {number} frames of {size[0]} x {size[1]} take {in_words(needed)}, but only"
-            f" {in_words(free)} are free where {whole.resolve().parent} lies: free some, or lower"
-            " pack.size"
-        )
-    for split, keys in splits.items():
-        reserve(whole / split, keys, size)
-    return [
-        _Job(key, whole / split, index)
-        for split, keys in splits.items()
-        for index, key in enumerate(keys)
-    ]
-
-
-@contextmanager
-def _naming_the_disk(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise ValueError(
-            f"pack: the disk under {out.resolve().parent} is full ({error.strerror}); nothing was"
-            " kept: free some space, or lower pack.size, and repeat"
-        ) from None
+    whose = f"pack: {number} frames of {size[0]} x {size[1]}"
+    demand_room(whole.parent, bytes_needed(number, size), whose=whose, or_else=_OR_ELSE)
+    jobs = []
+    for name, parts in ((TRAIN, TRAINED_ON), (VAL, (VAL,))):
+        frames = [(key, split) for split in parts for key in splits[split]]
+        reserve(whole / name, [key for key, _ in frames], size)
+        jobs += [_Job(*frame, whole / name, index) for index, frame in enumerate(frames)]
+    return jobs

@@ -1,8 +1,9 @@
 """Remap: pair every photograph with its label map and turn label ids into the 19 train ids."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import ExitStack, closing
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -10,32 +11,38 @@ import pandas as pd
 from pydantic import BeforeValidator, NonNegativeInt, model_validator
 
 from pipeline.archive import (
+    COARSE_LABEL_IDS,
     IMAGE,
     LABEL_IDS,
-    TRAIN_IDS,
     Archive,
     Member,
     member_name,
-    misnamed,
+    train_ids_name,
     writing,
 )
+from pipeline.frame_tables import FRAME_COLUMNS, ID_COLUMNS
 from pipeline.label_maps import ToTrainIds, TrainIds, by
+from pipeline.packages import COARSE_LABELS, EXTRA_IMAGES
+from pipeline.pairing import KNOWN_BROKEN, Packages, pair
 from pipeline.parallel import in_order
 from pipeline.problems import refuse
 from pipeline.section import Section
 from pipeline.splits import (
     TEST,
     TRAIN,
+    TRAIN_EXTRA,
     VAL,
     HeldOut,
     Rule,
     city_of,
     divide,
+    is_city,
     neighbours,
     rule_name,
 )
 from segformer.atomic import replacing
-from segformer.cityscapes import LABELS
+
+Pairs = dict[str, tuple[Member, Member]]
 
 _USED = ("train", "val")
 """Official splits that are remapped; of `test` the labels are withheld, and all void."""
@@ -44,8 +51,9 @@ _USED = ("train", "val")
 def _share_or_cities(value: Any) -> Any:
     if isinstance(value, float) and 0 < value < 1:
         return value
-    if isinstance(value, list | tuple) and value and all(isinstance(one, str) for one in value):
-        return tuple(value)
+    cities = value if isinstance(value, list | tuple) else ()
+    if cities and all(isinstance(city, str) and is_city(city) for city in cities):
+        return tuple(sorted(set(cities)))  # one division, one value
     raise ValueError("should be a share, over 0 and under 1, or a list of training cities")
 
 
@@ -58,6 +66,8 @@ class Remap(Section):
     """Of the official train frames, to be watched during training; not used by `official`."""
     seed: NonNegativeInt
     """Which cities or frames make up the share."""
+    train_extra: bool = False
+    """Whether the coarsely labelled frames are trained on too; `download` has to bring them."""
 
     @model_validator(mode="after")
     def _random_takes_a_share(self) -> Self:
@@ -67,8 +77,9 @@ class Remap(Section):
 
     @property
     def rule(self) -> str:
-        """All that decides the division: a part of every protocol id."""
-        return rule_name(self.split, self.held_out, self.seed)
+        """All that decides what is trained on and watched: a part of every protocol id."""
+        name = rule_name(self.split, self.held_out, self.seed)
+        return f"{name}+{TRAIN_EXTRA}" if self.train_extra else name
 
 
 def run(
@@ -76,18 +87,20 @@ def run(
     *,
     images: Path,
     ground_truth: Path,
+    extra: Path | None = None,
     out: Path,
     progress: Callable[[int, int], None],
     processes: int | None = None,
 ) -> str:
     """Write `labels.zip`, `frames.csv` and `pixel_counts.csv` into `out`, all or none.
 
-    The column `split` of frames.csv says train, val or test, as pipeline.splits explains.
+    The column `split` of frames.csv says train, train_extra, val or test: pipeline.splits explains.
 
     Args:
         params: the section `remap`.
         images: the leftImg8bit zip.
         ground_truth: the gtFine zip.
+        extra: the folder with the zips of `train_extra`, if they are asked for.
         out: where to write.
         progress: called with frames done and frames in all.
         processes: how many work; None: as in pipeline.parallel. They change nothing in the result.
@@ -98,71 +111,59 @@ def run(
     Raises:
         ValueError: with every missing partner, unreadable or odd picture and unknown id of the set.
     """
-    with Archive(images) as photographs, Archive(ground_truth) as label_maps, ExitStack() as whole:
+    with ExitStack() as whole:
         problems: list[str] = []
-        pairs = pair(photographs, label_maps, LABEL_IDS, _USED, problems)
-        splits = _divide(pairs, params, problems)
+        packages = [_fine(images, ground_truth, whole)]
+        if params.train_extra:
+            packages.append(_coarse(extra, whole))
+        pairs = [pair(each, problems) for each in packages]
+        splits = _divide(chain(*pairs), params, problems)
         frames, pixels = (
             whole.enter_context(replacing(out / name))
             for name in ("frames.csv", "pixel_counts.csv")
         )
         train_ids = whole.enter_context(writing(out / "labels.zip"))
         remapped: dict[str, TrainIds] = {}
-        work = ToTrainIds(photographs, label_maps)
-        results = whole.enter_context(in_order(work, list(pairs.values()), processes))
-        for done, (key, result) in enumerate(zip(pairs, results, strict=True), start=1):
+        results = whole.enter_context(closing(_results(packages, pairs, processes)))
+        for done, (key, result) in enumerate(results, start=1):
             if isinstance(result, list):
                 problems += result
             else:
-                train_ids.add(member_name(key, TRAIN_IDS), result.png)
+                train_ids.add(train_ids_name(key), result.png)
                 remapped[key] = TrainIds(result.size, result.counts, png=b"")
-            progress(done, len(pairs))
+            progress(done, sum(map(len, pairs)))
         problems += _unlike_sizes({key: one.size for key, one in remapped.items()})
         refuse(problems, "remap", "in the raw data; mend them and repeat")
         _write_tables(remapped, splits, frames=frames, pixels=pixels)
-    return _told(params.rule, splits, photographs.members(IMAGE).keys() - pairs.keys())
+        there = {key for each in packages for key in each.photographs.members(IMAGE)}
+    return _told(params.rule, splits, there - splits.keys())
 
 
-def pair(
-    photographs: Archive,
-    label_maps: Archive,
-    kind: str,
-    splits: Collection[str],
-    problems: list[str],
-) -> dict[str, tuple[Member, Member]]:
-    """Photograph and label map of every frame of some splits, by key, in key order.
-
-    Args:
-        photographs: of leftImg8bit.
-        label_maps: of gtFine or gtCoarse.
-        kind: of the label maps: `gtFine_labelIds`, `gtCoarse_labelIds`.
-        splits: the official ones that are wanted: `train`, `val`, `train_extra`.
-        problems: what is wrong is added here: missing partners, odd names, a split without pairs.
-    """
-    left, right = (
-        {key: member for key, member in found.items() if key.split("/")[0] in splits}
-        for found in (photographs.members(IMAGE), label_maps.members(kind))
-    )
-    odd = [*misnamed(photographs.names(), IMAGE), *misnamed(label_maps.names(), kind)]
-    problems += [f"{name} is not named as frames are: {_EXAMPLE}" for name in odd]
-    for one, others, lacks, missing in (
-        (left, right, "label", kind),
-        (right, left, "photograph", IMAGE),
-    ):
-        problems += [
-            f"{one[key].name} has no {lacks}: {member_name(key, missing)} is missing"
-            for key in sorted(one.keys() - others.keys())
-        ]
-    pairs = {key: (left[key], right[key]) for key in sorted(left.keys() & right.keys())}
-    problems += [
-        f"no frame of the split {split!r} has both photograph and label"
-        for split in splits
-        if not any(key.startswith(f"{split}/") for key in pairs)
-    ]
-    return pairs
+def _fine(images: Path, ground_truth: Path, whole: ExitStack) -> Packages:
+    photographs, label_maps = (whole.enter_context(Archive(one)) for one in (images, ground_truth))
+    return Packages(photographs, label_maps, LABEL_IDS, _USED)
 
 
-_EXAMPLE = member_name("train/aachen/aachen_000000_000019", IMAGE)
+def _coarse(extra: Path | None, whole: ExitStack) -> Packages:
+    zips = [extra / package.name for package in (EXTRA_IMAGES, COARSE_LABELS)] if extra else []
+    missing = [str(path) for path in zips if not path.exists()]
+    if missing or not zips:
+        raise ValueError(
+            f"remap.train_extra: there is no {' and no '.join(missing) or 'folder for it'}: set"
+            " download.train_extra to true as well, and repeat download"
+        )
+    photographs, label_maps = (whole.enter_context(Archive(path)) for path in zips)
+    return Packages(photographs, label_maps, COARSE_LABEL_IDS, ("train_extra",))
+
+
+def _results(
+    packages: Sequence[Packages], pairs: Sequence[Pairs], processes: int | None
+) -> Generator[tuple[str, TrainIds | list[str]]]:
+    """What becomes of every frame, or what is wrong with it, by key and in order."""
+    for each, found in zip(packages, pairs, strict=True):
+        work = ToTrainIds(each.photographs, each.label_maps)
+        with in_order(work, list(found.values()), processes) as results:
+            yield from zip(found, results, strict=True)
 
 
 def _divide(keys: Iterable[str], params: Remap, problems: list[str]) -> dict[str, str]:
@@ -189,18 +190,21 @@ def _write_tables(
     remapped: dict[str, TrainIds], splits: dict[str, str], *, frames: Path, pixels: Path
 ) -> None:
     rows = [[key, splits[key], city_of(key), *one.size] for key, one in remapped.items()]
-    table = pd.DataFrame(rows, columns=["frame", "split", "city", "rows", "columns"])
+    table = pd.DataFrame(rows, columns=list(FRAME_COLUMNS))
     frames.write_text(table.to_csv(index=False), encoding="utf-8")
-    ids = [f"id_{label.label_id}" for label in LABELS]
-    counts = pd.DataFrame([one.counts for one in remapped.values()], columns=ids)
+    counts = pd.DataFrame([one.counts for one in remapped.values()], columns=ID_COLUMNS)
     counts.insert(0, "frame", table["frame"])
     pixels.write_text(counts.to_csv(index=False), encoding="utf-8")
 
 
-def _told(rule: str, splits: dict[str, str], left_out: Collection[str]) -> str:
-    lines = [f"remap: {_counted(splits.values(), (TRAIN, VAL, TEST))} frames ({rule})"]
-    if left_out:
-        official = [key.split("/")[0] for key in left_out]
+def _told(rule: str, splits: dict[str, str], left_out: set[str]) -> str:
+    order = (TRAIN, TRAIN_EXTRA, VAL, TEST)
+    lines = [f"remap: {_counted(splits.values(), order)} frames ({rule})"]
+    broken = sorted(KNOWN_BROKEN & left_out)
+    if broken:
+        lines.append(f"left out: {', '.join(broken)}, known to be broken: its photograph is black")
+    official = [key.split("/")[0] for key in left_out if key not in KNOWN_BROKEN]
+    if official:
         lines.append(
             f"left out: {_counted(official, sorted(set(official)))} frames, of which no fine labels"
             " are published"

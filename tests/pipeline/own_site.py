@@ -3,7 +3,6 @@
 import hashlib
 import json
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -57,11 +56,19 @@ class OwnSite:
         cuts: after how many bytes the next answers with a file break off.
         hangs: after how many bytes the next answers with a file fall silent.
         drip: seconds between the bytes of a file; None for no drip.
+        dripping: the beginnings of paths whose short answers drip as well, from their first byte.
+        endless: whether the list of packages has no end.
+        lasting: after how many requests for files a login is forgotten; None for never.
+        denies: how many requests for a part it still answers with 416.
+        knows_end: whether a 416 says how long the file is.
+        door: the status of GET /login.
+        pads: bytes that follow on a file beyond its end.
         ignores_range: sends the whole file whatever part was asked for.
         tells_length: whether an answer says how long it is.
         strays: how many requests for a part it still answers with the part one byte on.
         forgets: how many requests for files it still answers as if nobody were logged in.
         moved: where GET /login leads, if somewhere else.
+        served: how many requests for files it has answered since the last login.
         released: set, it lets go of all who wait.
     """
 
@@ -78,12 +85,20 @@ class OwnSite:
     cuts: list[int] = field(default_factory=list)
     hangs: list[int] = field(default_factory=list)
     drip: float | None = None
+    dripping: tuple[str, ...] = ()
+    endless: bool = False
+    lasting: int | None = None
+    denies: int = 0
+    knows_end: bool = True
+    door: int = 200
+    pads: int = 0
     ignores_range: bool = False
     tells_length: bool = True
     strays: int = 0
     forgets: int = 0
     moved: str | None = None
     requests: list[Request] = field(default_factory=list)
+    served: int = 0
     released: threading.Event = field(default_factory=threading.Event)
 
     def asked(self, path: str) -> list[Request]:
@@ -139,14 +154,16 @@ class Handler(BaseHTTPRequestHandler):
             self.log_in(parse_qs(body))
         elif SESSION not in (cookie or ""):
             self.page()
+        elif parts.path == "/downloads/" and site.endless:
+            self.babble()
         elif parts.path == "/downloads/":
             text = site.list()
             self.send(200, (text if isinstance(text, str) else json.dumps(text)).encode())
         elif parts.path == "/md5-sum/":
             right = hashlib.md5(site.packages[name]).hexdigest()
             self.send(200, f"{site.sums.get(name, right)}  {name}\n".encode())
-        elif site.forgets or name in site.withheld:
-            site.forgets -= name not in site.withheld
+        elif site.forgets or name in site.withheld or site.served == site.lasting:
+            site.forgets -= bool(site.forgets) and name not in site.withheld
             self.page()
         else:
             self.file(site.arriving.get(name, site.packages[name]))
@@ -158,8 +175,9 @@ class Handler(BaseHTTPRequestHandler):
             if site.moved:
                 self.send(302, b"", Location=site.moved)
             else:
-                self.send(200, b"who are you?", **{"Set-Cookie": "visitor=1; path=/"})
+                self.send(site.door, b"who are you?", **{"Set-Cookie": "visitor=1; path=/"})
         elif form == {"username": [USERNAME], "password": [PASSWORD], "submit": ["Login"]}:
+            site.served = 0
             self.send(302, b"", Location="/", **{"Set-Cookie": f"{SESSION}; path=/"})
         else:
             self.page()
@@ -171,6 +189,7 @@ class Handler(BaseHTTPRequestHandler):
     def file(self, content: bytes) -> None:
         """Send what is left of a package."""
         site = self.site
+        site.served += 1
         start = 0
         wanted = self.headers["Range"]
         if wanted and not site.ignores_range:
@@ -178,10 +197,12 @@ class Handler(BaseHTTPRequestHandler):
         if start and site.strays:
             site.strays -= 1
             start += 1
-        if start >= len(content) > 0:
-            self.send(416, b"", **{"Content-Range": f"bytes */{len(content)}"})
+        if start >= len(content) > 0 or (start and site.denies):
+            site.denies -= bool(site.denies)
+            end = {"Content-Range": f"bytes */{len(content)}"} if site.knows_end else {}
+            self.send(416, b"", **end)
             return
-        rest = content[start:]
+        rest = content[start:] + b"?" * site.pads
         self.send_response(206 if start else 200)
         self.send_header("Content-Type", "application/zip")
         if start:
@@ -210,13 +231,31 @@ class Handler(BaseHTTPRequestHandler):
                 return
         if site.drip is None:
             self.wfile.write(rest)
-            return
-        for at in range(len(rest)):
-            self.wfile.write(rest[at : at + 1])
-            time.sleep(site.drip)
+        else:
+            self.trickle(rest)
+
+    def trickle(self, text: bytes) -> None:
+        """Let the bytes go one by one, until nobody waits any more."""
+        for at in range(len(text)):
+            self.wfile.write(text[at : at + 1])
+            if self.site.released.wait(self.site.drip):
+                return
+
+    def babble(self) -> None:
+        """Send a list that does not end, as long as anybody listens."""
+        self.send_response(200)
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(b"[")
+        while not self.site.released.is_set():
+            self.wfile.write(b'{"name": "a.zip", "packageID": "1"}, ' * 1000)
 
     def send(self, status: int, body: bytes, **headers: str) -> None:
-        """Send a short answer whole."""
+        """Send a short answer, whole unless it drips."""
+        if self.path.startswith(self.site.dripping or ("?",)):
+            self.trickle(b"HTTP/1.1 200 OK\r\n")
+            self.close_connection = True
+            return
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)

@@ -2,6 +2,7 @@ import os
 import pickle
 import stat
 import struct
+import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -336,7 +337,11 @@ def test_links_in_a_folder_stay_inside_or_are_refused(tree: Path, tmp_path: Path
     os.mkfifo(tree / "pipe.png")
     with pytest.raises(ValueError, match="4 problems") as error:
         Archive(tree)
-    for words in ("out.png is a link that leads out", "gone.png is a link to", "around is a link"):
+    for words in (
+        "out.png is a link that leads out",
+        "gone.png cannot be read",
+        "around is a link",
+    ):
         assert words in str(error.value)
     assert "pipe.png is no plain file" in str(error.value)
 
@@ -368,3 +373,86 @@ def test_another_process_opens_it_anew(tree: Path, tmp_path: Path, form: str) ->
         expected = archive.photograph(KEYS[0])
     with copy:
         np.testing.assert_array_equal(expected, copy.photograph(KEYS[0]))
+
+
+def test_a_linked_city_is_read(tree: Path, tmp_path: Path) -> None:
+    """A folder that lies on another disk and is linked to has the same names and pictures."""
+    with Archive(tree) as archive:
+        before = {name: archive.read(name) for name in archive.names()}
+    city = tree / "leftImg8bit/train/avalon"
+    city.rename(tmp_path / "elsewhere")
+    city.symlink_to(tmp_path / "elsewhere")
+    with Archive(tree) as archive:
+        assert before == {name: archive.read(name) for name in archive.names()}
+
+
+def test_a_folder_met_twice_is_refused(tree: Path, tmp_path: Path) -> None:
+    """Two names for a folder, one that holds the tree, and one that was linked to already."""
+    outer = tmp_path / "outer"
+    (outer / "inner").mkdir(parents=True)
+    for name, target in (
+        ("a", outer / "inner"),
+        ("b", outer),
+        ("c", tmp_path),
+        ("d", tree / "gtFine"),
+    ):
+        (tree / name).symlink_to(target)
+    with pytest.raises(ValueError, match="3 problems") as error:
+        Archive(tree)
+    for name in "bcd":
+        assert f"\n{name} is a link to" in str(error.value)
+
+
+def test_a_link_to_another_kind_of_file_is_refused(tree: Path) -> None:
+    """A text that is linked to as a picture is none."""
+    (tree / "license.txt").write_text("x")
+    (tree / "a.png").symlink_to("license.txt")
+    (tree / "circle.png").symlink_to("circle.png")
+    with pytest.raises(ValueError, match="2 problems") as error:
+        Archive(tree)
+    assert "a.png is a link to" in str(error.value)
+    assert "license.txt, another kind of file" in str(error.value)
+    assert "circle.png cannot be read (Too many levels of symbolic links" in str(error.value)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_other_ways_of_packing_are_refused(tmp_path: Path, method: int) -> None:
+    """What unpacks without a limit is not unpacked at all."""
+    path = zip_of(tmp_path / "a.zip", [(entry("a", compress_type=method), b"x" * 99)])
+    with pytest.raises(ValueError, match=f"a is packed by method {method}"):
+        Archive(path)
+
+
+def claiming(path: Path, content: bytes, size: int) -> Path:
+    """A deflated member `a` that claims another size, with the checksum of so much of it."""
+    zip_of(path, [(entry("a", compress_type=zipfile.ZIP_DEFLATED), content)])
+    packed = bytearray(path.read_bytes())
+    # The sum and the size stand 14 and 22 bytes into the member's header, 2 more in the directory.
+    for start in (packed.index(b"PK\3\4"), packed.index(b"PK\1\2") + 2):
+        struct.pack_into("<I", packed, start + 14, zlib.crc32(content[:size]))
+        struct.pack_into("<I", packed, start + 22, size)
+    path.write_bytes(packed)
+    return path
+
+
+@pytest.mark.parametrize("size", [10, 2000])
+def test_a_size_that_is_not_true_is_refused(tmp_path: Path, size: int) -> None:
+    """More, or less, than a member claims is damage, though the sum of the part may be right."""
+    with (
+        Archive(claiming(tmp_path / "a.zip", b"x" * 1000, size)) as archive,
+        pytest.raises(ValueError, match="a is damaged"),
+    ):
+        archive.read("a")
+
+
+def test_a_bomb_that_claims_to_be_small_takes_no_memory(tmp_path: Path) -> None:
+    """Of 64 MB that claim to be 10 bytes a few kilobytes are unpacked."""
+    path = claiming(tmp_path / "a.zip", bytes(2**26), 10)
+    with Archive(path) as archive:
+        tracemalloc.start()
+        try:
+            with pytest.raises(ValueError, match="a is damaged"):
+                archive.read("a")
+            assert 2**20 > tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()

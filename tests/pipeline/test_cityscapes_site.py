@@ -38,11 +38,13 @@ from tests.pipeline.own_site import PASSWORD, USERNAME, OwnSite, running, secret
 DRAWN = Synthetic(train=1, val=1, size=(32, 64), seed=0)
 ROOT = Path(__file__).parents[2]
 SIZE = 300_000
+ZIP = b"PK\3\4"
 
 
 def made_up(name: str) -> bytes:
-    """Bytes that stand for a package."""
-    return random.Random(name).randbytes(SIZE if name == IMAGE_ZIP else SIZE // 10)
+    """Bytes that stand for a package, and begin as a zip does."""
+    size = SIZE if name == IMAGE_ZIP else SIZE // 10
+    return ZIP + random.Random(name).randbytes(size - len(ZIP))
 
 
 CONTENT = {package.name: made_up(package.name) for package in OFFICIAL}
@@ -242,30 +244,129 @@ def test_pieces_outlast_another_source(visit: Visit) -> None:
 
 
 def test_a_server_that_does_not_resume(visit: Visit) -> None:
-    """The whole file after a part of it starts over; nothing is appended to the part."""
+    """The whole file after a part of it is passed over up to where the part ends."""
     visit.site.cuts = [100_000]
     visit.site.ignores_range = True
     visit()
     assert visit.has_all()
-    assert any("starting over" in text for text in visit.said)
+    assert any("passing over the 100.0 kB that are here" in text for text in visit.said)
 
 
-def test_a_server_that_never_gets_further_is_given_up(visit: Visit) -> None:
-    """Starting over and breaking off at the same place brings nothing, however much it is."""
-    visit.site.cuts = [100_000] * 20
+@pytest.mark.parametrize("tells_length", [True, False])
+def test_a_server_that_never_gets_further_is_given_up(visit: Visit, tells_length: bool) -> None:
+    """Starting over and breaking off at the same place brings nothing, and loses nothing."""
+    visit.site.cuts = [100_000] + [90_000] * 20
     visit.site.ignores_range = True
+    visit.site.tells_length = tells_length
     assert "gave up after 3 tries" in visit.fails(tries=3, worthwhile=10_000)
     assert 3 == len(visit.site.asked("/file-handling/?packageID=3"))
+    assert CONTENT[IMAGE_ZIP][:100_000] == visit.part().read_bytes()
 
 
-def test_a_short_notice_does_not_take_the_place_of_what_arrived(visit: Visit) -> None:
+@pytest.mark.parametrize("tells_length", [True, False])
+def test_a_short_notice_does_not_take_the_place_of_what_arrived(
+    visit: Visit, tells_length: bool
+) -> None:
     """Text that is no page, for a file of which more is here: the part stays as it is."""
     visit.site.cuts = [100_000]
     visit.fails(tries=1)
     visit.site.arriving[IMAGE_ZIP] = b'{"error": "busy"}'
     visit.site.ignores_range = True
+    visit.site.tells_length = tells_length
     assert "does not hand it out" in visit.fails()
-    assert 100_000 == visit.part().stat().st_size
+    assert CONTENT[IMAGE_ZIP][:100_000] == visit.part().read_bytes()
+
+
+def test_a_zip_shorter_than_what_is_here(visit: Visit) -> None:
+    """A part of a file whose size nobody pinned is not given up for a shorter one."""
+    visit()
+    part = part_of(visit.out / "train_extra" / "gtCoarse.zip")
+    part.write_bytes(CONTENT["gtCoarse.zip"][:1000])
+    visit.site.arriving["gtCoarse.zip"] = CONTENT["gtCoarse.zip"][:500]
+    visit.site.ignores_range = True
+    assert "(it sent 500 bytes, fewer than are here)" in visit.fails(train_extra=True)
+    assert 1000 == part.stat().st_size
+
+
+def test_a_notice_is_not_the_beginning_of_a_file(visit: Visit) -> None:
+    """Text that is no page, for a file of which nothing is here: none of it is kept."""
+    visit.site.arriving[IMAGE_ZIP] = b'{"error": "busy"}'
+    visit.site.tells_length = False
+    assert "it sent something that is no zip" in visit.fails()
+    assert not visit.part().exists()
+
+
+def test_a_part_that_is_not_what_comes(visit: Visit) -> None:
+    """A part that differs from the whole that comes instead of its rest is dropped, and told."""
+    visit.out.mkdir()
+    visit.part().write_bytes(b"?" + CONTENT[IMAGE_ZIP][1:1000])
+    visit.site.ignores_range = True
+    visit()
+    assert visit.has_all()
+    assert any("is not what comes now, and is dropped" in text for text in visit.said)
+
+
+def test_a_cut_that_no_size_tells(visit: Visit) -> None:
+    """Where neither pins nor answer say the size, the sum tells a cut from an end."""
+    visit()
+    visit.site.cuts = [10_000]
+    visit.site.tells_length = False
+    visit(train_extra=True)
+    name = "leftImg8bit_trainextra.zip"
+    assert CONTENT[name] == (visit.out / "train_extra" / name).read_bytes()
+    assert "bytes=10000-" == visit.site.asked("/file-handling/?packageID=4")[-1].range
+
+
+@pytest.mark.parametrize("tells_length", [True, False])
+def test_more_than_there_is(visit: Visit, tells_length: bool) -> None:
+    """What comes behind the end of a file, for ever perhaps, is left; the sum decides."""
+    visit.site.cuts = [100_000]
+    visit.site.pads = 5_000_000
+    visit.site.tells_length = tells_length
+    if tells_length:
+        assert "(it sent 5,300,000 bytes instead of 300,000)" in visit.fails()
+        visit.site.pads = 0
+    visit()
+    assert visit.has_all()
+
+
+def test_no_end_of_a_file_of_unknown_size(visit: Visit) -> None:
+    """Twice what the list says is enough: told, and set aside."""
+    visit()
+    visit.site.pads = 40_000
+    visit.site.tells_length = False
+    message = visit.fails(train_extra=True)
+    assert "is listed with 30.4 kB, but did not end at" in message
+    assert 1 == len(list((visit.out / "train_extra").glob("*.zip.bad")))
+
+
+def test_another_size_than_the_pinned_one(visit: Visit) -> None:
+    """A file of another size is not taken: the sum would tell only after all of it."""
+    visit.site.arriving[IMAGE_ZIP] = CONTENT[IMAGE_ZIP][:-1]
+    assert "(it sent 299,999 bytes instead of 300,000)" in visit.fails()
+    assert not list(visit.out.glob("*.zip*"))
+
+
+@pytest.mark.parametrize("knows_end", [True, False])
+def test_an_end_where_there_is_none(visit: Visit, knows_end: bool) -> None:
+    """416 for a half file: the whole is asked for, and what is here passed over, not lost."""
+    visit.site.cuts = [100_000]
+    visit.site.denies = 1
+    visit.site.knows_end = knows_end
+    visit()
+    assert visit.has_all()
+    assert [None, "bytes=100000-", None] == visit.ranges()
+
+
+def test_an_end_of_a_file_of_unknown_size(visit: Visit) -> None:
+    """416 for a half file whose size nobody pinned does not make it a bad one."""
+    visit()
+    part = part_of(visit.out / "train_extra" / "gtCoarse.zip")
+    part.write_bytes(CONTENT["gtCoarse.zip"][:1000])
+    visit.site.denies = 1
+    visit.site.knows_end = False
+    visit(train_extra=True)
+    assert CONTENT["gtCoarse.zip"] == (visit.out / "train_extra" / "gtCoarse.zip").read_bytes()
 
 
 def test_a_server_that_does_not_tell_the_length(visit: Visit) -> None:
@@ -311,10 +412,11 @@ def test_a_part_that_is_too_long(visit: Visit) -> None:
 
 def test_a_wrong_file(visit: Visit) -> None:
     """Another file than its sum belongs to is set aside, and never gets the right one's name."""
-    visit.site.arriving = {IMAGE_ZIP: b"?" * SIZE}
+    other = ZIP + b"?" * (SIZE - len(ZIP))
+    visit.site.arriving = {IMAGE_ZIP: other}
     message = visit.fails()
     assert PACKAGES[0].md5 in message
-    assert hashlib.md5(b"?" * SIZE).hexdigest() in message
+    assert hashlib.md5(other).hexdigest() in message
     assert [f"{IMAGE_ZIP}.bad"] == [path.name for path in visit.out.iterdir()]
 
 
@@ -364,15 +466,15 @@ def test_a_long_way_with_many_cuts(visit: Visit) -> None:
 
 def test_cuts_that_bring_next_to_nothing(visit: Visit) -> None:
     """Tries that bring a byte each come to an end; what they brought stays and is resumed."""
-    visit.site.cuts = [1] * 30
+    visit.site.cuts = [4] + [1] * 30
     message = visit.fails(tries=5)
     assert "gave up after 5 tries" in message
-    assert f"{IMAGE_ZIP}: the connection broke at 5 bytes of 300.0 kB" in message
-    assert CONTENT[IMAGE_ZIP][:5] == visit.part().read_bytes()
+    assert f"{IMAGE_ZIP}: the connection broke at 8 bytes of 300.0 kB" in message
+    assert CONTENT[IMAGE_ZIP][:8] == visit.part().read_bytes()
     visit.site.cuts = []
     visit()
     assert visit.has_all()
-    assert "bytes=5-" == visit.ranges()[-1]
+    assert "bytes=8-" == visit.ranges()[-1]
 
 
 def test_silence(visit: Visit) -> None:
@@ -385,8 +487,8 @@ def test_silence(visit: Visit) -> None:
 
 def test_a_drip(visit: Visit) -> None:
     """A byte now and then is no answer: after a while the line is changed, then given up."""
-    visit.site.drip = 0.01
-    message = visit.fails(silence=0.05, slowest=1000.0, tries=3)
+    visit.site.drip = 0.005
+    message = visit.fails(silence=0.1, slowest=1000.0, tries=3)
     assert f"{IMAGE_ZIP}: next to nothing came" in message
     arrived = visit.part().read_bytes()
     assert arrived
@@ -415,6 +517,23 @@ def test_a_session_that_ends(visit: Visit) -> None:
     assert "bytes=1000-" == visit.ranges()[-1]
 
 
+def test_sessions_that_end_again_and_again(visit: Visit) -> None:
+    """A long download logs in as often as the site forgets it, if every session brings enough."""
+    visit.site.lasting = 1
+    visit.site.cuts = [60_000] * 4
+    visit(worthwhile=50_000)
+    assert visit.has_all()
+    assert 6 == sum(request.method == "POST" for request in visit.site.requests)
+
+
+def test_sessions_that_bring_next_to_nothing(visit: Visit) -> None:
+    """A login for every few bytes comes to an end."""
+    visit.site.lasting = 1
+    visit.site.cuts = [10] * 100
+    assert "does not hand it out" in visit.fails()
+    assert 2 == sum(request.method == "POST" for request in visit.site.requests)
+
+
 def test_a_package_that_is_withheld(visit: Visit) -> None:
     """A page instead of a file, twice: the account may not have it; a part is not overwritten."""
     visit.out.mkdir()
@@ -439,12 +558,39 @@ def test_a_package_that_is_not_offered(visit: Visit) -> None:
         ({"error": 1}, "gave no list"),
         ([{"name": IMAGE_ZIP}], "gave no list"),
         ([{"name": IMAGE_ZIP, "packageID": "../login"}], "gave no list"),
+        ([{"name": IMAGE_ZIP, "packageID": 1, "size": "9" * 400 + "GB"}], "gave no list"),
+        ([{"name": 7, "packageID": 1}], "only 7"),
+        ("[" * 100_000, "gave no list"),
     ],
 )
 def test_a_list_that_is_none(visit: Visit, listed: object, expected: str) -> None:
     """An empty list means no access yet, anything else a site that has changed."""
     visit.site.listed = listed
     assert expected in visit.fails()
+
+
+def test_a_list_without_end(visit: Visit) -> None:
+    """It is left once it is longer than any list could be."""
+    visit.site.endless = True
+    assert "sent more than 4.2 MB where a short answer was due" in visit.fails()
+
+
+@pytest.mark.parametrize("path", ["/login", "/downloads/", "/md5-sum/"])
+def test_a_page_that_drips(visit: Visit, path: str) -> None:
+    """A short answer has a deadline as a whole, however its bytes come; its first line too."""
+    visit.site.dripping = (path,)
+    visit.site.drip = 0.02
+    message = visit.fails(answering=0.1, silence=0.1, tries=2)
+    assert "gave up after 2 tries" in message
+    assert "did not finish its answer" in message
+
+
+def test_a_file_whose_first_line_drips(visit: Visit) -> None:
+    """The deadline holds for what comes before a file as well."""
+    visit.site.dripping = ("/file-handling/",)
+    visit.site.withheld = {IMAGE_ZIP}
+    visit.site.drip = 0.02
+    assert "did not finish its answer" in visit.fails(answering=0.1, silence=0.1, tries=2)
 
 
 def test_a_sum_that_is_none(visit: Visit) -> None:
@@ -496,7 +642,9 @@ def test_a_disk_that_gets_full(visit: Visit) -> None:
     assert "bytes=123456-" == visit.ranges()[-1]
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk always full")
+@pytest.mark.skipif(
+    not Path("/dev/full").is_char_device(), reason="only Linux has a disk always full"
+)
 def test_no_space_left_on_device(visit: Visit) -> None:
     """The disk's own word for it is understood."""
     visit.out.mkdir()
@@ -548,14 +696,55 @@ def test_kill_in_the_middle(visit: Visit) -> None:
     assert [None, "bytes=200000-"] == visit.ranges()
 
 
-def test_the_password_goes_to_the_site_alone(visit: Visit) -> None:
-    """No redirect is followed, and the password stands in the body of one request only."""
-    with running(OwnSite({})) as elsewhere:
-        visit.site.moved = f"{elsewhere.url}/login"
-        visit()
-        assert [] == elsewhere.requests
+@pytest.mark.parametrize("moved", [None, "/en/login/", "?from=here"])
+def test_the_password_goes_to_the_site_alone(visit: Visit, moved: str | None) -> None:
+    """It stands in the body of one request only, also if the login page has moved on the site."""
+    visit.site.moved = moved
+    visit()
     told = [request for request in visit.site.requests if "correct+horse" in repr(request)]
     assert [("POST", "/login")] == [(request.method, request.path) for request in told]
+
+
+@pytest.mark.parametrize("where", ["{}/login", "https://www.cityscapes-dataset.com/login", "//["])
+def test_a_login_page_elsewhere_gets_no_password(visit: Visit, where: str) -> None:
+    """A redirect off the site is neither followed nor taken for a login page."""
+    with running(OwnSite({})) as elsewhere:
+        visit.site.moved = where.format(elsewhere.url)
+        assert "which leads elsewhere): name and password were not sent" in visit.fails()
+        assert [] == elsewhere.requests
+    assert [("GET", "/login")] == [(each.method, each.path) for each in visit.site.requests]
+
+
+@pytest.mark.parametrize("status", [204, 403, 404])
+def test_no_login_page_gets_no_password(visit: Visit, status: int) -> None:
+    """Nothing is posted where the page for it is not there."""
+    visit.site.door = status
+    message = visit.fails()
+    assert f"/login is no login page (status {status}): name and password were not" in message
+    assert ["GET"] == [request.method for request in visit.site.requests]
+
+
+def test_what_is_left_over_is_told(visit: Visit) -> None:
+    """Pieces and bad files of before are named at the end, with size and what to do."""
+    visit.out.mkdir()
+    (visit.out / f"{IMAGE_ZIP}.bad").write_bytes(bytes(2000))
+    extra = part_of(visit.out / "train_extra" / "gtCoarse.zip")
+    extra.parent.mkdir()
+    extra.write_bytes(bytes(3000))
+    visit()
+    assert [
+        f"{visit.out / IMAGE_ZIP}.bad, 2.0 kB: arrived, but is not what it should be, and is never"
+        " used; delete it",
+        f"{extra}, 3.0 kB: a download that was cut short; the next one goes on there, or delete it",
+    ] == visit.said[-2:]
+
+
+def test_pieces_of_what_is_whole_are_cleared_away(visit: Visit) -> None:
+    """Beside the right zip its pieces are of no use, and go."""
+    visit()
+    visit.part().write_bytes(CONTENT[IMAGE_ZIP][:1000])
+    visit()
+    assert visit.has_all()
 
 
 @pytest.mark.parametrize("day", ["good", "refused", "down", "cut", "wrong file"])

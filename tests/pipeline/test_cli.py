@@ -38,7 +38,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
 def remap(tree: Path, tmp_path: Path) -> list[object]:
     """The arguments that remap a tree."""
     out = tmp_path / "out"
-    return ["remap", "--images", tree, "--ground-truth", tree, "--out", out, "--params", SHIPPED]
+    raw = ["--images", tree, "--ground-truth", tree, "--extra", tree]
+    return ["remap", *raw, "--out", out, "--params", SHIPPED]
 
 
 def test_help_names_every_stage_and_loads_nothing_heavy() -> None:

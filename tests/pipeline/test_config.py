@@ -79,3 +79,13 @@ def test_flat_names_are_those_of_dvc() -> None:
     assert 96 == values["download.synthetic.train"]
     assert [128, 256] == values["pack.size"]
     assert "train.steps" not in values
+
+
+def test_coarse_frames_have_to_be_brought(tmp_path: Path) -> None:
+    """To train on them without downloading them is a mistake that is told before any work."""
+    wanted = ("  train_extra: false            # also train", "  train_extra: true # also train")
+    with pytest.raises(ParameterError, match=r"so download\.train_extra has to be true as well"):
+        load(changed_params(tmp_path, wanted))
+    source = ("source: synthetic", "source: cityscapes")
+    brought = ("  train_extra: false            # also bring", "  train_extra: true # also bring")
+    assert load(changed_params(tmp_path, wanted, source, brought)).remap.train_extra

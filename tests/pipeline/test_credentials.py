@@ -72,28 +72,78 @@ def test_nobody_is_asked_without_a_terminal(no_account: dict[str, str]) -> None:
         credentials.find()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "null",
+        "[]",
+        "7",
+        "{}",
+        json.dumps({"username": USERNAME, "password": None}),
+        json.dumps({"username": USERNAME, "password": ["battery"]}),
+        json.dumps({"username": "", "password": PASSWORD}),
+        "[" * 100_000,
+    ],
+)
+def test_a_file_that_holds_something_else(no_account: dict[str, str], text: str) -> None:
+    """Whatever else JSON can say is one message, and nothing of it is quoted."""
+    credentials.official_file().parent.mkdir(parents=True)
+    credentials.official_file().write_text(text)
+    with pytest.raises(ValueError, match=r"cannot be read \(it holds something else\)") as caught:
+        credentials.find()
+    assert [] == secrets_in("".join(traceback.format_exception(caught.value)))
+
+
+class Terminal:
+    """A process that asks for the account on a terminal of its own."""
+
+    def __init__(self, environment: dict[str, str], program: str) -> None:
+        self.leader, follower = os.openpty()
+        self.shown = b""
+        self._child = subprocess.Popen(
+            [sys.executable, "-c", program],
+            cwd=ROOT,
+            env=environment,
+            stdin=follower,
+            stdout=follower,
+            stderr=follower,
+            start_new_session=True,
+        )
+        os.close(follower)
+
+    def answer(self, question: bytes, keys: bytes) -> None:
+        """Wait for a question, and type."""
+        while question not in self.shown:
+            self.shown += os.read(self.leader, 1000)
+        os.write(self.leader, keys)
+
+    def end(self) -> str:
+        """All that was shown."""
+        assert 0 == self._child.wait(20)
+        self.shown += os.read(self.leader, 1000)
+        os.close(self.leader)
+        return self.shown.decode()
+
+
 def test_a_terminal_is_asked(no_account: dict[str, str]) -> None:
     """On a terminal both are asked for, and the password is not echoed."""
     program = "from pipeline import credentials as c; a = c.find();"
     program += "print(a.username, len(a.password.get_secret_value()), a)"
-    leader, follower = os.openpty()
-    child = subprocess.Popen(
-        [sys.executable, "-c", program],
-        cwd=ROOT,
-        env=no_account,
-        stdin=follower,
-        stdout=follower,
-        stderr=follower,
-        start_new_session=True,
+    terminal = Terminal(no_account, program)
+    terminal.answer(b"address: ", b"berta\n")
+    terminal.answer(b"password: ", f"{PASSWORD}\n".encode())
+    shown = terminal.end()
+    assert f"berta {len(PASSWORD)} Account(password=SecretStr" in shown
+    assert [] == secrets_in(shown)
+
+
+@pytest.mark.parametrize("keys", [[b"\x04"], [b"berta\n", b"\x04"], [b"berta\n", b"\n"]])
+def test_no_answer_on_a_terminal(no_account: dict[str, str], keys: list[bytes]) -> None:
+    """Ctrl-D, or an empty answer, to either question is one message."""
+    program = (
+        "from pipeline import credentials as c\ntry: c.find()\nexcept ValueError as e: print(e)"
     )
-    os.close(follower)
-    shown = b""
-    for question, answer in ((b"address: ", "berta"), (b"password: ", PASSWORD)):
-        while question not in shown:
-            shown += os.read(leader, 1000)
-        os.write(leader, f"{answer}\n".encode())
-    assert 0 == child.wait(20)
-    shown += os.read(leader, 1000)
-    os.close(leader)
-    assert f"berta {len(PASSWORD)} Account(password=SecretStr" in shown.decode()
-    assert [] == secrets_in(shown.decode())
+    terminal = Terminal(no_account, program)
+    for question, answer in zip((b"address: ", b"password: "), keys, strict=False):
+        terminal.answer(question, answer)
+    assert "were asked for, but not given: repeat and answer, or set CITYSC" in terminal.end()

@@ -100,7 +100,7 @@ def test_a_frame_that_one_table_lacks_is_told(remapped: Path) -> None:
     change_table(remapped / "frames.csv", "frame", "train/avalon/avalon_000009_000019")
     (finding,) = data_checks.tables(remapped)
     assert not finding.is_well
-    assert "2 frames stand in one table only" in finding.sentence
+    assert "2 frames in one table only" in finding.sentence
 
 
 def test_a_table_that_is_gone_is_told(remapped: Path) -> None:
@@ -109,6 +109,53 @@ def test_a_table_that_is_gone_is_told(remapped: Path) -> None:
     (finding,) = data_checks.tables(remapped)
     assert not finding.is_well
     assert "`dvc repro --force remap`" in finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "value"),
+    [
+        ("frames.csv", "rows", "many"),
+        ("frames.csv", "columns", ""),
+        ("pixel_counts.csv", "id_7", "1.5"),
+    ],
+)
+def test_a_number_that_is_none_is_told(remapped: Path, name: str, column: str, value: str) -> None:
+    """One odd field is the table's fault, and the remedy is to write it anew."""
+    path = remapped / name
+    table = pd.read_csv(path, dtype=str)
+    table.loc[0, column] = value
+    table.to_csv(path, index=False)
+    (finding,) = data_checks.tables(remapped)
+    assert not finding.is_well
+    assert "`dvc repro --force remap`" in finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "column"), [("frames.csv", "split"), ("pixel_counts.csv", "id_33")]
+)
+def test_a_column_that_is_missing_is_told(remapped: Path, name: str, column: str) -> None:
+    """The table and the column are named."""
+    pd.read_csv(remapped / name).drop(columns=column).to_csv(remapped / name, index=False)
+    (finding,) = data_checks.tables(remapped)
+    assert f"{remapped / name} has no column {column}" in finding.sentence
+
+
+@pytest.mark.parametrize("content", ["", "\0\0\0", 'frame,split\n"', "\xff\xfe\x80"])
+def test_a_table_that_is_none_is_told(remapped: Path, content: str) -> None:
+    """Whatever a crash left in its place."""
+    (remapped / "frames.csv").write_bytes(content.encode("latin-1"))
+    (finding,) = data_checks.tables(remapped)
+    assert not finding.is_well
+    assert "`dvc repro --force remap`" in finding.sentence
+
+
+@pytest.mark.parametrize("name", ["frames.csv", "pixel_counts.csv"])
+def test_a_frame_that_stands_there_twice_is_told(remapped: Path, name: str) -> None:
+    """In either table."""
+    table = pd.read_csv(remapped / name)
+    pd.concat([table, table[:1]]).to_csv(remapped / name, index=False)
+    (finding,) = data_checks.tables(remapped)
+    assert f"1 frame there twice (first: {KEYS[0]})" in finding.sentence
 
 
 def test_counts_that_do_not_fill_the_frame_are_told(remapped: Path) -> None:

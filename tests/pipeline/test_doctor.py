@@ -1,11 +1,16 @@
 import json
+import os
 import shutil
+import stat
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
+import pipeline
 from pipeline import credentials, doctor, repro
 from pipeline.cli import app
 from pipeline.stages import remap
@@ -43,9 +48,14 @@ def source(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         progress=lambda done, total: None,
         processes=1,
     )
-    paths = {path.name: path for path in (raw / "source.json", remapped / "pixel_counts.csv")}
-    monkeypatch.setattr(repro, "output", paths.get)
+    dvc_names(monkeypatch, raw / "source.json", remapped / "pixel_counts.csv")
     return raw / "source.json"
+
+
+def dvc_names(monkeypatch: pytest.MonkeyPatch, *paths: Path) -> None:
+    """DVC, which takes a second to say where an output lies, is told to name these."""
+    by_name = {path.name: path for path in paths}
+    monkeypatch.setattr(repro, "outputs", lambda *names: {name: by_name[name] for name in names})
 
 
 def changed(into: Path, section: str, /, **values: object) -> Path:
@@ -120,7 +130,7 @@ def test_a_full_disk_is_told(source: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_no_data_yet_is_no_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the first run the doctor says how to bring the data."""
-    monkeypatch.setattr(repro, "output", lambda name: tmp_path / "nothing" / name)
+    dvc_names(monkeypatch, tmp_path / "source.json", tmp_path / "pixel_counts.csv")
     findings = doctor.examine(SHIPPED)
     assert any("`dvc repro` brings it" in finding.sentence for finding in findings)
     assert all(finding.is_well for finding in findings)
@@ -129,11 +139,94 @@ def test_no_data_yet_is_no_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_project_that_dvc_cannot_read_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """What DVC says becomes a line; the rest is looked at."""
 
-    def refuse(name: str) -> None:
+    def refuse(*names: str) -> None:
         raise ValueError("dvc.yaml is no YAML")
 
-    monkeypatch.setattr(repro, "output", refuse)
+    monkeypatch.setattr(repro, "outputs", refuse)
     assert ["dvc.yaml is no YAML"] == mistakes()
+
+
+def only(topic: str, params: Path = SHIPPED) -> str:
+    """The one thing to mend, which is of this topic; that all else was looked at is seen too."""
+    findings = doctor.examine(params)
+    assert {"environment", "device", "git", "services", "credentials"} <= {
+        finding.topic for finding in findings
+    }
+    (told,) = [finding for finding in findings if not finding.is_well]
+    assert topic == told.topic
+    return told.sentence
+
+
+def test_a_source_that_cannot_be_read_is_one_line(source: Path) -> None:
+    """It is named with the reason; frames and labels are looked at all the same."""
+    source.unlink()
+    source.mkdir()
+    told = only("raw data")
+    assert f"{source} cannot be looked at (Is a directory): " in told
+    assert any(finding.topic == "deep look" for finding in doctor.examine(SHIPPED))
+
+
+@pytest.mark.parametrize("content", ["[]", '{"source": "folder"}', '{"source": "fol', "\0\xff"])
+def test_a_source_that_is_none_is_one_line(source: Path, content: str) -> None:
+    """Whatever stands in source.json instead, what to do is said."""
+    source.unlink()
+    source.write_bytes(content.encode("latin-1"))
+    assert f"{source} is damaged: `dvc repro --force download`" == only("raw data")
+
+
+def test_a_zip_that_cannot_be_read_is_one_line(source: Path) -> None:
+    """A socket in its place, which nobody can open."""
+    path = source.parent / IMAGE_ZIP
+    path.unlink()
+    os.mknod(path, stat.S_IFSOCK)
+    assert f"{path} cannot be looked at (No such device or address)" in only("raw data")
+
+
+def test_a_folder_that_cannot_be_looked_at_is_one_line(source: Path, tmp_path: Path) -> None:
+    """A path longer than the system takes breaks each question about it, and nothing else."""
+    params = changed(tmp_path, "download", source="folder", folder="x" * 300)
+    told = {finding.topic for finding in doctor.examine(params) if not finding.is_well}
+    assert {"disk", "parameters"} == told
+
+
+def test_parameters_that_cannot_be_read_are_one_line(source: Path, tmp_path: Path) -> None:
+    """A folder in the file's place."""
+    assert f"{tmp_path} cannot be looked at (Is a directory)" in only("parameters", tmp_path)
+
+
+def test_a_package_that_cannot_be_loaded_is_one_line(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broken installation is what a doctor is called for."""
+    monkeypatch.setitem(sys.modules, "pipeline.data_checks", None)
+    monkeypatch.delattr(pipeline, "data_checks", raising=False)
+    assert "a package cannot be loaded (" in only("raw data")
+
+
+def test_a_device_that_does_not_answer_is_one_line(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What CUDA says is told, its first line."""
+
+    def fail() -> None:
+        raise RuntimeError("CUDA error: unspecified launch failure\nFor debugging ...")
+
+    monkeypatch.setattr(torch.cuda, "is_available", fail)
+    told = only("device")
+    assert "(CUDA error: unspecified launch failure)" in told
+
+
+def test_what_a_cut_download_left_is_told(source: Path) -> None:
+    """Pieces, which go on; a file that is not what it should be; each with its size."""
+    raw = source.parent
+    for name in (f"{IMAGE_ZIP}.download.part", f"{LABEL_ZIP}.bad", "source.json.part"):
+        (raw / name).write_bytes(b"12345678901234567")
+    findings = doctor.examine(SHIPPED)
+    told = "\n".join(finding.sentence for finding in findings)
+    assert f"{raw / IMAGE_ZIP}.download.part, 17 bytes: a download that was cut short; the" in told
+    assert f"{raw / LABEL_ZIP}.bad, 17 bytes: arrived, but is not what it should be, and" in told
+    assert f"{raw / 'source.json'}.part, 17 bytes: half a file of a stage that was killed" in told
+    assert all(finding.is_well for finding in findings)
 
 
 def test_no_secret_is_told(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -269,6 +269,20 @@ def test_a_disk_that_is_too_small(
     assert [] == list((tmp_path / "out").iterdir())
 
 
+def test_a_disk_that_gets_full(zips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy that finds no room after all is one message with a remedy, and leaves nothing."""
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr("fcntl.ioctl", refuse)
+
+    def fill(*_: Any) -> None:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(shutil, "copyfile", fill)
+    with pytest.raises(ValueError, match=r"is full \(Disk quota exceeded\); .* larger disk"):
+        download(tmp_path / "out", zips)
+    assert [] == list((tmp_path / "out").iterdir())
+
+
 def test_the_folder_may_be_the_stages_own(zips: Path) -> None:
     """Zips put by hand where the stage would put them stay there."""
     before = (zips / IMAGE_ZIP).stat().st_ino
@@ -294,6 +308,29 @@ def test_what_a_mac_leaves_is_no_picture(tree: Path, tmp_path: Path) -> None:
     first.with_name(f"._{first.name}").write_bytes(b"\0\5\x16\7")
     download(tmp_path / "out", tree)
     assert len(KEYS) == len(names(tmp_path / "out" / IMAGE_ZIP))
+
+
+def test_a_linked_city_is_taken_too(tree: Path, tmp_path: Path) -> None:
+    """A city on another disk is not passed over: its frames are in the zip as any other's."""
+    city = tree / "leftImg8bit/train/avalon"
+    city.rename(tmp_path / "elsewhere")
+    city.symlink_to(tmp_path / "elsewhere")
+    download(tmp_path / "out", tree)
+    assert sorted(member_name(key, IMAGE) for key in KEYS) == names(tmp_path / "out" / IMAGE_ZIP)
+
+
+def test_links_to_no_picture_are_refused(tree: Path, tmp_path: Path) -> None:
+    """A password file under a picture's name and a link to nothing: both named, nothing taken."""
+    first, second = sorted((tree / "leftImg8bit").rglob("*.png"))[:2]
+    first.unlink()
+    first.symlink_to("/etc/passwd")
+    second.unlink()
+    second.symlink_to("nowhere.png")
+    with pytest.raises(ValueError, match="2 problems and nothing was taken") as error:
+        download(tmp_path / "out", tree)
+    assert f"{first.name} is a link that leads out, to /etc/passwd" in str(error.value)
+    assert f"{second.name} cannot be read (No such file" in str(error.value)
+    assert [] == list((tmp_path / "out").iterdir())
 
 
 @pytest.fixture

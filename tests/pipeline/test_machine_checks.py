@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -5,7 +6,9 @@ import pytest
 import torch
 
 from pipeline import config, disk_needs, machine_checks
+from pipeline.arriving import part_of
 from pipeline.finding import Finding
+from pipeline.packages import IMAGES, LABELS
 from tests.pipeline.conftest import SHIPPED, changed_params
 
 
@@ -70,15 +73,85 @@ def test_what_is_missing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_the_needs_of_the_demo_by_hand() -> None:
     """128 frames packed at 128 x 256 with 4 bytes a pixel; 4 models of 3.7 million, kept twice."""
-    needs = disk_needs.of(config.load(SHIPPED), has_raw_data=True)
-    assert 0 == needs["raw data"]
+    needs = disk_needs.of(config.load(SHIPPED), out=None)
+    assert 128 * 256 * 512 * 4 == needs["raw data"]
     assert 128 * 128 * 256 * 4 == needs["packed frames"]
     assert 4 * 2 * 4 * 3_700_000 == needs["models"]
 
 
+def from_the_site(folder: Path) -> config.Config:
+    """The shipped parameters with the site as source."""
+    return config.load(changed_params(folder, ("source: synthetic", "source: cityscapes")))
+
+
+def from_a_folder(folder: Path, source: Path) -> config.Config:
+    """The shipped parameters with a folder as source."""
+    changes = ("source: synthetic", "source: folder"), ("folder: null", f"folder: {source}")
+    return config.load(changed_params(folder, *changes))
+
+
+def holes(path: Path, size: int) -> None:
+    """A file of so many bytes that takes no room."""
+    path.parent.mkdir(exist_ok=True)
+    with path.open("wb") as file:
+        file.truncate(size)
+
+
 def test_the_needs_of_the_official_packages(tmp_path: Path) -> None:
     """Not yet downloaded they are 11.8 GB, and 3475 frames are packed."""
-    path = changed_params(tmp_path, ("source: synthetic", "source: cityscapes"))
-    needs = disk_needs.of(config.load(path), has_raw_data=False)
+    needs = disk_needs.of(from_the_site(tmp_path), out=tmp_path / "out")
     assert 11_844_894_902 == needs["raw data"]
     assert 3475 * 128 * 256 * 4 == needs["packed frames"]
+
+
+def test_what_has_arrived_needs_no_room_again(tmp_path: Path) -> None:
+    """One package whole, of the other all but a million bytes: a million are left to be written."""
+    out = tmp_path / "out"
+    holes(out / LABELS.name, 252_567_705)
+    holes(part_of(out / IMAGES.name), 11_592_327_197 - 10**6)
+    assert 10**6 == disk_needs.of(from_the_site(tmp_path), out=out)["raw data"]
+
+
+def test_zips_that_can_be_linked_need_no_room(tmp_path: Path) -> None:
+    """Zips of one's own on the same disk cost nothing, whatever their size."""
+    source = tmp_path / "source"
+    holes(source / IMAGES.name, 11_592_327_197)
+    holes(source / LABELS.name, 252_567_705)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        assert 0 == disk_needs.of(from_a_folder(tmp_path, source), out=None)["raw data"]
+        patch.setattr("os.geteuid", lambda: os.getuid() + 1)  # now they are somebody else's
+        assert (
+            11_844_894_902 == disk_needs.of(from_a_folder(tmp_path, source), out=None)["raw data"]
+        )
+
+
+def test_a_tree_needs_its_size_once(tree: Path, tmp_path: Path) -> None:
+    """Its files are stored into zips, and it is its own five frames that are packed."""
+    settings = from_a_folder(tmp_path, tree)
+    needs = disk_needs.of(settings, out=tmp_path / "out")
+    assert sum(path.stat().st_size for path in tree.rglob("*.png")) == needs["raw data"]
+    assert 5 * 128 * 256 * 4 == needs["packed frames"]
+    for package in (IMAGES, LABELS):
+        holes(tmp_path / "out" / package.name, 1)
+    assert 0 == disk_needs.of(settings, out=tmp_path / "out")["raw data"]
+
+
+def test_coarsely_labelled_frames_are_packed_too(tmp_path: Path) -> None:
+    """19,998 more than the 3475, where they are asked for; their two zips are 45.3 GB."""
+    path = changed_params(
+        tmp_path,
+        ("source: synthetic", "source: cityscapes"),
+        ("train_extra: false", "train_extra: true"),
+    )
+    only_brought = disk_needs.of(config.load(path), out=None)
+    assert 11_844_894_902 + 45_300_000_000 == only_brought["raw data"]
+    assert 3475 * 128 * 256 * 4 == only_brought["packed frames"]
+    path.write_text(path.read_text().replace("train_extra: false", "train_extra: true"))
+    assert 23_473 * 128 * 256 * 4 == disk_needs.of(config.load(path), out=None)["packed frames"]
+
+
+def test_a_folder_that_is_not_there_may_need_all(tmp_path: Path) -> None:
+    """Of a disk that is not mounted the official sizes are supposed."""
+    needs = disk_needs.of(from_a_folder(tmp_path, tmp_path / "nothing"), out=None)
+    assert 11_844_894_902 == needs["raw data"]

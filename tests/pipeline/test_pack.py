@@ -114,6 +114,31 @@ def test_a_split_without_frames_is_told(tree: Path, remapped: Path, tmp_path: Pa
         pack(tree, remapped, tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("frame,city\na,b\n", "has no column 'split'"),
+        ("", "has no column 'frame'|no frame is of the split"),
+        ("frame,split\na\n", "has a row that is cut short"),
+        ("frame,split\na,train\na,val\n", "names a twice"),
+        ('frame,split\n"a,train\n', "is no table"),
+        (b"\xff\xfe", "is no table"),
+        (None, "is missing"),
+    ],
+)
+def test_an_odd_table_is_one_message(
+    tree: Path, remapped: Path, tmp_path: Path, table: str | bytes | None, words: str
+) -> None:
+    """A table that remap did not write is named, with what is wrong with it."""
+    path = remapped / "frames.csv"
+    if table is None:
+        path.unlink()
+    else:
+        path.write_bytes(table.encode() if isinstance(table, str) else table)
+    with pytest.raises(ValueError, match=rf"frames\.csv:? .*({words}).*repeat remap"):
+        pack(tree, remapped, tmp_path / "out")
+
+
 def test_a_failure_keeps_what_was_packed_before(tree: Path, remapped: Path, tmp_path: Path) -> None:
     """The new frames take the old ones' place when they are whole, in one step."""
     pack(tree, remapped, tmp_path / "out")
@@ -131,7 +156,7 @@ def test_too_little_room_is_told_before_anything_is_decoded(
     """What it takes and what is free are said; five frames of 2^46 pixels fit on no disk."""
     for key in KEYS:
         (tree / member_name(key, IMAGE)).unlink()
-    with pytest.raises(ValueError, match=r"take 1407\d+\.\d GB, but only \d+\.\d GB are free"):
+    with pytest.raises(ValueError, match=r": 1407\d+\.\d GB more .* only \d+\.\d GB are free"):
         pack(tree, remapped, tmp_path / "out", (2**23, 2**23))
     assert not (tmp_path / "out").exists()
 

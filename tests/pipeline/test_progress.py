@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from pipeline import progress
@@ -36,3 +38,23 @@ def test_both_takers_get_each_record() -> None:
     record = Progress(1, 1, 0.0, 0.0, 1.0, None)
     progress.both(first.append, second.append)(record)
     assert [record] == first == second
+
+
+@pytest.mark.parametrize(
+    ("passed", "words"),
+    [(0.04, "4 s left"), (1.0, "1:39 min left"), (36.36, "1:00 h left"), (106.07, "2:55 h left")],
+)
+def test_a_long_wait_is_told_in_hours(
+    passed: float,
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is left is told in the unit that one thinks of it in; a hundredth is done here."""
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
+    with progress.showing("download", "MB") as advance:
+        clock[0] = passed
+        advance(1, 100, "34 MB/s")
+    assert f"download: 1/100 MB, 34 MB/s, {words}\n" == capsys.readouterr().out

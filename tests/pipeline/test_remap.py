@@ -15,7 +15,8 @@ from pipeline.archive import (
     Archive,
     member_name,
 )
-from pipeline.stages.remap import Remap, pair, run
+from pipeline.pairing import Packages, pair
+from pipeline.stages.remap import Remap, run
 from tests.pipeline.conftest import KEYS, SIZE, save_png
 
 OFFICIAL = Remap(split="official", held_out=0.2, seed=0)
@@ -157,7 +158,8 @@ def test_coarse_frames_are_paired_by_key(tmp_path: Path) -> None:
         save_png(tmp_path / member_name(key, COARSE_LABEL_IDS), np.zeros(SIZE, np.uint8))
     problems: list[str] = []
     with Archive(tmp_path) as archive:
-        pairs = pair(archive, archive, COARSE_LABEL_IDS, ["train_extra"], problems)
+        packages = Packages(archive, archive, COARSE_LABEL_IDS, ("train_extra",))
+        pairs = pair(packages, problems)
     assert [keys[0], keys[2]] == list(pairs)
     for key, (photograph, label_map) in pairs.items():
         assert f"leftImg8bit/{key}_leftImg8bit.png" == photograph.name
@@ -193,6 +195,8 @@ def test_a_random_split_warns_of_neighbours(tree: Path, tmp_path: Path) -> None:
         ({"held_out": 1.0}, "over 0 and under 1"),
         ({"held_out": []}, "a list of training cities"),
         ({"held_out": "ulm"}, "a list of training cities"),
+        ({"held_out": ["ulm+jena"]}, "a list of training cities"),
+        ({"held_out": ["0.2-0"]}, "a list of training cities"),
         ({"split": "random", "held_out": ["ulm"]}, "takes a share of the frames"),
     ],
 )
@@ -214,6 +218,15 @@ def test_parameters_from_a_file_are_taken() -> None:
         assert section is not None
         rules.append(section.rule)
     assert ["city-0.15-3", "city-aachen+ulm"] == rules
+
+
+def test_one_division_has_one_form() -> None:
+    """Neither the order of the cities nor one named twice makes another section of it."""
+    one, two = (
+        Remap(split="city", held_out=cities, seed=0)
+        for cities in (("jena", "ulm"), ("ulm", "jena", "ulm"))
+    )
+    assert one == two
 
 
 OBJECTS = [

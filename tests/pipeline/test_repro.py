@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ from pipeline import repro
 from pipeline.repro import Outcome
 from tests.pipeline.test_process_group import is_gone
 from tests.pipeline.toy_project import ToyProject
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -173,8 +176,19 @@ def test_an_output_is_found_by_its_name(toy: ToyProject) -> None:
     toy.change("download", "echo {} > source.json; mkdir raw; touch raw/frames.csv")
     run("download")
     assert Path("source.json") == repro.output("source.json")
-    assert Path("raw/frames.csv") == repro.output("frames.csv")
-    assert repro.output("model.safetensors") is None
+    expected = {"frames.csv": Path("raw/frames.csv"), "model.safetensors": None}
+    assert expected == repro.outputs("frames.csv", "model.safetensors")
+
+
+def test_a_result_is_kept_once(toy: ToyProject) -> None:
+    """With the project's settings a folder and DVC's cache share one copy, after a rerun too."""
+    shutil.copy(ROOT / ".dvc" / "config", ".dvc/config")
+    subprocess.run([sys.executable, "-m", "dvc", "config", "core.no_scm", "true"], check=True)
+    toy.change("download", "echo {} > source.json; mkdir -p raw; echo 1 > raw/frames.npy")
+    for force in (False, True):
+        run("download", force=force)
+        in_cache = {path.stat().st_ino for path in Path(".dvc/cache").rglob("*")}
+        assert Path("raw/frames.npy").stat().st_ino in in_cache
 
 
 def test_metrics_come_with_their_file(toy: ToyProject) -> None:

@@ -149,3 +149,10 @@ def test_all_that_decides_the_division_is_in_its_name() -> None:
     assert "random-0.2-1" == rule_name("random", 0.2, 1)
     assert "city-0.15-1" == rule_name("city", 0.15, 1)
     assert "city-aachen+ulm" == rule_name("city", ("ulm", "aachen"), 1)
+    assert "city-ulm" == rule_name("city", ("ulm", "ulm"), 1)
+
+
+def test_shares_that_differ_in_the_seventh_digit_have_two_names() -> None:
+    """They may hold out another number of frames, so their scores are not to be compared."""
+    assert rule_name("random", 0.2, 0) != rule_name("random", 0.20000001, 0)
+    assert "random-0.12345678-0" == rule_name("random", 0.12345678, 0)

@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from pipeline import store, tracking
+from pipeline.stage_commands import app
 from segformer import checkpoint, serving
+from segformer.frames import create
 from segformer.inference import segment
 from segformer.model import SegFormer
 from segformer.training_state import Progress
+from tests.pipeline.conftest import changed_params
 
 # Through tracking, which turns MLflow's reports home off before it imports it.
 MlflowClient = tracking.MlflowClient
@@ -192,6 +196,36 @@ def test_an_evaluation_goes_into_the_trainings_run(client: MlflowClient, tmp_pat
         "evaluate/per_class.csv",
         "train/per_class.csv",
     ] == sorted(path.relative_to(stored).as_posix() for path in stored.rglob("*.*"))
+
+
+def test_a_training_shows_how_often_each_class_occurs(client: MlflowClient, tmp_path: Path) -> None:
+    """The run of the train command holds frequency's tables and chart, in the folder `data`."""
+    noise = np.random.default_rng(0)
+    for split in ("train", "val"):
+        with create(tmp_path / "pack" / split, [split], (32, 32)) as (images, labels):
+            images[:], labels[:] = noise.integers(0, 19, images.shape), 0
+    tables = {"class_frequency.csv": "class,share\nroad,1\n", "class_frequency.png": "a picture"}
+    (tmp_path / "frequency").mkdir()
+    for name, content in tables.items():
+        (tmp_path / "frequency" / name).write_text(content)
+    (tmp_path / "weights").mkdir()
+    changes = [
+        ("steps: 120", "steps: 1"),
+        ("warmup_steps: 10", "warmup_steps: 0"),
+        ("batch_size: 8", "batch_size: 1"),
+        ("crop: [128, 256]", "crop: [32, 32]"),
+    ]
+    params = changed_params(tmp_path, *changes)
+    places = {"--pack": "pack", "--frequency": "frequency", "--weights": "weights", "--out": "ce-0"}
+    given = [text for flag, name in places.items() for text in (flag, str(tmp_path / name))]
+    done = CliRunner().invoke(
+        app, ["train", *given, "--loss", "ce", "--seed", "0", "--params", str(params)]
+    )
+    assert 0 == done.exit_code, done.output
+    run_id = runs(client)["ce-0"].info.run_id
+    stored = tmp_path / "mlartifacts" / run_id / "artifacts" / "data"
+    assert tables == {path.name: path.read_text() for path in stored.iterdir()}
+    assert (stored.parent / "train" / "history.csv").exists()
 
 
 def test_an_unknown_run_is_restored_once(client: MlflowClient) -> None:

@@ -1,0 +1,68 @@
+"""Which photograph and which label map are one frame: by key, never by position."""
+
+from dataclasses import dataclass
+
+from pipeline.archive import IMAGE, Archive, Member, member_name, misnamed
+
+_EXAMPLE = member_name("train/aachen/aachen_000000_000019", IMAGE)
+
+KNOWN_BROKEN = frozenset({"train_extra/troisdorf/troisdorf_000000_000073"})
+"""Frames that are broken in the official package, whose site advises to delete them.
+
+The photograph is black, with one channel, and the label map is of one value.
+"""
+
+
+@dataclass(frozen=True)
+class Packages:
+    """Photographs and the label maps that belong to them.
+
+    Attributes:
+        photographs: of leftImg8bit.
+        label_maps: of gtFine or gtCoarse.
+        kind: of the label maps: `gtFine_labelIds`, `gtCoarse_labelIds`.
+        splits: the official ones that are wanted: `train`, `val`, `train_extra`.
+    """
+
+    photographs: Archive
+    label_maps: Archive
+    kind: str
+    splits: tuple[str, ...]
+
+
+def pair(packages: Packages, problems: list[str]) -> dict[str, tuple[Member, Member]]:
+    """Photograph and label map of every frame that is wanted, by key, in key order.
+
+    Frames that are known to be broken are left out, whatever there is of them.
+
+    Args:
+        packages: where to look.
+        problems: what is wrong is added here: missing partners, odd names, a split without pairs.
+    """
+    photographs, label_maps = packages.photographs, packages.label_maps
+    kind, splits = packages.kind, packages.splits
+    left, right = (
+        {
+            key: member
+            for key, member in found.items()
+            if key.split("/")[0] in splits and key not in KNOWN_BROKEN
+        }
+        for found in (photographs.members(IMAGE), label_maps.members(kind))
+    )
+    odd = [*misnamed(photographs.names(), IMAGE), *misnamed(label_maps.names(), kind)]
+    problems += [f"{name} is not named as frames are: {_EXAMPLE}" for name in odd]
+    for one, others, lacks, missing in (
+        (left, right, "label", kind),
+        (right, left, "photograph", IMAGE),
+    ):
+        problems += [
+            f"{one[key].name} has no {lacks}: {member_name(key, missing)} is missing"
+            for key in sorted(one.keys() - others.keys())
+        ]
+    pairs = {key: (left[key], right[key]) for key in sorted(left.keys() & right.keys())}
+    problems += [
+        f"no frame of the split {split!r} has both photograph and label"
+        for split in splits
+        if not any(key.startswith(f"{split}/") for key in pairs)
+    ]
+    return pairs

@@ -1,0 +1,98 @@
+import errno
+import fcntl
+import os
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from pipeline.arriving import Arriving, left_over, part_of
+
+
+def test_pieces_become_the_file(tmp_path: Path) -> None:
+    """Over two visits the pieces gather, and the name appears with the last of them."""
+    target = tmp_path / "a.zip"
+    with Arriving(target) as into:
+        into.append(b"first ")
+    assert not target.exists()
+    with Arriving(target) as into:
+        into.append(b"second")
+        into.accept()
+    assert b"first second" == target.read_bytes()
+    assert ["a.zip"] == [path.name for path in tmp_path.iterdir()]
+
+
+def test_nothing_arrived_leaves_nothing(tmp_path: Path) -> None:
+    """No empty file stays behind."""
+    with Arriving(tmp_path / "a.zip"):
+        pass
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_a_disk_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no other process is not called one."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(ValueError, match=r"cannot be locked \(No locks available\)"):
+        Arriving(tmp_path / "a.zip")
+
+
+def test_a_file_that_got_its_name_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opened just before another process finished it, the whole file is not written on."""
+    target = tmp_path / "a.zip"
+    part_of(target).write_bytes(b"whole")
+    lock = fcntl.flock
+
+    def finish_first(file: IO[bytes], how: int) -> None:
+        if not target.exists():
+            part_of(target).rename(target)
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", finish_first)
+    with Arriving(target) as into:
+        assert 0 == into.size
+        into.append(b"more")
+    assert b"whole" == target.read_bytes()
+    assert b"more" == part_of(target).read_bytes()
+
+
+def test_anothers_pieces_are_not_taken_away(tmp_path: Path) -> None:
+    """Leaving with nothing removes one's own empty file, not one that has come in its place."""
+    target = tmp_path / "a.zip"
+    with Arriving(target):
+        part_of(target).unlink()
+        part_of(target).write_bytes(b"another's")
+    assert b"another's" == part_of(target).read_bytes()
+
+
+def test_the_file_is_on_the_disk_before_it_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut the name never stands for less than the whole."""
+    target = tmp_path / "a.zip"
+    named: list[bool] = []
+    monkeypatch.setattr(os, "fsync", lambda _: named.append(target.exists()))
+    with Arriving(target) as into:
+        into.append(b"whole")
+        into.accept()
+    assert [False, True] == named
+
+
+def test_what_is_left_over(tmp_path: Path) -> None:
+    """Each kind of file that something left behind has its own remedy; good files have none."""
+    for name in ("a.zip", "a.zip.download.part", "b/c.zip.bad", "d.zip.part"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(1500))
+    assert [
+        f"{tmp_path / 'a.zip.download.part'}, 1.5 kB: a download that was cut short; the next one"
+        " goes on there, or delete it",
+        f"{tmp_path / 'b' / 'c.zip.bad'}, 1.5 kB: arrived, but is not what it should be, and is"
+        " never used; delete it",
+        f"{tmp_path / 'd.zip.part'}, 1.5 kB: half a file of a stage that was killed; delete it"
+        " unless one is running",
+    ] == left_over(tmp_path)
