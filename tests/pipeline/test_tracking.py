@@ -216,7 +216,13 @@ def test_a_training_shows_how_often_each_class_occurs(client: MlflowClient, tmp_
         ("crop: [128, 256]", "crop: [32, 32]"),
     ]
     params = changed_params(tmp_path, *changes)
-    places = {"--pack": "pack", "--frequency": "frequency", "--weights": "weights", "--out": "ce-0"}
+    places = {
+        "--work": "work",
+        "--pack": "pack",
+        "--frequency": "frequency",
+        "--weights": "weights",
+        "--out": "ce-0",
+    }
     given = [text for flag, name in places.items() for text in (flag, str(tmp_path / name))]
     done = CliRunner().invoke(
         app, ["train", *given, "--loss", "ce", "--seed", "0", "--params", str(params)]

@@ -190,9 +190,7 @@ def test_too_little_memory_names_what_to_lower(
         raise error
 
     monkeypatch.setattr(SegFormer, "forward", fail)
-    with pytest.raises(
-        ValueError, match=r"batch_size 2 .* train.augment.crop 32 x 48: raise"
-    ):
+    with pytest.raises(ValueError, match=r"batch_size 2 .* train.augment.crop 32 x 48: raise"):
         train(data, "a")
 
 
