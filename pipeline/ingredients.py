@@ -34,23 +34,23 @@ def of_training(
 
 def _machine() -> dict[str, str]:
     """What the last bits of a sum depend on."""
-    is_gpu = torch.cuda.is_available()
+    if torch.cuda.is_available():
+        device = torch.cuda.get_device_name()
+    else:
+        device = torch.backends.cpu.get_cpu_capability()
     return {
         "torch": torch.__version__,
         "numpy": np.__version__,
-        "device": torch.cuda.get_device_name()
-        if is_gpu
-        else torch.backends.cpu.get_cpu_capability(),
+        "device": device,
         "threads": str(torch.get_num_threads()),
         "processes": str(processes.count()),
     }
 
 
 def _files(places: Iterable[Path]) -> Iterable[Path]:
+    # What is missing is told by who reads it, if anybody does.
     for place in places:
-        yield from (
-            (path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
-        )
+        yield from (path for path in (place, *place.rglob("*")) if path.is_file())
 
 
 def _digest(path: Path) -> str:

@@ -40,12 +40,16 @@ def main() -> None:
 
 
 def _unsaid(failures: Mapping[int, "ProcessFailure"]) -> str | None:
-    # Who leaves with an exit code has said why, or knows who did.
-    if any(failure.exitcode > 0 for failure in failures.values()):
+    # Who leaves with an exit code has said why, or knows who did; but for those whom torchrun told
+    # to end when another was killed, before they noticed it themselves.
+    told_to_end = _exit_code(-signal.SIGTERM)
+    codes = [failure.exitcode for failure in failures.values()]
+    if any(0 < code != told_to_end for code in codes) or not any(code < 0 for code in codes):
         return None
     if any(failure.error_file_data.get("message") != "<NONE>" for failure in failures.values()):
         return None
-    rank, failure = min(failures.items(), key=lambda item: item[1].timestamp)
+    killed = {rank: each for rank, each in failures.items() if each.exitcode < 0}
+    rank, failure = min(killed.items(), key=lambda item: item[1].timestamp)
     name = signal.Signals(-failure.exitcode).name
     return (
         f"process {rank} was killed by {name}; the same command goes on from the last state saved"

@@ -1,5 +1,6 @@
 """Builds what a training is made of: its parts from the section `train`, its inputs from disk."""
 
+import warnings
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -75,6 +76,8 @@ def make_network(
     model.to(device)
     network: nn.Module = model
     if processes.count() > 1:
+        # Depthwise kernels have a dimension of size 1, whose stride means nothing.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         network = DistributedDataParallel(share_statistics(model, device))
     optimizer = OPTIMIZERS[params.optimizer](
         model,

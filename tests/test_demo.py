@@ -23,6 +23,7 @@ from pipeline.synthetic import draw_frame
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
+SHIPPED = ROOT / "params.yaml"
 TINY = {
     "download.synthetic": {"train": 3, "val": 2, "size": [64, 128], "seed": 0},
     "pack.size": [64, 128],
