@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from segformer.frames import PackedFrames, normalise
 from segformer.metrics import confusion_matrix
 from segformer.processes import count, gathered, rank, summed
+from segformer.score_bands import classes_at
 
 
 def scores_at(scores: Tensor, size: tuple[int, ...]) -> Tensor:
@@ -87,5 +88,4 @@ def _over_all_processes(confusion: Tensor) -> Tensor:
 
 
 def _classes_at(scores: Tensor, size: tuple[int, ...]) -> Tensor:
-    # Frame by frame: at 1024x2048 the scores of one frame are 160 MB, the classes 2 MB.
-    return torch.stack([scores_at(one[None], size)[0].argmax(0).to(torch.uint8) for one in scores])
+    return torch.stack([classes_at(one, size) for one in scores])

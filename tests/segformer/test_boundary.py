@@ -4,7 +4,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from segformer.boundary import boundary_counts, boundary_iou
+from segformer.boundary import boundary_counts, boundary_iou, distance_at
 from segformer.cityscapes import IGNORE
 from segformer.metrics import class_iou, confusion_matrix
 
@@ -38,8 +38,7 @@ def slow_counts(predicted: Tensor, target: Tensor, distance: int) -> np.ndarray:
 def test_counts_are_those_of_eroded_masks(seed: int, distance: int) -> None:
     """As many pixels as SciPy's erosion of every mask leaves, at any distance."""
     predicted, target = random_maps(seed)
-    fraction = distance / np.hypot(24, 37)
-    counts = boundary_counts(predicted, target, 4, fraction=fraction)
+    counts = boundary_counts(predicted, target, 4, distance=distance)
     assert torch.int64 == counts.dtype
     np.testing.assert_array_equal(slow_counts(predicted, target, distance), counts)
 
@@ -53,19 +52,25 @@ def test_by_hand() -> None:
     np.testing.assert_array_equal([1, 0, np.nan], boundary_iou(counts))
 
 
-def test_eleven_pixels_at_full_size() -> None:
-    """The default is the authors' for Cityscapes: an inside of 1002 x 1002 in 1024 x 1024."""
+def test_three_pixels_at_full_size() -> None:
+    """By default an inside of 1018 x 1018 is left of 1024 x 1024."""
     target = torch.zeros(1, 1024, 2048, dtype=torch.uint8)
     target[..., 1024:] = 1
-    expected = 1024**2 - 1002**2
+    expected = 1024**2 - 1018**2
     assert [[expected] * 2] * 2 == boundary_counts(target, target, 2).tolist()
+
+
+@pytest.mark.parametrize(("rows", "pixels"), [(1024, 3), (512, 2), (2048, 6), (256, 1), (16, 1)])
+def test_the_distance_goes_with_the_rows(rows: int, pixels: int) -> None:
+    """Three pixels at 1024 rows, in proportion at others, and never none."""
+    assert pixels == distance_at(rows)
 
 
 def test_boundaries_as_wide_as_the_picture_are_the_masks() -> None:
     """Then boundary IoU is IoU, as the paper says."""
     predicted, target = random_maps(5)
     expected = class_iou(confusion_matrix(predicted, target, 4))
-    counts = boundary_counts(predicted, target, 4, fraction=1.0)
+    counts = boundary_counts(predicted, target, 4, distance=37)
     torch.testing.assert_close(expected, boundary_iou(counts), rtol=0, atol=0)
 
 
@@ -117,18 +122,18 @@ def test_bytes_count_as_integers_do() -> None:
 
 
 @pytest.mark.parametrize(
-    ("predicted", "target", "fraction", "message"),
+    ("predicted", "target", "distance", "message"),
     [
-        ([[[2]]], [[[0]]], 0.1, "a prediction holds the class 2; allowed are 0 to 1 and 255"),
-        ([[[0]]], [[[-1]]], 0.1, "a label holds the class -1"),
-        ([[[0, 0]]], [[[0]]], 0.1, "resize the scores to the label's size"),
-        ([[0]], [[0]], 0.1, r"one shape \(b, h, w\)"),
-        ([[[0]]], [[[0]]], 0.0, "choose more than 0"),
+        ([[[2]]], [[[0]]], 1, "a prediction holds the class 2; allowed are 0 to 1 and 255"),
+        ([[[0]]], [[[-1]]], 1, "a label holds the class -1"),
+        ([[[0, 0]]], [[[0]]], 1, "resize the scores to the label's size"),
+        ([[0]], [[0]], 1, r"one shape \(b, h, w\)"),
+        ([[[0]]], [[[0]]], 0, "choose at least 1"),
     ],
 )
 def test_impossible_maps_are_refused(
-    predicted: list, target: list, fraction: float, message: str
+    predicted: list, target: list, distance: int, message: str
 ) -> None:
     """They would be counted as something else."""
     with pytest.raises(ValueError, match=message):
-        boundary_counts(torch.tensor(predicted), torch.tensor(target), 2, fraction=fraction)
+        boundary_counts(torch.tensor(predicted), torch.tensor(target), 2, distance=distance)

@@ -1,0 +1,88 @@
+"""Ways of showing a picture to a model: whole or by windows, mirrored too, at several sizes."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from segformer.frames import normalise
+from segformer.inference import evaluating
+from segformer.score_bands import Patch, Seen, View, seen_at
+
+_BATCH = 4
+"""Windows predicted at a time, so that memory is bounded however large a picture is."""
+
+Size = tuple[int, int]
+
+
+def look(
+    model: nn.Module,
+    pictures: Sequence[Tensor],
+    *,
+    output_size: Size,
+    windows: tuple[Size, Size] | None = None,
+    flip: bool = False,
+) -> Seen:
+    """Predict one picture, shown in one or more sizes.
+
+    As mmsegmentation does it: the scores of overlapping windows are averaged, and the softmax of
+    what is seen at several sizes and in the mirror. Unlike it, scores are resized once, from the
+    network's grid to the result.
+
+    Args:
+        model: normalised images to scores; put into evaluation mode and back.
+        pictures: the same picture in one or more sizes, each (h, w, 3) uint8 RGB on its device.
+        output_size: rows and columns of the result.
+        windows: rows and columns of a window, and how far apart windows are; a picture that is
+            smaller is seen whole. None: all pictures are.
+        flip: whether each is also seen in the mirror.
+
+    Raises:
+        ValueError: for windows that leave a gap between them.
+    """
+    if windows and not all(0 < step <= side for side, step in zip(*windows, strict=True)):
+        window, stride = ("x".join(map(str, one)) for one in windows)
+        raise ValueError(f"windows of {window}, {stride} apart, leave gaps: choose a lower stride")
+    views = []
+    with evaluating(model):
+        for picture in pictures:
+            image = normalise(picture[None])[0]  # (3, h, w)
+            views.append(_view(model, image, windows))
+            if flip:
+                views.append(_mirrored(_view(model, image.flip(-1), windows)))
+        return seen_at(views, output_size)
+
+
+def starts(length: int, window: int, stride: int) -> list[int]:
+    """First pixels of the windows that cover `length` pixels; the last one ends where they do."""
+    gaps = -(-max(length - window, 0) // stride)
+    return [max(min(i * stride, length - window), 0) for i in range(gaps + 1)]
+
+
+def _view(model: nn.Module, image: Tensor, windows: tuple[Size, Size] | None) -> View:
+    size = image.shape[1], image.shape[2]
+    (rows, columns), stride = windows or (size, size)
+    rows, columns = min(rows, size[0]), min(columns, size[1])
+    corners = [
+        (top, left)
+        for top in starts(size[0], rows, stride[0])
+        for left in starts(size[1], columns, stride[1])
+    ]
+    cuts = [image[:, top : top + rows, left : left + columns] for top, left in corners]
+    scores: list[Tensor] = []
+    for i in range(0, len(cuts), _BATCH):
+        scores += model(torch.stack(cuts[i : i + _BATCH]))
+    return View(
+        size,
+        [Patch(one, *corner, rows, columns) for one, corner in zip(scores, corners, strict=True)],
+    )
+
+
+def _mirrored(view: View) -> View:
+    columns = view.size[1]
+    patches = [
+        replace(one, scores=one.scores.flip(-1), left=columns - one.left - one.columns)
+        for one in view.patches
+    ]
+    return View(view.size, patches)
