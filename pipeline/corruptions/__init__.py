@@ -1,0 +1,1 @@
+"""Photographs made worse: noise, blur, weather and what cameras do, in five strengths."""

@@ -1,0 +1,98 @@
+"""The corruptions by name, and one of them applied to a photograph.
+
+The families are those of Cityscapes-C (arXiv:1903.12261, arXiv:1908.05005). Left out are those that
+move things away from their labels (zoom, elastic transform).
+"""
+
+import zlib
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from pipeline.corruptions import blur, digital, noise, weather
+from pipeline.corruptions.kernels import Floats
+
+Name = Literal[
+    "gaussian_noise",
+    "shot_noise",
+    "impulse_noise",
+    "speckle_noise",
+    "defocus_blur",
+    "gaussian_blur",
+    "motion_blur",
+    "glass_blur",
+    "snow",
+    "frost",
+    "fog",
+    "spatter",
+    "brightness",
+    "contrast",
+    "saturate",
+    "jpeg",
+    "pixelate",
+]
+NAMES: tuple[str, ...] = get_args(Name)
+SEVERITIES = (1, 2, 3, 4, 5)
+
+_FAMILIES: dict[str, dict[str, Callable[[Floats, int, Generator], Floats]]] = {
+    "noise": {
+        "gaussian_noise": noise.gaussian,
+        "shot_noise": noise.shot,
+        "impulse_noise": noise.impulse,
+        "speckle_noise": noise.speckle,
+    },
+    "blur": {
+        "defocus_blur": blur.defocus,
+        "gaussian_blur": blur.gaussian,
+        "motion_blur": blur.motion,
+        "glass_blur": blur.glass,
+    },
+    "weather": {
+        "snow": weather.snow,
+        "frost": weather.frost,
+        "fog": weather.fog,
+        "spatter": weather.spatter,
+        "brightness": weather.brightness,
+    },
+    "digital": {
+        "contrast": digital.contrast,
+        "saturate": digital.saturate,
+        "jpeg": digital.jpeg,
+        "pixelate": digital.pixelate,
+    },
+}
+FAMILY_OF = {name: family for family, members in _FAMILIES.items() for name in members}
+_FUNCTIONS = {name: one for members in _FAMILIES.values() for name, one in members.items()}
+
+
+def corrupt(image: NDArray[np.uint8], name: str, severity: int, seed: int) -> NDArray[np.uint8]:
+    """Corrupt one photograph, at its own size; the same arguments give the same pixels.
+
+    Args:
+        image: (h, w, 3) uint8 RGB; it stays as it is.
+        name: one of NAMES.
+        severity: 1, mild, to 5.
+        seed: of the frame, see `seed_of`; every severity of a corruption draws alike.
+
+    Returns:
+        (h, w, 3) uint8 RGB.
+
+    Raises:
+        ValueError: for another name or severity.
+    """
+    if name not in _FUNCTIONS:
+        raise ValueError(f"unknown corruption {name!r}; choose from {', '.join(NAMES)}")
+    if severity not in SEVERITIES:
+        raise ValueError(f"{name}: severity {severity} is not one of 1, 2, 3, 4, 5")
+    random = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    pixels = image.astype(np.float32) / np.float32(255)
+    worse = _FUNCTIONS[name](pixels, severity, random)
+    return np.rint(np.clip(worse, 0, 1) * 255).astype(np.uint8)
+
+
+def seed_of(key: str, seed: int) -> int:
+    """The seed of one frame, the same on every machine and in any order of frames."""
+    return zlib.crc32(f"{seed}/{key}".encode())
