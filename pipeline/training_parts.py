@@ -6,20 +6,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pipeline.starting_weights import ENCODER
+from pipeline.beginnings import load_start
 from segformer import processes
 from segformer.acceleration import autocast_type, compiled
 from segformer.augment import Augment
 from segformer.batches import Batches
 from segformer.frames import PackedFrames
-from segformer.interop import load_encoder
-from segformer.losses import WEIGHTED, Loss, get_loss
+from segformer.losses import Loss
 from segformer.model import SegFormer
 from segformer.optimizer import OPTIMIZERS
 from segformer.sampling import Order, shuffled, weighted
@@ -70,8 +68,7 @@ def make_network(
         drop_path=params.drop_path,
         dropout=params.dropout,
     )
-    if (inputs.weights / ENCODER).exists():
-        load_encoder(model.encoder, inputs.weights / ENCODER)
+    load_start(model, inputs.weights)
     model.encoder.recompute(params.activation_checkpointing)
     model.to(device)
     network: nn.Module = model
@@ -107,15 +104,6 @@ def make_recipe(params: "Train", loss: Loss, device: torch.device) -> Recipe:
         validate_every=params.validate_every,
         save_every=params.save_every,
     )
-
-
-def make_loss(name: str, params: "Train", inputs: Inputs, device: torch.device) -> Loss:
-    """Give the loss called `name`, with the weights of `train.class_weights` if it takes any."""
-    if name not in WEIGHTED:
-        return get_loss(name)
-    table = pd.read_csv(inputs.class_weights).sort_values("train_id")
-    weights = table[params.class_weights].to_numpy(np.float32)
-    return get_loss(name, torch.from_numpy(weights).to(device))
 
 
 def make_batches(

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import numpy as np
 import pandas as pd
 import torch
 from pydantic import (
@@ -19,17 +18,12 @@ from pydantic import (
 )
 from torch import nn
 
+from pipeline.beginnings import make_loss, seeds_of
 from pipeline.section import NetworkSize, Section
 from pipeline.starting_weights import read_license
 from pipeline.termination import asked
 from pipeline.training_folder import TrainingFolder
-from pipeline.training_parts import (
-    Inputs,
-    make_batches,
-    make_loss,
-    make_network,
-    make_recipe,
-)
+from pipeline.training_parts import Inputs, make_batches, make_network, make_recipe
 from pipeline.training_troubles import explained
 from segformer import processes
 from segformer.acceleration import Compile, Precision, without_chance
@@ -38,6 +32,7 @@ from segformer.batches import Residency
 from segformer.checkpoint import load, save
 from segformer.frames import PackedFrames
 from segformer.inference import evaluate_packed
+from segformer.losses import Loss
 from segformer.metrics import mean_iou
 from segformer.model import SegFormer
 from segformer.training import fit
@@ -142,8 +137,7 @@ def run(
             that is not finite, or too little memory.
     """
     without_chance(params.deterministic)
-    # Two streams of random numbers that have nothing in common: torch's own would be the same.
-    weights_seed, data_seed = np.random.SeedSequence(seed).generate_state(2).tolist()
+    weights_seed, data_seed = seeds_of(seed)
     torch.manual_seed(weights_seed)
     state, network = make_network(params, inputs, device)
     torch.manual_seed(weights_seed + processes.rank())  # dropout, apart in every process
@@ -159,7 +153,7 @@ def run(
         fit(
             state,
             batches,
-            make_recipe(params, make_loss(loss, params, inputs, device), device),
+            make_recipe(params, _loss(loss, params, inputs, device), device),
             network=network,
             validate=lambda model: _validate(model, val_frames, params, device),
             report=report,
@@ -179,6 +173,11 @@ def read_facts(folder: Path) -> dict[str, Any]:
     """What run.json of a trained arm says."""
     facts: dict[str, Any] = json.loads((folder / "run.json").read_text())
     return facts
+
+
+def _loss(name: str, params: Train, inputs: Inputs, device: torch.device) -> Loss:
+    family, table = params.class_weights, inputs.class_weights
+    return make_loss(name, family=family, class_weights=table, device=device)
 
 
 def _validate(model: nn.Module, frames: PackedFrames, params: Train, device: torch.device) -> float:

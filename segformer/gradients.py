@@ -1,0 +1,128 @@
+"""Takes a loss's gradient apart: whose pixels pull, how hard, at which layers of the network."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from segformer.cityscapes import IGNORE
+from segformer.inference import scores_at
+from segformer.model import SegFormer
+
+LAYERS = ("stage 1", "stage 2", "stage 3", "stage 4", "decoder", "classifier")
+"""The groups of layers, from the pixels up: the encoder's stages, the decoder, its last layer."""
+
+
+@dataclass(frozen=True)
+class Pull:
+    """One loss's gradient on one batch, by class; k classes, g groups of layers.
+
+    No gradient comes from void, so that the classes' parts add up to the whole.
+
+    Attributes:
+        at_scores: (k,) sum of |dL/ds| over the pixels of each class and all their k scores s; nan
+            for a class without pixels.
+        at_layers: (k, g) length (L2) of the parameters' gradient that the pixels of each class
+            send, all others' dL/ds being 0; nan for a class without pixels.
+        together: (g,) length (L2) of the gradient itself: of the sum, over the classes, of the
+            vectors whose lengths `at_layers` holds.
+        whole: (p,) the gradient, all parameters in the order of LAYERS.
+        of_wrong: the share of `at_scores` that comes from pixels predicted wrongly.
+    """
+
+    at_scores: Tensor
+    at_layers: Tensor
+    together: Tensor
+    whole: Tensor
+    of_wrong: float
+
+
+def take_apart(
+    model: SegFormer, images: Tensor, target: Tensor, losses: Mapping[str, Callable[..., Tensor]]
+) -> dict[str, Pull]:
+    """Measure every loss at the same weights, on the same batch, in float32.
+
+    The network is as in training, with the batch's own statistics; with rates of drop path and
+    dropout above 0, chance has a part in it. One pass forward, one back per loss and class.
+
+    Args:
+        model: put into training mode; the running statistics of its BatchNorm move.
+        images: (b, 3, h, w) normalised.
+        target: (b, h, w) int64 train ids; IGNORE is void.
+        losses: by name, from scores and target to a scalar.
+    """
+    model.train()
+    scores = scores_at(model(images), target.shape[-2:])
+    groups = layer_groups(model)
+    return {name: _pull(groups, scores, target, loss) for name, loss in losses.items()}
+
+
+def whole_gradient(
+    model: SegFormer, images: Tensor, target: Tensor, loss: Callable[..., Tensor]
+) -> Tensor:
+    """(p,): what `Pull.whole` holds, in one pass back."""
+    model.train()
+    value = loss(scores_at(model(images), target.shape[-2:]), target)
+    return torch.cat(_gradients(value, layer_groups(model), torch.ones_like(value))).cpu()
+
+
+def layer_groups(model: SegFormer) -> list[list[nn.Parameter]]:
+    """The parameters by the groups of LAYERS, each in one of them."""
+    last = list(model.decoder.classify.parameters())
+    is_last = {id(parameter) for parameter in last}
+    decoder = [one for one in model.decoder.parameters() if id(one) not in is_last]
+    return [*(list(stage.parameters()) for stage in model.encoder.stages), decoder, last]
+
+
+def wrong_share(predicted: Tensor, target: Tensor) -> float:
+    """(b, h, w) both -> the share of labelled pixels that are predicted wrongly; nan if none is."""
+    is_labelled = target != IGNORE
+    return float(((predicted != target) & is_labelled).sum() / is_labelled.sum())
+
+
+def _pull(
+    groups: Sequence[Sequence[nn.Parameter]],
+    scores: Tensor,
+    target: Tensor,
+    loss: Callable[..., Tensor],
+) -> Pull:
+    given = scores.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(loss(given, target), given)  # (b, k, h, w)
+    mass = slope.abs().sum(1)  # (b, h, w)
+    k = scores.shape[1]
+    at_scores = mass.new_full((k,), torch.nan)
+    at_layers = mass.new_full((k, len(groups)), torch.nan)
+    sums: list[Tensor] = [mass.new_zeros(1)] * len(groups)
+    for c in range(k):
+        is_class = target == c
+        if not is_class.any():
+            continue
+        parts = _gradients(scores, groups, slope * is_class[:, None])
+        at_scores[c] = mass[is_class].sum()
+        at_layers[c] = _lengths(parts)
+        sums = [total + part for total, part in zip(sums, parts, strict=True)]
+    of_wrong = mass[given.argmax(1) != target].sum() / mass.sum()
+    return Pull(
+        at_scores.cpu(),
+        at_layers.cpu(),
+        _lengths(sums).cpu(),
+        torch.cat(sums).cpu(),
+        float(of_wrong),
+    )
+
+
+def _lengths(vectors: Sequence[Tensor]) -> Tensor:
+    # Millions of squares added up in float32 lose the fourth digit.
+    norms = [torch.linalg.vector_norm(vector, dtype=torch.float64) for vector in vectors]
+    return torch.stack(norms).float()
+
+
+def _gradients(
+    outputs: Tensor, groups: Sequence[Sequence[nn.Parameter]], slope: Tensor
+) -> list[Tensor]:
+    """A vector per group of layers; the graph stays."""
+    parameters = [parameter for group in groups for parameter in group]
+    found = torch.autograd.grad(outputs, parameters, slope, retain_graph=True)
+    flat = torch.cat([gradient.flatten() for gradient in found])
+    return list(flat.split([sum(one.numel() for one in group) for group in groups]))
