@@ -1,12 +1,15 @@
 """One frame in four pictures: the photograph, the truth, the prediction, and where they differ."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.figures import PALE, canvas, class_colors, patch, save
+from pipeline.wording import count, percent
 from segformer.cityscapes import CLASS_NAMES, IGNORE, palette
 
 _WRONG = (230, 0, 60)
@@ -29,6 +32,73 @@ class Scene:
     photograph: NDArray[np.uint8]
     truth: NDArray[np.uint8]
     predicted: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A frame that gets a panel.
+
+    Attributes:
+        file: the panel's name, `worst_01_munster_000000_000019.png`.
+        key: of the frame.
+        miou: over the classes that occur in it, 0..1.
+        place: why it is shown, `number 1 of the worst of 500 frames`.
+    """
+
+    file: str
+    key: str
+    miou: float
+    place: str
+
+
+def chosen(per_image: pd.DataFrame, *, worst: int, typical: int) -> list[Shown]:
+    """Choose the frames of lowest mIoU, lowest first, and those nearest to the median.
+
+    Args:
+        per_image: columns frame and miou; a frame without mIoU is all void, neither good nor bad.
+        worst: how many of the lowest.
+        typical: how many around the median, nearest first; none that is among the worst.
+    """
+    miou = per_image.set_index("frame")["miou"].dropna().sort_values(kind="stable")
+    ranked = miou.iloc[:worst]
+    rest = miou.iloc[worst:]
+    near = (rest - miou.median()).abs().sort_values(kind="stable").index[:typical]
+    whole = f"of {count(len(miou), 'frame')}"
+    return [
+        *_shown(ranked, "worst", f"of the worst {whole}"),
+        *_shown(rest[near], "typical", f"of those nearest to the median {whole}"),
+    ]
+
+
+def draw_panels(
+    folder: Path,
+    shown: Sequence[Shown],
+    scene_of: Callable[[str], Scene],
+    *,
+    name: str,
+    protocol: str,
+) -> None:
+    """Draw the panels of the chosen frames into a new folder.
+
+    Args:
+        folder: to be made.
+        shown: what `chosen` returned.
+        scene_of: brings a frame by its key.
+        name: of the model.
+        protocol: what was measured on, and how.
+    """
+    folder.mkdir()
+    for one in shown:
+        title = f"{one.key}    mIoU {percent(one.miou)} %"
+        subtitle = f"{name}, {one.place}    {protocol}"
+        draw_panel(scene_of(one.key), title, subtitle, folder / one.file)
+
+
+def _shown(miou: pd.Series, kind: str, words: str) -> list[Shown]:
+    return [
+        Shown(f"{kind}_{rank:02}_{Path(key).name}.png", key, value, f"number {rank} {words}")
+        for rank, (key, value) in enumerate(zip(miou.index, miou.tolist(), strict=True), start=1)
+    ]
 
 
 def draw_panel(scene: Scene, title: str, subtitle: str, path: Path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from pipeline.figures import (
     INK,
     PALE,
+    Axes,
     canvas,
     draw_class_bars,
     headline,
@@ -42,6 +43,7 @@ def draw_confusion(scores: Scores, name: str, path: Path) -> None:
         axes.text(
             column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=9.5, color=color
         )
+    _frame_diagonal(axes)
     for row in np.flatnonzero(truth[:, 0] == 0).tolist():
         axes.text(9, row, "does not occur", ha="center", va="center", fontsize=9, color="#777777")
     axes.set_xticks(
@@ -61,6 +63,14 @@ def draw_confusion(scores: Scores, name: str, path: Path) -> None:
         f"per cent of each class's true pixels, blank under 1     {scores.protocol}",
     )
     save(figure, path)
+
+
+def _frame_diagonal(axes: Axes) -> None:
+    from matplotlib.patches import Rectangle
+
+    for i in range(NUM_CLASSES):
+        cell = Rectangle((i - 0.5, i - 0.5), 1, 1, fill=False, edgecolor="#888888", zorder=3)
+        axes.add_patch(cell)
 
 
 def draw_class_iou(scores: Scores, name: str, metrics: dict[str, float | None], path: Path) -> None:

@@ -1,0 +1,98 @@
+"""How much of its score a model keeps where its photographs are corrupted."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.corruptions.table import FAMILY_OF, NAMES, SEVERITIES
+from pipeline.figures import INK, Axes, canvas, headline, percent_axis, save, tidy
+from pipeline.wording import percent
+from segformer.metrics import mean_iou
+
+ALL = "all"
+"""The name of the table's last row."""
+
+_COLUMNS = [f"severity_{severity}" for severity in SEVERITIES]
+_COLORS = {"noise": "#c0392b", "blur": "#2471a3", "weather": "#1e8449", "digital": "#7d3c98"}
+"""Of the families."""
+
+
+def robustness_table(
+    clean: NDArray[np.int64], corrupted: Mapping[tuple[str, int], NDArray[np.int64]]
+) -> pd.DataFrame:
+    """Compare the scores under corruptions with that of the photographs as they are.
+
+    Args:
+        clean: (k, k) confusion of all frames.
+        corrupted: the same of the same frames, by name and severity; all five of a name.
+
+    Returns:
+        A row per corruption, and the mean of them as `all`: corruption, family, mIoU at severity_1
+        to severity_5, their mean, and relative, the mean over the clean mIoU; fractions of 1.
+    """
+    names = [name for name in NAMES if (name, SEVERITIES[0]) in corrupted]
+    miou = np.array([[_miou(corrupted[name, s]) for s in SEVERITIES] for name in names])
+    table = pd.DataFrame(miou.reshape(-1, len(_COLUMNS)), columns=_COLUMNS)
+    table.insert(0, "corruption", names)
+    table.insert(1, "family", [FAMILY_OF[name] for name in names])
+    if names:
+        means = {"corruption": ALL, "family": ALL, **table[_COLUMNS].mean()}
+        table = pd.concat([table, pd.DataFrame([means])], ignore_index=True)
+    mean = table[_COLUMNS].mean(axis=1)
+    return table.assign(mean=mean, relative=mean / (_miou(clean) or np.nan))
+
+
+def draw_robustness(
+    table: pd.DataFrame, clean_miou: float, *, name: str, protocol: str, path: Path
+) -> None:
+    """Draw mIoU against severity, a panel for each family, the clean score as a dashed line.
+
+    Args:
+        table: what `robustness_table` returned, with at least one corruption.
+        clean_miou: 0..1.
+        name: of the model, for the title.
+        protocol: of the clean score.
+        path: where the PNG is written.
+    """
+    rows = table[table["corruption"] != ALL]
+    families = list(dict.fromkeys(rows["family"]))
+    figure = canvas(max(3.4 * len(families), 7), 4.6)
+    panels = figure.subplots(1, len(families), sharey=True, squeeze=False)[0]
+    for axes, family in zip(panels, families, strict=True):
+        _draw_family(axes, family, rows[rows["family"] == family])
+        axes.axhline(clean_miou, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
+        axes.set_xlabel(f"severity of {family}")
+    panels[0].set_ylim(0, max(clean_miou, rows[_COLUMNS].to_numpy().max()) * 1.08)
+    panels[0].set_ylabel("mIoU")
+    percent_axis(panels[0], "y")
+    headline(
+        figure,
+        f"{name} keeps {percent(table['relative'].iloc[-1], 0)} % of its mIoU under corruption",
+        f"{protocol}     dashed: without corruption, {percent(clean_miou)} %",
+    )
+    save(figure, path)
+
+
+def _draw_family(axes: Axes, family: str, rows: pd.DataFrame) -> None:
+    shades = np.linspace(1, 0.35, len(rows))
+    for i, row in enumerate(rows.itertuples()):
+        axes.plot(
+            SEVERITIES,
+            [getattr(row, column) for column in _COLUMNS],
+            color=_COLORS[family],
+            alpha=shades[i],
+            linewidth=1.8,
+            marker="os^Dv"[i],
+            markersize=5,
+            label=str(row.corruption).replace("_", " "),
+        )
+    tidy(axes, grid="y")
+    axes.set_xticks(SEVERITIES)
+    axes.legend(frameon=False, fontsize=9.5, loc="lower left")
+
+
+def _miou(confusion: NDArray[np.int64]) -> float:
+    return float(mean_iou(confusion))
