@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline import stage_commands
+from pipeline import stage_commands, submit_command
 from pipeline.termination import unwinding
 
 # Nothing heavy up here: --help answers in a moment, each command imports what it needs.
@@ -23,6 +23,7 @@ app = typer.Typer(
     help="SegFormer on street scenes. The stages are run by `dvc repro`, in the graph's order.",
 )
 app.add_typer(stage_commands.app)
+app.add_typer(ablation_commands.app)
 
 TOOLS = "For people"
 PARAMS = Path("params.yaml")
@@ -123,6 +124,9 @@ def doctor(params: Annotated[Path, typer.Option(help="The parameters.")] = PARAM
         typer.echo(line)
     if not all(one.is_well for one in findings):
         raise typer.Exit(1)
+
+
+app.command(rich_help_panel=TOOLS)(submit_command.submit)
 
 
 @app.command(rich_help_panel=TOOLS)

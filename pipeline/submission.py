@@ -1,0 +1,20 @@
+"""A prediction as the official script and the test server read it: its name, and its PNG."""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.pictures import encoded
+from segformer.cityscapes import CLASSES
+
+_LABEL_IDS = np.array([label.label_id for label in CLASSES], dtype=np.uint8)
+
+
+def prediction_name(key: str) -> str:
+    """`berlin_000000_000019_pred_labelIds.png`, of the frame `test/berlin/berlin_000000_000019`."""
+    return f"{key.rpartition('/')[2]}_pred_labelIds.png"
+
+
+def label_ids_png(train_ids: NDArray[np.uint8]) -> bytes:
+    """(h, w) uint8 train ids, 0..18 -> an 8 bit grey PNG of label ids, 7..33."""
+    return encoded(Image.fromarray(_LABEL_IDS[train_ids]))
