@@ -52,7 +52,7 @@ def draw_rarity(per_class: pd.DataFrame, *, name: str, protocol: str, path: Path
         linewidth=0.7,
         zorder=3,
     )
-    axes.set(xlim=(share.min() / 1.6, 1.6), ylim=(-0.03, 1.03))
+    axes.set(xlim=(share.min(initial=0.1) / 1.6, 1.6), ylim=(-0.03, 1.03))
     axes.set_xlabel("share of the labelled pixels, log scale")
     axes.set_ylabel("intersection over union")
     _write_shares(axes)

@@ -1,10 +1,11 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline.panels import Scene, draw_panel, error_map, error_share
+from pipeline.panels import Scene, chosen, draw_panel, draw_panels, error_map, error_share
 from segformer.cityscapes import IGNORE
 
 
@@ -39,3 +40,40 @@ def test_panel_is_the_same_file_each_time(tmp_path: Path) -> None:
     with Image.open(tmp_path / "one.png.part") as picture:
         assert "PNG" == picture.format
         assert 1650 == picture.size[0]
+
+
+def make_table(miou: list[float]) -> pd.DataFrame:
+    """Frames a, b, c, ... with these scores."""
+    return pd.DataFrame({"frame": [f"val/x/{chr(97 + i)}" for i in range(len(miou))], "miou": miou})
+
+
+def test_worst_and_typical_frames_are_chosen() -> None:
+    """The two lowest, then the two nearest to the median 0.5, and no frame without a score."""
+    shown = chosen(make_table([0.9, 0.1, 0.5, np.nan, 0.2, 0.52]), worst=2, typical=2)
+    assert ["worst_01_b.png", "worst_02_e.png", "typical_01_c.png", "typical_02_f.png"] == [
+        one.file for one in shown
+    ]
+    assert "number 2 of the worst of 5 frames" == shown[1].place
+    assert 0.2 == shown[1].miou
+
+
+def test_no_frame_is_both_worst_and_typical() -> None:
+    """Where fewer frames are there than are wanted, each is shown once."""
+    keys = [one.key for one in chosen(make_table([0.3, 0.1, 0.2]), worst=2, typical=10)]
+    assert ["val/x/b", "val/x/c", "val/x/a"] == keys
+    assert [] == chosen(make_table([]), worst=2, typical=2)
+
+
+def test_panels_of_the_chosen_frames_are_drawn(tmp_path: Path) -> None:
+    """Each chosen frame is asked for by its key and becomes one file."""
+    asked = []
+
+    def scene_of(key: str) -> Scene:
+        asked.append(key)
+        return make_scene()
+
+    shown = chosen(make_table([0.1, 0.5, 0.6]), worst=1, typical=1)
+    draw_panels(tmp_path / "panels", shown, scene_of, name="ce-0", protocol="val3")
+    assert ["val/x/a", "val/x/b"] == asked
+    names = sorted(path.name for path in (tmp_path / "panels").iterdir())
+    assert ["typical_01_b.png", "worst_01_a.png"] == names
