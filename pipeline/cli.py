@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline import stage_commands, submit_command
+from pipeline import ablation_commands, stage_commands, submit_command
 from pipeline.termination import unwinding
 
 # Nothing heavy up here: --help answers in a moment, each command imports what it needs.
