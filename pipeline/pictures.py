@@ -12,6 +12,8 @@ from PIL import Image, UnidentifiedImageError
 MAX_PIXELS = 2**26
 """No picture may have more: 32 times a frame of Cityscapes, three quarters of what PIL allows."""
 
+_MEANING = {"RGB": "8 bit RGB", "L": "8 bit L", "I;16": "16 bit grey"}
+
 # What PIL raises on damaged PNGs: four of these found in 100,000 with bytes changed at random.
 _DAMAGE = (OSError, SyntaxError, ValueError, IndexError, EOFError, struct.error, zlib.error)
 
@@ -21,7 +23,7 @@ def decoded(content: bytes, mode: str, where: str) -> Image.Image:
 
     Args:
         content: the file's bytes.
-        mode: `RGB` or `L`, 8 bits a channel.
+        mode: `RGB` or `L`, 8 bits a channel, or `I;16`.
         where: the file, for the message.
 
     Raises:
@@ -66,7 +68,7 @@ def _opened(content: bytes, mode: str, where: str) -> Image.Image:
             " are absurd"
         )
     if picture.mode != mode:
-        raise ValueError(f"{where} has mode {picture.mode}, but should be 8 bit {mode}")
+        raise ValueError(f"{where} has mode {picture.mode}, but should be {_MEANING[mode]}")
     return picture
 
 

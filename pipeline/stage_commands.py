@@ -22,16 +22,16 @@ def _above_the_bar(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 
 
-def _path(flag: str, help: str) -> typer.models.OptionInfo:
+def path(flag: str, help: str) -> typer.models.OptionInfo:
     option: typer.models.OptionInfo = typer.Option(flag, help=help)
     return option
 
 
-Images = Annotated[Path, _path("--images", "The zip with the photographs.")]
-GroundTruth = Annotated[Path, _path("--ground-truth", "The zip with the official label maps.")]
-Labels = Annotated[Path, _path("--labels", "The zip with the remapped labels.")]
-Frames = Annotated[Path, _path("--frames", "The table of frames.")]
-Extra = Annotated[Path, _path("--extra", "The folder with the zips of train_extra.")]
+Images = Annotated[Path, path("--images", "The zip with the photographs.")]
+GroundTruth = Annotated[Path, path("--ground-truth", "The zip with the official label maps.")]
+Labels = Annotated[Path, path("--labels", "The zip with the remapped labels.")]
+Frames = Annotated[Path, path("--frames", "The table of frames.")]
+Extra = Annotated[Path, path("--extra", "The folder with the zips of train_extra.")]
 
 
 @app.command(rich_help_panel=STAGES)
@@ -82,7 +82,7 @@ def remap(
 @app.command(rich_help_panel=STAGES)
 def frequency(
     frames: Frames,
-    pixel_counts: Annotated[Path, _path("--pixel-counts", "Pixels per frame and label id.")],
+    pixel_counts: Annotated[Path, path("--pixel-counts", "Pixels per frame and label id.")],
     out: Out,
     params: Params = PARAMS,
 ) -> None:
@@ -138,11 +138,11 @@ def pretrained(out: Out, params: Params = PARAMS) -> None:
 
 @app.command(rich_help_panel=STAGES)
 def train(
-    pack: Annotated[Path, _path("--pack", "The packed frames.")],
-    frequency: Annotated[Path, _path("--frequency", "The tables of class frequencies.")],
-    weights: Annotated[Path, _path("--weights", "The folder with the starting weights.")],
+    pack: Annotated[Path, path("--pack", "The packed frames.")],
+    frequency: Annotated[Path, path("--frequency", "The tables of class frequencies.")],
+    weights: Annotated[Path, path("--weights", "The folder with the starting weights.")],
     out: Out,
-    work: Annotated[Path, _path("--work", "The folder of trainings in progress.")],
+    work: Annotated[Path, path("--work", "The folder of trainings in progress.")],
     loss: Annotated[str, typer.Option("--loss", help="The loss: ce or dice.")],
     seed: Annotated[int, typer.Option("--seed", help="Of weights, order and augmentation.")],
     params: Params = PARAMS,
@@ -165,69 +165,45 @@ def train(
     )
 
 
+def _check_official(result: Path | None) -> None:
+    """Answer the option `--check-official`, which needs none of the others."""
+    if result is not None:
+        from pipeline import evaluation_run
+
+        evaluation_run.check_official(result)
+        raise typer.Exit
+
+
 @app.command(rich_help_panel=STAGES)
 def evaluate(
-    model: Annotated[Path, _path("--model", "The folder of the trained model.")],
+    model: Annotated[Path, path("--model", "The folder of the trained model.")],
     images: Images,
+    ground_truth: GroundTruth,
     labels: Labels,
     frames: Frames,
     out: Out,
     params: Params = PARAMS,
+    check_official: Annotated[  # noqa: ARG001  answered before the others are asked for
+        Path | None,
+        typer.Option(
+            "--check-official",
+            help="Instead: score the predictions kept in this result by the official script, and"
+            " say whether it agrees.",
+            callback=_check_official,
+            is_eager=True,
+        ),
+    ] = None,
 ) -> None:
     """Score a trained model on the validation frames.
 
     Example: python -m pipeline evaluate --model data/train/ce-0 --images left.zip
-    --labels data/remap/labels.zip --frames data/remap/frames.csv --out data/evaluate/ce-0
+    --ground-truth gt.zip --labels data/remap/labels.zip --frames data/remap/frames.csv
+    --out data/evaluate/ce-0
+
+    Example: python -m pipeline evaluate --check-official data/evaluate/ce-0
     """
-    from pipeline import config, progress, tracking
-    from pipeline.stages import evaluate
-    from pipeline.stages.train import read_facts
-    from segformer.serving import example
+    from pipeline import evaluation_run
+    from pipeline.stages.evaluate import Data
 
-    settings = config.load(params)
-    with progress.showing(f"evaluate {model.name}", "frames") as advance:
-        result = evaluate.run(
-            settings.evaluate,
-            model=model,
-            images=images,
-            labels=labels,
-            frames=frames,
-            split_rule=settings.remap.rule,
-            out=out,
-            progress=advance,
-        )
-    typer.echo(result.sentence)
-    facts = read_facts(model)
-    tags = {"loss": facts["loss"], "seed": facts["seed"], "data.md5": facts["data_md5"]}
-    with tracking.resumed_run(facts["mlflow_run_id"], name=model.name, tags=tags) as run:
-        run.log_evaluation(result.metrics, result.class_iou, result.protocol)
-        run.log_artifacts(out, under="evaluate")
-        run.log_model(
-            model, example=example(settings.evaluate.size), input_size=settings.evaluate.size
-        )
-
-
-@app.command(rich_help_panel=STAGES)
-def ablation(
-    evaluations: Annotated[Path, _path("--evaluations", "The folder with every arm's scores.")],
-    histories: Annotated[Path, _path("--histories", "The folder with every arm's training.")],
-    frequency: Annotated[Path, _path("--frequency", "The table of class frequencies.")],
-    out: Out,
-    params: Params = PARAMS,
-) -> None:
-    """Compare the losses: the same budget, seeds, intervals, and one honest sentence.
-
-    Example: python -m pipeline ablation --evaluations data/evaluate --histories data/train
-    --frequency data/frequency/class_frequency.csv --out data/ablation
-    """
-    from pipeline import config, tracking
-    from pipeline.stages import ablation
-    from pipeline.stages.train import read_facts
-
-    section = config.load(params).ablation
-    result = ablation.run(
-        section, evaluations=evaluations, histories=histories, frequency=frequency, out=out
-    )
-    typer.echo(result.sentence)
-    arms = [read_facts(histories / arm)["mlflow_run_id"] for arm in section.arms()]
-    tracking.ablation_run("ablation", arms, result.metrics, out)
+    data = Data(images, ground_truth, labels, frames)
+    evaluation_run.run(params, model=model, data=data, out=out)

@@ -1,31 +1,31 @@
-"""Evaluate: score a trained model on whole validation frames, at the size of their labels."""
+"""Score a trained model on the validation frames, at the size of their labels."""
 
-import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal, Self
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
-from pydantic import NonNegativeInt, PositiveInt
-from torch import nn
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from pipeline import score_charts
-from pipeline.archive import TRAIN_IDS, Archive, member_name
-from pipeline.panels import Scene, draw_panel
+from pipeline import result_files
+from pipeline.archive import Archive
+from pipeline.corruptions.table import SEVERITIES, Name, corrupt, seed_of
+from pipeline.counting import Counts, FrameCounts, count
+from pipeline.panels import Scene, chosen, draw_panels
+from pipeline.predictions import Predictions
+from pipeline.predictor import Predictor, load_network
 from pipeline.publish import publishing
+from pipeline.result_files import Corrupted
+from pipeline.scored_frames import Frame, FrameReader, scored
 from pipeline.scores import Scores
 from pipeline.section import NetworkSize, Section
-from pipeline.splits import TEST, VAL
-from pipeline.wording import percent
-from segformer.checkpoint import load
+from pipeline.showing import Showing, protocol_id
 from segformer.cityscapes import CLASS_NAMES, NUM_CLASSES
-from segformer.inference import segment
 from segformer.metrics import confusion_matrix
-from segformer.model import SegFormer
-from segformer.resize import resize_image
 
 
 class Evaluate(Section):
@@ -33,11 +33,50 @@ class Evaluate(Section):
 
     size: NetworkSize | None
     """What the network sees; null: the frame's own size. Labels are never resized."""
+    mode: Literal["whole", "slide"]
+    """Whether a frame is seen whole, or by windows whose scores are averaged where they overlap."""
+    window: NetworkSize
+    """Of mode slide, in pixels of what is seen."""
+    stride: tuple[PositiveInt, PositiveInt]
+    """From one window to the next."""
+    flip: bool
+    """Whether a frame is also seen in the mirror."""
+    scales: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
+    """Factors of `size` at which a frame is seen; the softmax is averaged."""
+    save_predictions: bool
+    """Whether predictions are kept, as the official script and the test server read them."""
+    corruptions: tuple[Name, ...]
+    """By which frames are also spoiled, at every severity; each costs five evaluations more."""
     worst: NonNegativeInt
     """So many frames, those with the lowest mIoU, are shown as panels."""
+    typical: NonNegativeInt
+    """So many more, those nearest to the median."""
     bootstrap: PositiveInt
     """Resamples of frames behind the interval of mIoU."""
     seed: NonNegativeInt
+
+    @property
+    def showing(self) -> Showing:
+        """How frames are shown to the network."""
+        windows = (self.window, self.stride) if self.mode == "slide" else None
+        return Showing(self.size, windows, flip=self.flip, scales=self.scales)
+
+    @model_validator(mode="after")
+    def _windows_touch(self) -> Self:
+        if any(step > side for step, side in zip(self.stride, self.window, strict=True)):
+            raise ValueError(
+                f"stride {list(self.stride)} leaves gaps between windows of {list(self.window)}:"
+                " choose no more than the window"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        for name in ("scales", "corruptions"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} names one twice: {list(values)}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -57,28 +96,40 @@ class Evaluation:
     sentence: str
 
 
+@dataclass(frozen=True)
+class Data:
+    """What frames are read from.
+
+    Attributes:
+        images: the leftImg8bit zip.
+        ground_truth: the gtFine zip, of which the instances are read.
+        labels: labels.zip of `remap`.
+        frames: frames.csv of `remap`; those of the split test are scored, or of val if it has none.
+    """
+
+    images: Path
+    ground_truth: Path
+    labels: Path
+    frames: Path
+
+
 def run(
     params: Evaluate,
     *,
     model: Path,
-    images: Path,
-    labels: Path,
-    frames: Path,
+    data: Data,
     split_rule: str,
     out: Path,
     progress: Callable[[int, int], None],
 ) -> Evaluation:
     """Write the scores, tables and pictures of one model into `out`.
 
-    metrics.json, per_class.csv, per_image.csv, confusions.npz, confusion.png, per_class.png and
-    panels/. Memory holds the pixels of one frame at a time.
+    Memory holds the pixels of a few frames at a time, and a few kilobytes of counts per frame.
 
     Args:
         params: the section `evaluate`.
         model: a folder that segformer.checkpoint.save wrote.
-        images: the leftImg8bit zip.
-        labels: labels.zip of `remap`.
-        frames: frames.csv of `remap`; those of the split test are scored, or of val if it has none.
+        data: the frames.
         split_rule: how frames were divided; a part of the protocol.
         out: where to write.
         progress: called with frames done and frames in all.
@@ -86,108 +137,72 @@ def run(
     Raises:
         ValueError: for a model of other classes, a picture that cannot be read, or no frame.
     """
-    table = _scored_frames(frames)
+    table = scored(data.frames)
     keys = table["frame"].tolist()
-    network = _load(model)
-    with Archive(images) as photographs, Archive(labels) as label_maps, publishing(out) as folder:
-        reader = _Reader(network, params.size, photographs, label_maps)
-        confusions = np.zeros((len(keys), NUM_CLASSES, NUM_CLASSES), dtype=np.int64)
-        for i, key in enumerate(keys):
-            confusions[i] = _confusion(reader.scene(key))
-            progress(i + 1, len(keys))
-        scores = Scores(_protocol(table, split_rule, params.size), keys, confusions)
-        metrics = scores.metrics(params.bootstrap, params.seed)
-        _write(folder, scores, metrics, name=model.name)
-        _draw_worst(folder / "panels", scores, params.worst, reader, name=model.name)
+    predictor = Predictor(load_network(model), params.showing)
+    with ExitStack() as stack:
+        photographs, labels, truth = (
+            stack.enter_context(Archive(path))
+            for path in (data.images, data.labels, data.ground_truth)
+        )
+        folder = stack.enter_context(publishing(out))
+        reader = FrameReader(keys, photographs, labels, truth)
+        counts, corrupted = _counted(params, predictor, reader, folder, progress)
+        scores = Scores(protocol_id(table, split_rule, params.showing), keys, counts.confusions)
+        metrics = scores.metrics(params.bootstrap, params.seed) | counts.metrics()
+        result_files.write_tables(folder, scores, counts, metrics)
+        result_files.draw(folder, scores, counts, metrics, name=model.name)
+        result_files.write_robustness(
+            folder / "robustness", scores, corrupted, metrics, name=model.name
+        )
+        # Frames are predicted once more for this, so that none had to be kept.
+        shown = chosen(scores.per_image(), worst=params.worst, typical=params.typical)
+        draw_panels(
+            folder / "panels",
+            shown,
+            lambda key: _scene(reader.frame(key), predictor),
+            name=model.name,
+            protocol=scores.protocol,
+        )
     class_iou = dict(zip(CLASS_NAMES, scores.class_iou(), strict=True))
     return Evaluation(metrics, class_iou, scores.protocol, scores.sentence(metrics))
 
 
-class _Reader:
-    """Brings one frame at a time: photograph, truth, and what the network sees in it."""
-
-    def __init__(
-        self,
-        network: nn.Module,
-        size: tuple[int, int] | None,
-        photographs: Archive,
-        label_maps: Archive,
-    ) -> None:
-        self._network = network
-        self._size = size
-        self._photographs = photographs
-        self._label_maps = label_maps
-
-    def scene(self, key: str) -> Scene:
-        photograph = self._photographs.photograph(key)
-        truth = self._label_maps.open_labels(member_name(key, TRAIN_IDS))
-        return Scene(key, photograph, truth, self._predict(photograph, truth.shape))
-
-    def _predict(
-        self, photograph: NDArray[np.uint8], output_size: tuple[int, ...]
-    ) -> NDArray[np.uint8]:
-        # Shrunk as `pack` does it for training; the scores, not the labels, are brought to size.
-        seen = resize_image(photograph, self._size) if self._size else photograph
-        predicted = segment(
-            self._network,
-            torch.tensor(seen, device=next(self._network.parameters()).device)[None],
-            input_size=(seen.shape[0], seen.shape[1]),
-            output_size=(output_size[0], output_size[1]),
-        )
-        return np.asarray(predicted[0].cpu().numpy(), dtype=np.uint8)
+def _counted(
+    params: Evaluate,
+    predictor: Predictor,
+    reader: FrameReader,
+    folder: Path,
+    progress: Callable[[int, int], None],
+) -> tuple[Counts, Corrupted]:
+    """Predict every frame: its counts, and the confusions of all frames, each way corrupted."""
+    counts: list[FrameCounts] = []
+    corrupted: Corrupted = {}
+    predictions = Predictions(folder / "predictions", is_wanted=params.save_predictions)
+    for frame in reader.ahead():
+        seen = predictor.seen(frame.photograph)
+        counts.append(count(seen, frame))
+        predictions.add(frame.key, seen.classes)
+        for name in params.corruptions:
+            for severity in SEVERITIES:
+                found = _corrupted(frame, name, severity, params.seed, predictor)
+                corrupted[name, severity] = corrupted.get((name, severity), 0) + found
+        progress(len(counts), len(reader))
+    predictions.close()
+    return Counts.of(counts), corrupted
 
 
-def _scored_frames(frames: Path) -> pd.DataFrame:
-    """Those that give the final number: test if there is one, else val."""
-    table = pd.read_csv(frames)
-    for split in (TEST, VAL):
-        chosen = table[table["split"] == split]
-        if not chosen.empty:
-            return chosen
-    raise ValueError(f"{frames}: no frame is of the split test or val; see remap.split")
-
-
-def _load(folder: Path) -> SegFormer:
-    network = load(folder, "cuda" if torch.cuda.is_available() else "cpu")
-    if network.num_classes != NUM_CLASSES:
-        raise ValueError(
-            f"{folder}: the model knows {network.num_classes} classes, but frames are labelled with"
-            f" the {NUM_CLASSES} of Cityscapes: train with num_classes={NUM_CLASSES}"
-        )
-    return network
-
-
-def _confusion(scene: Scene) -> NDArray[np.int64]:
-    predicted, truth = (torch.tensor(one)[None] for one in (scene.predicted, scene.truth))
-    counts: NDArray[np.int64] = confusion_matrix(predicted, truth, NUM_CLASSES).numpy()
+def _corrupted(
+    frame: Frame, name: Name, severity: int, seed: int, predictor: Predictor
+) -> NDArray[np.int64]:
+    """(19, 19): the confusion of a frame whose photograph is spoiled."""
+    spoiled = corrupt(frame.photograph, name, severity, seed_of(frame.key, seed))
+    predicted = predictor.seen(spoiled).classes[None]
+    truth = torch.tensor(frame.labels, device=predicted.device)[None]
+    counts: NDArray[np.int64] = confusion_matrix(predicted, truth, NUM_CLASSES).cpu().numpy()
     return counts
 
 
-def _protocol(table: pd.DataFrame, split_rule: str, size: tuple[int, int] | None) -> str:
-    own = sorted(set(zip(table["rows"], table["columns"], strict=True)))
-    sizes = [size] if size else own
-    seen = "+".join(f"{rows}x{columns}" for rows, columns in sizes)
-    split = table["split"].iloc[0]
-    return f"{split}{len(table)}/{split_rule}/{seen}/whole/ss/last"
-
-
-def _write(folder: Path, scores: Scores, metrics: dict[str, float | None], *, name: str) -> None:
-    facts = {"protocol": scores.protocol, **metrics}
-    (folder / "metrics.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    scores.per_class().to_csv(folder / "per_class.csv", index=False, float_format="%.6f")
-    scores.per_image().to_csv(folder / "per_image.csv", index=False, float_format="%.6f")
-    scores.save(folder / "confusions.npz")
-    score_charts.draw_confusion(scores, name, folder / "confusion.png")
-    score_charts.draw_class_iou(scores, name, metrics, folder / "per_class.png")
-
-
-def _draw_worst(folder: Path, scores: Scores, worst: int, reader: _Reader, *, name: str) -> None:
-    """Draw the frames of lowest mIoU; they are predicted once more, so that none had to be kept."""
-    folder.mkdir()
-    # A frame that is all void has no mIoU: it is neither good nor bad.
-    miou = scores.per_image().set_index("frame")["miou"].dropna().sort_values(kind="stable")
-    for rank, (key, value) in enumerate(miou[:worst].items(), start=1):
-        title = f"{key}    mIoU {percent(value)} %"
-        subtitle = f"{name}, number {rank} of the worst frames    {scores.protocol}"
-        path = folder / f"{rank:02}_{Path(str(key)).name}.png"
-        draw_panel(reader.scene(str(key)), title, subtitle, path)
+def _scene(frame: Frame, predictor: Predictor) -> Scene:
+    predicted = predictor.classes(frame.photograph)
+    return Scene(frame.key, frame.photograph, frame.labels, predicted)

@@ -6,23 +6,43 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
-from pipeline.archive import IMAGE, TRAIN_IDS, member_name
-from pipeline.stages.evaluate import Evaluate, Evaluation, run
+from pipeline import official_check
+from pipeline.archive import IMAGE, LABEL_IDS, TRAIN_IDS, member_name
+from pipeline.scored_frames import INSTANCE_IDS
+from pipeline.scores import Scores
+from pipeline.stages.evaluate import Data, Evaluate, Evaluation, run
 from segformer import SegFormer, load, save
-from segformer.cityscapes import IGNORE
-from segformer.inference import segment
+from segformer.cityscapes import CLASSES, IGNORE
+from segformer.frames import normalise
+from segformer.inference import evaluating, scores_at, segment
 from segformer.resize import resize_image
 from tests.pipeline.conftest import save_png
 
 KEYS = [f"val/avalon/avalon_{i:06}_000019" for i in range(3)]
 SIZE = (40, 72)
-PARAMS = Evaluate(size=(32, 64), worst=2, bootstrap=50, seed=0)
+PARAMS = Evaluate(
+    size=(32, 64),
+    mode="whole",
+    window=(29, 40),
+    stride=(20, 30),
+    flip=False,
+    scales=(1.0,),
+    save_predictions=False,
+    corruptions=(),
+    worst=1,
+    typical=1,
+    bootstrap=50,
+    seed=0,
+)
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """Three frames of 40 x 72 pixels, a frame used for training, and an untrained model."""
+def make(tmp_path: Path) -> Path:
+    """Three frames of 40 x 72 pixels, a frame used for training, and an untrained model.
+
+    Cars and persons, of which only every other one is told apart.
+    """
     rng = np.random.default_rng(0)
     for key in KEYS:
         photograph = rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8)
@@ -30,6 +50,13 @@ def data(tmp_path: Path) -> Path:
         truth = rng.integers(0, 21, SIZE, dtype=np.uint8)
         truth[truth > 18] = IGNORE
         save_png(tmp_path / "tree" / member_name(key, TRAIN_IDS), truth)
+        label_ids = np.zeros(SIZE, dtype=np.uint16)
+        for label in CLASSES:
+            label_ids[truth == label.train_id] = label.label_id
+        save_png(tmp_path / "tree" / member_name(key, LABEL_IDS), label_ids.astype(np.uint8))
+        single = np.isin(label_ids, (24, 26)) & (np.arange(SIZE[1]) % 16 < 8)
+        instances = np.where(single, label_ids * 1000 + np.arange(SIZE[1]) // 16, label_ids)
+        save_png(tmp_path / "tree" / member_name(key, INSTANCE_IDS), instances.astype(np.uint16))
     rows = [[key, "val", "avalon", *SIZE] for key in KEYS]
     rows.append(["train/camelot/camelot_000000_000019", "train", "camelot", *SIZE])
     table = pd.DataFrame(rows, columns=["frame", "split", "city", "rows", "columns"])
@@ -39,14 +66,26 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A folder of its own."""
+    return make(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which `out` is the result, with predictions; for reading only."""
+    folder = make(tmp_path_factory.mktemp("evaluated"))
+    evaluate(folder, PARAMS.model_copy(update={"save_predictions": True}))
+    return folder
+
+
 def evaluate(data: Path, params: Evaluate = PARAMS) -> Evaluation:
     """Run the stage."""
     return run(
         params,
         model=data / "ce-0",
-        images=data / "tree",
-        labels=data / "tree",
-        frames=data / "frames.csv",
+        data=Data(data / "tree", data / "tree", data / "tree", data / "frames.csv"),
         split_rule="official",
         out=data / "out",
         progress=lambda done, total: None,
@@ -67,11 +106,10 @@ def slow_confusion(data: Path, key: str) -> np.ndarray:
     return counts
 
 
-def test_whole_stage_equals_counting_by_hand(data: Path) -> None:
+def test_whole_stage_equals_counting_by_hand(evaluated: Path) -> None:
     """Every file is there, and confusions, tables and metrics are those of a slow count."""
-    expected = np.stack([slow_confusion(data, key) for key in KEYS])
-    result = evaluate(data)
-    out = data / "out"
+    expected = np.stack([slow_confusion(evaluated, key) for key in KEYS])
+    out = evaluated / "out"
     with np.load(out / "confusions.npz") as held:
         np.testing.assert_array_equal(expected, held["confusions"])
         assert KEYS == held["frames"].tolist()
@@ -80,26 +118,93 @@ def test_whole_stage_equals_counting_by_hand(data: Path) -> None:
     total = expected.sum(axis=0)
     iou = np.diag(total) / (total.sum(0) + total.sum(1) - np.diag(total))
     metrics = json.loads((out / "metrics.json").read_text())
-    assert round(float(np.nanmean(iou)), 6) == metrics["miou"] == result.metrics["miou"]
+    assert round(float(np.nanmean(iou)), 6) == metrics["miou"]
     assert round(float(np.trace(total) / total.sum()), 6) == metrics["pixel_accuracy"]
-    assert {"protocol": result.protocol, **result.metrics} == metrics
+    assert "val3/official/32x64/whole/ss/last" == metrics["protocol"]
     np.testing.assert_allclose(pd.read_csv(out / "per_class.csv")["iou"], iou, atol=1e-6)
 
     per_image = pd.read_csv(out / "per_image.csv")
     assert KEYS == per_image["frame"].tolist()
-    worst = per_image.sort_values("miou")["frame"].str.split("/").str[-1].tolist()[:2]
+    ranked = per_image.sort_values("miou")["frame"].str.split("/").str[-1].tolist()
     shown = sorted(path.name for path in (out / "panels").iterdir())
-    assert [f"01_{worst[0]}.png", f"02_{worst[1]}.png"] == shown
-    expected_files = {"metrics.json", "per_class.csv", "per_image.csv", "confusions.npz"}
-    expected_files |= {"confusion.png", "per_class.png", "panels"}
-    assert expected_files == {path.name for path in out.iterdir()}
+    assert [f"typical_01_{ranked[1]}.png", f"worst_01_{ranked[0]}.png"] == shown
+    written = {"metrics.json", "per_class.csv", "per_image.csv", "calibration.csv"}
+    written |= {"confusions.npz", "counts.npz", "confusion.png", "per_class.png"}
+    written |= {"reliability.png", "frequency_iou.png", "panels", "predictions", "robustness"}
+    assert written == {path.name for path in out.iterdir()}
 
 
-def test_own_size_is_in_the_protocol(data: Path) -> None:
-    """With no size given the network sees the frame's own, and the protocol says which that is."""
-    result = evaluate(data, PARAMS.model_copy(update={"size": None, "worst": 0}))
-    assert "val3/official/40x72/whole/ss/last" == result.protocol
+def seen_slowly(data: Path, key: str) -> Tensor:
+    """(1, 19, 40, 72) softmax of the scores at the label's size."""
+    photograph = np.asarray(Image.open(data / "tree" / member_name(key, IMAGE)))
+    seen = normalise(torch.tensor(resize_image(photograph, PARAMS.size))[None])
+    model = load(data / "ce-0")
+    with evaluating(model):
+        return scores_at(model(seen), SIZE).softmax(1)
+
+
+def test_calibration_is_that_of_the_softmax_at_the_labels_size(evaluated: Path) -> None:
+    """The error and its table are those of all pixels together, bin by bin."""
+    sure, right = [], []
+    for key in KEYS:
+        largest, found = seen_slowly(evaluated, key).max(1)
+        truth = torch.tensor(
+            np.asarray(Image.open(evaluated / "tree" / member_name(key, TRAIN_IDS)))
+        )
+        labelled = truth != IGNORE
+        sure.append(largest[0][labelled])
+        right.append((found[0] == truth)[labelled])
+    confidence, hits = torch.cat(sure).double(), torch.cat(right).double()
+    bins = (confidence * 15).ceil().long() - 1
+    table = pd.read_csv(evaluated / "out" / "calibration.csv")
+    pixels = bins.bincount(minlength=15)
+    assert abs(pixels.numpy() - table["pixels"]).max() <= 2  # rounding, at a bin's edge
+    gaps = [abs(float((hits - confidence)[bins == i].sum())) for i in range(15)]
+    metrics = json.loads((evaluated / "out" / "metrics.json").read_text())
+    assert metrics["ece"] == pytest.approx(sum(gaps) / len(hits), abs=2e-4)
+
+
+def test_the_official_script_agrees_on_the_predictions_kept(evaluated: Path) -> None:
+    """What the stage wrote is all that the check needs, and it agrees in all 40 scores."""
+    truth = evaluated / "tree"
+    said = official_check.run(evaluated / "out", ground_truth=truth, say=lambda line: None)
+    assert "equal to the official script in all 40 scores" in said
+
+
+def test_windows_mirror_scales_and_corruptions_are_applied(evaluated: Path, data: Path) -> None:
+    """Frames are seen as the protocol says, and spoiled ones are scored beside them."""
+    changes = {"mode": "slide", "size": None, "flip": True, "scales": (1.0, 1.5), "worst": 0}
+    changes |= {"typical": 0, "corruptions": ("brightness",)}
+    result = evaluate(data, PARAMS.model_copy(update=changes))
+    assert "val3/official/40x72/slide29x40+20x30/ms1.0,1.5+flip/last" == result.protocol
+    slid, whole = (
+        Scores.load(folder / "out" / "confusions.npz").confusions for folder in (data, evaluated)
+    )
+    assert (slid.sum(axis=(1, 2)) == whole.sum(axis=(1, 2))).all()
+    assert (slid != whole).any()
     assert [] == list((data / "out" / "panels").iterdir())
+    assert ["frames.csv"] == [path.name for path in (data / "out" / "predictions").iterdir()]
+    table = pd.read_csv(data / "out" / "robustness" / "robustness.csv")
+    assert ["brightness", "all"] == table["corruption"].tolist()
+    assert table.filter(like="severity").notna().all().all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stride": [30, 30]}, "leaves gaps between windows"),
+        ({"scales": []}, "evaluate.scales"),
+        ({"scales": [1.0, 1.0]}, "scales names one twice"),
+        ({"scales": [0.0]}, "greater than 0"),
+        ({"corruptions": ["fogg"]}, "evaluate.corruptions"),
+        ({"mode": "slid"}, "'whole' or 'slide'"),
+    ],
+)
+def test_impossible_ways_of_showing_are_refused(change: dict, message: str) -> None:
+    """Before any work, with the parameter's name."""
+    section, mistakes = Evaluate.parse("evaluate", PARAMS.model_dump(mode="json") | change)
+    assert section is None
+    assert message in mistakes[0]
 
 
 def test_unreadable_photograph_is_named_and_nothing_is_left(data: Path) -> None:
@@ -115,22 +220,6 @@ def test_missing_photograph_is_named(data: Path) -> None:
     (data / "tree" / member_name(KEYS[1], IMAGE)).unlink()
     with pytest.raises(ValueError, match=r"avalon_000001_000019_leftImg8bit\.png is missing"):
         evaluate(data)
-
-
-def test_no_validation_frame(data: Path) -> None:
-    """A table without validation frames is refused."""
-    table = pd.read_csv(data / "frames.csv")
-    table[table["split"] == "train"].to_csv(data / "frames.csv", index=False)
-    with pytest.raises(ValueError, match=r"frames\.csv: no frame is of the split test or val"):
-        evaluate(data)
-
-
-def test_the_final_number_comes_from_the_split_test(data: Path) -> None:
-    """Frames that are kept for the final number are scored alone, and the protocol says so."""
-    table = pd.read_csv(data / "frames.csv")
-    table["split"] = ["val", "test", "test", "train"]
-    table.to_csv(data / "frames.csv", index=False)
-    assert "test2/official/32x64/whole/ss/last" == evaluate(data).protocol
 
 
 def test_model_of_other_classes(data: Path) -> None:

@@ -1,0 +1,132 @@
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline import official_check
+from pipeline.archive import IMAGE, LABEL_IDS, TRAIN_IDS, Archive, member_name
+from pipeline.counting import Counts, count
+from pipeline.predictions import Predictions, label_ids_png
+from pipeline.scored_frames import INSTANCE_IDS, FrameReader
+from pipeline.scores import Scores
+from pipeline.synthetic import draw_frame
+from segformer.cityscapes import NUM_CLASSES, train_id_table
+from segformer.score_bands import Seen
+from tests.pipeline.conftest import save_png
+
+KEYS = [f"val/avalon/avalon_{i:06}_000019" for i in range(2)]
+
+
+def guess(labels: np.ndarray, seed: int) -> Seen:
+    """A prediction that is mostly right: the truth, two columns aside, with some pixels changed."""
+    rng = np.random.default_rng(seed)
+    classes = np.where(labels < NUM_CLASSES, np.roll(labels, 2, axis=1), 0)
+    classes = np.where(classes < NUM_CLASSES, classes, 8)
+    wrong = rng.random(labels.shape) < 0.1
+    classes = np.where(wrong, rng.integers(0, NUM_CLASSES, labels.shape), classes)
+    return Seen(torch.from_numpy(classes.astype(np.uint8)), torch.full(labels.shape, 0.5))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two drawn streets with their instances, scored; their predictions are kept."""
+    folder = tmp_path_factory.mktemp("official")
+    for i, key in enumerate(KEYS):
+        street = draw_frame(np.random.default_rng(i), (128, 256))
+        save_png(folder / member_name(key, IMAGE), street.image)
+        save_png(folder / member_name(key, LABEL_IDS), street.label_ids)
+        save_png(folder / member_name(key, TRAIN_IDS), train_id_table()[street.label_ids])
+        save_png(folder / member_name(key, INSTANCE_IDS), street.instance_ids)
+    evaluate(folder, folder / "result")
+    return folder
+
+
+def evaluate(folder: Path, result: Path, *, is_wanted: bool = True) -> None:
+    """Score the guesses, as far as the check reads it."""
+    result.mkdir()
+    predictions = Predictions(result / "predictions", is_wanted=is_wanted)
+    counts = []
+    for i, frame in enumerate(FrameReader(KEYS, *[Archive(folder)] * 3).ahead()):
+        seen = guess(frame.labels, i)
+        counts.append(count(seen, frame))
+        predictions.add(frame.key, seen.classes)
+    predictions.close()
+    together = Counts.of(counts)
+    together.save(result / "counts.npz")
+    Scores("val2/official/128x256/whole/ss/last", KEYS, together.confusions).save(
+        result / "confusions.npz"
+    )
+
+
+def check(result: Path, ground_truth: Path | None) -> str:
+    """What the check says."""
+    return official_check.run(result, ground_truth=ground_truth, say=lambda line: None)
+
+
+def test_the_official_script_agrees(data: Path) -> None:
+    """Class IoU, category IoU and iIoU, of each and on average, on the predictions kept."""
+    said = check(data / "result", data)
+    assert "equal to the official script in all 40 scores, to its last digit" in said
+    assert "class IoU      road" in said
+    # Not for want of anything to compare: there are cars, found and missed.
+    ours = float(said.partition("class iIoU     car")[2].split()[1])
+    assert 0.1 < ours < 0.95
+
+
+def test_the_means_are_those_of_the_metrics(data: Path) -> None:
+    """What metrics.json has is what the official script says, unrounded but for its digits."""
+    said = check(data / "result", data)
+    scores = Scores.load(data / "result" / "confusions.npz")
+    metrics = Counts.load(data / "result" / "counts.npz", scores.confusions).metrics()
+    for kind, name in (("class iIoU", "instance_iou"), ("category iIoU", "category_instance_iou")):
+        told = said.partition(f"{kind:<14} mean")[2].split()[0]
+        assert f"{metrics[name]:.3f}" == told
+
+
+def test_a_changed_prediction_is_noticed(data: Path, tmp_path: Path) -> None:
+    """A prediction changed after it was scored is told, with the first score that differs."""
+    evaluate(data, tmp_path / "result")
+    path = next((tmp_path / "result" / "predictions").glob("*.png"))
+    path.write_bytes(label_ids_png(np.full((128, 256), 8, dtype=np.uint8)))
+    with pytest.raises(ValueError, match=r"of 40 scores differ .* \(first: class IoU of road\)"):
+        check(tmp_path / "result", data)
+
+
+def test_the_check_needs_predictions(data: Path, tmp_path: Path) -> None:
+    """Without them it says which parameter keeps them."""
+    evaluate(data, tmp_path / "result", is_wanted=False)
+    with pytest.raises(ValueError, match=r"0 of 2 frames: set evaluate\.save_predictions to true"):
+        check(tmp_path / "result", data)
+
+
+def test_without_instances_the_rest_is_compared(data: Path, tmp_path: Path) -> None:
+    """IIoU is left out where no instance is annotated, and metrics say that there is none."""
+    folder = tmp_path / "tree"
+    for path in data.rglob("avalon_*"):
+        if "instanceIds" not in path.name and "result" not in path.parts:
+            to = folder / path.relative_to(data)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            to.write_bytes(path.read_bytes())
+    evaluate(folder, tmp_path / "result")
+    assert "in all 28 scores" in check(tmp_path / "result", folder)
+    confusions = Scores.load(tmp_path / "result" / "confusions.npz").confusions
+    metrics = Counts.load(tmp_path / "result" / "counts.npz", confusions).metrics()
+    assert metrics["instance_iou"] is metrics["category_instance_iou"] is None
+
+
+def test_without_the_script_it_says_how_to_get_it(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is for developers, so a user may not have it."""
+    name = "cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling"
+    monkeypatch.setitem(sys.modules, name, None)  # as Python has it for what cannot be imported
+    with pytest.raises(ValueError, match="pip install 'cityscapesscripts"):
+        check(data / "result", data)
+
+
+def test_without_ground_truth_it_says_what_to_do(data: Path) -> None:
+    """The labels are compared with, and they are not kept with a result."""
+    with pytest.raises(ValueError, match="run `dvc repro` first"):
+        check(data / "result", None)
