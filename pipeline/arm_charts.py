@@ -1,16 +1,18 @@
-"""Charts of an ablation: differences to the baseline with intervals, and mIoU during training."""
+"""Charts of an ablation: differences with intervals, mIoU during training, calibration."""
 
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.comparison import ALL, FIRST_CLASS, FREQUENT, RARE, Comparison, Result
+from pipeline.comparison import ALL, CALIBRATION, FIRST_CLASS, FREQUENT, RARE, Comparison, Result
 from pipeline.figures import INK, Axes, canvas, headline, percent_axis, save, tidy
 from pipeline.verdict import SIGNIFICANT
+from pipeline.wording import percent
 from segformer.cityscapes import CLASS_NAMES
 
 # Okabe and Ito's colours: told apart by the colour-blind too. The baseline comes first.
-_ARM_COLORS = ("#333333", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+ARM_COLORS = ("#333333", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_LEAST_SHARE = 0.001  # of the pixels, for a bin to be drawn
 _BETTER, _WORSE, _OPEN = "#0072B2", "#D55E00", "#8c8c8c"
 
 
@@ -52,7 +54,7 @@ def _draw_forest(axes: Axes, result: Result, places: list[int], heights: np.ndar
     assert difference is not None
     assert result.p_holm is not None
     assert result.p_arm is not None
-    p = np.concatenate([[result.p_arm], difference.p[RARE:FIRST_CLASS], result.p_holm])
+    p = np.concatenate([[result.p_arm], difference.p[RARE:FIRST_CLASS], result.p_holm])  # (q,)
     axes.axvline(0, color=INK, linewidth=1)
     axes.axhline(2.85, color="#bbbbbb", linewidth=0.8)
     for place, height in zip(places, heights.tolist(), strict=True):
@@ -86,11 +88,10 @@ def _bound(results: list[Result]) -> float:
     differences = [result.difference for result in results if result.difference]
     if not differences:
         return 1.0
-    values = np.abs(np.concatenate([difference.value for difference in differences]))
+    drawn = [place for place in range(len(differences[0].value)) if place != CALIBRATION]
+    values = np.abs(np.concatenate([difference.value[drawn] for difference in differences]))
     ends = np.abs(
-        np.concatenate(
-            [end for difference in differences for end in (difference.low, difference.high)]
-        )
+        np.concatenate([end[drawn] for one in differences for end in (one.low, one.high)])
     )
     known = ends[~np.isnan(ends)]
     widest = 1.1 * np.quantile(known, 0.85) if known.size else 0.0
@@ -108,7 +109,7 @@ def draw_curves(comparison: Comparison, path: Path) -> None:
     axes = figure.add_subplot()
     ordered = [comparison.baseline, *comparison.challengers]
     for place, loss in enumerate(ordered):
-        color = _ARM_COLORS[place % len(_ARM_COLORS)]
+        color = ARM_COLORS[place % len(ARM_COLORS)]
         validation = comparison.results[loss].validation
         if len(comparison.seeds) > 1:
             axes.plot(
@@ -133,6 +134,44 @@ def draw_curves(comparison: Comparison, path: Path) -> None:
     seeds = len(comparison.seeds)
     lines = "one seed" if seeds == 1 else f"thick: mean of {seeds} seeds, thin: each seed"
     headline(figure, "mIoU against the budget", f"on the packed validation frames; {lines}")
+    save(figure, path)
+
+
+def draw_calibration(comparison: Comparison, path: Path) -> None:
+    """Draw accuracy against confidence, all seeds of a loss together; the diagonal is honest.
+
+    Args:
+        comparison: of one or more losses.
+        path: where the PNG is written.
+    """
+    figure = canvas(7.6, 7)
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=(0, (4, 3)))
+    for place, loss in enumerate([comparison.baseline, *comparison.challengers]):
+        result = comparison.results[loss]
+        pixels, confident, right = result.calibration.T
+        held = pixels >= _LEAST_SHARE * pixels.sum()
+        axes.plot(
+            confident[held] / pixels[held],
+            right[held] / pixels[held],
+            color=ARM_COLORS[place % len(ARM_COLORS)],
+            linewidth=2.2,
+            marker="o",
+            markersize=6,
+            label=f"{loss}: {percent(result.scores.value[CALIBRATION])} %",
+        )
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    percent_axis(axes, "x")
+    percent_axis(axes, "y")
+    tidy(axes, grid="both")
+    axes.set_xlabel("confidence in the predicted class")
+    axes.set_ylabel("pixels that are right")
+    axes.legend(frameon=False, fontsize=11, loc="upper left", title="calibration error")
+    subtitle = (
+        f"below the dashes: too sure; bins with 0.1 % of the pixels or more\n{_basis(comparison)}"
+    )
+    headline(figure, "Accuracy against confidence", subtitle)
     save(figure, path)
 
 

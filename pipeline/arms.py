@@ -1,11 +1,14 @@
 """What the arms of an ablation left behind, read, and checked to be comparable."""
 
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from pipeline.bootstrap import Floats
 from pipeline.scores import Scores
 
 
@@ -16,12 +19,14 @@ class Arm:
     Attributes:
         name: `{loss}-{seed}`.
         scores: of its model on the validation frames.
+        calibrations: (n, m, 3) counts of the same frames, see segformer.calibration.
         validation: columns step and val_miou, as measured during training.
         steps: of training.
     """
 
     name: str
     scores: Scores
+    calibrations: Floats
     validation: pd.DataFrame
     steps: int
 
@@ -58,12 +63,27 @@ def _read(evaluation: Path, training: Path) -> Arm:
     if absent or history.empty:
         lacks = f"no column {absent[0]}" if absent else "no steps"
         raise ValueError(f"{path} has {lacks}: run `dvc repro --force train@{training.name}`")
+    scores = Scores.load(evaluation / "confusions.npz")
     return Arm(
         evaluation.name,
-        Scores.load(evaluation / "confusions.npz"),
+        scores,
+        _read_calibrations(evaluation / "counts.npz", len(scores.frames)),
         history[["step", "val_miou"]].dropna(),
         int(history["step"].max()),
     )
+
+
+def _read_calibrations(path: Path, num_frames: int) -> Floats:
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as held:
+            calibrations: Floats = held["calibrations"]
+    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} holds no calibrations ({error}): evaluate again") from None
+    if calibrations.ndim != 3 or len(calibrations) != num_frames or calibrations.shape[2] != 3:
+        raise ValueError(
+            f"{path}: calibrations {calibrations.shape} of {num_frames} frames; evaluate again"
+        )
+    return calibrations
 
 
 def _refuse_missing(evaluations: Path, histories: Path, names: Sequence[str]) -> None:
@@ -71,6 +91,7 @@ def _refuse_missing(evaluations: Path, histories: Path, names: Sequence[str]) ->
     for name in names:
         for path, stage in (
             (evaluations / name / "confusions.npz", "evaluate"),
+            (evaluations / name / "counts.npz", "evaluate"),
             (histories / name / "history.csv", "train"),
         ):
             if not path.is_file():
@@ -85,6 +106,7 @@ def _refuse_unlike(arms: Sequence[Arm]) -> None:
         facts = {
             "protocols": (first.scores.protocol, arm.scores.protocol),
             "budgets": (f"{first.steps} steps", f"{arm.steps} steps"),
+            "steps of validation": (_validated(first), _validated(arm)),
         }
         for kind, (one, other) in facts.items():
             if one != other:
@@ -99,3 +121,7 @@ def _refuse_unlike(arms: Sequence[Arm]) -> None:
                 f"ablation: {first.name} and {arm.name} were scored on other frames ({which});"
                 " bring all arms up to date with `dvc repro`"
             )
+
+
+def _validated(arm: Arm) -> str:
+    return ", ".join(map(str, arm.validation["step"])) or "none"

@@ -46,13 +46,13 @@ def draw_frames(num_frames: int, resamples: int, seed: int) -> Floats:
     return generator.multinomial(num_frames, even, size=resamples).astype(np.float64)
 
 
-def resample(confusions: NDArray[np.int64], draws: Floats) -> Floats:
-    """(n, k, k) counts per frame and (r, n) draws -> (r, k, k), the confusion of every sample.
+def resample(counts: NDArray[np.int64] | Floats, draws: Floats) -> Floats:
+    """(n, ...) counts per frame and (r, n) draws -> (r, ...), the counts of every sample.
 
     Exact, and so the same on every machine, while a sum stays below 2**53 pixels.
     """
-    flat = confusions.reshape(len(confusions), -1).astype(np.float64)
-    return (draws @ flat).reshape(len(draws), *confusions.shape[1:])
+    flat = counts.reshape(len(counts), -1).astype(np.float64)
+    return (draws @ flat).reshape(len(draws), *counts.shape[1:])
 
 
 def estimate(values: Floats, replicates: Floats, occurrences: NDArray[np.int64]) -> Intervals:

@@ -1,4 +1,4 @@
-"""Losses compared: scores and paired differences, for all classes, rare ones and each one."""
+"""Losses compared: scores and paired differences, over all classes, rare ones and each one."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from pipeline.arms import Arm
 from pipeline.bootstrap import Floats, Intervals, draw_frames, estimate, holm, resample
 from pipeline.scores import iou_by_class
+from segformer.calibration import expected_calibration_error
 
-ALL, RARE, FREQUENT, FIRST_CLASS = 0, 1, 2, 3
-"""Where things stand among the quantities compared: three means, then the IoU of each class."""
+ALL, RARE, FREQUENT, CALIBRATION, FIRST_CLASS = 0, 1, 2, 3, 4
+"""Where things stand among the q quantities compared: three means of IoU, the expected calibration
+error, then the IoU of each class."""
 
 
 @dataclass(frozen=True)
@@ -20,13 +22,15 @@ class Result:
     """What came of one loss.
 
     Attributes:
-        scores: its mIoU (ALL), that of the RARE and FREQUENT classes, and the IoU of every class.
+        scores: its mIoU (ALL), that of the RARE and FREQUENT classes, its error of CALIBRATION,
+            and the IoU of every class.
         deviation: (q,) standard deviation over seeds; nan with one seed.
         difference: its scores less the baseline's, frame by frame and seed by seed; None for the
             baseline itself.
         p_holm: of the differences per class, corrected for the number of classes.
         p_arm: of the difference in mIoU, corrected for the number of losses compared.
         validation: (m, seeds) mIoU during training, a column per arm, by step.
+        calibration: (m, 3) counts per bin of confidence, over all frames and seeds.
     """
 
     scores: Intervals
@@ -35,6 +39,7 @@ class Result:
     p_holm: Floats | None
     p_arm: float | None
     validation: pd.DataFrame
+    calibration: Floats
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,9 @@ class Comparison:
         steps: the budget of training.
         baseline: the loss that the others are compared with.
         share: (k,) of the labelled training pixels, by class.
-        is_rare: (k,) whether a class has less than the median share.
+        is_rare: (k,) whether a class has less than the median share of those that occur in
+            training.
+        is_frequent: (k,) whether it has that much or more.
         results: by loss.
     """
 
@@ -59,6 +66,7 @@ class Comparison:
     baseline: str
     share: Floats
     is_rare: NDArray[np.bool_]
+    is_frequent: NDArray[np.bool_]
     results: dict[str, Result]
 
     @property
@@ -87,10 +95,10 @@ def compare(
         seed: of the resampling.
     """
     first = arms[baseline][0]
-    is_rare = share < np.median(share)
+    groups = _group(share)
     draws = draw_frames(len(first.scores.frames), resamples, seed)
-    occurrences = _occurrences(first.scores.confusions, is_rare)
-    measured = {loss: _measure_all(of_loss, draws, is_rare) for loss, of_loss in arms.items()}
+    occurrences = _occurrences(first.scores.confusions, groups)
+    measured = {loss: _measure_all(of_loss, draws, groups) for loss, of_loss in arms.items()}
     differences = {
         loss: estimate(
             values - measured[baseline][0], replicates - measured[baseline][1], occurrences
@@ -110,6 +118,7 @@ def compare(
             holm(difference.p[FIRST_CLASS:]) if difference else None,
             p_arm.get(loss),
             _validation(arms[loss]),
+            np.sum([arm.calibrations.sum(axis=0) for arm in arms[loss]], axis=0),
         )
     return Comparison(
         first.scores.protocol,
@@ -118,27 +127,41 @@ def compare(
         first.steps,
         baseline,
         share,
-        is_rare,
+        *groups,
         results,
     )
 
+
+_Groups = tuple[NDArray[np.bool_], NDArray[np.bool_]]
+"""(k,) of rare classes, and (k,) of frequent ones; what never occurs in training is neither."""
 
 _Measured = tuple[Floats, Floats]
 """(s, q) of s seeds on all frames, and (s, r, q) on every sample of frames."""
 
 
-def _measure_all(arms: Sequence[Arm], draws: Floats, is_rare: NDArray[np.bool_]) -> _Measured:
-    confusions = [arm.scores.confusions for arm in arms]
-    values = [_measure(one.sum(axis=0), is_rare) for one in confusions]
-    replicates = [_measure(resample(one, draws), is_rare) for one in confusions]
+def _group(share: Floats) -> _Groups:
+    occurs = share > 0
+    median = np.median(share[occurs]) if occurs.any() else 0.0
+    return occurs & (share < median), occurs & (share >= median)
+
+
+def _measure_all(arms: Sequence[Arm], draws: Floats, groups: _Groups) -> _Measured:
+    values, replicates = [], []
+    for arm in arms:
+        confusions, calibrations = arm.scores.confusions, arm.calibrations
+        values.append(_measure(confusions.sum(axis=0), calibrations.sum(axis=0), groups))
+        replicates.append(
+            _measure(resample(confusions, draws), resample(calibrations, draws), groups)
+        )
     return np.stack(values), np.stack(replicates)
 
 
-def _measure(confusion: NDArray[np.int64] | Floats, is_rare: NDArray[np.bool_]) -> Floats:
-    """(..., k, k) counts -> (..., 3 + k): mIoU of all, rare and frequent classes, and of each."""
+def _measure(confusion: NDArray[np.int64] | Floats, calibration: Floats, groups: _Groups) -> Floats:
+    """(..., k, k) and (..., m, 3) counts -> (..., q), in the order of the places above."""
     iou = iou_by_class(confusion)
-    means = [_known_mean(iou[..., group]) for group in (slice(None), is_rare, ~is_rare)]
-    return np.concatenate([np.stack(means, axis=-1), iou], axis=-1)
+    means = [_known_mean(iou[..., group]) for group in (slice(None), *groups)]
+    error = np.asarray(expected_calibration_error(calibration))
+    return np.concatenate([np.stack([*means, error], axis=-1), iou], axis=-1)
 
 
 def _known_mean(iou: Floats) -> Floats:
@@ -148,11 +171,12 @@ def _known_mean(iou: Floats) -> Floats:
     return mean
 
 
-def _occurrences(confusions: NDArray[np.int64], is_rare: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """(n, k, k) -> (3 + k,): in how many frames there are true pixels to be measured on."""
+def _occurrences(confusions: NDArray[np.int64], groups: _Groups) -> NDArray[np.int64]:
+    """(n, k, k) -> (q,): in how many frames there are true pixels to be measured on."""
     occurs = confusions.sum(axis=2) > 0  # (n, k)
-    groups = [occurs[:, group].any(axis=1) for group in (slice(None), is_rare, ~is_rare)]
-    return np.asarray(np.concatenate([np.stack(groups, axis=1), occurs], axis=1).sum(axis=0))
+    everything = slice(None)  # of mIoU, and of calibration
+    means = [occurs[:, group].any(axis=1) for group in (everything, *groups, everything)]
+    return np.asarray(np.concatenate([np.stack(means, axis=1), occurs], axis=1).sum(axis=0))
 
 
 def _deviation(values: Floats) -> Floats:

@@ -13,6 +13,7 @@ from pipeline.stages.ablation import Ablation
 from pipeline.stages.download import Download
 from pipeline.stages.evaluate import Evaluate
 from pipeline.stages.frequency import Frequency
+from pipeline.stages.gradients import Gradients
 from pipeline.stages.pack import Pack
 from pipeline.stages.pretrained import Pretrained
 from pipeline.stages.remap import Remap
@@ -30,6 +31,7 @@ class Config:
     pretrained: Pretrained
     train: Train
     evaluate: Evaluate
+    gradients: Gradients
     ablation: Ablation
 
 

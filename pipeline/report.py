@@ -1,21 +1,21 @@
 """The report of an ablation, in Markdown: the verdict, its tables and its figures."""
 
-from collections.abc import Iterable, Sequence
-
 import numpy as np
-import pandas as pd
 
 from pipeline.bootstrap import Intervals
-from pipeline.comparison import ALL, FIRST_CLASS, FREQUENT, RARE, Comparison
+from pipeline.budgets import means, ranking
+from pipeline.comparison import ALL, CALIBRATION, FIRST_CLASS, FREQUENT, RARE, Comparison
+from pipeline.markdown import table
+from pipeline.pull_report import write_pulls
+from pipeline.pulls import Pulls
 from pipeline.verdict import SIGNIFICANT, verdict
 from pipeline.wording import NOTHING, count, percent, points
 from segformer.cityscapes import CLASS_NAMES
 
 _STEPS_SHOWN = 10
-_STEPS_NAMED = 6
 
 
-def write_report(comparison: Comparison) -> str:
+def write_report(comparison: Comparison, pulls: Pulls) -> str:
     """Compose ablation.md; the figures it shows lie beside it."""
     parts = [
         f"# Ablation of losses: {comparison.protocol}",
@@ -27,7 +27,10 @@ def write_report(comparison: Comparison) -> str:
         parts += ["## Rare and frequent classes", _groups(comparison)]
         parts += ["## Class by class", _classes(comparison)]
         parts += ["![Difference to the baseline per class](differences.png)"]
+    parts += ["## Calibration", _calibration(comparison)]
+    parts += ["![Accuracy against confidence](calibration.png)"]
     parts += ["## During training", _budgets(comparison), "![mIoU against steps](curves.png)"]
+    parts += write_pulls(comparison, pulls)
     return "\n\n".join(parts) + "\n"
 
 
@@ -72,7 +75,7 @@ def _groups(comparison: Comparison) -> str:
     rows = []
     for name, place, members in (
         ("rare", RARE, comparison.is_rare),
-        ("frequent", FREQUENT, ~comparison.is_rare),
+        ("frequent", FREQUENT, comparison.is_frequent),
     ):
         for loss in comparison.challengers:
             difference = comparison.results[loss].difference
@@ -134,53 +137,47 @@ def _classes(comparison: Comparison) -> str:
     return "\n\n".join([*parts, note])
 
 
-def _budgets(comparison: Comparison) -> str:
-    means = {loss: result.validation.mean(axis=1) for loss, result in comparison.results.items()}
-    steps = sorted(set().union(*(mean.index for mean in means.values())))
-    shown = (
-        [steps[i] for i in np.unique(np.linspace(0, len(steps) - 1, _STEPS_SHOWN).astype(int))]
-        if steps
-        else []
+def _calibration(comparison: Comparison) -> str:
+    rows = []
+    for loss, result in comparison.results.items():
+        difference = "baseline"
+        if result.difference is not None:
+            difference = _between(result.difference, CALIBRATION, digits=2)
+        pixels, confident, right = result.calibration.sum(axis=0)
+        pixels = pixels or np.nan
+        rows.append(
+            [
+                f"`{loss}`",
+                percent(result.scores.value[CALIBRATION], digits=2),
+                percent(result.deviation[CALIBRATION], digits=2),
+                difference,
+                percent(confident / pixels),
+                percent(right / pixels),
+            ]
+        )
+    titles = ["loss", "calibration error", "deviation over seeds", "difference in points"]
+    note = (
+        "Expected calibration error in per cent, 15 bins: how far the confidence in the predicted"
+        " class is from the share of pixels that are right; lower is better. Confidence over"
+        " accuracy is overconfidence."
     )
+    return f"{table([*titles, 'confidence', 'accuracy'], rows)}\n\n{note}"
+
+
+def _budgets(comparison: Comparison) -> str:
+    of_losses = means(comparison)
+    shown = np.unique(np.linspace(0, len(of_losses) - 1, min(_STEPS_SHOWN, len(of_losses))))
     rows = [
-        [str(step), *(percent(mean.get(step, float("nan"))) for mean in means.values())]
-        for step in shown
+        [str(step), *(percent(value) for value in row)]
+        for step, row in of_losses.iloc[shown.astype(int)].iterrows()
     ]
     note = (
         "Validation mIoU in per cent, measured during training on the packed frames: to be compared"
         " within this table only."
     )
-    flips = [
-        _flips(comparison.baseline, loss, means[loss] - means[comparison.baseline])
-        for loss in comparison.challengers
-    ]
-    return "\n\n".join(
-        [table(["steps", *(f"`{loss}`" for loss in means)], rows), " ".join([note, *flips])]
-    )
-
-
-def _flips(baseline: str, loss: str, lead: "pd.Series[float]") -> str:
-    """Say whether the loss was ahead of the baseline at some budgets and not at others."""
-    known = lead.dropna()
-    ahead = known > 0
-    if known.empty:
-        return ""
-    last = "ahead of" if ahead.iloc[-1] else "not ahead of"
-    other = [str(step) for step in known.index[ahead != ahead.iloc[-1]]]
-    if len(other) > _STEPS_NAMED:
-        other = [*other[:_STEPS_NAMED], f"and {len(other) - _STEPS_NAMED} more"]
-    if not other:
-        return f"`{loss}` is {last} `{baseline}` at every one of these steps."
-    return (
-        f"The ranking depends on the budget: `{loss}` is {last} `{baseline}` at the end, and it was"
-        f" the other way round at step {', '.join(other)}."
-    )
-
-
-def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; the first column is aligned left, the others right."""
-    lines = [titles, ["---", *["---:"] * (len(titles) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    told = [ranking(comparison, loss) for loss in comparison.challengers]
+    titles = ["steps", *(f"`{loss}`" for loss in of_losses.columns)]
+    return "\n\n".join([table(titles, rows), " ".join([note, *told]).strip()])
 
 
 def _between(difference: Intervals, place: int, digits: int = 1) -> str:

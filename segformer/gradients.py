@@ -28,13 +28,15 @@ class Pull:
         together: (g,) length (L2) of the gradient itself: of the sum, over the classes, of the
             vectors whose lengths `at_layers` holds.
         whole: (p,) the gradient, all parameters in the order of LAYERS.
-        of_wrong: the share of `at_scores` that comes from pixels predicted wrongly.
+        wrong: the share of the labelled pixels that are predicted wrongly.
+        of_wrong: the share of `at_scores` that comes from these.
     """
 
     at_scores: Tensor
     at_layers: Tensor
     together: Tensor
     whole: Tensor
+    wrong: float
     of_wrong: float
 
 
@@ -75,12 +77,6 @@ def layer_groups(model: SegFormer) -> list[list[nn.Parameter]]:
     return [*(list(stage.parameters()) for stage in model.encoder.stages), decoder, last]
 
 
-def wrong_share(predicted: Tensor, target: Tensor) -> float:
-    """(b, h, w) both -> the share of labelled pixels that are predicted wrongly; nan if none is."""
-    is_labelled = target != IGNORE
-    return float(((predicted != target) & is_labelled).sum() / is_labelled.sum())
-
-
 def _pull(
     groups: Sequence[Sequence[nn.Parameter]],
     scores: Tensor,
@@ -102,13 +98,14 @@ def _pull(
         at_scores[c] = mass[is_class].sum()
         at_layers[c] = _lengths(parts)
         sums = [total + part for total, part in zip(sums, parts, strict=True)]
-    of_wrong = mass[given.argmax(1) != target].sum() / mass.sum()
+    is_wrong = (given.argmax(1) != target) & (target != IGNORE)
     return Pull(
         at_scores.cpu(),
         at_layers.cpu(),
         _lengths(sums).cpu(),
         torch.cat(sums).cpu(),
-        float(of_wrong),
+        float(is_wrong.sum() / (target != IGNORE).sum()),
+        float(mass[is_wrong].sum() / mass.sum()),
     )
 
 

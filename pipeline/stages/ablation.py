@@ -8,13 +8,15 @@ from typing import Any, Self
 import pandas as pd
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from pipeline.arm_charts import draw_curves, draw_differences
+from pipeline.arm_charts import draw_calibration, draw_curves, draw_differences
+from pipeline.arm_tables import arm_table, class_table, figures_of
 from pipeline.arms import read_arms
 from pipeline.bootstrap import Floats
-from pipeline.comparison import ALL, FIRST_CLASS, FREQUENT, RARE, Comparison, Result, compare
+from pipeline.comparison import compare
 from pipeline.publish import publishing
+from pipeline.pull_chart import draw_pulls
+from pipeline.pulls import read_pulls, share_table
 from pipeline.report import write_report
-from pipeline.scores import number
 from pipeline.section import Section, nearest
 from pipeline.verdict import verdict
 from segformer.cityscapes import CLASS_NAMES
@@ -72,14 +74,24 @@ class Outcome:
 
 
 def run(
-    params: Ablation, *, evaluations: Path, histories: Path, frequency: Path, out: Path
+    params: Ablation,
+    *,
+    evaluations: Path,
+    histories: Path,
+    gradients: Path,
+    frequency: Path,
+    out: Path,
 ) -> Outcome:
-    """Write ablation.json, ablation.csv, classes.csv, ablation.md and its figures into `out`.
+    """Write ablation.json, ablation.md with its figures, and three tables into `out`.
+
+    The tables: ablation.csv (a row per loss), classes.csv (per loss and class), gradients.csv (per
+    weights, loss and class: its share of the gradient at the scores and at each group of layers).
 
     Args:
         params: the section `ablation`.
         evaluations: the folder of `evaluate`, with a folder per arm.
         histories: the folder of `train`, with a folder per arm.
+        gradients: the folder of `gradients`.
         frequency: class_frequency.csv of `frequency`.
         out: where to write.
 
@@ -94,7 +106,8 @@ def run(
         resamples=params.bootstrap,
         seed=params.seed,
     )
-    figures = _figures(comparison)
+    pulls = read_pulls(gradients, params.losses)
+    figures = figures_of(comparison, pulls)
     facts: dict[str, Any] = {
         "protocol": comparison.protocol,
         "steps": comparison.steps,
@@ -104,11 +117,14 @@ def run(
     }
     with publishing(out) as folder:
         (folder / "ablation.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-        (folder / "ablation.md").write_text(write_report(comparison), encoding="utf-8")
-        _arm_table(comparison).to_csv(folder / "ablation.csv", index=False, float_format="%.6f")
-        _class_table(comparison).to_csv(folder / "classes.csv", index=False, float_format="%.6f")
+        (folder / "ablation.md").write_text(write_report(comparison, pulls), encoding="utf-8")
+        arm_table(comparison).to_csv(folder / "ablation.csv", index=False, float_format="%.6f")
+        class_table(comparison).to_csv(folder / "classes.csv", index=False, float_format="%.6f")
+        share_table(pulls).to_csv(folder / "gradients.csv", index=False, float_format="%.6f")
         draw_differences(comparison, folder / "differences.png")
         draw_curves(comparison, folder / "curves.png")
+        draw_calibration(comparison, folder / "calibration.png")
+        draw_pulls(comparison, pulls, folder / "gradients.png")
     flat = {
         f"{arm}/{name}": value for arm, values in figures.items() for name, value in values.items()
     }
@@ -122,92 +138,3 @@ def _read_share(frequency: Path) -> Floats:
             f"{frequency} does not list the {len(CLASS_NAMES)} classes: repeat frequency"
         )
     return table["share"].to_numpy(float)
-
-
-def _figures(comparison: Comparison) -> dict[str, dict[str, float | None]]:
-    """For every loss its scores, and for every pair with the baseline the differences."""
-    figures = {loss: _scores(result) for loss, result in comparison.results.items()}
-    for loss in comparison.challengers:
-        figures[f"{loss}-{comparison.baseline}"] = _difference(comparison.results[loss])
-    return figures
-
-
-def _scores(result: Result) -> dict[str, float | None]:
-    return {
-        "miou": number(result.scores.value[ALL]),
-        "miou_std": number(result.deviation[ALL]),
-        "low": number(result.scores.low[ALL]),
-        "high": number(result.scores.high[ALL]),
-        "rare": number(result.scores.value[RARE]),
-        "frequent": number(result.scores.value[FREQUENT]),
-    }
-
-
-def _difference(result: Result) -> dict[str, float | None]:
-    difference = result.difference
-    assert difference is not None
-    return {
-        "difference": number(difference.value[ALL]),
-        "low": number(difference.low[ALL]),
-        "high": number(difference.high[ALL]),
-        "p": number(difference.p[ALL]),
-        "rare": number(difference.value[RARE]),
-        "frequent": number(difference.value[FREQUENT]),
-    }
-
-
-def _arm_table(comparison: Comparison) -> pd.DataFrame:
-    """A row per loss: protocol, loss, seeds, steps, miou, std (empty with one seed), low, high."""
-    rows = []
-    for loss, result in comparison.results.items():
-        scores = _scores(result)
-        rows.append(
-            {
-                "protocol": comparison.protocol,
-                "loss": loss,
-                "seeds": len(comparison.seeds),
-                "steps": comparison.steps,
-                "miou": scores["miou"],
-                "std": scores["miou_std"],
-                "low": scores["low"],
-                "high": scores["high"],
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _class_table(comparison: Comparison) -> pd.DataFrame:
-    """A row per class and loss that is compared with the baseline."""
-    base = comparison.results[comparison.baseline].scores.value[FIRST_CLASS:]
-    tables = []
-    for loss in comparison.challengers:
-        result = comparison.results[loss]
-        assert result.difference is not None
-        tables.append(
-            pd.DataFrame(
-                {
-                    "class": CLASS_NAMES,
-                    "share": comparison.share,
-                    "group": ["rare" if is_rare else "frequent" for is_rare in comparison.is_rare],
-                    "loss": loss,
-                    "baseline_iou": base,
-                    "iou": result.scores.value[FIRST_CLASS:],
-                    "difference": result.difference.value[FIRST_CLASS:],
-                    "low": result.difference.low[FIRST_CLASS:],
-                    "high": result.difference.high[FIRST_CLASS:],
-                    "p_holm": result.p_holm,
-                }
-            )
-        )
-    columns = [
-        "class",
-        "share",
-        "group",
-        "loss",
-        "baseline_iou",
-        "iou",
-        "difference",
-        "low",
-        "high",
-    ]
-    return pd.concat(tables) if tables else pd.DataFrame(columns=[*columns, "p_holm"])

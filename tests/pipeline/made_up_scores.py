@@ -7,6 +7,7 @@ import pandas as pd
 
 from pipeline.scores import Scores
 from segformer.cityscapes import CLASS_NAMES, NUM_CLASSES
+from segformer.gradients import LAYERS
 
 PROTOCOL = "val24/official/8x16/whole/ss/last"
 SHARE = np.geomspace(0.4, 0.001, NUM_CLASSES)
@@ -34,11 +35,24 @@ def make_scores(
     return Scores(protocol, names, confusions)
 
 
-def write_arm(folder: Path, name: str, scores: Scores, *, steps: int = 40) -> None:
+def calibrated(scores: Scores, confidence: float) -> np.ndarray:
+    """(n, 15, 3): every pixel with this confidence, right as often as the confusions say."""
+    pixels = scores.confusions.sum(axis=(1, 2))
+    counts = np.zeros((len(pixels), 15, 3))
+    right = np.trace(scores.confusions, axis1=1, axis2=2)
+    counts[:, int(np.ceil(15 * confidence)) - 1] = np.stack([pixels, pixels * confidence, right], 1)
+    return counts
+
+
+def write_arm(
+    folder: Path, name: str, scores: Scores, *, steps: int = 40, confidence: float = 0.9
+) -> None:
     """Write what `evaluate` and `train` leave behind for one arm, as far as `ablation` reads it."""
     for stage in ("evaluate", "train"):
         (folder / stage / name).mkdir(parents=True, exist_ok=True)
     scores.save(folder / "evaluate" / name / "confusions.npz")
+    calibrations = calibrated(scores, confidence)
+    np.savez(folder / "evaluate" / name / "counts.npz", calibrations=calibrations)
     step = np.arange(10, steps + 1, 10)
     history = pd.DataFrame({"step": step, "loss": 1 / step, "learning_rate": 1e-3})
     history["val_miou"] = np.where(step % 20 == 0, step / 100, np.nan)
@@ -48,3 +62,27 @@ def write_arm(folder: Path, name: str, scores: Scores, *, steps: int = 40) -> No
 def write_frequency(path: Path) -> None:
     """Write class_frequency.csv, as far as `ablation` reads it."""
     pd.DataFrame({"class": CLASS_NAMES, "share": SHARE / SHARE.sum()}).to_csv(path, index=False)
+
+
+def write_gradients(folder: Path, losses: list[str], seeds: list[int]) -> None:
+    """Write the tables of `gradients`: each loss pulls by the share, cubed root of it for dice."""
+    folder.mkdir(parents=True, exist_ok=True)
+    classes, batches = [], []
+    for seed in seeds:
+        for step, weights in enumerate(["start", *losses]):
+            for loss in losses:
+                begin = {"weights": weights, "seed": seed, "step": 40 * min(step, 1), "loss": loss}
+                pull = SHARE if loss != "dice" else np.cbrt(SHARE)
+                for name, force in zip(CLASS_NAMES, pull, strict=True):
+                    layers = {layer: force * (i + 1) for i, layer in enumerate(LAYERS)}
+                    classes.append(begin | {"class": name, "scores": force} | layers)
+                layers = {layer: pull.sum() / 2 for layer in LAYERS}
+                told = {
+                    "frames": 4,
+                    "wrong": 0.25,
+                    "of_wrong": 0.5,
+                    "steadiness": 0.1 if loss == "dice" else 0.2,
+                }
+                batches.append(begin | layers | told)
+    pd.DataFrame(classes).to_csv(folder / "classes.csv", index=False)
+    pd.DataFrame(batches).to_csv(folder / "batches.csv", index=False)

@@ -8,7 +8,12 @@ import pytest
 
 from pipeline.scores import Scores
 from pipeline.stages.ablation import Ablation, Outcome, run
-from tests.pipeline.made_up_scores import make_scores, write_arm, write_frequency
+from tests.pipeline.made_up_scores import (
+    make_scores,
+    write_arm,
+    write_frequency,
+    write_gradients,
+)
 
 BETTER, BASE, WORSE = 0.80, 0.70, 0.60
 
@@ -24,10 +29,12 @@ def ablation(folder: Path, losses: dict[str, list[Scores]]) -> Outcome:
 def compare(folder: Path, losses: list[str], seeds: int) -> Outcome:
     """Run the stage on what is there."""
     write_frequency(folder / "class_frequency.csv")
+    write_gradients(folder / "gradients", losses, [0])
     return run(
         Ablation(losses=losses, seeds=list(range(seeds)), baseline="ce", bootstrap=300, seed=0),
         evaluations=folder / "evaluate",
         histories=folder / "train",
+        gradients=folder / "gradients",
         frequency=folder / "class_frequency.csv",
         out=folder / "ablation",
     )
@@ -108,8 +115,9 @@ def test_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     ablation(tmp_path, arms)
     first = {path.name: path.read_bytes() for path in (tmp_path / "ablation").iterdir()}
     ablation(tmp_path, arms)
-    expected = {"ablation.json", "ablation.csv", "ablation.md", "classes.csv"}
-    assert expected | {"differences.png", "curves.png"} == first.keys()
+    tables = {"ablation.csv", "classes.csv", "gradients.csv"}
+    figures = {"differences.png", "curves.png", "calibration.png", "gradients.png"}
+    assert {"ablation.json", "ablation.md"} | tables | figures == first.keys()
     for name, content in first.items():
         assert content == (tmp_path / "ablation" / name).read_bytes(), name
 

@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segformer.cityscapes import IGNORE
-from segformer.gradients import LAYERS, Pull, layer_groups, take_apart, whole_gradient, wrong_share
+from segformer.gradients import LAYERS, Pull, layer_groups, take_apart, whole_gradient
 from segformer.inference import scores_at
 from segformer.losses import LOSSES
 from segformer.model import SegFormer
@@ -77,6 +77,8 @@ def test_cross_entropy_at_the_scores_by_hand(
     is_wrong = (scores.argmax(1) != target) & (target != IGNORE)
     share = lacking[is_wrong].sum() / lacking[target != IGNORE].sum()
     assert share == pytest.approx(pulls["ce"].of_wrong, rel=1e-5)
+    wrong = is_wrong.sum() / (target != IGNORE).sum()
+    assert wrong == pytest.approx(pulls["ce"].wrong)
 
 
 def test_a_class_without_pixels_is_not_measured(pulls: dict[str, Pull]) -> None:
@@ -97,9 +99,3 @@ def test_every_parameter_is_in_one_group(model: SegFormer) -> None:
     held = [id(parameter) for group in layer_groups(model) for parameter in group]
     assert len(LAYERS) == len(layer_groups(model))
     assert sorted(map(id, model.parameters())) == sorted(held)
-
-
-def test_wrong_share_leaves_out_void() -> None:
-    """Of four pixels one is void and one of the others wrong: a third."""
-    target = torch.tensor([[[0, 1, 1, IGNORE]]])
-    assert 1 / 3 == pytest.approx(wrong_share(torch.tensor([[[0, 1, 0, 0]]]), target))

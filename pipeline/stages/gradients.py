@@ -1,0 +1,220 @@
+"""Gradients: how hard each class pulls at each layer, for every loss at the same weights."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import PositiveInt
+from torch import Tensor
+
+from pipeline.beginnings import load_start, make_loss, seeds_of
+from pipeline.publish import publishing
+from pipeline.section import Section
+from segformer.checkpoint import load, read_config
+from segformer.cityscapes import CLASS_NAMES
+from segformer.frames import PackedFrames, normalise
+from segformer.gradients import LAYERS, Pull, take_apart, whole_gradient
+from segformer.losses import Loss
+from segformer.model import SegFormer
+
+START = "start"
+"""What the weights before the first step are called in the tables; others by their arm's loss."""
+
+
+class Gradients(Section):
+    """On what the gradients are measured."""
+
+    frames: PositiveInt
+    """Training frames of a batch; there are two batches, to see whether their gradients agree."""
+    seeds: PositiveInt
+    """How many of the ablation's seeds are looked at."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The folders of `train`, `pack` and `pretrained`, and class_weights.csv of `frequency`."""
+
+    models: Path
+    pack: Path
+    weights: Path
+    class_weights: Path
+
+
+@dataclass(frozen=True)
+class Arms:
+    """Which trainings are looked at; every loss is measured at the weights of each.
+
+    Attributes:
+        losses: of the ablation.
+        seeds: of the ablation.
+        class_weights: the family that a weighted loss was trained with.
+    """
+
+    losses: Sequence[str]
+    seeds: Sequence[int]
+    class_weights: str
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a gradient is measured: weights of an arm, before or after its training."""
+
+    weights: str
+    seed: int
+    step: int
+    model: SegFormer
+
+    @property
+    def row(self) -> dict[str, object]:
+        return {"weights": self.weights, "seed": self.seed, "step": self.step}
+
+
+_Batch = tuple[Tensor, Tensor]
+
+
+def run(
+    params: Gradients,
+    *,
+    arms: Arms,
+    inputs: Inputs,
+    out: Path,
+    device: torch.device,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Write classes.csv and batches.csv into `out`.
+
+    A row of classes.csv is a class: `scores`, the sum of |dL/ds| over its pixels and their scores s
+    before the softmax, and for each group of layers the length of the gradient that its pixels
+    send; empty where it has none. A row of batches.csv is all classes together: the length of each
+    group's gradient, `wrong` and `of_wrong`, the share of pixels that are predicted wrongly and the
+    share of the sum over `scores` that comes from these, and `steadiness`, the cosine between the
+    gradients of two batches.
+
+    The network is as in training but for drop path and dropout, which are off, and in float32; the
+    frames are whole and not augmented, spread evenly over the training set.
+
+    Raises:
+        ValueError: for models or frames that are missing or damaged, or too little memory.
+    """
+    frames = PackedFrames.open(inputs.pack / "train")
+    batches = _batches(frames, params.frames, device)
+    seeds = list(arms.seeds[: params.seeds])
+    total = len(seeds) * (1 + len(arms.losses))
+    classes, wholes = [], []
+    losses = {
+        name: make_loss(
+            name, family=arms.class_weights, class_weights=inputs.class_weights, device=device
+        )
+        for name in arms.losses
+    }
+    names = [(seed, name) for seed in seeds for name in (START, *arms.losses)]
+    for done, (seed, name) in enumerate(names):
+        progress(done, total)
+        place = _place(name, seed, arms.losses[0], inputs)
+        place.model.to(device)
+        try:
+            of_classes, of_wholes = _measure(place, batches, losses)
+        except torch.OutOfMemoryError as error:
+            raise ValueError(
+                f"out of memory with gradients.frames {params.frames}: lower it"
+            ) from error
+        classes += of_classes
+        wholes += of_wholes
+    progress(total, total)
+    with publishing(out) as folder:
+        for rows, file in ((classes, "classes.csv"), (wholes, "batches.csv")):
+            pd.DataFrame(rows).to_csv(folder / file, index=False, float_format="%.6g")
+
+
+def start_of(like: Path, seed: int, weights: Path) -> SegFormer:
+    """The network as an arm of this seed had it before its first step, nothing left to chance.
+
+    Args:
+        like: the folder of a trained model, of the same shape.
+        seed: of the arm.
+        weights: the folder of starting weights.
+    """
+    torch.manual_seed(seeds_of(seed)[0])
+    model = _still(like)
+    load_start(model, weights)
+    return model
+
+
+def _place(name: str, seed: int, any_loss: str, inputs: Inputs) -> _Place:
+    if name == START:
+        return _Place(
+            START, seed, 0, start_of(_folder(inputs, any_loss, seed), seed, inputs.weights)
+        )
+    folder = _folder(inputs, name, seed)
+    model = _still(folder)
+    model.load_state_dict(load(folder).state_dict())
+    return _Place(name, seed, json.loads((folder / "run.json").read_text())["steps"], model)
+
+
+def _folder(inputs: Inputs, loss: str, seed: int) -> Path:
+    return inputs.models / f"{loss}-{seed}"
+
+
+def _still(folder: Path) -> SegFormer:
+    """A network of the shape of a trained one, with random weights and no dropout of any kind."""
+    config = read_config(folder)
+    return SegFormer(
+        config["variant"],
+        config["num_classes"],
+        decoder_width=config["decoder_width"],
+        norm_eps=config["norm_eps"],
+        drop_path=0.0,
+        dropout=0.0,
+    )
+
+
+def _batches(frames: PackedFrames, size: int, device: torch.device) -> list[_Batch]:
+    """Two batches, or one where there is but one frame: (b, 3, h, w) and (b, h, w) each."""
+    size = min(size, max(len(frames) // 2, 1))
+    chosen = np.unique(np.linspace(0, len(frames) - 1, 2 * size).round().astype(int))
+    batches = []
+    for indices in (chosen[::2], chosen[1::2]):
+        if len(indices):
+            images, labels = frames.batch(indices.tolist())
+            batches.append((normalise(images.to(device)), labels.to(device).long()))
+    return batches
+
+
+_Rows = list[dict[str, object]]
+
+
+def _measure(
+    place: _Place, batches: Sequence[_Batch], losses: dict[str, Loss]
+) -> tuple[_Rows, _Rows]:
+    """Give the rows of both tables at these weights."""
+    images, target = batches[0]
+    pulls = take_apart(place.model, images, target, losses)
+    classes: _Rows = []
+    wholes: _Rows = []
+    for name, pull in pulls.items():
+        begin = place.row | {"loss": name}
+        frames = {"frames": len(images)}
+        classes += [begin | row for row in _by_class(pull)]
+        others = [whole_gradient(place.model, *batch, losses[name]) for batch in batches[1:]]
+        whole = dict(zip(LAYERS, pull.together.tolist(), strict=True))
+        shares = {"wrong": pull.wrong, "of_wrong": pull.of_wrong}
+        wholes.append(begin | frames | whole | shares | {"steadiness": _cosine(pull.whole, others)})
+    return classes, wholes
+
+
+def _by_class(pull: Pull) -> _Rows:
+    return [
+        {"class": CLASS_NAMES[c], "scores": float(pull.at_scores[c])}
+        | dict(zip(LAYERS, pull.at_layers[c].tolist(), strict=True))
+        for c in range(len(CLASS_NAMES))
+    ]
+
+
+def _cosine(whole: Tensor, others: Sequence[Tensor]) -> float:
+    if not others:
+        return float("nan")
+    return float(torch.cosine_similarity(whole.double(), others[0].double(), dim=0))
