@@ -102,7 +102,7 @@ def count_instances(predicted: ArrayLike | Tensor, instance_ids: ArrayLike | Ten
     rank = np.cumsum(sizes > 0) - 1  # of an id among the i that occur
     present = np.flatnonzero(sizes)
     pixels = np.bincount(rank[ids] * 256 + found, minlength=len(present) * 256)
-    return _weigh(present.tolist(), torch.from_numpy(pixels.reshape(-1, 256)))
+    return weigh(present.tolist(), torch.from_numpy(pixels.reshape(-1, 256)))
 
 
 def instance_iou(counts: ArrayLike | Tensor, confusion: Confusion) -> Tensor:
@@ -129,8 +129,12 @@ def category_instance_iou(counts: ArrayLike | Tensor, confusion: Confusion) -> T
     return _iou(counts, confusion)[..., len(INSTANCE_CLASSES) :]
 
 
-def _weigh(instance_ids: list[int], pixels: Tensor) -> Tensor:
-    """Weigh i instances, of which (i, 256) pixels are predicted as each id: (10, 2) float64."""
+def weigh(instance_ids: list[int], pixels: Tensor) -> Tensor:
+    """Give what `count_instances` gives, of i instances with (i, 256) pixels predicted as each id.
+
+    Raises:
+        ValueError: for an id that is none.
+    """
     labels = [LABELS[one // _IDS_PER_LABEL] for one in instance_ids]
     for label in labels:
         if label.train_id != IGNORE and label not in INSTANCE_CLASSES:

@@ -1,14 +1,17 @@
+import math
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pipeline import official_check
 from pipeline.archive import IMAGE, LABEL_IDS, TRAIN_IDS, Archive, member_name
 from pipeline.counting import Counts, count
-from pipeline.predictions import Predictions, label_ids_png
+from pipeline.official_check import Row
+from pipeline.predictions import Predictions
 from pipeline.scored_frames import INSTANCE_IDS, FrameReader
 from pipeline.scores import Scores
 from pipeline.synthetic import draw_frame
@@ -86,12 +89,25 @@ def test_the_means_are_those_of_the_metrics(data: Path) -> None:
 
 
 def test_a_changed_prediction_is_noticed(data: Path, tmp_path: Path) -> None:
-    """A prediction changed after it was scored is told, with the first score that differs."""
+    """A prediction changed after it was scored: the script is right about it, and scores are not.
+
+    One pixel will do, though no digit of a score changes by it.
+    """
     evaluate(data, tmp_path / "result")
     path = next((tmp_path / "result" / "predictions").glob("*.png"))
-    path.write_bytes(label_ids_png(np.full((128, 256), 8, dtype=np.uint8)))
-    with pytest.raises(ValueError, match=r"of 40 scores differ .* \(first: class IoU of road\)"):
+    pixels = np.array(Image.open(path))
+    pixels[100, 128] = 7 if pixels[100, 128] != 7 else 8
+    save_png(path, pixels)
+    with pytest.raises(ValueError, match="the predictions kept are not those that were scored"):
         check(tmp_path / "result", data)
+
+
+def test_another_score_than_the_scripts_is_told() -> None:
+    """A difference in the last digit it prints, and none below."""
+    assert Row("class IoU", "road", 0.12345, 0.12349).is_equal
+    assert Row("class IoU", "road", math.nan, math.nan).is_equal
+    assert not Row("class IoU", "road", 0.1234, 0.1236).is_equal
+    assert not Row("class IoU", "road", 0.0, math.nan).is_equal
 
 
 def test_the_check_needs_predictions(data: Path, tmp_path: Path) -> None:
