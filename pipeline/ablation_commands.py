@@ -66,14 +66,8 @@ def ablation(
     from pipeline.stages.train import read_facts
 
     section = config.load(params).ablation
-    result = ablation.run(
-        section,
-        evaluations=evaluations,
-        histories=histories,
-        gradients=gradients,
-        frequency=frequency,
-        out=out,
-    )
+    inputs = ablation.Inputs(evaluations, histories, gradients, frequency)
+    result = ablation.run(section, inputs=inputs, out=out)
     typer.echo(result.sentence)
     arms = [read_facts(histories / arm)["mlflow_run_id"] for arm in section.arms()]
     tracking.ablation_run("ablation", arms, result.metrics, out)

@@ -158,6 +158,7 @@ def draw_calibration(comparison: Comparison, path: Path) -> None:
             linewidth=2.2,
             marker="o",
             markersize=6,
+            clip_on=False,
             label=f"{loss}: {percent(result.scores.value[CALIBRATION])} %",
         )
     axes.set_xlim(0, 1)

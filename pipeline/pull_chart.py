@@ -8,6 +8,7 @@ from pipeline.arm_charts import ARM_COLORS
 from pipeline.comparison import Comparison
 from pipeline.figures import Axes, canvas, headline, percent_axis, save, tidy
 from pipeline.pulls import Pulls
+from pipeline.wording import count
 from segformer.cityscapes import CLASS_NAMES
 
 _LEAST = 1e-4  # share; the axis is logarithmic
@@ -30,7 +31,10 @@ def draw_pulls(comparison: Comparison, pulls: Pulls, path: Path) -> None:
         _draw_classes(panes[0][column], comparison, pulls, weights)
         _draw_layers(panes[1][column], comparison, pulls, weights)
     panes[1][0].set_ylabel("share of the rare classes")
-    panes[0][-1].legend(frameon=False, fontsize=10, loc="lower right")
+    panes[1][0].set_ylim(bottom=0)  # after all are drawn: the panes of a row share it
+    panes[0][0].legend(frameon=False, fontsize=10, loc="upper left")
+    basis = f"batch of {pulls.frames} training frames, {count(pulls.seeds, 'seed')}"
+    figure.supxlabel(f"{basis}; grey: share of the training pixels", fontsize=10, color="#555555")
     headline(figure, "Whose pixels pull: each class's share of the gradient at the scores")
     save(figure, path)
 
@@ -68,11 +72,10 @@ def _draw_layers(axes: Axes, comparison: Comparison, pulls: Pulls, weights: str)
     places = np.arange(1 + len(pulls.layers))
     for number, loss in enumerate([comparison.baseline, *comparison.challengers]):
         pull = pulls.of[weights, loss]
-        shares = [*pull.rare_at_layers(comparison.is_rare)[::-1], pull.rare(comparison.is_rare)]
+        shares = [pull.rare(comparison.is_rare), *pull.rare_at_layers(comparison.is_rare)[::-1]]
         color = ARM_COLORS[number % len(ARM_COLORS)]
-        axes.plot(places, shares[::-1], color=color, linewidth=2.2, marker="o", markersize=6)
+        axes.plot(places, shares, color=color, linewidth=2.2, marker="o", markersize=6)
     axes.axhline(comparison.share[comparison.is_rare].sum(), color="#777777", linewidth=1)
     axes.set_xticks(places, ["scores", *pulls.layers[::-1]], rotation=35, ha="right")
-    axes.set_ylim(0, None)
     percent_axis(axes, "y")
     tidy(axes, grid="y")

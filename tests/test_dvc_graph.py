@@ -22,7 +22,7 @@ BEFORE_TRAINING = {"download", "remap", "frequency", "pack", "pretrained"}
 ALL = (
     BEFORE_TRAINING
     | {f"{stage}@{arm}" for stage in ("train", "evaluate") for arm in ARMS}
-    | {"ablation"}
+    | {"gradients", "ablation"}
 )
 
 STAND_IN = f"""#!{sys.executable}
@@ -135,7 +135,7 @@ def test_nothing_changed(project: Project) -> None:
 
 
 def test_learning_rate(project: Project) -> None:
-    """A changed learning rate reruns train, evaluate and ablation, and nothing before."""
+    """A changed learning rate reruns train and what follows, and nothing before."""
     project.set("train.learning_rate", 0.123)
     assert ALL - BEFORE_TRAINING == project.repro()
 
@@ -172,16 +172,16 @@ def test_going_back_to_another_size(project: Project) -> None:
 
 
 def test_new_loss(project: Project) -> None:
-    """A new loss trains and evaluates its own arms only, and the ablation takes them in."""
+    """A new loss trains and evaluates its own arms only; what looks at all arms takes them in."""
     project.set("ablation.losses", ["ce", "dice", "focal"])
     arms = {f"{stage}@focal-{seed}" for stage in ("train", "evaluate") for seed in (0, 1)}
-    assert arms | {"ablation"} == project.repro()
+    assert arms | {"gradients", "ablation"} == project.repro()
 
 
 def test_dropped_seed(project: Project) -> None:
     """A seed less trains nothing and makes the comparison anew."""
     project.set("ablation.seeds", [0])
-    assert {"ablation"} == project.repro()
+    assert {"gradients", "ablation"} == project.repro()
 
 
 def test_evaluation_parameter(project: Project) -> None:

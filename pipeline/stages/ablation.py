@@ -12,10 +12,10 @@ from pipeline.arm_charts import draw_calibration, draw_curves, draw_differences
 from pipeline.arm_tables import arm_table, class_table, figures_of
 from pipeline.arms import read_arms
 from pipeline.bootstrap import Floats
-from pipeline.comparison import compare
+from pipeline.comparison import Comparison, compare
 from pipeline.publish import publishing
 from pipeline.pull_chart import draw_pulls
-from pipeline.pulls import read_pulls, share_table
+from pipeline.pulls import Pulls, read_pulls, share_table
 from pipeline.report import write_report
 from pipeline.section import Section, nearest
 from pipeline.verdict import verdict
@@ -73,47 +73,32 @@ class Outcome:
     sentence: str
 
 
-def run(
-    params: Ablation,
-    *,
-    evaluations: Path,
-    histories: Path,
-    gradients: Path,
-    frequency: Path,
-    out: Path,
-) -> Outcome:
+@dataclass(frozen=True)
+class Inputs:
+    """The folders of `evaluate`, `train` (all arms) and `gradients`; class_frequency.csv."""
+
+    evaluations: Path
+    histories: Path
+    gradients: Path
+    frequency: Path
+
+
+def run(params: Ablation, *, inputs: Inputs, out: Path) -> Outcome:
     """Write ablation.json, ablation.md with its figures, and three tables into `out`.
 
     The tables: ablation.csv (a row per loss), classes.csv (per loss and class), gradients.csv (per
     weights, loss and class: its share of the gradient at the scores and at each group of layers).
 
-    Args:
-        params: the section `ablation`.
-        evaluations: the folder of `evaluate`, with a folder per arm.
-        histories: the folder of `train`, with a folder per arm.
-        gradients: the folder of `gradients`.
-        frequency: class_frequency.csv of `frequency`.
-        out: where to write.
-
     Raises:
         ValueError: naming all arms that are missing, or two that must not be compared.
     """
-    comparison = compare(
-        read_arms(evaluations, histories, params.losses, params.seeds),
-        seeds=params.seeds,
-        baseline=params.baseline,
-        share=_read_share(frequency),
-        resamples=params.bootstrap,
-        seed=params.seed,
-    )
-    pulls = read_pulls(gradients, params.losses)
-    figures = figures_of(comparison, pulls)
+    comparison, pulls = read(params, inputs)
     facts: dict[str, Any] = {
         "protocol": comparison.protocol,
         "steps": comparison.steps,
         "frames": comparison.num_frames,
         "seeds": len(comparison.seeds),
-        **figures,
+        **figures_of(comparison, pulls),
     }
     with publishing(out) as folder:
         (folder / "ablation.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
@@ -125,10 +110,34 @@ def run(
         draw_curves(comparison, folder / "curves.png")
         draw_calibration(comparison, folder / "calibration.png")
         draw_pulls(comparison, pulls, folder / "gradients.png")
-    flat = {
-        f"{arm}/{name}": value for arm, values in figures.items() for name, value in values.items()
+    return tell(comparison, pulls)
+
+
+def read(params: Ablation, inputs: Inputs) -> tuple[Comparison, Pulls]:
+    """Read all arms and compare them.
+
+    Raises:
+        ValueError: naming all arms that are missing, or two that must not be compared.
+    """
+    comparison = compare(
+        read_arms(inputs.evaluations, inputs.histories, params.losses, params.seeds),
+        seeds=params.seeds,
+        baseline=params.baseline,
+        share=_read_share(inputs.frequency),
+        resamples=params.bootstrap,
+        seed=params.seed,
+    )
+    return comparison, read_pulls(inputs.gradients, params.losses)
+
+
+def tell(comparison: Comparison, pulls: Pulls) -> Outcome:
+    """Say what came of it."""
+    figures = {
+        f"{arm}/{name}": value
+        for arm, values in figures_of(comparison, pulls).items()
+        for name, value in values.items()
     }
-    return Outcome(flat, comparison.protocol, verdict(comparison))
+    return Outcome(figures, comparison.protocol, verdict(comparison))
 
 
 def _read_share(frequency: Path) -> Floats:

@@ -59,9 +59,10 @@ def write_arm(
     history.to_csv(folder / "train" / name / "history.csv", index=False)
 
 
-def write_frequency(path: Path) -> None:
-    """Write class_frequency.csv, as far as `ablation` reads it."""
-    pd.DataFrame({"class": CLASS_NAMES, "share": SHARE / SHARE.sum()}).to_csv(path, index=False)
+def write_frequency(path: Path, absent: int = 0) -> None:
+    """Write class_frequency.csv, as far as `ablation` reads it; the last classes may be absent."""
+    share = np.where(np.arange(NUM_CLASSES) < NUM_CLASSES - absent, SHARE, 0)
+    pd.DataFrame({"class": CLASS_NAMES, "share": share / share.sum()}).to_csv(path, index=False)
 
 
 def write_gradients(folder: Path, losses: list[str], seeds: list[int]) -> None:

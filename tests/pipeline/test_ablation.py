@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.arm_tables import class_table
+from pipeline.report import write_report
 from pipeline.scores import Scores
-from pipeline.stages.ablation import Ablation, Outcome, run
+from pipeline.stages.ablation import Ablation, Inputs, Outcome, read, run, tell
 from tests.pipeline.made_up_scores import (
     make_scores,
     write_arm,
@@ -28,16 +30,28 @@ def ablation(folder: Path, losses: dict[str, list[Scores]]) -> Outcome:
 
 def compare(folder: Path, losses: list[str], seeds: int) -> Outcome:
     """Run the stage on what is there."""
-    write_frequency(folder / "class_frequency.csv")
+    params, inputs = given(folder, losses, seeds)
+    return run(params, inputs=inputs, out=folder / "ablation")
+
+
+def given(folder: Path, losses: list[str], seeds: int) -> tuple[Ablation, Inputs]:
+    """The section and the inputs, with what is the same for every test."""
     write_gradients(folder / "gradients", losses, [0])
-    return run(
+    if not (folder / "class_frequency.csv").exists():
+        write_frequency(folder / "class_frequency.csv")
+    places = [folder / name for name in ("evaluate", "train", "gradients", "class_frequency.csv")]
+    return (
         Ablation(losses=losses, seeds=list(range(seeds)), baseline="ce", bootstrap=300, seed=0),
-        evaluations=folder / "evaluate",
-        histories=folder / "train",
-        gradients=folder / "gradients",
-        frequency=folder / "class_frequency.csv",
-        out=folder / "ablation",
+        Inputs(*places),
     )
+
+
+def judge(folder: Path, losses: dict[str, list[Scores]]) -> Outcome:
+    """What the stage tells of arms, without its files: figures take a while."""
+    for loss, of_seeds in losses.items():
+        for seed, scores in enumerate(of_seeds):
+            write_arm(folder, f"{loss}-{seed}", scores)
+    return tell(*read(*given(folder, list(losses), len(next(iter(losses.values()))))))
 
 
 def seeds(accuracy: float, first: int) -> list[Scores]:
@@ -47,7 +61,7 @@ def seeds(accuracy: float, first: int) -> list[Scores]:
 
 def test_a_clear_win_is_called_one(tmp_path: Path) -> None:
     """With ten points more accuracy the challenger beats the baseline; the sentence says all."""
-    result = ablation(tmp_path, {"ce": seeds(BASE, 0), "dice": seeds(BETTER, 10)})
+    result = judge(tmp_path, {"ce": seeds(BASE, 0), "dice": seeds(BETTER, 10)})
     assert result.sentence.startswith("After 40 steps, on 24 frames and 3 seeds, dice beats ce by ")
     low, high = result.metrics["dice-ce/low"], result.metrics["dice-ce/high"]
     assert low is not None
@@ -57,20 +71,20 @@ def test_a_clear_win_is_called_one(tmp_path: Path) -> None:
 
 def test_a_clear_loss_is_called_one(tmp_path: Path) -> None:
     """With ten points less accuracy it loses; the points in the sentence bear no sign."""
-    result = ablation(tmp_path, {"ce": seeds(BASE, 0), "dice": seeds(WORSE, 10)})
+    result = judge(tmp_path, {"ce": seeds(BASE, 0), "dice": seeds(WORSE, 10)})
     assert re.search(r"dice loses to ce by \d+\.\d\d points", result.sentence)
 
 
 def test_two_of_a_kind_cannot_be_told_apart(tmp_path: Path) -> None:
     """Two models of the same accuracy are not ranked."""
-    result = ablation(tmp_path, {"ce": seeds(BASE, 0), "dice": seeds(BASE, 10)})
+    result = judge(tmp_path, {"ce": seeds(BASE, 0), "dice": seeds(BASE, 10)})
     assert "the data cannot tell whether dice is better or worse than ce" in result.sentence
 
 
 def test_difference_is_that_of_the_means_over_seeds(tmp_path: Path) -> None:
     """The difference in mIoU is the mean over seeds of the one less that of the other."""
     arms = {"ce": seeds(BASE, 0), "dice": seeds(BETTER, 10)}
-    metrics = ablation(tmp_path, arms).metrics
+    metrics = judge(tmp_path, arms).metrics
     miou = {loss: [s.metrics(1, 0)["miou"] for s in arms[loss]] for loss in arms}
     for loss in arms:
         assert np.mean(miou[loss]) == pytest.approx(metrics[f"{loss}/miou"], abs=2e-6)
@@ -83,14 +97,14 @@ def test_one_class_that_gains_is_found_and_only_that(tmp_path: Path) -> None:
     """A gain in one class is significant after correction in that class alone."""
     accuracy = np.full(19, BASE)
     accuracy[2] = 0.95
-    ablation(
+    judge(
         tmp_path,
         {
             "ce": [make_scores(BASE, seed=i) for i in range(3)],
             "dice": [make_scores(accuracy, seed=i) for i in range(3)],
         },
     )
-    classes = pd.read_csv(tmp_path / "ablation" / "classes.csv")
+    classes = class_table(read(*given(tmp_path, ["ce", "dice"], 3))[0])
     found = classes.loc[classes["p_holm"] < 0.05, "class"].tolist()
     # What building no longer loses to wall makes wall more precise too.
     assert ["building", "wall"] == found
@@ -143,7 +157,7 @@ def test_unlike_protocols_are_refused(tmp_path: Path) -> None:
     """Scores at another input size are never compared; both arms and both protocols are named."""
     other = make_scores(BASE, protocol="val24/official/16x32/whole/ss/last")
     with pytest.raises(ValueError, match=r"ce-0 and dice-0 have unlike protocols.*16x32"):
-        ablation(tmp_path, {"ce": [make_scores(BASE)], "dice": [other]})
+        judge(tmp_path, {"ce": [make_scores(BASE)], "dice": [other]})
 
 
 def test_other_frames_are_refused(tmp_path: Path) -> None:
@@ -151,7 +165,7 @@ def test_other_frames_are_refused(tmp_path: Path) -> None:
     base = make_scores(BASE)
     moved = Scores(base.protocol, [*base.frames[:-1], "val/x/x_000000_000019"], base.confusions)
     with pytest.raises(ValueError, match="scored on other frames"):
-        ablation(tmp_path, {"ce": [base], "dice": [moved]})
+        judge(tmp_path, {"ce": [base], "dice": [moved]})
 
 
 def test_other_budgets_are_refused(tmp_path: Path) -> None:
@@ -160,6 +174,71 @@ def test_other_budgets_are_refused(tmp_path: Path) -> None:
     write_arm(tmp_path, "dice-0", make_scores(BASE), steps=80)
     with pytest.raises(ValueError, match="unlike budgets, 40 steps and 80 steps"):
         compare(tmp_path, ["ce", "dice"], 1)
+
+
+def test_calibration_is_compared_pair_by_pair(tmp_path: Path) -> None:
+    """Right 70 % of the time and 90 % sure is an error of 20 points, 75 % sure one of 5."""
+    for seed in range(3):
+        write_arm(tmp_path, f"ce-{seed}", make_scores(BASE, seed=seed), confidence=0.9)
+        write_arm(tmp_path, f"dice-{seed}", make_scores(BASE, seed=seed), confidence=0.75)
+    metrics = tell(*read(*given(tmp_path, ["ce", "dice"], 3))).metrics
+    assert 0.2 == pytest.approx(metrics["ce/ece"], abs=0.01)
+    assert 0.05 == pytest.approx(metrics["dice/ece"], abs=0.01)
+    assert -0.15 == pytest.approx(metrics["dice-ce/ece"], abs=1e-3)
+    low, high = metrics["dice-ce/ece_low"], metrics["dice-ce/ece_high"]
+    assert low is not None
+    assert high is not None
+    assert low <= -0.15 + 1e-3 <= high + 2e-3 < 0
+
+
+def test_classes_that_never_occur_are_neither_rare_nor_frequent(tmp_path: Path) -> None:
+    """With 8 of 19 classes absent in training, half of the 11 others are rare."""
+    for loss in ("ce", "dice"):
+        write_arm(tmp_path, f"{loss}-0", make_scores(BASE))
+    write_frequency(tmp_path / "class_frequency.csv", absent=8)
+    comparison, _ = read(*given(tmp_path, ["ce", "dice"], 1))
+    groups = class_table(comparison)["group"].value_counts()
+    assert {"absent": 8, "frequent": 6, "rare": 5} == groups.to_dict()
+
+
+def test_other_steps_of_validation_are_refused(tmp_path: Path) -> None:
+    """Curves that were measured at other steps are not drawn into one another."""
+    for name in ("ce-0", "dice-0"):
+        write_arm(tmp_path, name, make_scores(BASE))
+    history = pd.read_csv(tmp_path / "train" / "dice-0" / "history.csv")
+    history.loc[history["step"] == 20, "val_miou"] = np.nan
+    history.to_csv(tmp_path / "train" / "dice-0" / "history.csv", index=False)
+    with pytest.raises(ValueError, match="unlike steps of validation, 20, 40 and 40;"):
+        compare(tmp_path, ["ce", "dice"], 1)
+
+
+def test_the_flip_of_the_ranking_is_told(tmp_path: Path) -> None:
+    """Ahead at step 20 and behind at step 40: the flip is in the report and in the figures."""
+    for name in ("ce-0", "dice-0"):
+        write_arm(tmp_path, name, make_scores(BASE))
+    history = pd.read_csv(tmp_path / "train" / "dice-0" / "history.csv")
+    history.loc[history["step"] == 20, "val_miou"] += 0.1
+    history.loc[history["step"] == 40, "val_miou"] -= 0.1
+    history.to_csv(tmp_path / "train" / "dice-0" / "history.csv", index=False)
+    found = read(*given(tmp_path, ["ce", "dice"], 1))
+    assert 40 == tell(*found).metrics["dice-ce/flip_step"]
+    report = write_report(*found)
+    assert "The ranking flips at step 40: from there on `dice` is behind `ce`." in report
+
+
+def test_the_report_says_what_the_gradients_say(tmp_path: Path) -> None:
+    """Steadier at both places and no better aimed: the reading and the count are as measured."""
+    judge(tmp_path, {"ce": seeds(BETTER, 0), "dice": seeds(WORSE, 10)})
+    report = write_report(*read(*given(tmp_path, ["ce", "dice"], 3)))
+    assert "steadier from batch to batch, `ce` and `dice`: 0.20 and 0.10 at the start" in report
+    assert "and `ce` wins: the guess is a part of it at most" in report
+
+
+def test_the_same_keys_whatever_the_numbers(tmp_path: Path) -> None:
+    """`dvc metrics diff` sees the same names in every ablation of the same losses."""
+    first = judge(tmp_path / "a", {"ce": seeds(BASE, 0), "dice": seeds(BETTER, 10)})
+    second = judge(tmp_path / "b", {"ce": [make_scores(BASE)], "dice": [make_scores(WORSE)]})
+    assert first.metrics.keys() == second.metrics.keys()
 
 
 VALUES = {"losses": ["ce"], "seeds": [0], "baseline": "ce", "bootstrap": 10, "seed": 0}

@@ -18,6 +18,7 @@ STAGES = [
     "pretrained",
     "train",
     "evaluate",
+    "gradients",
     "ablation",
 ]
 
