@@ -1,3 +1,4 @@
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,15 @@ def test_frames_come_whole_and_in_order(tree: Path) -> None:
             (frame.instance_ids, 26000 + i),
         ):
             assert (one == value).all()
+
+
+def test_frames_of_the_past_are_let_go(tree: Path) -> None:
+    """However many frames there are, those that were worked on take no memory."""
+    alive: list[weakref.ref[np.ndarray]] = []
+    for frame in reader(tree, KEYS * 3).ahead():
+        alive.append(weakref.ref(frame.photograph))
+        assert 2 >= sum(each() is not None for each in alive)
+    assert 21 == len(alive)
 
 
 def test_no_instances_at_all_are_none(tree: Path) -> None:
