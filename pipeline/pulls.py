@@ -89,7 +89,7 @@ def read_pulls(folder: Path, losses: Sequence[str]) -> Pulls:
         if set(table["loss"]) != set(losses) or not set(losses) <= set(table["weights"]):
             raise ValueError(f"{folder / file} is of other losses: run `dvc repro gradients`")
     layers = [name for name in classes.columns if name not in _OF_CLASSES]
-    steps = {str(row.weights): int(row.step) for row in batches.itertuples()}
+    steps = dict(zip(batches["weights"].tolist(), batches["step"].tolist(), strict=True))
     of = {
         (weights, loss): _pull(_part(classes, weights, loss), _part(batches, weights, loss), layers)
         for weights in steps
