@@ -1,0 +1,57 @@
+"""How much arithmetic a function is, and how fast a device does it at best."""
+
+import time
+from collections.abc import Callable
+from inspect import unwrap
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import (
+    FlopCounterMode,
+    addmm_flop,
+    baddbmm_flop,
+    sdpa_backward_flop,
+    sdpa_flop,
+)
+
+_aten = torch.ops.aten
+
+_ALSO_COUNTED: dict[Any, Any] = {
+    _aten.addmm_: unwrap(addmm_flop),
+    _aten.baddbmm_: unwrap(baddbmm_flop),
+    _aten._scaled_dot_product_flash_attention_for_cpu: unwrap(sdpa_flop),
+    _aten._scaled_dot_product_flash_attention_for_cpu_backward: unwrap(sdpa_backward_flop),
+}
+"""What PyTorch's counter leaves out: products written in place, and attention on a CPU."""
+
+
+def operations(function: Callable[[], object]) -> int:
+    """Floating-point operations of a function's products, convolutions and attention.
+
+    A multiplication and an addition are two. Nothing compiled is seen.
+    """
+    with FlopCounterMode(display=False, custom_mapping=_ALSO_COUNTED) as counter:
+        function()
+    return int(counter.get_total_flops())
+
+
+def peak_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations per second in a product of two large square matrices, the best of several."""
+    side, repeats = (8192, 20) if device.type == "cuda" else (2048, 3)
+    left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    return max(repeats * 2 * side**3 / _seconds(left, right, repeats) for _ in range(4))
+
+
+def _seconds(left: torch.Tensor, right: torch.Tensor, repeats: int) -> float:
+    wait(left.device)
+    start = time.perf_counter()
+    for _ in range(repeats):
+        torch.mm(left, right)
+    wait(left.device)
+    return time.perf_counter() - start
+
+
+def wait(device: torch.device) -> None:
+    """Return when the device has done all that it was asked to."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
