@@ -1,8 +1,9 @@
 """How much arithmetic a function is, and how fast a device does it at best."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import unwrap
+from math import prod
 from typing import Any
 
 import torch
@@ -16,13 +17,26 @@ from torch.utils.flop_counter import (
 
 _aten = torch.ops.aten
 
-_ALSO_COUNTED: dict[Any, Any] = {
+
+def _convolution_backward(
+    of_output: Sequence[int], _: Sequence[int], weight: Sequence[int], *settings: Any, **__: Any
+) -> int:
+    """Operations, from shapes: each gradient takes as many as the convolution did.
+
+    PyTorch's own formula takes a depthwise convolution's for a full one.
+    """
+    wanted = settings[-1]  # which gradients: of the input, the weight and the bias
+    return 2 * prod(of_output) * prod(weight[1:]) * int(sum(wanted[:2]))
+
+
+_COUNTED: dict[Any, Any] = {
+    _aten.convolution_backward: _convolution_backward,
     _aten.addmm_: unwrap(addmm_flop),
     _aten.baddbmm_: unwrap(baddbmm_flop),
     _aten._scaled_dot_product_flash_attention_for_cpu: unwrap(sdpa_flop),
     _aten._scaled_dot_product_flash_attention_for_cpu_backward: unwrap(sdpa_backward_flop),
 }
-"""What PyTorch's counter leaves out: products written in place, and attention on a CPU."""
+"""Besides what PyTorch's counter knows: products written in place, and attention on a CPU."""
 
 
 def operations(function: Callable[[], object]) -> int:
@@ -30,7 +44,7 @@ def operations(function: Callable[[], object]) -> int:
 
     A multiplication and an addition are two. Nothing compiled is seen.
     """
-    with FlopCounterMode(display=False, custom_mapping=_ALSO_COUNTED) as counter:
+    with FlopCounterMode(display=False, custom_mapping=_COUNTED) as counter:
         function()
     return int(counter.get_total_flops())
 

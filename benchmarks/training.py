@@ -121,13 +121,17 @@ def compare(arguments: argparse.Namespace, setting: Setting) -> None:
             makers["plain"] = plain_training(frames, Path(folder), setting, arguments.workers)
         makers["ours"] = lambda: OurTraining(frames, setting)
         trainings = {name: Measured(make, setting.device) for name, make in makers.items()}
+        rates = []
         for _ in range(arguments.turns):
+            rates.append(peak_rate(setting.device, setting.autocast or torch.float32))
             for training in trainings.values():
                 training.take_step_turn(arguments.steps)
             for training in trainings.values():
                 training.take_loop_turn(arguments.steps)
     print_speeds(trainings, setting.batch * arguments.steps)
-    print_arithmetic(trainings["ours"], setting, setting.batch * arguments.steps)
+    work = operations(one_pass(setting))
+    print(f"an image is {work / 1e9:.0f} GFLOP forward and backward")
+    print_arithmetic(trainings["ours"], work * setting.batch * arguments.steps, max(rates))
 
 
 def print_speeds(trainings: dict[str, Measured], images: int) -> None:
@@ -145,14 +149,18 @@ def print_speeds(trainings: dict[str, Measured], images: int) -> None:
         print(f"{'peak memory':24}{row}")
 
 
-def print_arithmetic(ours: Measured, setting: Setting, images: int) -> None:
-    """Print how near our training comes to what the device can do; `images` in a turn."""
-    dtype = setting.autocast or torch.float32
-    of_image, peak = operations(one_pass(setting)), peak_rate(setting.device, dtype)
-    print(f"ours: {of_image / 1e9:.0f} GFLOP an image; {peak / 1e12:.3g} TFLOP/s in large products")
+def print_arithmetic(ours: Measured, work: int, peak: float) -> None:
+    """Print how near our training comes to what the device can do.
+
+    Args:
+        ours: our training.
+        work: floating-point operations in a turn.
+        peak: those that the device does in a second, at best.
+    """
+    print(f"ours, of {peak / 1e12:.3g} TFLOP/s in products of large matrices:")
     for name, times in (("step", ours.step), ("whole loop", ours.loop)):
-        rate = of_image * images / statistics.median(times)
-        print(f"{name:24}{rate / 1e12:9.3g} TFLOP/s{rate / peak:8.1%} of that")
+        rate = work / statistics.median(times)
+        print(f"{name:24}{rate / 1e12:9.3g} TFLOP/s{rate / peak:8.1%}")
 
 
 def print_profile(arguments: argparse.Namespace, setting: Setting) -> None:

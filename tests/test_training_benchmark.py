@@ -34,6 +34,13 @@ def test_operations_are_counted_in_both_passes() -> None:
     assert 3 * 2 * 11 * 5 * 7 == operations(lambda: layer(tokens).sum().backward())
 
 
+def test_depthwise_convolutions_are_counted_as_such() -> None:
+    """Nine products for each number that comes out, and as many for each of the two gradients."""
+    convolution = nn.Conv2d(4, 4, 3, padding=1, groups=4)
+    image = torch.randn(2, 4, 6, 8, requires_grad=True)
+    assert 3 * 2 * 9 * (2 * 4 * 6 * 8) == operations(lambda: convolution(image).sum().backward())
+
+
 def test_attention_on_a_cpu_is_counted() -> None:
     """Two products of n x m x d forward; five backward, as one of them is made anew."""
     query, key, value = torch.randn(3, 1, 2, 16, 8).requires_grad_()
@@ -53,7 +60,8 @@ def test_the_loss_is_told_from_the_network() -> None:
     scores = torch.randn(2, 19, 64, 64, requires_grad=True)
     loss, target = marked(get_loss("ce")), torch.zeros(2, 64, 64, dtype=torch.int64)
     times = by_kind(lambda: loss(scores, target).backward(), CPU)
-    assert times["loss"] > 0.7 * sum(times.values())
+    del times["between operators"]
+    assert times["loss"] > 0.9 * sum(times.values())
 
 
 def test_waiting_is_counted() -> None:
