@@ -1,5 +1,6 @@
 import errno
 import fcntl
+import hashlib
 import os
 from pathlib import Path
 from typing import IO
@@ -20,6 +21,33 @@ def test_pieces_become_the_file(tmp_path: Path) -> None:
         into.accept()
     assert b"first second" == target.read_bytes()
     assert ["a.zip"] == [path.name for path in tmp_path.iterdir()]
+
+
+def test_what_is_here_is_not_read_to_be_thrown_away(tmp_path: Path) -> None:
+    """Pieces that nobody needs may be large: a hole of 8 TB is known and dropped in no time."""
+    target = tmp_path / "a.zip"
+    try:
+        part_of(target).touch()
+        os.truncate(part_of(target), 2**43)
+    except OSError as trouble:
+        pytest.skip(f"no file may be so large here: {trouble}")
+    with Arriving(target) as into:
+        assert 2**43 == into.size
+        into.start_over()
+        into.append(b"new")
+        assert hashlib.md5(b"new").hexdigest() == into.md5
+
+
+def test_pieces_may_gather_elsewhere(tmp_path: Path) -> None:
+    """The name appears where it belongs; pieces, and what is bad, stay in the other folder."""
+    with Arriving(tmp_path / "kept" / "a.zip", tmp_path) as into:
+        into.append(b"first")
+        assert b"first" == part_of(tmp_path / "a.zip").read_bytes()
+        into.accept()
+    assert b"first" == (tmp_path / "kept" / "a.zip").read_bytes()
+    with Arriving(tmp_path / "kept" / "b.zip", tmp_path) as into:
+        into.append(b"bad")
+        assert tmp_path / "b.zip.bad" == into.set_aside()
 
 
 def test_nothing_arrived_leaves_nothing(tmp_path: Path) -> None:
@@ -84,15 +112,23 @@ def test_the_file_is_on_the_disk_before_it_gets_its_name(
 
 
 def test_what_is_left_over(tmp_path: Path) -> None:
-    """Each kind of file that something left behind has its own remedy; good files have none."""
+    """Each kind of file that something left behind has its own remedy; good files have none.
+
+    A folder is one thing, whatever lies in it.
+    """
     for name in ("a.zip", "a.zip.download.part", "b/c.zip.bad", "d.zip.part"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(bytes(1500))
+    (tmp_path / "pack.part" / "train").mkdir(parents=True)
+    for name in ("images.npy", "frames.csv.part"):
+        (tmp_path / "pack.part" / "train" / name).write_bytes(bytes(1500))
     assert [
         f"{tmp_path / 'a.zip.download.part'}, 1.5 kB: a download that was cut short; the next one"
         " goes on there, or delete it",
         f"{tmp_path / 'b' / 'c.zip.bad'}, 1.5 kB: arrived, but is not what it should be, and is"
         " never used; delete it",
-        f"{tmp_path / 'd.zip.part'}, 1.5 kB: half a file of a stage that was killed; delete it"
+        f"{tmp_path / 'd.zip.part'}, 1.5 kB: what a stage that was killed had begun; delete it"
+        " unless one is running",
+        f"{tmp_path / 'pack.part'}, 3.0 kB: what a stage that was killed had begun; delete it"
         " unless one is running",
     ] == left_over(tmp_path)
