@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 
-.PHONY: help demo test test-slow lint format bench
+.PHONY: help demo test test-slow lint format bench bench-train
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,12 @@ bench: .venv/installed-dev  ## compare with transformers, plain losses, the offi
 	python -m benchmarks.data
 	python -m benchmarks.synthetic
 	python -m benchmarks.graph
+
+bench-train: .venv/installed-dev  ## images/s of training, beside a plain loop around transformers' SegFormer
+	python -m benchmarks.training --variant b0
+	python -m benchmarks.training --variant b0 --profile
+	python -m benchmarks.training --variant b3 --batch 1 --steps 2
+	python -m benchmarks.training --variant b3 --batch 1 --profile
 
 .venv/installed: pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11) and "Python 3.11 or 3.12 is needed: make demo PYTHON=python3.11")'

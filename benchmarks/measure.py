@@ -8,10 +8,15 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+
+Item = TypeVar("Item")
+Mark = float | torch.cuda.Event
+"""A moment: seconds of the clock, or a place in a GPU's work."""
 
 
 def medians(functions: Sequence[Callable[[], object]], repeats: int) -> list[float]:
@@ -46,6 +51,43 @@ def peak_on_gpu(function: Callable[[], object]) -> float:
     before = torch.cuda.memory_allocated()
     function()
     return (torch.cuda.max_memory_allocated() - before) / 2**20
+
+
+class Waits:
+    """How long a device waits for what it works on, measured where that is handed over."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._marks: list[tuple[Mark, Mark]] = []
+
+    def over(self, items: Iterator[Item]) -> Iterator[Item]:
+        """Yield the same items."""
+        while True:
+            # A GPU passes the first mark when all work before is done, and the second when it has
+            # what the item waits for.
+            before = self._mark()
+            item = next(items)
+            self._marks.append((before, self._mark()))
+            yield item
+
+    def seconds(self) -> float:
+        """In all; the device must have done its work."""
+        return sum(_between(before, after) for before, after in self._marks)
+
+    def _mark(self) -> Mark:
+        if self._device.type != "cuda":
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+
+def _between(before: Mark, after: Mark) -> float:
+    if isinstance(before, torch.cuda.Event) and isinstance(after, torch.cuda.Event):
+        return float(before.elapsed_time(after)) / 1e3
+    assert isinstance(before, float)
+    assert isinstance(after, float)
+    return after - before
 
 
 def _kibibytes(what: str) -> int:

@@ -19,6 +19,7 @@ from PIL import Image
 from pipeline import pictures
 from pipeline.problems import refuse
 from pipeline.safe_members import content_of, folder_files, zip_problems
+from pipeline.splits import TRAIN_EXTRA
 from segformer.atomic import replacing
 
 IMAGE = "leftImg8bit"
@@ -55,7 +56,7 @@ def member_name(key: str, kind: str) -> str:
 
 def train_ids_name(key: str) -> str:
     """The official name of a frame's map of train ids; in `train_extra` only coarse ones exist."""
-    return member_name(key, COARSE_TRAIN_IDS if key.startswith("train_extra/") else TRAIN_IDS)
+    return member_name(key, COARSE_TRAIN_IDS if key.startswith(f"{TRAIN_EXTRA}/") else TRAIN_IDS)
 
 
 class Archive:
@@ -129,6 +130,12 @@ class Archive:
             return content_of(self._zip, name)
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
             raise ValueError(f"{self.path}: {name} is damaged ({error})") from None
+
+    def bytes_of(self, name: str) -> int:
+        """How large a file is, unpacked."""
+        if self._zip is None:
+            return (self.path / name).stat().st_size
+        return self._zip.getinfo(name).file_size
 
     def image_size(self, name: str) -> tuple[int, int]:
         """Rows and columns of a photograph whose checksums hold; its pixels are not decoded.

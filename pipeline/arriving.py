@@ -3,6 +3,8 @@
 import fcntl
 import hashlib
 import os
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -18,7 +20,7 @@ _BAD = ".bad"
 _LEFT_OVER = {
     _PART: "a download that was cut short; the next one goes on there, or delete it",
     _BAD: "arrived, but is not what it should be, and is never used; delete it",
-    ".part": "half a file of a stage that was killed; delete it unless one is running",
+    ".part": "what a stage that was killed had begun; delete it unless one is running",
 }
 
 
@@ -28,38 +30,59 @@ def part_of(target: Path) -> Path:
 
 
 def left_over(folder: Path) -> list[str]:
-    """What interrupted downloads left below a folder: a sentence each, with size and remedy."""
+    """What interrupted stages left below a folder: a sentence each, with size and remedy."""
     return [
-        f"{path}, {in_words(path.stat().st_size)}: {remedy}"
-        for path in sorted(folder.rglob("*"))
-        for remedy in [words for end, words in _LEFT_OVER.items() if path.name.endswith(end)][:1]
-        if path.is_file()
+        f"{path}, {in_words(_bytes_below(path))}: {_remedy(path.name)}"
+        for path in sorted(_begun(folder))
     ]
+
+
+def _begun(folder: Path) -> Iterator[Path]:
+    """Files and folders that are left over, none below another."""
+    for place, folders, files in os.walk(folder):
+        yield from (Path(place, name) for name in (*folders, *files) if _remedy(name))
+        folders[:] = [name for name in folders if not _remedy(name)]
+
+
+def _remedy(name: str) -> str | None:
+    return next((words for end, words in _LEFT_OVER.items() if name.endswith(end)), None)
+
+
+def _bytes_below(path: Path) -> int:
+    return sum(each.lstat().st_size for each in (path, *path.rglob("*")) if not each.is_dir())
 
 
 class Arriving:
     """The pieces of `target` that have arrived, open for more; its name appears when it is whole.
 
-    Use as a context manager. Leaving it keeps the pieces, for the next time.
+    Use as a context manager. Leaving it keeps the pieces, for the next time. What is here of them
+    from before is read for its sum, but not before somebody asks for the sum or adds to it.
 
     Args:
-        target: where the whole file goes; what is here of it from before is read, for its sum.
+        target: where the whole file goes.
+        folder: where pieces gather, and what is bad is set aside: not below an output of DVC, which
+            would keep them too; on the disk of `target`. None: beside it.
 
     Raises:
         ValueError: if another process is writing them, or they cannot be opened.
     """
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, folder: Path | None = None) -> None:
         self.target = target
-        self.part = part_of(target)
+        self.part = part_of((folder or target.parent) / target.name)
         self._file = _opened_alone(self.part)
-        self._digest = hashlib.md5(usedforsecurity=False)
-        self.size = 0
-        there = os.fstat(self._file.fileno()).st_size
+        self.size = os.fstat(self._file.fileno()).st_size
+
+    @cached_property
+    def _digest(self) -> "hashlib._Hash":
+        """Of what is here."""
+        digest = hashlib.md5(usedforsecurity=False)
         self._file.seek(0)
-        while self.size < there and (chunk := self._file.read(_CHUNK)):
-            self._digest.update(chunk)
-            self.size += len(chunk)
+        left = self.size
+        while left and (chunk := self._file.read(min(left, _CHUNK))):
+            digest.update(chunk)
+            left -= len(chunk)
+        return digest
 
     def __enter__(self) -> Self:
         return self
@@ -86,11 +109,11 @@ class Arriving:
         Raises:
             ValueError: if the disk is full.
         """
-        left = memoryview(piece)
+        left, digest = memoryview(piece), self._digest
         try:
             while left:
                 written = self._file.write(left)
-                self._digest.update(left[:written])
+                digest.update(left[:written])
                 self.size += written
                 left = left[written:]
         except OSError as mistake:
@@ -110,11 +133,12 @@ class Arriving:
 
     def accept(self) -> None:
         """Give the whole file its name; what was there is replaced, never written into."""
+        self.target.parent.mkdir(parents=True, exist_ok=True)
         put_in_place(self.part, self.target)
 
     def set_aside(self) -> Path:
         """Put a file that is not what it should be where nothing takes it for the right one."""
-        return self.part.replace(self.target.with_name(self.target.name + _BAD))
+        return self.part.replace(self.part.with_name(self.target.name + _BAD))
 
 
 def _opened_alone(part: Path) -> IO[bytes]:

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +11,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline import official_counts
-from pipeline.archive import IMAGE, LABEL_IDS, TRAIN_IDS, Archive, member_name
+from pipeline.archive import IMAGE, Archive, train_ids_name
 from pipeline.finding import Finding
-from pipeline.frame_tables import FRAME_COLUMNS, ID_COLUMNS
+from pipeline.frame_tables import ID_COLUMNS, joined
+from pipeline.packages import COARSE_LABELS, EXTRA_IMAGES, IMAGES, wanted
+from pipeline.packages import LABELS as FINE_LABELS
+from pipeline.pairing import Packages, coarse, fine, pair
 from pipeline.splits import TRAIN_EXTRA, TRAINED_ON
-from pipeline.stages.download import IMAGE_ZIP, LABEL_ZIP, source_changes
+from pipeline.stages.download import source_changes
 from pipeline.wording import count
 from segformer.cityscapes import CLASSES, LABELS, train_id_table
 
 _DEEP = 3
 """Frames of every split that are decoded: the first, one in the middle, the last."""
-_TEXT = {"frame", "split", "city"}
 _BAR = 30  # columns, of the longest bar
 
 
@@ -42,29 +45,45 @@ def source(path: Path) -> Iterator[Finding]:
         yield Finding("raw data", True, "the raw data is what its source holds")
 
 
-def packages(folder: Path) -> Iterator[Finding]:
-    """Open both zips and pair what is in them, without reading a picture."""
-    for name in (IMAGE_ZIP, LABEL_ZIP):
-        if not (folder / name).exists():
-            remedy = "`dvc checkout` or `dvc repro --force download` brings it"
-            yield Finding("raw data", False, f"{folder / name} is missing: {remedy}")
-            return
+def packages(folder: Path, *, train_extra: bool) -> Iterator[Finding]:
+    """Open the zips and pair what is in them, without reading a picture.
+
+    Args:
+        folder: of `download`.
+        train_extra: whether the coarsely labelled frames are used too.
+    """
+    missing = [each for each in wanted(train_extra) if not each.place(folder).exists()]
+    for package in missing:
+        remedy = "`dvc checkout` or `dvc repro --force download` brings it"
+        yield Finding("raw data", False, f"{package.place(folder)} is missing: {remedy}")
+    if missing:
+        return
+    problems: list[str] = []
     try:
-        with Archive(folder / IMAGE_ZIP) as images, Archive(folder / LABEL_ZIP) as labels:
-            photographs, label_maps = images.members(IMAGE), labels.members(LABEL_IDS)
+        with ExitStack() as opened:
+            sets = _opened(folder, opened, train_extra=train_extra)
+            keys = [key for each in sets for key in each.photographs.members(IMAGE)]
+            for each in sets:
+                pair(each, problems)
     except ValueError as mistake:
         yield Finding("raw data", False, f"{mistake}; `dvc repro --force download`")
         return
-    splits = Counter(key.split("/")[0] for key in photographs)
+    splits = Counter(key.split("/")[0] for key in keys)
     told = ", ".join(f"{split} {number:,}" for split, number in splits.items())
     yield Finding("raw data", True, f"photographs: {told or 'none'}")
-    # The test frames' labels are withheld; whatever else has no partner is a mistake.
-    alone = sorted(photographs.keys() ^ label_maps.keys())
-    alone = [key for key in alone if key.split("/")[0] in ("train", "val")]
-    if alone:
-        what = count(len(alone), "frame")
-        sentence = f"{what} without a photograph or a label (first: {alone[0]}): remap lists all"
-        yield Finding("raw data", False, sentence)
+    if problems:
+        what = count(len(problems), "problem")
+        sentence = f"{what} where photographs and labels are paired (first: {problems[0]})"
+        yield Finding("raw data", False, f"{sentence}: remap lists all")
+
+
+def _opened(folder: Path, opened: ExitStack, *, train_extra: bool) -> list[Packages]:
+    """The finely labelled frames and, if they are used, the coarsely labelled ones."""
+    chosen = [(fine, (IMAGES, FINE_LABELS)), (coarse, (EXTRA_IMAGES, COARSE_LABELS))]
+    return [
+        of(*(opened.enter_context(Archive(package.place(folder))) for package in packages))
+        for of, packages in chosen[: 1 + train_extra]
+    ]
 
 
 def tables(folder: Path) -> Iterator[Finding]:
@@ -74,19 +93,9 @@ def tables(folder: Path) -> Iterator[Finding]:
         folder: with frames.csv and pixel_counts.csv.
     """
     try:
-        listed, counted = _tables(folder)
-    except (OSError, ValueError) as mistake:
-        sentence = f"a table of remap cannot be read ({mistake}): `dvc repro --force remap`"
-        yield Finding("frames", False, sentence)
-        return
-    table = listed.merge(counted, on="frame", how="outer", indicator=True)
-    alone = table.loc[table["_merge"] != "both", "frame"].tolist()
-    twice = [key for one in (listed, counted) for key in one["frame"][one["frame"].duplicated()]]
-    for names, what in ((alone, "in one table only"), (twice, "there twice")):
-        if names:
-            told = f"{count(len(names), 'frame')} {what} (first: {names[0]})"
-            yield Finding("frames", False, f"{told}: `dvc repro --force remap`")
-    if alone or twice:
+        table = _table(folder)
+    except ValueError as mistake:
+        yield Finding("frames", False, str(mistake))
         return
     for split, rows in table.groupby("split"):
         sizes = Counter(zip(rows["rows"].tolist(), rows["columns"].tolist(), strict=True))
@@ -135,34 +144,37 @@ def histogram(pixels: NDArray[np.int64]) -> tuple[str, ...]:
 
 
 def some_frames(raw: Path, remapped: Path) -> Finding:
-    """Decode a few frames of every finely labelled split and compare them with remap's.
+    """Decode a few frames of every split and compare them with remap's.
 
     Args:
         raw: the folder of `download`.
         remapped: the folder of `remap`.
     """
-    listed, counted = _tables(remapped)
-    listed = listed[listed["split"] != TRAIN_EXTRA]
-    by_frame = counted.set_index("frame")[ID_COLUMNS]
-    trouble, looked_at = [], 0
+    table = _table(remapped)
+    pixels = table.set_index("frame")[ID_COLUMNS]
+    has_extra = TRAIN_EXTRA in set(table["split"])
+    chosen = {
+        key: split == TRAIN_EXTRA
+        for split, rows in table.groupby("split")
+        for key in _spread(rows["frame"].tolist())
+    }
+    trouble = []
     try:
-        with (
-            Archive(raw / IMAGE_ZIP) as images,
-            Archive(raw / LABEL_ZIP) as label_maps,
-            Archive(remapped / "labels.zip") as train_ids,
-        ):
-            members = label_maps.members(LABEL_IDS)
-            for _, rows in listed.groupby("split"):
-                for key in _spread(rows["frame"].tolist()):
-                    looked_at += 1
-                    photograph = images.photograph(key)
-                    label_map = label_maps.open_labels(members[key].name)
-                    result = train_ids.open_labels(member_name(key, TRAIN_IDS))
-                    expected = by_frame.loc[key].to_numpy(np.int64)
-                    found = _compare(photograph, label_map, result, expected)
-                    trouble += [f"{key}: {sentence}" for sentence in found]
-    except KeyError as missing:
-        trouble.append(f"{missing.args[0]} has no label in {LABEL_ZIP}")
+        with ExitStack() as opened:
+            sets = _opened(raw, opened, train_extra=has_extra)
+            members = [each.label_maps.members(each.kind) for each in sets]
+            train_ids = opened.enter_context(Archive(remapped / "labels.zip"))
+            for key, is_extra in chosen.items():
+                if key not in members[is_extra]:
+                    trouble.append(f"{key} has no label in {sets[is_extra].label_maps.path}")
+                    continue
+                found = _compare(
+                    sets[is_extra].photographs.photograph(key),
+                    sets[is_extra].label_maps.open_labels(members[is_extra][key].name),
+                    train_ids.open_labels(train_ids_name(key)),
+                    pixels.loc[key].to_numpy(np.int64),
+                )
+                trouble += [f"{key}: {sentence}" for sentence in found]
     except ValueError as mistake:
         trouble.append(str(mistake))
     if trouble:
@@ -171,24 +183,13 @@ def some_frames(raw: Path, remapped: Path) -> Finding:
     return Finding(
         "deep look",
         True,
-        f"{count(looked_at, 'frame')} decoded: photograph, label and remapped label agree in size,"
-        " values and counts",
+        f"{count(len(chosen), 'frame')} decoded: photograph, label and remapped label agree in"
+        " size, values and counts",
     )
 
 
-def _tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    listed = _table(folder / "frames.csv", FRAME_COLUMNS)
-    return listed, _table(folder / "pixel_counts.csv", ("frame", *ID_COLUMNS))
-
-
-def _table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """These columns of a table, text or whole numbers; ValueError for anything else."""
-    kinds = {name: str if name in _TEXT else "int64" for name in columns}
-    # Text as it stands: a city may be called `nan`, and an empty field is no number.
-    table = pd.read_csv(path, dtype=kinds, keep_default_na=False)
-    if missing := [name for name in columns if name not in table]:
-        raise ValueError(f"{path} has no column {missing[0]}")
-    return table[list(columns)]
+def _table(folder: Path) -> pd.DataFrame:
+    return joined(folder / "frames.csv", folder / "pixel_counts.csv")
 
 
 def _spread(keys: Sequence[str]) -> list[str]:

@@ -42,7 +42,7 @@ def demand_room(folder: Path, needed: int, *, whose: str, or_else: str = _OR_ELS
 
 
 @contextmanager
-def telling_if_full(folder: Path, *, whose: str, or_else: str) -> Iterator[None]:
+def telling_if_full(folder: Path, *, whose: str, or_else: str = _OR_ELSE) -> Iterator[None]:
     """Say which stage ran out of room, and what to do, where a library only says that it did.
 
     Args:
@@ -76,8 +76,7 @@ def take_over(source: Path, target: Path, *, whose: str) -> str:
         ValueError: if it has to be copied and there is no room.
     """
     source = source.resolve()
-    full = telling_if_full(target.parent, whose=whose, or_else=_OR_ELSE)
-    with full, replacing(target) as part:
+    with telling_if_full(target.parent, whose=whose), replacing(target) as part:
         if _reflink(source, part):
             return "shared blocks"
         if _hard_link(source, part):
@@ -85,6 +84,15 @@ def take_over(source: Path, target: Path, *, whose: str) -> str:
         demand_room(target.parent, source.stat().st_size, whose=whose)
         shutil.copyfile(source, part)
         return "copy"
+
+
+def may_link(source: Path, folder: Path) -> bool:
+    """Whether a file can have a second name in `folder`: on the same disk, and one's own.
+
+    DVC makes what it keeps read-only, and may do so only with files of one's own.
+    """
+    facts = source.stat()
+    return facts.st_uid == os.geteuid() and facts.st_dev == folder.stat().st_dev
 
 
 def _reflink(source: Path, part: Path) -> bool:
@@ -103,12 +111,9 @@ def _reflink(source: Path, part: Path) -> bool:
 
 
 def _hard_link(source: Path, part: Path) -> bool:
-    """A second name for the same file, unless it is somebody else's.
-
-    DVC makes what it keeps read-only, and may do so only with files of one's own.
-    """
+    """A second name for the same file, if it may have one and the file system knows how."""
     try:
-        if source.stat().st_uid != os.geteuid():
+        if not may_link(source, part.parent):
             return False
         part.hardlink_to(source)
     except OSError:

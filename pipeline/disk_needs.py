@@ -1,25 +1,26 @@
 """How much a whole run writes to the disk, guessed from the parameters before anything is there."""
 
-import os
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline import folder_source
-from pipeline.archive import IMAGE, index
-from pipeline.arriving import part_of
+from pipeline import folder_source, official_counts
+from pipeline.archive import IMAGE, Archive, index
 from pipeline.config import Config
-from pipeline.packages import COARSE_LABELS, EXTRA_IMAGES, IMAGES, OFFICIAL, Package
+from pipeline.disk import may_link
+from pipeline.folder_source import is_zip
+from pipeline.packages import COARSE_LABELS, EXTRA_IMAGES, IMAGES, Package, wanted
 from pipeline.root import project_root
-from pipeline.site_source import may_be_whole
-from pipeline.stages.download import Download
+from pipeline.site_source import may_be_whole, pieces_of
+from pipeline.stages.download import Download, is_drawn
+from segformer.packing import bytes_needed
 
 _DRAWN = 4  # bytes per pixel of a drawn frame, at most: a PNG in RGB, and its label maps
 _REMAPPED = 0.1  # bytes per pixel of a train id PNG; 0.03 in the demo
-_OFFICIAL_FRAMES = {IMAGES: 2975 + 500, EXTRA_IMAGES: 19_998}
-_OFFICIAL_PIXELS = 1024 * 2048
+_OFFICIAL_FRAMES = {
+    IMAGES: sum(sum(cities.values()) for cities in official_counts.FRAMES.values()),
+    EXTRA_IMAGES: official_counts.EXTRA_FRAMES,
+}
 _EXTRA = {EXTRA_IMAGES: 44 * 10**9, COARSE_LABELS: 13 * 10**8}  # bytes; not known more exactly
-_PACKED = 4  # bytes per pixel: RGB and the train id
 _PARAMETERS = {"b0": 3.7e6, "b1": 13.7e6, "b2": 27.4e6, "b3": 47.2e6, "b4": 64.0e6, "b5": 84.6e6}
 """Of the published decoder width (arXiv:2105.15203, table 1); an instance would take seconds."""
 _COPIES = 2  # of a model: the stage's and MLflow's
@@ -33,17 +34,17 @@ def of(settings: Config, *, out: Path | None) -> dict[str, int]:
         out: the folder of `download`, for what lies there already; None for nothing.
 
     Raises:
-        ValueError: if the folder that the data is to be taken from holds what is refused.
+        ValueError: if the folder that the data is to be taken from holds what is refused, or half
+            a zip.
         OSError: if it cannot be looked at.
     """
     used = [IMAGES, EXTRA_IMAGES] if settings.remap.train_extra else [IMAGES]
     raw, frames, pixels = _raw_data(settings.download, out, used)
-    rows, columns = settings.pack.size
     arms = len(settings.ablation.losses) * len(settings.ablation.seeds)
     return {
         "raw data": raw,
         "remapped labels": round(frames * pixels * _REMAPPED),
-        "packed frames": frames * rows * columns * _PACKED,
+        "packed frames": bytes_needed(frames, settings.pack.size),
         "models": round(arms * _COPIES * 4 * _PARAMETERS[settings.train.variant]),
     }
 
@@ -55,18 +56,19 @@ def _raw_data(
     if download.source == "synthetic":
         frames = download.synthetic.train + download.synthetic.val
         pixels = download.synthetic.size[0] * download.synthetic.size[1]
-        is_here = out is not None and (out / IMAGES.name).exists()
+        is_here = out is not None and is_drawn(download.synthetic, out)
         return (0 if is_here else frames * pixels * _DRAWN), frames, pixels
-    wanted = [package for package in OFFICIAL if download.train_extra or not package.is_extra]
+    pixels = official_counts.FRAME_PIXELS
+    asked_for = wanted(download.train_extra)
     if download.source == "folder":
         folder = project_root() / str(download.folder)
-        found = folder_source.find(folder, wanted)
+        found = folder_source.find(folder, asked_for)
         if all(found.values()):
             left = sum(_to_be_taken(package, files, out) for package, files in found.items())
             frames = sum(_frames(package, found.get(package, [])) for package in used)
-            return left, frames, _OFFICIAL_PIXELS
-    left = sum(_to_arrive(package, out) for package in wanted)
-    return left, sum(_OFFICIAL_FRAMES[package] for package in used), _OFFICIAL_PIXELS
+            return left, frames, pixels
+    left = sum(_to_arrive(package, out) for package in asked_for)
+    return left, sum(_OFFICIAL_FRAMES[package] for package in used), pixels
 
 
 def _to_arrive(package: Package, out: Path | None) -> int:
@@ -75,29 +77,30 @@ def _to_arrive(package: Package, out: Path | None) -> int:
         return size
     if may_be_whole(package, out):
         return 0
-    part = part_of(package.place(out))
+    part = pieces_of(package, out)
     return max(0, size - (part.stat().st_size if part.is_file() else 0))
 
 
 def _to_be_taken(package: Package, files: Sequence[Path], out: Path | None) -> int:
     """Bytes that are written for a package of a folder: none if it is linked, or taken already."""
     size = sum(file.stat().st_size for file in files)
-    is_zip = files[0].name == package.name
     here = None if out is None else package.place(out)
-    if here is not None and here.is_file() and (not is_zip or here.stat().st_size == size):
-        return 0
-    source = files[0].resolve().stat()
-    is_linked = source.st_uid == os.geteuid() and source.st_dev == project_root().stat().st_dev
-    return 0 if is_zip and is_linked else size
+    if here is not None and here.is_file():
+        taken = here.stat().st_size
+        # What a tree is stored in is a little larger than its files.
+        if taken == size or (taken > size and not is_zip(package, files)):
+            return 0
+    is_linked = is_zip(package, files) and may_link(files[0].resolve(), project_root())
+    return 0 if is_linked else size
 
 
 def _frames(package: Package, files: Sequence[Path]) -> int:
     """How many frames there are to train and validate on; those of the official set if unknown."""
     names = [file.as_posix() for file in files]
-    if names and files[0].name == package.name:
-        if not zipfile.is_zipfile(files[0]):
-            return _OFFICIAL_FRAMES[package]
-        with zipfile.ZipFile(files[0]) as archive:
-            names = archive.namelist()
+    if not files:
+        return _OFFICIAL_FRAMES[package]
+    if is_zip(package, files):
+        with Archive(files[0]) as archive:
+            names = archive.names()
     keys = index(names, IMAGE, Path(package.name))
     return sum(not key.startswith("test/") for key in keys)

@@ -54,7 +54,7 @@ def examine(params: Path) -> list[Finding]:
             *checked("git", machine_checks.git),
             *parameters,
             *mistakes,
-            *checked("raw data", partial(_data, source, counts)),
+            *checked("raw data", partial(_data, settings, source, counts)),
             *(finding for answer in (*services, *elsewhere) for finding in answer.result()),
         ]
 
@@ -106,18 +106,20 @@ def _disk(settings: "Config | None", source: Path | None) -> Iterator[Finding]:
         yield machine_checks.disk(project_root(), disk_needs.of(settings, out=out))
 
 
-def _data(source: Path | None, counts: Path | None) -> Iterator[Finding]:
+def _data(settings: "Config | None", source: Path | None, counts: Path | None) -> Iterator[Finding]:
     from pipeline import data_checks
 
     if source is None:
         return
     raw = source.parent
-    yield from checked("raw data", partial(_left_over, raw))
+    yield from checked("raw data", partial(_left_over, raw.parent))  # what other stages left too
     if not source.exists():
         yield Finding("raw data", True, "no raw data yet: `dvc repro` brings it")
         return
     yield from checked("raw data", partial(data_checks.source, source))
-    looked_at = checked("raw data", partial(data_checks.packages, raw))
+    train_extra = settings is not None and settings.remap.train_extra
+    packages = partial(data_checks.packages, raw, train_extra=train_extra)
+    looked_at = checked("raw data", packages)
     yield from looked_at
     if counts is None or not counts.exists():
         yield Finding("frames", True, "nothing is remapped yet: `dvc repro` does it")

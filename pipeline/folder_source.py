@@ -1,12 +1,11 @@
 """The source `folder`: official zips or an extracted tree, found on a disk and taken over."""
 
-import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipeline.archive import writing
-from pipeline.disk import demand_room, take_over
+from pipeline.archive import Archive, writing
+from pipeline.disk import demand_room, take_over, telling_if_full
 from pipeline.meter import Meter, Progress, in_words
 from pipeline.packages import Package, md5_of
 from pipeline.patience import Say
@@ -48,6 +47,11 @@ def demand(folder: Path, packages: Iterable[Package]) -> Found:
     return found
 
 
+def is_zip(package: Package, files: Sequence[Path]) -> bool:
+    """Whether what was found of a package is its zip, not a tree."""
+    return files[0].name == package.name
+
+
 def listing(folder: Path, found: Found) -> list[list[Any]]:
     """Name, bytes and time of change of every file found."""
     paths = [path for files in found.values() for path in files]
@@ -70,14 +74,14 @@ def take_in(found: Found, out: Path, *, progress: Progress, say: Say) -> dict[st
         The md5 sum of every zip that was taken as it is, and None for a tree, by package name.
 
     Raises:
-        ValueError: if a zip is damaged, or the disk has no room.
+        ValueError: if a zip is damaged or holds what is never read, or the disk has no room.
     """
     meter = Meter(progress, sum(path.stat().st_size for files in found.values() for path in files))
     sums: dict[str, str | None] = {}
     for package, paths in found.items():
         target = package.place(out)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if paths[0].name == package.name:
+        if is_zip(package, paths):
             sums[package.name] = _take_zip(package, paths[0], target, meter, say)
         else:
             _take_tree(package, paths, target, meter)
@@ -121,11 +125,8 @@ def _take_zip(package: Package, source: Path, target: Path, meter: Meter, say: S
                 f"download.folder: {source} has the size of the official package, but the md5 sum"
                 f" {md5} for {package.md5}: it was damaged on the way; fetch it again"
             )
-        if not zipfile.is_zipfile(source):
-            raise ValueError(
-                f"download.folder: {source} ({in_words(size)}) is not a whole zip file: fetch it"
-                " again"
-            )
+        with Archive(source):
+            pass  # opening it finds what `remap` would find after it was taken
         say(f"{source} is not the official package (its md5 sum is {md5}): taken as it is")
     if target.is_file() and (
         target.samefile(source) or (target.stat().st_size == size and md5_of(target) == md5)
@@ -142,7 +143,8 @@ def _take_tree(package: Package, paths: list[Path], target: Path, meter: Meter) 
     # Names begin with the package's first folder, leftImg8bit or gtFine, wherever that lies.
     first = package.tree.split("/")[0]
     top = next(folder for folder in paths[0].parents if (folder / first).is_dir())
-    with writing(target) as archive:
+    full = telling_if_full(target.parent, whose=f"download: {package.name}")
+    with full, writing(target) as archive:
         for path in paths:
             archive.add(path.relative_to(top).as_posix(), path.read_bytes())
             meter.add(path.stat().st_size)

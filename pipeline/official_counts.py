@@ -19,7 +19,13 @@ FRAMES = {
 }  # fmt: skip
 """Finely labelled frames by official split and city: 2975 to train on, 500 to validate on."""
 
-FRAME_PIXELS = 1024 * 2048
+EXTRA_FRAMES = 19_998
+"""Coarsely labelled frames, of the official split train_extra."""
+
+FRAME_SIZE = (1024, 2048)
+"""Rows and columns."""
+
+FRAME_PIXELS = FRAME_SIZE[0] * FRAME_SIZE[1]
 PIXELS: tuple[int, ...] = (
     704_950, 286_002_726, 81_359_604, 94_111_150, 83_752_079, 17_818_704, 75_629_728,
     2_036_416_525, 336_090_793, 39_065_130, 11_239_214, 1_260_636_120, 36_199_498, 48_454_166,

@@ -5,8 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-TRAIN_EXTRA = "train_extra"
-"""The split with coarse labels only, and the folder for its packages."""
+from pipeline.splits import TRAIN_EXTRA
 
 _CHUNK = 1 << 20
 
@@ -21,7 +20,7 @@ class Package:
         size: bytes; None if it is not known.
         tree: the folder that its pictures lie in once it is extracted.
         without: a folder in there that belongs to another package.
-        is_extra: whether it belongs to `train_extra`.
+        is_extra: whether it belongs to `train_extra`, and lies in a folder of that name.
     """
 
     name: str
@@ -59,6 +58,11 @@ COARSE_LABELS = Package(
     "gtCoarse.zip", "1c7b95c84b1d36cc59a9194d8e5b989f", None, "gtCoarse", is_extra=True
 )
 OFFICIAL = (IMAGES, LABELS, EXTRA_IMAGES, COARSE_LABELS)
+
+
+def wanted(train_extra: bool, of: tuple[Package, ...] = OFFICIAL) -> tuple[Package, ...]:
+    """The packages that are to be brought: those of `train_extra` only if they are asked for."""
+    return tuple(package for package in of if train_extra or not package.is_extra)
 
 
 def md5_of(path: Path, count: Callable[[int], None] = lambda _: None) -> str:

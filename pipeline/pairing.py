@@ -2,11 +2,20 @@
 
 from dataclasses import dataclass
 
-from pipeline.archive import IMAGE, Archive, Member, member_name, misnamed
+from pipeline.archive import (
+    COARSE_LABEL_IDS,
+    IMAGE,
+    LABEL_IDS,
+    Archive,
+    Member,
+    member_name,
+    misnamed,
+)
+from pipeline.splits import TRAIN_EXTRA
 
 _EXAMPLE = member_name("train/aachen/aachen_000000_000019", IMAGE)
 
-KNOWN_BROKEN = frozenset({"train_extra/troisdorf/troisdorf_000000_000073"})
+KNOWN_BROKEN = frozenset({f"{TRAIN_EXTRA}/troisdorf/troisdorf_000000_000073"})
 """Frames that are broken in the official package, whose site advises to delete them.
 
 The photograph is black, with one channel, and the label map is of one value.
@@ -28,6 +37,16 @@ class Packages:
     label_maps: Archive
     kind: str
     splits: tuple[str, ...]
+
+
+def fine(photographs: Archive, label_maps: Archive) -> Packages:
+    """The finely labelled frames; those of `test` are left out: their labels are withheld."""
+    return Packages(photographs, label_maps, LABEL_IDS, ("train", "val"))
+
+
+def coarse(photographs: Archive, label_maps: Archive) -> Packages:
+    """The coarsely labelled frames, but for those of which there are fine labels too."""
+    return Packages(photographs, label_maps, COARSE_LABEL_IDS, (TRAIN_EXTRA,))
 
 
 def pair(packages: Packages, problems: list[str]) -> dict[str, tuple[Member, Member]]:

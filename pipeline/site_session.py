@@ -1,8 +1,8 @@
 """Requests to one site: never led elsewhere, never without end, and trouble told in words."""
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
-from contextlib import contextmanager
+from concurrent.futures import Future, InvalidStateError
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Thread
 from typing import TypeVar
@@ -36,6 +36,12 @@ class Page:
 class _Unled(requests.Session):
     """Reads nothing of a redirect; without this, requests takes in all of its body at once."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        # Packed on the way, a part of a file could not be appended to another part, and a short
+        # answer could become a long one.
+        self.headers["Accept-Encoding"] = "identity"
+
     def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002 - its signature
         """Say that nothing leads anywhere."""
         return
@@ -53,9 +59,6 @@ class SiteSession:
         self.address = address
         self._patience = patience
         self._session = _Unled()
-        # Packed on the way, a part of a file could not be appended to another part, and a short
-        # answer could become a long one.
-        self._session.headers["Accept-Encoding"] = "identity"
 
     def forget(self) -> None:
         """Begin as a stranger."""
@@ -101,22 +104,21 @@ class SiteSession:
             ) from None
 
     def _in_time(self, work: Callable[[], _T]) -> _T:
-        """What `work` gives, if it ends soon enough; else it is left behind.
+        """What `work` gives, if it ends soon enough; else it is left behind, and its session.
 
         No timeout of a socket does this: each is for the next byte, and one that drips resets it.
         """
         outcome: Future[_T] = Future()
-
-        def act() -> None:
-            try:
-                outcome.set_result(work())
-            except BaseException as mistake:  # noqa: BLE001 - raised again where it is waited for
-                outcome.set_exception(mistake)
-
-        Thread(target=act, daemon=True).start()  # one that is left behind must hold up no exit
+        # Daemons, since one that is left behind must hold up no exit.
+        Thread(target=_settle, args=(outcome, work), daemon=True).start()
         try:
             return outcome.result(self._patience.answering)
         except TimeoutError:
+            if not outcome.cancel():  # it has just ended
+                return outcome.result()
+            # Sessions are for one thread at a time: who was left behind keeps the old one.
+            left_behind, self._session = self._session, _Unled()
+            self._session.cookies.update(left_behind.cookies.copy())
             raise PassingError(
                 f"{self.address} did not finish its answer in {self._patience.answering:.0f} s"
             ) from None
@@ -156,10 +158,9 @@ class SiteSession:
             ) from None
         if answer.status_code == 429 or answer.status_code >= 500:
             answer.close()
-            later = answer.headers.get("Retry-After", "")
             raise PassingError(
                 f"{self.address} answers {answer.status_code}",
-                not_before=float(later) if later.isdecimal() else 0.0,
+                not_before=_seconds_until(answer.headers.get("Retry-After", "")),
             )
         return answer
 
@@ -177,6 +178,29 @@ class SiteSession:
         except urllib3.exceptions.HTTPError:
             raise PassingError(f"{self.address} broke off its answer") from None
         return content.decode("utf-8", errors="replace")
+
+
+def _settle(outcome: Future[_T], work: Callable[[], _T]) -> None:
+    """Do the work for whoever waits for its outcome; what comes too late is closed."""
+    try:
+        given = work()
+    except BaseException as mistake:  # noqa: BLE001 - raised again where it is waited for
+        with suppress(InvalidStateError):
+            outcome.set_exception(mistake)
+        return
+    try:
+        outcome.set_result(given)
+    except InvalidStateError:
+        if isinstance(given, requests.Response):
+            given.close()
+
+
+def _seconds_until(later: str) -> float:
+    """What Retry-After says, a number or a date; 0 if it is neither."""
+    try:
+        return float(urllib3.util.Retry().parse_retry_after(later))
+    except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
+        return 0.0
 
 
 def _cause(mistake: requests.RequestException) -> str:

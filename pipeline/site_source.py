@@ -14,12 +14,19 @@ from pipeline.transfer import Offer
 
 
 def may_be_whole(package: Package, out: Path) -> bool:
-    """Whether a package or all its pieces seem to lie there, told by size alone."""
-    target = package.place(out)
-    return any(
-        path.is_file() and package.size in (None, path.stat().st_size)
-        for path in (target, part_of(target))
-    )
+    """Whether a package or all its pieces seem to lie there, told by size alone.
+
+    Of a package whose size is not known pieces may be few: only its own name counts.
+    """
+    target, part = package.place(out), pieces_of(package, out)
+    if target.is_file() and package.size in (None, target.stat().st_size):
+        return True
+    return part.is_file() and package.size == part.stat().st_size
+
+
+def pieces_of(package: Package, out: Path) -> Path:
+    """Where the pieces of a package gather: never in the folder `train_extra`, which DVC keeps."""
+    return part_of(out / package.name)
 
 
 def bring(
@@ -48,10 +55,10 @@ def bring(
         missing = {}
         for package in packages:
             # Opened first: what another process is about to finish is not yet there to be found.
-            into = stack.enter_context(_opened(package, out, say))
+            into = stack.enter_context(Arriving(package.place(out), out))
             if _is_here(package, out, say):
                 into.start_over()  # pieces of what is whole are of no use
-            elif into.md5 == package.md5:
+            elif _are_all_here(package, into, say):
                 into.accept()
             else:
                 missing[package] = into
@@ -87,12 +94,13 @@ def _is_here(package: Package, out: Path, say: Say) -> bool:
     return False
 
 
-def _opened(package: Package, out: Path, say: Say) -> Arriving:
-    part = part_of(package.place(out))
-    if part.is_file() and part.stat().st_size:
-        size = in_words(part.stat().st_size)
-        say(f"{package.name}: {size} are here from before: reading them, and going on there")
-    return Arriving(package.place(out))
+def _are_all_here(package: Package, into: Arriving, say: Say) -> bool:
+    if into.size:
+        say(
+            f"{package.name}: {in_words(into.size)} are here from before: reading them, to go on"
+            " where they end"
+        )
+    return into.md5 == package.md5
 
 
 def _chosen(site: Site, packages: list[Package]) -> dict[Package, Offer]:

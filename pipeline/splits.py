@@ -14,7 +14,10 @@ TEST = "test"
 """Gives the final number, and nothing is chosen by it; there is none with the rule `official`."""
 
 TRAIN_EXTRA = "train_extra"
-"""Coarsely labelled frames, if they are asked for: trained on beside `train`, never watched."""
+"""Coarsely labelled frames, if they are asked for: trained on beside `train`, never watched.
+
+Also the folder for their packages.
+"""
 
 TRAINED_ON = (TRAIN, TRAIN_EXTRA)
 
@@ -77,7 +80,7 @@ def divide(keys: Iterable[str], rule: Rule, *, held_out: HeldOut, seed: int) -> 
             f"remap.held_out: {len(watched)} of {len(train)} training frames would be held out and"
             f" {len(train) - len(watched)} trained on; there must be some of both"
         )
-    becomes = {"train": TRAIN, "val": TEST, "train_extra": TRAIN_EXTRA}
+    becomes = {"train": TRAIN, "val": TEST, TRAIN_EXTRA: TRAIN_EXTRA}
     return {key: VAL if key in watched else becomes[split] for key, split in official.items()}
 
 

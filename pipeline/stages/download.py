@@ -12,11 +12,13 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from pipeline import credentials, folder_source, packages, site_source
 from pipeline.arriving import left_over
 from pipeline.cityscapes_site import ADDRESS, Site
+from pipeline.disk import telling_if_full
 from pipeline.meter import Progress
-from pipeline.packages import Package
+from pipeline.packages import Package, wanted
 from pipeline.patience import Patience, Say
 from pipeline.root import project_root
 from pipeline.section import Section
+from pipeline.splits import TRAIN_EXTRA
 from segformer.atomic import write_text
 
 IMAGE_ZIP = packages.IMAGES.name
@@ -85,9 +87,8 @@ class Means:
 
 def needs_account(params: Download, *, out: Path) -> bool:
     """Whether something will have to be fetched from the site, as far as sizes tell."""
-    wanted = _wanted(params.train_extra, packages.OFFICIAL)
     return params.source == "cityscapes" and not all(
-        site_source.may_be_whole(package, out) for package in wanted
+        site_source.may_be_whole(package, out) for package in wanted(params.train_extra)
     )
 
 
@@ -114,14 +115,10 @@ def run(
             package.place(out).unlink(missing_ok=True)
     # Also if it is all that the folder holds: DVC warns of an empty one at every run.
     extra = [package.name for package in task.wanted if package.is_extra]
-    write_text(out / packages.TRAIN_EXTRA / "packages.json", json.dumps(extra) + "\n")
+    write_text(out / TRAIN_EXTRA / "packages.json", json.dumps(extra) + "\n")
     write_text(out / "source.json", json.dumps(facts, indent=1) + "\n")
     for sentence in left_over(out):
         say(sentence)
-
-
-def _wanted(train_extra: bool, of: tuple[Package, ...]) -> tuple[Package, ...]:
-    return tuple(package for package in of if train_extra or not package.is_extra)
 
 
 @dataclass(frozen=True)
@@ -136,22 +133,27 @@ class _Task:
 
     @property
     def wanted(self) -> tuple[Package, ...]:
-        return _wanted(self.params.train_extra, self.means.packages)
+        return wanted(self.params.train_extra, self.means.packages)
 
 
 def _draw(task: _Task) -> dict[str, Any]:
     from pipeline import synthetic  # with SciPy, which no other source needs
 
     drawn = task.params.synthetic
-    synthetic.write(
-        task.out / IMAGE_ZIP,
-        task.out / LABEL_ZIP,
-        train=drawn.train,
-        val=drawn.val,
-        size=drawn.size,
-        seed=drawn.seed,
-        progress=task.progress,
-    )
+    with telling_if_full(task.out, whose="download"):
+        synthetic.write(
+            task.out / IMAGE_ZIP,
+            task.out / LABEL_ZIP,
+            train=drawn.train,
+            val=drawn.val,
+            size=drawn.size,
+            seed=drawn.seed,
+            progress=task.progress,
+        )
+    return _drawn_facts(drawn)
+
+
+def _drawn_facts(drawn: Synthetic) -> dict[str, Any]:
     return {"source": "synthetic", **drawn.model_dump(mode="json")}
 
 
@@ -185,6 +187,16 @@ def _take(task: _Task) -> dict[str, Any]:
 _SOURCES = {"synthetic": _draw, "cityscapes": _fetch, "folder": _take}
 
 
+def is_drawn(synthetic: Synthetic, out: Path) -> bool:
+    """Whether the frames asked for seem to lie in `out`: by source.json, and the zips' names."""
+    try:
+        facts = _facts(out / "source.json")
+    except (OSError, ValueError):  # whoever looks at the raw data tells of it
+        return False
+    are_there = all((out / name).is_file() for name in (IMAGE_ZIP, LABEL_ZIP))
+    return are_there and facts == _drawn_facts(synthetic)
+
+
 def source_changes(source: Path) -> list[str]:
     """What has changed in the folder that the raw data was taken from, a sentence per change.
 
@@ -202,8 +214,7 @@ def source_changes(source: Path) -> list[str]:
     folder = Path(facts.get("folder", ""))
     if facts.get("source") != "folder" or not folder.is_dir():
         return []
-    wanted = _wanted(facts.get("train_extra", False), packages.OFFICIAL)
-    found = folder_source.find(folder, wanted)
+    found = folder_source.find(folder, wanted(facts.get("train_extra", False)))
     if not any(found.values()):
         return []
     before = {name: rest for name, *rest in facts["files"]}

@@ -10,7 +10,7 @@ from pydantic import Field, PositiveFloat
 from pipeline import official_counts
 from pipeline.class_chart import draw_class_frequency
 from pipeline.class_weights import ClassCounts, families
-from pipeline.frame_tables import ID_COLUMNS
+from pipeline.frame_tables import ID_COLUMNS, joined
 from pipeline.section import Section
 from pipeline.splits import TRAINED_ON
 from pipeline.wording import count, percent
@@ -49,9 +49,9 @@ def run(params: Frequency, *, frames: Path, pixel_counts: Path, out: Path) -> li
         What a person should know: a sentence each.
 
     Raises:
-        ValueError: if the tables name different frames, or no training pixel is labelled.
+        ValueError: if the tables are not what `remap` writes, or no training pixel is labelled.
     """
-    table = _joined(frames, pixel_counts)
+    table = joined(frames, pixel_counts)
     training = table[table["split"].isin(TRAINED_ON)]
     per_frame = training[ID_COLUMNS].to_numpy(np.int64)
     counts = ClassCounts.of(per_frame, _SCORED)
@@ -118,7 +118,7 @@ def grouped(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     for _, rows in table.groupby(keys, sort=True):
         piece = label_frequency(rows[ID_COLUMNS].to_numpy(np.int64))
         for place, key in enumerate(keys):
-            piece.insert(place, key, str(rows[key].iloc[0]))
+            piece.insert(place, key, rows[key].iloc[0])
         pieces.append(piece)
     return pd.concat(pieces, ignore_index=True)
 
@@ -144,19 +144,6 @@ def rare_class_sampling(scored: Counts, temperature: float) -> NDArray[np.float6
     classes = np.exp(exponent - exponent.max())
     classes /= classes.sum()
     return np.asarray((occurs[:, present] / frames_with[present]) @ classes)
-
-
-def _joined(frames: Path, pixel_counts: Path) -> pd.DataFrame:
-    """Both tables in one, row by row of the same frame; neither may have one the other lacks."""
-    listed, counted = pd.read_csv(frames), pd.read_csv(pixel_counts)
-    alone = sorted(set(listed["frame"]) ^ set(counted["frame"]))
-    if alone or not listed["frame"].is_unique or not counted["frame"].is_unique:
-        first = f" (first: {alone[0]})" if alone else ""
-        raise ValueError(
-            f"frequency: {frames} and {pixel_counts} do not name the same frames once each{first};"
-            " both are written by remap: repeat it"
-        )
-    return listed[["frame", "split", "city"]].merge(counted, on="frame", validate="1:1")
 
 
 def _sentences(table: pd.DataFrame, by_label: pd.DataFrame, num_frames: int) -> list[str]:

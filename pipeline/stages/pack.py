@@ -10,6 +10,7 @@ from pipeline.disk import demand_room, telling_if_full
 from pipeline.frame_tables import keys_by_split
 from pipeline.packages import EXTRA_IMAGES
 from pipeline.parallel import in_order
+from pipeline.problems import refuse
 from pipeline.section import NetworkSize, Section
 from pipeline.splits import TRAIN, TRAIN_EXTRA, TRAINED_ON, VAL
 from segformer.atomic import replacing
@@ -53,7 +54,8 @@ def run(
         processes: how many work; None: as in pipeline.parallel. They change nothing in the result.
 
     Raises:
-        ValueError: naming the file, if a picture cannot be decoded; if the disk is too full.
+        ValueError: naming every file that is missing or cannot be decoded, up to a limit; if the
+            disk is too full.
     """
     splits = _read_splits(frames)
     with (
@@ -69,8 +71,11 @@ def run(
         jobs = _reserve(splits, whole, params.size)
         work = _Packing(photographs, label_maps, params.size)
         with in_order(work, jobs, processes) as packed:
-            for done, _ in enumerate(packed, start=1):
+            problems: list[str] = []
+            for done, found in enumerate(packed, start=1):
+                problems += found
                 progress(done, len(jobs))
+        refuse(problems, "pack", "in what is packed; mend them and repeat")
 
 
 @dataclass(frozen=True)
@@ -85,16 +90,24 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Packing:
-    """Brings frames to size and writes them; may be handed to other processes."""
+    """Brings frames to size and writes them, or says what is wrong with them.
+
+    May be handed to other processes.
+    """
 
     photographs: dict[str, Archive]
     label_maps: Archive
     size: tuple[int, int]
 
-    def __call__(self, job: _Job) -> None:
-        image = resize_image(self.photographs[job.split].photograph(job.key), self.size)
-        labels = self.label_maps.open_labels(train_ids_name(job.key))
+    def __call__(self, job: _Job) -> list[str]:
+        try:
+            photograph = self.photographs[job.split].photograph(job.key)
+            labels = self.label_maps.open_labels(train_ids_name(job.key))
+        except ValueError as problem:
+            return [str(problem)]
+        image = resize_image(photograph, self.size)
         put(job.folder, job.index, image, resize_labels(labels, self.size))
+        return []
 
 
 def _read_splits(frames: Path) -> dict[str, list[str]]:

@@ -11,19 +11,18 @@ import pandas as pd
 from pydantic import BeforeValidator, NonNegativeInt, model_validator
 
 from pipeline.archive import (
-    COARSE_LABEL_IDS,
     IMAGE,
-    LABEL_IDS,
     Archive,
     Member,
     member_name,
     train_ids_name,
     writing,
 )
+from pipeline.disk import demand_room, telling_if_full
 from pipeline.frame_tables import FRAME_COLUMNS, ID_COLUMNS
 from pipeline.label_maps import ToTrainIds, TrainIds, by
 from pipeline.packages import COARSE_LABELS, EXTRA_IMAGES
-from pipeline.pairing import KNOWN_BROKEN, Packages, pair
+from pipeline.pairing import KNOWN_BROKEN, Packages, coarse, fine, pair
 from pipeline.parallel import in_order
 from pipeline.problems import refuse
 from pipeline.section import Section
@@ -44,8 +43,8 @@ from segformer.atomic import replacing
 
 Pairs = dict[str, tuple[Member, Member]]
 
-_USED = ("train", "val")
-"""Official splits that are remapped; of `test` the labels are withheld, and all void."""
+_ROOM = 1.25
+"""Bytes of a map of train ids for a byte of its map of label ids; 0.6 to 1.2 were measured."""
 
 
 def _share_or_cities(value: Any) -> Any:
@@ -92,9 +91,12 @@ def run(
     progress: Callable[[int, int], None],
     processes: int | None = None,
 ) -> str:
-    """Write `labels.zip`, `frames.csv` and `pixel_counts.csv` into `out`, all or none.
+    """Write `labels.zip`, `frames.csv` and `pixel_counts.csv` into `out`, each whole or not at all.
 
-    The column `split` of frames.csv says train, train_extra, val or test: pipeline.splits explains.
+    They get their names one after the other once all are whole; what goes wrong before leaves what
+    was there. Of photographs header and checksums are looked at, since their pixels would take more
+    time than all the rest: one that yet cannot be decoded is found by `pack`. The column `split` of
+    frames.csv says train, train_extra, val or test: pipeline.splits explains.
 
     Args:
         params: the section `remap`.
@@ -109,15 +111,18 @@ def run(
         How many frames came into which split, what was left out, and a warning if there is cause.
 
     Raises:
-        ValueError: with every missing partner, unreadable or odd picture and unknown id of the set.
+        ValueError: with every missing partner, odd or damaged picture and unknown id of the set, up
+            to a limit; if the disk is too full.
     """
-    with ExitStack() as whole:
+    out.mkdir(parents=True, exist_ok=True)
+    with telling_if_full(out, whose="remap"), ExitStack() as whole:
         problems: list[str] = []
         packages = [_fine(images, ground_truth, whole)]
         if params.train_extra:
             packages.append(_coarse(extra, whole))
         pairs = [pair(each, problems) for each in packages]
         splits = _divide(chain(*pairs), params, problems)
+        _demand_room(packages, pairs, out)
         frames, pixels = (
             whole.enter_context(replacing(out / name))
             for name in ("frames.csv", "pixel_counts.csv")
@@ -141,7 +146,7 @@ def run(
 
 def _fine(images: Path, ground_truth: Path, whole: ExitStack) -> Packages:
     photographs, label_maps = (whole.enter_context(Archive(one)) for one in (images, ground_truth))
-    return Packages(photographs, label_maps, LABEL_IDS, _USED)
+    return fine(photographs, label_maps)
 
 
 def _coarse(extra: Path | None, whole: ExitStack) -> Packages:
@@ -153,7 +158,16 @@ def _coarse(extra: Path | None, whole: ExitStack) -> Packages:
             " download.train_extra to true as well, and repeat download"
         )
     photographs, label_maps = (whole.enter_context(Archive(path)) for path in zips)
-    return Packages(photographs, label_maps, COARSE_LABEL_IDS, ("train_extra",))
+    return coarse(photographs, label_maps)
+
+
+def _demand_room(packages: Sequence[Packages], pairs: Sequence[Pairs], out: Path) -> None:
+    label_ids = sum(
+        each.label_maps.bytes_of(label_map.name)
+        for each, found in zip(packages, pairs, strict=True)
+        for _, label_map in found.values()
+    )
+    demand_room(out, round(_ROOM * label_ids), whose="remap")
 
 
 def _results(

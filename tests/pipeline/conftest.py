@@ -1,5 +1,8 @@
 """A few frames in Cityscapes' folder layout, small enough to be made for each test."""
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +26,25 @@ def save_png(path: Path, pixels: np.ndarray) -> None:
     """Write (h, w) or (h, w, 3) uint8 as a PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
+
+
+@contextmanager
+def files_no_larger_than(size: int) -> Iterator[None]:
+    """A disk on which writing fails, by the system's own word, where a file gets so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def spoil_directory(path: Path) -> None:
+    """Damage the directory of a zip, but not its end, by which a zip is recognised."""
+    content = bytearray(path.read_bytes())
+    start = content.index(b"PK\1\2")
+    content[start : start + 4] = b"????"
+    path.write_bytes(content)
 
 
 def changed_params(folder: Path, *changes: tuple[str, str]) -> Path:

@@ -52,7 +52,7 @@ class OwnSite:
         withheld: names listed, but not handed out.
         away: how many requests it still answers with `status`.
         status: see `away`.
-        retry_after: seconds that it then asks to be left alone.
+        retry_after: seconds that it then asks to be left alone, or until when.
         cuts: after how many bytes the next answers with a file break off.
         hangs: after how many bytes the next answers with a file fall silent.
         drip: seconds between the bytes of a file; None for no drip.
@@ -81,7 +81,7 @@ class OwnSite:
     withheld: set[str] = field(default_factory=set)
     away: int = 0
     status: int = 503
-    retry_after: int | None = None
+    retry_after: int | str | None = None
     cuts: list[int] = field(default_factory=list)
     hangs: list[int] = field(default_factory=list)
     drip: float | None = None

@@ -1,5 +1,6 @@
 import errno
 import fcntl
+import hashlib
 import os
 from pathlib import Path
 from typing import IO
@@ -20,6 +21,53 @@ def test_pieces_become_the_file(tmp_path: Path) -> None:
         into.accept()
     assert b"first second" == target.read_bytes()
     assert ["a.zip"] == [path.name for path in tmp_path.iterdir()]
+
+
+def test_what_is_here_is_not_read_to_be_thrown_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eleven gigabytes take half a minute: of pieces that nobody needs no sum is made."""
+    read: list[int] = []
+
+    class Sum:
+        """Of nothing; notes how much it was given."""
+
+        def __init__(self, **_: bool) -> None:
+            pass
+
+        def update(self, piece: bytes) -> None:
+            read.append(len(piece))
+
+    monkeypatch.setattr(hashlib, "md5", Sum)
+    part_of(tmp_path / "a.zip").write_bytes(b"pieces")
+    with Arriving(tmp_path / "a.zip") as into:
+        assert 6 == into.size
+        into.start_over()
+        into.append(b"new")
+    assert [3] == read
+
+
+def test_the_sum_is_of_all_pieces(tmp_path: Path) -> None:
+    """Of those from before too, whether it is asked for before or after more comes."""
+    for asks_first in (False, True):
+        part_of(tmp_path / "a.zip").write_bytes(b"first ")
+        with Arriving(tmp_path / "a.zip") as into:
+            if asks_first:
+                assert hashlib.md5(b"first ").hexdigest() == into.md5
+            into.append(b"second")
+            assert hashlib.md5(b"first second").hexdigest() == into.md5
+
+
+def test_pieces_may_gather_elsewhere(tmp_path: Path) -> None:
+    """The name appears where it belongs; pieces, and what is bad, stay in the other folder."""
+    with Arriving(tmp_path / "kept" / "a.zip", tmp_path) as into:
+        into.append(b"first")
+        assert b"first" == part_of(tmp_path / "a.zip").read_bytes()
+        into.accept()
+    assert b"first" == (tmp_path / "kept" / "a.zip").read_bytes()
+    with Arriving(tmp_path / "kept" / "b.zip", tmp_path) as into:
+        into.append(b"bad")
+        assert tmp_path / "b.zip.bad" == into.set_aside()
 
 
 def test_nothing_arrived_leaves_nothing(tmp_path: Path) -> None:
@@ -84,15 +132,23 @@ def test_the_file_is_on_the_disk_before_it_gets_its_name(
 
 
 def test_what_is_left_over(tmp_path: Path) -> None:
-    """Each kind of file that something left behind has its own remedy; good files have none."""
+    """Each kind of file that something left behind has its own remedy; good files have none.
+
+    A folder is one thing, whatever lies in it.
+    """
     for name in ("a.zip", "a.zip.download.part", "b/c.zip.bad", "d.zip.part"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(bytes(1500))
+    (tmp_path / "pack.part" / "train").mkdir(parents=True)
+    for name in ("images.npy", "frames.csv.part"):
+        (tmp_path / "pack.part" / "train" / name).write_bytes(bytes(1500))
     assert [
         f"{tmp_path / 'a.zip.download.part'}, 1.5 kB: a download that was cut short; the next one"
         " goes on there, or delete it",
         f"{tmp_path / 'b' / 'c.zip.bad'}, 1.5 kB: arrived, but is not what it should be, and is"
         " never used; delete it",
-        f"{tmp_path / 'd.zip.part'}, 1.5 kB: half a file of a stage that was killed; delete it"
+        f"{tmp_path / 'd.zip.part'}, 1.5 kB: what a stage that was killed had begun; delete it"
+        " unless one is running",
+        f"{tmp_path / 'pack.part'}, 3.0 kB: what a stage that was killed had begun; delete it"
         " unless one is running",
     ] == left_over(tmp_path)

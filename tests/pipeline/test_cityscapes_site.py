@@ -1,6 +1,7 @@
 """The whole of `download.source: cityscapes` against a site of our own, on its bad days."""
 
 import hashlib
+import io
 import json
 import logging
 import random
@@ -9,21 +10,26 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from pydantic import SecretStr
 
 from pipeline import credentials
 from pipeline.arriving import part_of
 from pipeline.credentials import Account
 from pipeline.packages import OFFICIAL, Package
-from pipeline.patience import Patience
+from pipeline.patience import PassingError, Patience
+from pipeline.site_session import SiteSession
 from pipeline.stages.download import (
     IMAGE_ZIP,
     LABEL_ZIP,
@@ -280,7 +286,7 @@ def test_a_short_notice_does_not_take_the_place_of_what_arrived(
 def test_a_zip_shorter_than_what_is_here(visit: Visit) -> None:
     """A part of a file whose size nobody pinned is not given up for a shorter one."""
     visit()
-    part = part_of(visit.out / "train_extra" / "gtCoarse.zip")
+    part = visit.part("gtCoarse.zip")
     part.write_bytes(CONTENT["gtCoarse.zip"][:1000])
     visit.site.arriving["gtCoarse.zip"] = CONTENT["gtCoarse.zip"][:500]
     visit.site.ignores_range = True
@@ -337,7 +343,7 @@ def test_no_end_of_a_file_of_unknown_size(visit: Visit) -> None:
     visit.site.tells_length = False
     message = visit.fails(train_extra=True)
     assert "is listed with 30.4 kB, but did not end at" in message
-    assert 1 == len(list((visit.out / "train_extra").glob("*.zip.bad")))
+    assert 1 == len(list(visit.out.glob("*.zip.bad")))
 
 
 def test_another_size_than_the_pinned_one(visit: Visit) -> None:
@@ -361,7 +367,7 @@ def test_an_end_where_there_is_none(visit: Visit, knows_end: bool) -> None:
 def test_an_end_of_a_file_of_unknown_size(visit: Visit) -> None:
     """416 for a half file whose size nobody pinned does not make it a bad one."""
     visit()
-    part = part_of(visit.out / "train_extra" / "gtCoarse.zip")
+    part = visit.part("gtCoarse.zip")
     part.write_bytes(CONTENT["gtCoarse.zip"][:1000])
     visit.site.denies = 1
     visit.site.knows_end = False
@@ -455,6 +461,48 @@ def test_a_site_that_asks_to_be_left_alone(visit: Visit) -> None:
     (visit.out / LABEL_ZIP).unlink()
     visit()
     assert [7.0, 120.0] == visit.pauses
+
+
+def test_a_site_that_says_until_when(visit: Visit) -> None:
+    """Retry-After may be a date, too."""
+    visit.site.away = 1
+    then = datetime.now(UTC) + timedelta(seconds=60)
+    visit.site.retry_after = format_datetime(then, usegmt=True)
+    visit()
+    assert 1 == len(visit.pauses)
+    assert 30 < visit.pauses[0] <= 60
+
+
+def late(session: SiteSession, work: Callable[[], Any]) -> None:
+    """Do work that takes longer than the session waits; go on with it only after that."""
+    over = threading.Event()
+
+    def wait() -> Any:
+        over.wait()
+        return work()
+
+    with pytest.raises(PassingError, match="did not finish its answer"):
+        session._in_time(wait)
+    over.set()
+
+
+def test_an_answer_that_comes_too_late_is_closed() -> None:
+    """Nobody reads it, and its connection is not held."""
+    answer = requests.Response()
+    answer.raw = io.BytesIO(b"a file")
+    late(SiteSession("http://127.0.0.1:9", Patience(answering=0.05)), lambda: answer)
+    until(lambda: answer.raw.closed)
+
+
+def test_a_late_answer_s_session_is_left_with_it() -> None:
+    """Two threads never share one; whoever was logged in stays so."""
+    session = SiteSession("http://127.0.0.1:9", Patience(answering=0.05))
+    before = session._session
+    before.cookies.set("PHPSESSID", "7")
+    late(session, lambda: before.cookies.clear())
+    assert before is not session._session
+    assert "7" == session._session.cookies["PHPSESSID"]
+    assert "identity" == session._session.headers["Accept-Encoding"]
 
 
 def test_a_long_way_with_many_cuts(visit: Visit) -> None:
@@ -728,23 +776,32 @@ def test_what_is_left_over_is_told(visit: Visit) -> None:
     """Pieces and bad files of before are named at the end, with size and what to do."""
     visit.out.mkdir()
     (visit.out / f"{IMAGE_ZIP}.bad").write_bytes(bytes(2000))
-    extra = part_of(visit.out / "train_extra" / "gtCoarse.zip")
-    extra.parent.mkdir()
+    extra = visit.part("gtCoarse.zip")
     extra.write_bytes(bytes(3000))
     visit()
     assert [
+        f"{extra}, 3.0 kB: a download that was cut short; the next one goes on there, or delete it",
         f"{visit.out / IMAGE_ZIP}.bad, 2.0 kB: arrived, but is not what it should be, and is never"
         " used; delete it",
-        f"{extra}, 3.0 kB: a download that was cut short; the next one goes on there, or delete it",
     ] == visit.said[-2:]
 
 
 def test_pieces_of_what_is_whole_are_cleared_away(visit: Visit) -> None:
-    """Beside the right zip its pieces are of no use, and go."""
+    """Beside the right zip its pieces are of no use, and go, without a word of going on there."""
     visit()
     visit.part().write_bytes(CONTENT[IMAGE_ZIP][:1000])
     visit()
     assert visit.has_all()
+    assert not any("from before" in text for text in visit.said)
+
+
+def test_pieces_of_train_extra_are_no_part_of_a_stage_s_output(visit: Visit) -> None:
+    """DVC keeps the folder `train_extra` whole: 44 GB of pieces must not be in it."""
+    visit()
+    visit.site.cuts = [1000] * 2
+    visit.fails(train_extra=True, tries=1)
+    assert visit.part("leftImg8bit_trainextra.zip").exists()
+    assert ["packages.json"] == [path.name for path in (visit.out / "train_extra").iterdir()]
 
 
 @pytest.mark.parametrize("day", ["good", "refused", "down", "cut", "wrong file"])
@@ -824,6 +881,13 @@ def test_an_account_is_needed_for_what_is_missing(visit: Visit) -> None:
         with (visit.out / package.name).open("wb") as file:
             file.truncate(package.size)  # a hole of that size takes no room
     assert not needs_account(params, out=visit.out)
-    assert needs_account(params.model_copy(update={"train_extra": True}), out=visit.out)
+    with_extra = params.model_copy(update={"train_extra": True})
+    for package in OFFICIAL[2:]:
+        visit.part(package.name).touch()
+    assert needs_account(with_extra, out=visit.out)
+    for package in OFFICIAL[2:]:
+        package.place(visit.out).parent.mkdir(exist_ok=True)
+        package.place(visit.out).touch()
+    assert not needs_account(with_extra, out=visit.out)
     drawn = Download(source="synthetic", folder=None, synthetic=DRAWN)
     assert not needs_account(drawn, out=visit.out / "elsewhere")

@@ -54,7 +54,7 @@ def change_table(path: Path, column: str, value: object, row: int = 0) -> None:
 
 def test_frames_are_counted(raw: Path, remapped: Path) -> None:
     """Per split: how many in the zip, and in the tables with cities and size."""
-    (packages,) = data_checks.packages(raw)
+    (packages,) = data_checks.packages(raw, train_extra=False)
     assert "photographs: train 3, val 2" == packages.sentence
     train, val, *_ = data_checks.tables(remapped)
     assert "train: 3 frames from 2 cities, 32 x 64 pixels" == train.sentence
@@ -64,7 +64,7 @@ def test_frames_are_counted(raw: Path, remapped: Path) -> None:
 def test_a_whole_set_is_well(raw: Path, remapped: Path) -> None:
     """Nothing is to be mended, and all five frames were decoded."""
     deep = data_checks.some_frames(raw, remapped)
-    findings = [*data_checks.packages(raw), *data_checks.tables(remapped), deep]
+    findings = [*data_checks.packages(raw, train_extra=False), *data_checks.tables(remapped), deep]
     assert all(finding.is_well for finding in findings)
     assert deep.sentence.startswith("5 frames decoded")
 
@@ -72,7 +72,7 @@ def test_a_whole_set_is_well(raw: Path, remapped: Path) -> None:
 def test_a_missing_zip_is_told(raw: Path) -> None:
     """Its name, and what brings it back."""
     (raw / LABEL_ZIP).unlink()
-    (finding,) = data_checks.packages(raw)
+    (finding,) = data_checks.packages(raw, train_extra=False)
     assert not finding.is_well
     assert f"{LABEL_ZIP} is missing: `dvc checkout`" in finding.sentence
 
@@ -81,7 +81,7 @@ def test_half_a_zip_is_told(raw: Path) -> None:
     """A zip cut short is named, and is no crash."""
     content = (raw / IMAGE_ZIP).read_bytes()
     (raw / IMAGE_ZIP).write_bytes(content[: len(content) // 2])
-    (finding,) = data_checks.packages(raw)
+    (finding,) = data_checks.packages(raw, train_extra=False)
     assert not finding.is_well
     assert IMAGE_ZIP in finding.sentence
 
@@ -90,9 +90,10 @@ def test_a_frame_without_a_label_is_told(tree: Path, raw: Path) -> None:
     """The frame that has no partner is named."""
     (tree / member_name(KEYS[1], LABEL_IDS)).unlink()
     zipped(tree, raw)
-    _, finding = data_checks.packages(raw)
+    _, finding = data_checks.packages(raw, train_extra=False)
     assert not finding.is_well
-    assert f"1 frame without a photograph or a label (first: {KEYS[1]})" in finding.sentence
+    assert "1 problem where photographs and labels are paired" in finding.sentence
+    assert f"(first: {member_name(KEYS[1], IMAGE)} has no label: " in finding.sentence
 
 
 def test_a_frame_that_one_table_lacks_is_told(remapped: Path) -> None:
@@ -100,7 +101,7 @@ def test_a_frame_that_one_table_lacks_is_told(remapped: Path) -> None:
     change_table(remapped / "frames.csv", "frame", "train/avalon/avalon_000009_000019")
     (finding,) = data_checks.tables(remapped)
     assert not finding.is_well
-    assert "2 frames in one table only" in finding.sentence
+    assert "2 stand in one of them only" in finding.sentence
 
 
 def test_a_table_that_is_gone_is_told(remapped: Path) -> None:
@@ -137,7 +138,7 @@ def test_a_column_that_is_missing_is_told(remapped: Path, name: str, column: str
     """The table and the column are named."""
     pd.read_csv(remapped / name).drop(columns=column).to_csv(remapped / name, index=False)
     (finding,) = data_checks.tables(remapped)
-    assert f"{remapped / name} has no column {column}" in finding.sentence
+    assert f"{remapped / name} has no column {column!r}" in finding.sentence
 
 
 @pytest.mark.parametrize("content", ["", "\0\0\0", 'frame,split\n"', "\xff\xfe\x80"])
@@ -155,7 +156,7 @@ def test_a_frame_that_stands_there_twice_is_told(remapped: Path, name: str) -> N
     table = pd.read_csv(remapped / name)
     pd.concat([table, table[:1]]).to_csv(remapped / name, index=False)
     (finding,) = data_checks.tables(remapped)
-    assert f"1 frame there twice (first: {KEYS[0]})" in finding.sentence
+    assert f"{remapped / name} names {KEYS[0]} twice" in finding.sentence
 
 
 def test_counts_that_do_not_fill_the_frame_are_told(remapped: Path) -> None:

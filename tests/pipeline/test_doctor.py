@@ -15,7 +15,7 @@ from pipeline import credentials, doctor, repro
 from pipeline.cli import app
 from pipeline.stages import remap
 from pipeline.stages.download import IMAGE_ZIP, LABEL_ZIP, Download, run
-from tests.pipeline.conftest import SHIPPED
+from tests.pipeline.conftest import SHIPPED, spoil_directory
 
 
 @pytest.fixture(autouse=True)
@@ -225,8 +225,43 @@ def test_what_a_cut_download_left_is_told(source: Path) -> None:
     told = "\n".join(finding.sentence for finding in findings)
     assert f"{raw / IMAGE_ZIP}.download.part, 17 bytes: a download that was cut short; the" in told
     assert f"{raw / LABEL_ZIP}.bad, 17 bytes: arrived, but is not what it should be, and" in told
-    assert f"{raw / 'source.json'}.part, 17 bytes: half a file of a stage that was killed" in told
+    assert f"{raw / 'source.json'}.part, 17 bytes: what a stage that was killed had begun" in told
     assert all(finding.is_well for finding in findings)
+
+
+def test_what_a_killed_stage_left_is_told(source: Path) -> None:
+    """Beside the folder of the download too: half a pack may be 29 GB."""
+    half = source.parent.parent / "pack.part" / "train"
+    half.mkdir(parents=True)
+    (half / "images.npy").write_bytes(bytes(1500))
+    told = [finding.sentence for finding in doctor.examine(SHIPPED)]
+    expected = f"{half.parent}, 1.5 kB: what a stage that was killed had begun; delete it"
+    assert 1 == sum(sentence.startswith(expected) for sentence in told)
+
+
+def test_a_broken_zip_in_the_folder_is_told(source: Path, tmp_path: Path) -> None:
+    """Its directory is damaged, though its end is not: named, and the rest is looked at."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in (IMAGE_ZIP, LABEL_ZIP):
+        shutil.copy(source.parent / name, folder / name)
+    spoil_directory(folder / IMAGE_ZIP)
+    told = only("disk", changed(tmp_path, "download", source="folder", folder=str(folder)))
+    assert f"{folder / IMAGE_ZIP} is not a whole zip file: fetch it again" in told
+
+
+def test_coarse_data_that_is_missing_is_told(source: Path, tmp_path: Path) -> None:
+    """Where remap is to use it, both zips are named with what brings them."""
+    yaml = YAML()
+    params = yaml.load(SHIPPED)
+    params["download"] |= {"source": "folder", "folder": str(tmp_path), "train_extra": True}
+    params["remap"]["train_extra"] = True
+    yaml.dump(params, tmp_path / "params.yaml")
+    findings = doctor.examine(tmp_path / "params.yaml")
+    told = [one.sentence for one in findings if one.topic == "raw data" and not one.is_well]
+    assert 2 == len(told)
+    for name, sentence in zip(("leftImg8bit_trainextra", "gtCoarse"), told, strict=True):
+        assert f"{name}.zip is missing: `dvc checkout` or `dvc repro --force download`" in sentence
 
 
 def test_no_secret_is_told(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

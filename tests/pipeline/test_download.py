@@ -22,7 +22,7 @@ from pipeline.stages.download import (
     run,
     source_changes,
 )
-from tests.pipeline.conftest import KEYS, save_png
+from tests.pipeline.conftest import KEYS, files_no_larger_than, save_png, spoil_directory
 
 DRAWN = Synthetic(train=2, val=1, size=(32, 64), seed=0)
 
@@ -279,6 +279,23 @@ def test_a_disk_that_gets_full(zips: Path, tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(shutil, "copyfile", fill)
     with pytest.raises(ValueError, match=r"is full \(Disk quota exceeded\); .* larger disk"):
+        download(tmp_path / "out", zips)
+    assert [] == list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("source", ["tree", "drawn"])
+def test_a_disk_that_fills_while_zips_are_written(tree: Path, tmp_path: Path, source: str) -> None:
+    """Of a tree, or of drawn streets: one message with a remedy, and nothing is left."""
+    full = r"^download.* is full \(File too large\); .* larger disk"
+    with files_no_larger_than(2000), pytest.raises(ValueError, match=full):
+        download(tmp_path / "out", tree if source == "tree" else None)
+    assert [] == list((tmp_path / "out").iterdir())
+
+
+def test_a_zip_with_a_damaged_directory_is_refused(zips: Path, tmp_path: Path) -> None:
+    """Not only later, by remap; nothing is written."""
+    spoil_directory(zips / IMAGE_ZIP)
+    with pytest.raises(ValueError, match=f"{IMAGE_ZIP} is not a whole zip file: fetch it again"):
         download(tmp_path / "out", zips)
     assert [] == list((tmp_path / "out").iterdir())
 

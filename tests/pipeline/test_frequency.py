@@ -43,6 +43,7 @@ def tables(
     listed = pd.DataFrame({"frame": frames})
     listed["split"] = splits or [frame.split("/")[0] for frame in frames]
     listed["city"] = [frame.split("/")[1] for frame in frames]
+    listed["rows"], listed["columns"] = 1, per_frame.sum(axis=1)
     pixels = pd.DataFrame(per_frame, columns=[f"id_{i}" for i in range(34)])
     pixels.insert(0, "frame", frames)
     listed.to_csv(folder / "frames.csv", index=False)
@@ -87,6 +88,14 @@ def test_groups_add_up(tmp_path: Path) -> None:
     assert 3 * 34 == len(per_city)
     summed = per_city.groupby(["split", "label_id"])["pixels"].sum()
     assert summed.tolist() == per_split["pixels"].tolist()
+
+
+def test_a_city_called_nan_is_a_city(tmp_path: Path) -> None:
+    """In the tables it has its rows like any other."""
+    frames = ["train/nan/nan_000000_000000", "train/ulm/ulm_000000_000000"]
+    run(PARAMS, **tables(tmp_path, frames, counted([{ROAD: 5}, {ROAD: 7}])), out=tmp_path)
+    rows = (tmp_path / "per_city.csv").read_text().splitlines()
+    assert 34 == sum(row.startswith("train,nan,") for row in rows)
 
 
 def test_a_group_is_its_own_frames() -> None:

@@ -1,5 +1,7 @@
 import os
 import shutil
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +10,9 @@ import torch
 from pipeline import config, disk_needs, machine_checks
 from pipeline.arriving import part_of
 from pipeline.finding import Finding
-from pipeline.packages import IMAGES, LABELS
-from tests.pipeline.conftest import SHIPPED, changed_params
+from pipeline.packages import EXTRA_IMAGES, IMAGES, LABELS
+from pipeline.stages import download
+from tests.pipeline.conftest import SHIPPED, changed_params, spoil_directory
 
 
 def told(findings: object) -> list[str]:
@@ -79,6 +82,21 @@ def test_the_needs_of_the_demo_by_hand() -> None:
     assert 4 * 2 * 4 * 3_700_000 == needs["models"]
 
 
+def test_only_the_frames_asked_for_need_no_room_again(tmp_path: Path) -> None:
+    """Zips of other frames, or from elsewhere, are replaced."""
+    drawn = download.Synthetic(train=1, val=1, size=(32, 64), seed=0)
+    params = download.Download(source="synthetic", folder=None, synthetic=drawn)
+    download.run(params, out=tmp_path, progress=lambda done, total, words="": None)
+    settings = config.load(SHIPPED)
+    for asked_for, expected in (
+        (drawn, 0),
+        (drawn.model_copy(update={"seed": 1}), 2 * 32 * 64 * 4),
+    ):
+        section = params.model_copy(update={"synthetic": asked_for})
+        needs = disk_needs.of(replace(settings, download=section), out=tmp_path)
+        assert expected == needs["raw data"]
+
+
 def from_the_site(folder: Path) -> config.Config:
     """The shipped parameters with the site as source."""
     return config.load(changed_params(folder, ("source: synthetic", "source: cityscapes")))
@@ -115,26 +133,35 @@ def test_what_has_arrived_needs_no_room_again(tmp_path: Path) -> None:
 def test_zips_that_can_be_linked_need_no_room(tmp_path: Path) -> None:
     """Zips of one's own on the same disk cost nothing, whatever their size."""
     source = tmp_path / "source"
-    holes(source / IMAGES.name, 11_592_327_197)
-    holes(source / LABELS.name, 252_567_705)
+    source.mkdir()
+    for package in (IMAGES, LABELS):
+        with zipfile.ZipFile(source / package.name, "w") as archive:
+            archive.writestr("README", bytes(1000))
+    size = sum(path.stat().st_size for path in source.iterdir())
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         assert 0 == disk_needs.of(from_a_folder(tmp_path, source), out=None)["raw data"]
         patch.setattr("os.geteuid", lambda: os.getuid() + 1)  # now they are somebody else's
-        assert (
-            11_844_894_902 == disk_needs.of(from_a_folder(tmp_path, source), out=None)["raw data"]
-        )
+        assert size == disk_needs.of(from_a_folder(tmp_path, source), out=None)["raw data"]
 
 
 def test_a_tree_needs_its_size_once(tree: Path, tmp_path: Path) -> None:
-    """Its files are stored into zips, and it is its own five frames that are packed."""
+    """Its files are stored into zips, and it is its own five frames that are packed.
+
+    Zips smaller than the tree, the demo's for one, are not what it was stored in.
+    """
     settings = from_a_folder(tmp_path, tree)
     needs = disk_needs.of(settings, out=tmp_path / "out")
-    assert sum(path.stat().st_size for path in tree.rglob("*.png")) == needs["raw data"]
+    sizes = {
+        package: sum(path.stat().st_size for path in (tree / package.tree).rglob("*.png"))
+        for package in (IMAGES, LABELS)
+    }
+    assert sum(sizes.values()) == needs["raw data"]
     assert 5 * 128 * 256 * 4 == needs["packed frames"]
-    for package in (IMAGES, LABELS):
-        holes(tmp_path / "out" / package.name, 1)
-    assert 0 == disk_needs.of(settings, out=tmp_path / "out")["raw data"]
+    for beyond, expected in ((-1, needs["raw data"]), (1, 0)):
+        for package, size in sizes.items():
+            holes(tmp_path / "out" / package.name, size + beyond)
+        assert expected == disk_needs.of(settings, out=tmp_path / "out")["raw data"]
 
 
 def test_coarsely_labelled_frames_are_packed_too(tmp_path: Path) -> None:
@@ -149,6 +176,30 @@ def test_coarsely_labelled_frames_are_packed_too(tmp_path: Path) -> None:
     assert 3475 * 128 * 256 * 4 == only_brought["packed frames"]
     path.write_text(path.read_text().replace("train_extra: false", "train_extra: true"))
     assert 23_473 * 128 * 256 * 4 == disk_needs.of(config.load(path), out=None)["packed frames"]
+
+
+def test_pieces_of_what_nobody_knows_the_size_of_are_not_the_whole(tmp_path: Path) -> None:
+    """However few of the coarse frames have arrived, the rest is still to be written."""
+    out = tmp_path / "out"
+    holes(out / IMAGES.name, 11_592_327_197)
+    holes(out / LABELS.name, 252_567_705)
+    holes(part_of(out / EXTRA_IMAGES.name), 10**9)
+    settings = from_the_site(tmp_path)
+    section = settings.download.model_copy(update={"train_extra": True})
+    needs = disk_needs.of(replace(settings, download=section), out=out)
+    assert 43 * 10**9 + 13 * 10**8 == needs["raw data"]
+
+
+def test_a_zip_with_a_damaged_directory_is_a_message(tmp_path: Path) -> None:
+    """Frames cannot be counted in it: the zip is named, and what to do."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for package in (IMAGES, LABELS):
+        with zipfile.ZipFile(source / package.name, "w") as archive:
+            archive.writestr("README", b"")
+    spoil_directory(source / IMAGES.name)
+    with pytest.raises(ValueError, match=f"{IMAGES.name} is not a whole zip file: fetch it again"):
+        disk_needs.of(from_a_folder(tmp_path, source), out=None)
 
 
 def test_a_folder_that_is_not_there_may_need_all(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import errno
 import os
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from pipeline.stages.pack import Pack, run
 from segformer.cityscapes import train_id_table
 from segformer.frames import PackedFrames
 from tests.pipeline.conftest import KEYS, SIZE
+
+HEAD = "frame,split,city,rows,columns"
 
 
 @pytest.fixture
@@ -79,6 +82,36 @@ def test_an_unreadable_photograph_is_named(tree: Path, remapped: Path, tmp_path:
     assert not (tmp_path / "out").exists()
 
 
+def test_every_picture_that_cannot_be_decoded_is_named(
+    tree: Path, remapped: Path, tmp_path: Path
+) -> None:
+    """All in one message; those of which only the pixels are damaged pass `remap`."""
+    for key in (KEYS[0], KEYS[4]):
+        spoil_pixels(tree / member_name(key, IMAGE))
+    remap.run(
+        remap.Remap(split="official", held_out=0.2, seed=0),
+        images=tree,
+        ground_truth=tree,
+        out=tmp_path / "again",
+        progress=lambda done, total: None,
+    )
+    with pytest.raises(ValueError, match="pack: 2 problems") as error:
+        pack(tree, tmp_path / "again", tmp_path / "out")
+    for key in (KEYS[0], KEYS[4]):
+        assert f"{member_name(key, IMAGE)} cannot be read" in str(error.value)
+    assert [] == list(tmp_path.glob("out*"))
+
+
+def spoil_pixels(path: Path) -> None:
+    """Put noise where the pixels are, with the right checksum."""
+    content = path.read_bytes()
+    start = content.index(b"IDAT")
+    size = int.from_bytes(content[start - 4 : start], "big")
+    chunk = b"IDAT" + b"?" * size
+    spoilt = chunk + zlib.crc32(chunk).to_bytes(4, "big")
+    path.write_bytes(content[:start] + spoilt + content[start + len(spoilt) :])
+
+
 def test_any_number_of_processes_writes_the_same_bytes(
     tree: Path, remapped: Path, tmp_path: Path
 ) -> None:
@@ -118,10 +151,11 @@ def test_a_split_without_frames_is_told(tree: Path, remapped: Path, tmp_path: Pa
     ("table", "words"),
     [
         ("frame,city\na,b\n", "has no column 'split'"),
-        ("", "has no column 'frame'|no frame is of the split"),
-        ("frame,split\na\n", "has a row that is cut short"),
-        ("frame,split\na,train\na,val\n", "names a twice"),
-        ('frame,split\n"a,train\n', "is no table"),
+        ("", "has no column 'frame'"),
+        (f"{HEAD}\n", "names no frame"),
+        (f"{HEAD}\na/b/c,train\n", "has a row that is cut short"),
+        (f"{HEAD}\na/b/c,train,b,1,1\na/b/c,val,b,1,1\n", "names a/b/c twice"),
+        (f'{HEAD}\n"a,train\n', "is no table"),
         (b"\xff\xfe", "is no table"),
         (None, "is missing"),
     ],

@@ -1,4 +1,5 @@
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from pipeline.archive import (
 )
 from pipeline.pairing import Packages, pair
 from pipeline.stages.remap import Remap, run
-from tests.pipeline.conftest import KEYS, SIZE, save_png
+from tests.pipeline.conftest import KEYS, SIZE, files_no_larger_than, save_png
 
 OFFICIAL = Remap(split="official", held_out=0.2, seed=0)
 
@@ -137,6 +138,26 @@ def test_a_failure_keeps_what_was_written_before(tree: Path, tmp_path: Path) -> 
     with pytest.raises(ValueError, match="has id 34 at 2048 pixels"):
         remap(tree, out)
     assert before == {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+def test_a_disk_that_fills_is_one_message(tree: Path, tmp_path: Path) -> None:
+    """A real error in the middle of writing: told with the stage and what to do, nothing kept."""
+    with files_no_larger_than(3000), pytest.raises(ValueError, match=r"^remap: .* is full .*room"):
+        remap(tree, tmp_path / "out")
+    assert [] == list((tmp_path / "out").iterdir())
+
+
+def test_too_little_room_is_told_first(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quarter more than the label maps take is asked for."""
+    label_ids = sum(path.stat().st_size for path in tree.rglob("*labelIds.png"))
+    usage = shutil.disk_usage(tmp_path)
+    free = round(1.25 * label_ids) - 100
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=free))
+    with pytest.raises(ValueError, match=r"^remap: .* make room for 100 bytes"):
+        remap(tree, tmp_path / "out")
+    assert [] == list((tmp_path / "out").iterdir())
 
 
 def test_a_misnamed_frame_is_told(tree: Path, tmp_path: Path) -> None:

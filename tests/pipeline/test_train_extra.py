@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from pipeline import data_checks
 from pipeline.archive import COARSE_LABEL_IDS, IMAGE, Archive, member_name
 from pipeline.stages import download, frequency, pack, remap
 from segformer.cityscapes import train_id_table
@@ -40,19 +41,24 @@ def with_extra(tree: Path) -> Path:
     return tree
 
 
+def bring(tree: Path, raw: Path, *, train_extra: bool = True) -> None:
+    """Take the tree in."""
+    source = download.Download(
+        source="folder",
+        folder=str(tree),
+        train_extra=train_extra,
+        synthetic=download.Synthetic(train=1, val=1, size=SIZE, seed=0),
+    )
+    download.run(source, out=raw, progress=silent)
+
+
 @pytest.fixture
 def remapped(with_extra: Path, tmp_path: Path) -> Callable[..., str]:
     """Bring the tree, then remap it; what remap said."""
 
     def run(params: remap.Remap = WITH_EXTRA, *, brought: bool = True) -> str:
         raw = tmp_path / "download"
-        source = download.Download(
-            source="folder",
-            folder=str(with_extra),
-            train_extra=brought,
-            synthetic=download.Synthetic(train=1, val=1, size=SIZE, seed=0),
-        )
-        download.run(source, out=raw, progress=silent)
+        bring(with_extra, raw, train_extra=brought)
         return remap.run(
             params,
             images=raw / download.IMAGE_ZIP,
@@ -118,6 +124,34 @@ def test_coarse_frames_are_counted(remapped: Callable[..., str], tmp_path: Path)
     pixels = SIZE[0] * SIZE[1]
     assert {"train": 3 * pixels, "train_extra": 3 * pixels, "val": 2 * pixels} == dict(by_split)
     assert packed(tmp_path).names == pd.read_csv(tmp_path / "sampling.csv")["frame"].tolist()
+
+
+def test_the_doctor_looks_at_coarse_frames(remapped: Callable[..., str], tmp_path: Path) -> None:
+    """They are counted, and decoded as the others are."""
+    remapped()
+    (packages,) = data_checks.packages(tmp_path / "download", train_extra=True)
+    assert "photographs: train 3, val 2, train_extra 3" == packages.sentence
+    deep = data_checks.some_frames(tmp_path / "download", tmp_path / "remap")
+    assert deep.sentence.startswith("8 frames decoded")
+    assert deep.is_well
+
+
+def test_the_doctor_finds_what_is_wrong_with_coarse_frames(
+    with_extra: Path, remapped: Callable[..., str], tmp_path: Path
+) -> None:
+    """Labels that were replaced after remap, and one that is gone."""
+    remapped()
+    save_png(with_extra / member_name(EXTRA[0], COARSE_LABEL_IDS), np.full(SIZE, 7, np.uint8))
+    raw = tmp_path / "download"
+    bring(with_extra, raw)
+    deep = data_checks.some_frames(raw, tmp_path / "remap")
+    assert f"{EXTRA[0]}: the label is not the one that remap counted" in deep.sentence
+    (with_extra / member_name(EXTRA[0], COARSE_LABEL_IDS)).unlink()
+    bring(with_extra, raw)
+    _, finding = data_checks.packages(raw, train_extra=True)
+    assert f"(first: {member_name(EXTRA[0], IMAGE)} has no label: " in finding.sentence
+    deep = data_checks.some_frames(raw, tmp_path / "remap")
+    assert f"{EXTRA[0]} has no label in {raw / 'train_extra' / 'gtCoarse.zip'}" in deep.sentence
 
 
 def test_coarse_frames_are_never_held_out(remapped: Callable[..., str], tmp_path: Path) -> None:
