@@ -1,10 +1,24 @@
 """Lets SIGTERM unwind the stack like ctrl-C does, so that what is open gets closed."""
 
+import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+PATIENCE = 8.0
+"""Seconds in which work that was asked to stop may come to a good place; then the stack unwinds.
+
+A machine that is taken away often leaves 30, and some leave 10. Whoever waits outside waits longer,
+or an end in order would be cut: LAST, torchrun.PATIENCE, process_group.PATIENCE, and Prefect's 30.
+"""
+
+LAST = 9.0
+"""Seconds after which a process that cannot unwind, inside one long call, ends on the spot."""
+
+_ASKING = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
@@ -21,17 +35,13 @@ def unwinding() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-PATIENCE = 8.0
-"""Seconds in which work that was asked to stop may come to a good place; a machine that is taken
-away often leaves 30, and some leave 10."""
-
-
 @contextmanager
 def asked() -> Iterator[Callable[[], bool]]:
     """Give a function that tells whether SIGTERM or ctrl-C asked to stop.
 
-    The first of them only asks. After PATIENCE, or at the second, the stack unwinds: SystemExit.
-    Where this is no main thread, nobody is asked.
+    The first of them only asks. After PATIENCE, or at a second ctrl-C, the stack unwinds:
+    SystemExit. A second SIGTERM says nothing new: torchrun passes on the one that all got. Where
+    this is no main thread, nobody is asked.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
@@ -39,18 +49,52 @@ def asked() -> Iterator[Callable[[], bool]]:
     requests: list[int] = []
 
     def ask(number: int, _frame: object) -> None:
-        if requests:
+        is_insisting = number == signal.SIGINT and number in requests
+        if is_insisting or number == signal.SIGALRM:
             sys.exit(128 + requests[0])
+        if not requests:
+            signal.setitimer(signal.ITIMER_REAL, PATIENCE)
         requests.append(number)
-        signal.setitimer(signal.ITIMER_REAL, PATIENCE)
 
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
+    numbers = (*_ASKING, signal.SIGALRM)
     before = [signal.signal(number, ask) for number in numbers]
     try:
-        yield lambda: bool(requests)
+        with _watched():
+            yield lambda: bool(requests)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
     if requests:
         sys.exit(128 + requests[0])
+
+
+@contextmanager
+def _watched() -> Iterator[None]:
+    """Have a thread end the process LAST after a request, unless the block was left by then.
+
+    Python runs a handler only between two of its own instructions, so the thread hears of a signal
+    through a socket, into which the system's own handler writes.
+    """
+    hearing, telling = socket.socketpair()
+    telling.setblocking(False)
+    is_over = threading.Event()
+    watch = threading.Thread(target=_end_at_last, args=(hearing, is_over), daemon=True)
+    before = signal.set_wakeup_fd(telling.fileno(), warn_on_full_buffer=False)
+    watch.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        is_over.set()
+        telling.close()
+        watch.join()
+        hearing.close()
+
+
+def _end_at_last(hearing: socket.socket, is_over: threading.Event) -> None:
+    while heard := hearing.recv(1):
+        if heard[0] in _ASKING:
+            if not is_over.wait(LAST):
+                os._exit(128 + heard[0])  # states on disk are whole: nothing is lost with it
+            return

@@ -22,6 +22,7 @@ INGREDIENTS = "ingredients.json"
 RUN = "mlflow_run_id"
 """The run that remembers this training; there before its first step."""
 
+_DONE = ".done"
 _SHOWN = 5  # ingredients that differ
 _LONG = 40  # letters; a digest tells a person nothing
 _logger = logging.getLogger(__name__)
@@ -53,6 +54,8 @@ class TrainingFolder:
             ValueError: if another process holds it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
+        for leftover in self._of_this_arm(_DONE):
+            shutil.rmtree(leftover, ignore_errors=True)
         with (self.path / "lock").open("a+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -89,7 +92,10 @@ class TrainingFolder:
 
     def remove(self) -> None:
         """Drop everything: the training is done."""
-        shutil.rmtree(self.path)
+        # Under another name first: killed midway, half of it would look like a training.
+        done = self.path.with_name(self.path.name + _DONE)
+        self.path.rename(done)
+        shutil.rmtree(done, ignore_errors=True)
 
     def run_id(self) -> str | None:
         """The run in which this training was begun."""
@@ -103,21 +109,29 @@ class TrainingFolder:
 
     def strangers(self) -> list[str]:
         """A sentence for each unfinished training of this name that has other ingredients."""
-        pattern = f"{self._name}-{'?' * len(self.fingerprint)}"
-        others = sorted(set(self.path.parent.glob(pattern)) - {self.path})
+        others = sorted(set(self._of_this_arm()) - {self.path})
         return [self._differs(other) for other in others if Snapshots(other).steps()]
 
+    def _of_this_arm(self, ending: str = "") -> Iterator[Path]:
+        return self.path.parent.glob(f"{self._name}-{'?' * len(self.fingerprint)}{ending}")
+
     def _differs(self, other: Path) -> str:
-        theirs = json.loads((other / INGREDIENTS).read_text())
+        return (
+            f"{other} is left as it is, at step {Snapshots(other).steps()[-1]}: another training, "
+            f"which differs in {self._difference(other / INGREDIENTS)}; "
+            "delete it unless you want to go back to it"
+        )
+
+    def _difference(self, ingredients: Path) -> str:
+        try:
+            theirs: dict[str, str] = json.loads(ingredients.read_text())
+        except (OSError, ValueError):
+            return f"what is unknown, as {ingredients.name} there cannot be read"
         names = sorted(theirs.keys() | self._ingredients.keys())
         different = [name for name in names if theirs.get(name) != self._ingredients.get(name)]
         shown = [self._change(theirs, name) for name in different[:_SHOWN]]
         more = f" and {len(different) - _SHOWN} more" if len(different) > _SHOWN else ""
-        return (
-            f"{other} is left as it is, at step {Snapshots(other).steps()[-1]}: another training, "
-            f"which differs in {', '.join(shown)}{more}; "
-            "delete it unless you want to go back to it"
-        )
+        return f"{', '.join(shown)}{more}"
 
     def _change(self, theirs: Ingredients, name: str) -> str:
         then, now = (side.get(name, "nothing") for side in (theirs, self._ingredients))

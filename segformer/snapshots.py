@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -36,10 +36,10 @@ class Snapshots:
             OSError: if the disk is full; the states that were there are as they were.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.folder / "newest.part"
+        part = self.folder / "newest.part"  # of who was killed while writing; it is begun anew
         try:
             with part.open("wb") as file:
-                torch.save(content, file)
+                _save(content, file)
             name = f"step-{content['step']:08}-{_digest(part)}.pt"
             put_in_place(part, self.folder / name)
         finally:
@@ -59,6 +59,16 @@ class Snapshots:
 
     def _paths(self) -> list[Path]:
         return sorted(self.folder.glob("step-*.pt"))
+
+
+def _save(content: dict[str, Any], file: BinaryIO) -> None:
+    try:
+        torch.save(content, file)
+    except RuntimeError as trouble:
+        # PyTorch's writer closes its archive after an error of the system, and then has its own.
+        if isinstance(trouble.__context__, OSError):
+            raise trouble.__context__ from None
+        raise
 
 
 def _digest(path: Path) -> str:

@@ -1,9 +1,11 @@
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
 
-from pipeline import termination
+from pipeline import process_group, termination, torchrun
 
 
 def be_terminated() -> None:
@@ -49,3 +51,70 @@ def test_outside_the_main_thread_nothing_is_done() -> None:
     thread.start()
     thread.join()
     assert [True] == worked
+
+
+def code_of_work(*signals: int, heard: list[bool], seconds: float = 0.0) -> object:
+    """Be asked by these signals, work on for some seconds, and note what is heard then."""
+    with pytest.raises(SystemExit) as stop:
+        do_work(*signals, heard=heard, seconds=seconds)
+    return stop.value.code
+
+
+def do_work(*signals: int, heard: list[bool], seconds: float) -> None:
+    """Work that never looks whether it should stop until its end."""
+    with termination.asked() as is_stopping:
+        for number in signals:
+            signal.raise_signal(number)
+        threading.Event().wait(seconds)
+        heard.append(is_stopping())
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_says_nothing_new(second: int) -> None:
+    """A scheduler's SIGTERM and the one that torchrun passes on are one request: work goes on."""
+    heard: list[bool] = []
+    assert 143 == code_of_work(signal.SIGTERM, second, heard=heard)
+    assert [True] == heard
+
+
+def test_a_second_ctrl_c_ends_at_once() -> None:
+    """A person who insists does not wait for the end of the step."""
+    heard: list[bool] = []
+    assert 130 == code_of_work(signal.SIGINT, signal.SIGINT, heard=heard)
+    assert [] == heard
+
+
+def test_patience_ends_work_that_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who never looks whether to stop is unwound."""
+    monkeypatch.setattr(termination, "PATIENCE", 0.05)
+    heard: list[bool] = []
+    assert 143 == code_of_work(signal.SIGTERM, heard=heard, seconds=10)
+    assert [] == heard
+
+
+def test_one_long_call_is_ended_on_the_spot() -> None:
+    """Python runs no handler in a call of minutes: the process ends all the same, with the code."""
+    work = """
+import hashlib
+from pipeline import termination
+termination.PATIENCE, termination.LAST = 0.1, 0.2
+with termination.asked():
+    print("begun", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**30)
+"""
+    process = subprocess.Popen([sys.executable, "-c", work], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    with process.stdout:
+        assert b"begun\n" == process.stdout.readline()
+        process.terminate()
+        try:
+            assert 143 == process.wait(timeout=20)
+        finally:
+            process.kill()
+
+
+def test_who_waits_outside_waits_longer() -> None:
+    """A training, the thread that watches it, torchrun, the flow, and Prefect, which waits 30 s."""
+    inner = (termination.PATIENCE, termination.LAST)
+    order = [*inner, torchrun.PATIENCE, process_group.PATIENCE, 30]
+    assert sorted(set(order)) == order

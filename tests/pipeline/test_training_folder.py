@@ -68,3 +68,31 @@ def test_the_run_is_remembered_until_the_training_is_done(tmp_path: Path) -> Non
     mine.remove()
     assert not mine.path.exists()
     assert folder(tmp_path).run_id() is None
+
+
+@pytest.mark.parametrize("content", [None, "", '{"train.steps": '], ids=["none", "empty", "cut"])
+def test_a_stranger_without_ingredients_blocks_nobody(tmp_path: Path, content: str | None) -> None:
+    """It is told all the same, and that nobody knows what differs."""
+    other = folder(tmp_path, torch="2.14")
+    other.snapshots.write({"step": 40})
+    if content is not None:
+        (other.path / "ingredients.json").write_text(content)
+    [told] = folder(tmp_path).strangers()
+    assert "at step 40: another training, which differs in what is unknown" in told
+
+
+def test_what_a_killed_removal_left_is_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before the files are gone: nobody goes on from it, and the next training clears up."""
+    mine, other = folder(tmp_path), folder(tmp_path, torch="2.14")
+    with mine.opened():
+        mine.snapshots.write({"step": 40})
+    with monkeypatch.context() as killed:
+        killed.setattr("shutil.rmtree", lambda *_, **__: None)
+        mine.remove()
+    assert [] == other.strangers()
+    assert folder(tmp_path).newest() is None
+    assert [] != list(tmp_path.iterdir())
+    with other.opened():
+        assert [other.path] == list(tmp_path.iterdir())

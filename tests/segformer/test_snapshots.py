@@ -1,5 +1,8 @@
 import errno
 import logging
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -82,5 +85,30 @@ def test_a_full_disk_leaves_the_states_that_are_there(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left") as full:
         snapshots.write(state(2))
     assert errno.ENOSPC == full.value.errno
+    assert [1] == snapshots.steps()
+    assert 1 == len(list(tmp_path.iterdir()))
+
+
+@contextmanager
+def no_file_above(limit: int) -> Iterator[None]:
+    """Let the system refuse what would make a file larger than so many bytes."""
+    before, highest = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, highest))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before, highest))
+
+
+@pytest.mark.parametrize("kilobytes", [200, 1500, 3050, 3107])
+def test_a_disk_that_fills_midway_is_an_error_of_the_system(tmp_path: Path, kilobytes: int) -> None:
+    """Wherever in a state of megabytes it happens; the older state stays, and no piece is left."""
+    snapshots = Snapshots(tmp_path)
+    snapshots.write(state(1))
+    large = [torch.zeros(2**18) for _ in range(3)]
+    small = [torch.zeros(300) for _ in range(60)]
+    with no_file_above(1024 * kilobytes), pytest.raises(OSError, match="too large") as full:
+        snapshots.write({"step": 2, "large": large, "small": small})
+    assert errno.EFBIG == full.value.errno
     assert [1] == snapshots.steps()
     assert 1 == len(list(tmp_path.iterdir()))
