@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 TROUBLE = (MlflowException, requests.RequestException, SQLAlchemyError, OSError)
 """How a store fails."""
 
+_LOADER = Path(__file__).with_name("segformer_pyfunc.py")
+
 BATCH = 100
 """Entries; MLflow takes no more parameters at once."""
 
@@ -115,9 +117,9 @@ class Run:
                 mlflow.pyfunc,
                 name="segformer",
                 run_id=self.id,
-                loader_module=serving.__name__,
+                loader_module=_LOADER.stem,
                 data_path=str(folder),
-                code_paths=[str(Path(serving.__file__).parent)],
+                code_paths=[str(Path(serving.__file__).parent), str(_LOADER)],
                 model_config={"input_size": list(input_size)} if input_size else None,
                 signature=ModelSignature(Schema([ColSpec("string", "image")]), Schema([class_ids])),
                 input_example=pd.DataFrame({"image": [example]}),
