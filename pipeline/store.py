@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from pipeline.root import project_root
 
 EXPERIMENT = "cityscapes-segformer"
+MODEL = "segformer-cityscapes"  # in the registry
 PORT = 5000  # of the page
 
 QUIET = {
@@ -28,7 +29,12 @@ QUIET = {
 
 def uri() -> str:
     """Return MLFLOW_TRACKING_URI, or else the SQLite file in the project's folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project_root() / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{database()}"
+
+
+def database() -> Path:
+    """Return the project's own database, which is used unless MLFLOW_TRACKING_URI names another."""
+    return project_root() / "mlflow.db"
 
 
 def create(fill: Callable[[str], object]) -> None:
@@ -40,7 +46,7 @@ def create(fill: Callable[[str], object]) -> None:
     Args:
         fill: makes a database at the address it is given.
     """
-    path = project_root() / "mlflow.db"
+    path = database()
     if os.environ.get("MLFLOW_TRACKING_URI") or path.exists():
         return
     with TemporaryDirectory(prefix=".mlflow-", dir=path.parent) as folder:
@@ -88,9 +94,19 @@ def page() -> str:
 
 def failure(trouble: Exception) -> str:
     """Return one line on why MLflow does not take what it is given."""
+    return without_secrets(
+        f"MLflow at {uri()} failed, the work goes on without it: {_reason(trouble)}"
+    )
+
+
+def refusal(trouble: Exception) -> str:
+    """Return one line on why MLflow does not give what it is asked for."""
+    return without_secrets(f"MLflow at {uri()} does not answer as it should: {_reason(trouble)}")
+
+
+def _reason(trouble: Exception) -> str:
     first_line = next(iter(str(trouble).splitlines()), type(trouble).__name__)
-    reason = first_line.split("(Caused by ")[-1][:200]
-    return without_secrets(f"MLflow at {uri()} failed, the work goes on without it: {reason}")
+    return first_line.split("(Caused by ")[-1][:200]
 
 
 def without_secrets(text: str) -> str:
