@@ -199,7 +199,7 @@ def evaluate(
     typer.echo(result.sentence)
     facts = read_facts(model)
     tags = {"loss": facts["loss"], "seed": facts["seed"], "data.md5": facts["data_md5"]}
-    with tracking.resumed_run(facts["mlflow_run_id"], name=model.name, tags=tags) as run:
+    with tracking.resumed_run(facts, name=model.name, tags=tags) as run:
         run.log_evaluation(result.metrics, result.class_iou, result.protocol)
         run.log_artifacts(out, under="evaluate")
         run.log_model(
@@ -229,5 +229,5 @@ def ablation(
         section, evaluations=evaluations, histories=histories, frequency=frequency, out=out
     )
     typer.echo(result.sentence)
-    arms = [read_facts(histories / arm)["mlflow_run_id"] for arm in section.arms()]
+    arms = [read_facts(histories / arm) for arm in section.arms()]
     tracking.ablation_run("ablation", arms, result.metrics, out)

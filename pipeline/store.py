@@ -92,21 +92,28 @@ def page() -> str:
     return f"{server.rstrip('/')}/#/experiments?workflowType=machine_learning"
 
 
+def journals() -> Path:
+    """Return the folder of what MLflow has not been told yet."""
+    return project_root() / ".work" / "tracking"
+
+
 def failure(trouble: Exception) -> str:
-    """Return one line on why MLflow does not take what it is given."""
+    """Return one line on why MLflow does not take what it is given, and what to do."""
     return without_secrets(
-        f"MLflow at {uri()} failed, the work goes on without it: {_reason(trouble)}"
+        f"MLflow at {uri()} failed, the work goes on without it: {reason(trouble)};"
+        " `python -m pipeline sync` will send what it lacks"
     )
 
 
 def refusal(trouble: Exception) -> str:
     """Return one line on why MLflow does not give what it is asked for."""
-    return without_secrets(f"MLflow at {uri()} does not answer as it should: {_reason(trouble)}")
+    return without_secrets(f"MLflow at {uri()} does not answer as it should: {reason(trouble)}")
 
 
-def _reason(trouble: Exception) -> str:
+def reason(trouble: Exception) -> str:
+    """Return what is wrong with the store, in a line."""
     first_line = next(iter(str(trouble).splitlines()), type(trouble).__name__)
-    return first_line.split("(Caused by ")[-1][:200]
+    return without_secrets(first_line.split("(Caused by ")[-1][:200])
 
 
 def without_secrets(text: str) -> str:

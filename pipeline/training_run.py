@@ -48,16 +48,16 @@ def run(params: Path, *, loss: str, seed: int, inputs: Inputs, out: Path, work: 
         tags["fingerprint"] = folder.fingerprint
         with (
             folder.opened(),
-            tracking.training_run(name, values, tags, begun_as=folder.run_id()) as run,
+            tracking.training_run(name, values, tags, begun_as=folder.run_key()) as run,
             progress.showing(f"train {name}", "steps") as advance,
         ):
-            folder.note_run(run.id)
+            folder.note_run(run.key)
             run.log_dataset(inputs.pack, md5)
             for table in inputs.shown():
                 run.log_artifacts(table, under="data")
             start(
                 report=progress.both(run.report, progress.of_training(advance)),
-                facts={"mlflow_run_id": run.id, "data_md5": md5},
+                facts={"mlflow_run_id": run.id, "run_key": run.key, "data_md5": md5},
             )
             run.log_artifacts(out / "history.csv", under="train")
         folder.remove()

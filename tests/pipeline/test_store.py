@@ -61,10 +61,10 @@ def test_a_databases_password_is_not_printed(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_failure_is_one_line() -> None:
-    """Of a long message the reason stays."""
+    """Of a long message the reason stays, and what to do is said."""
     trouble = OSError("API request failed (Caused by NewConnectionError: Connection refused)\nmore")
     line = store.failure(trouble)
-    assert line.endswith("NewConnectionError: Connection refused)")
+    assert "without it: NewConnectionError: Connection refused); `python -m pipeline sync`" in line
     assert "\n" not in line
     assert "OSError" in store.failure(OSError())
 

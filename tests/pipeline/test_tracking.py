@@ -47,7 +47,7 @@ assert get_telemetry_client() is None
         cwd=folder,
         env={
             "PATH": "/usr/bin:/bin",
-            "PYTHONPATH": str(Path(tracking.__file__).parents[1]),
+            "PYTHONPATH": str(Path(tracking.__file__).parents[2]),
             "MLFLOW_EXPERIMENT_NAME": "first",
         },
         stdout=subprocess.PIPE,
@@ -176,7 +176,7 @@ def test_an_evaluation_goes_into_the_trainings_run(client: MlflowClient, tmp_pat
     (tmp_path / "scores/panels").mkdir(parents=True)
     (tmp_path / "scores/per_class.csv").write_text("class,iou\n")
     (tmp_path / "scores/panels/0.png").write_bytes(b"png")
-    with tracking.resumed_run(run_id, name="ce-0") as run:
+    with tracking.resumed_run({"mlflow_run_id": run_id}, name="ce-0") as run:
         run.log_evaluation(
             {"miou": 0.5, "undefined": None},
             {"road": 0.9, "traffic light": 0.1, "train": float("nan")},
@@ -234,12 +234,12 @@ def test_a_training_shows_how_often_each_class_occurs(client: MlflowClient, tmp_
     assert (stored.parent / "train" / "history.csv").exists()
 
 
-def test_an_unknown_run_is_restored_once(client: MlflowClient) -> None:
+def test_an_unknown_run_is_restored_once(client: MlflowClient, tmp_path: Path) -> None:
     """An id that this store lacks gives one new run, which later evaluations and ablations find."""
     for miou in (0.4, 0.5):
-        with tracking.resumed_run("0" * 32, name="ce-0") as run:
+        with tracking.resumed_run({"mlflow_run_id": "0" * 32}, name="ce-0") as run:
             run.log_evaluation({"miou": miou}, {}, "p")
-    tracking.ablation_run("ablation", ["0" * 32], {}, Path.cwd() / "none")
+    tracking.ablation_run("ablation", [{"mlflow_run_id": "0" * 32}], {}, tmp_path)
     assert {"ce-0-restored", "ablation"} == set(runs(client))
     restored = runs(client)["ce-0-restored"]
     assert restored.data.metrics == {"eval/miou": 0.5}
@@ -251,7 +251,7 @@ def test_a_deleted_run_counts_as_unknown(client: MlflowClient) -> None:
     """A run that someone has deleted is not written to, but restored as a new one."""
     run_id = train()
     client.delete_run(str(run_id))
-    with tracking.resumed_run(run_id, name="ce-0") as run:
+    with tracking.resumed_run({"mlflow_run_id": run_id}, name="ce-0") as run:
         pass
     assert {"ce-0-restored"} == set(runs(client))
     assert run.id != run_id
@@ -259,11 +259,12 @@ def test_a_deleted_run_counts_as_unknown(client: MlflowClient) -> None:
 
 def test_an_ablation_groups_its_arms(client: MlflowClient, tmp_path: Path) -> None:
     """The arms are the children of the latest ablation; an earlier one still names them."""
-    arms = [train("ce-0"), train("dice-0"), None]
+    arms = [train("ce-0"), train("dice-0")]
+    facts = [{"mlflow_run_id": arm} for arm in [*arms, None]]
     (tmp_path / "report").mkdir()
     (tmp_path / "report/ablation.md").write_text("# CE wins\n")
-    first = tracking.ablation_run("first", arms, {"difference": 0.01}, tmp_path / "report")
-    second = tracking.ablation_run("second", arms, {"difference": 0.02}, tmp_path / "report")
+    first = tracking.ablation_run("first", facts, {"difference": 0.01}, tmp_path / "report")
+    second = tracking.ablation_run("second", facts, {"difference": 0.02}, tmp_path / "report")
     found = runs(client)
     assert {second} == {found[arm].data.tags["mlflow.parentRunId"] for arm in ("ce-0", "dice-0")}
     for run_id, difference in ((first, 0.01), (second, 0.02)):
@@ -281,10 +282,10 @@ def test_an_ablation_groups_its_arms(client: MlflowClient, tmp_path: Path) -> No
 def test_a_logged_model_loads_and_predicts_the_same(client: MlflowClient, model: Path) -> None:
     """Loaded in a process of its own elsewhere, with its own copy of our code: the same classes."""
     run_id = train()
-    with tracking.resumed_run(run_id, name="ce-0") as run:
-        uri = run.log_model(model, example=serving.encode(PICTURE), input_size=(32, 64))
-    assert uri is not None
-    logged = client.get_logged_model(uri.removeprefix("models:/"))
+    with tracking.resumed_run({"mlflow_run_id": run_id}, name="ce-0") as run:
+        run.log_model(model, example=serving.encode(PICTURE), input_size=(32, 64))
+    [logged] = client.search_logged_models([client.get_run(str(run_id)).info.experiment_id])
+    uri = f"models:/{logged.model_id}"
     assert logged.source_run_id == run_id
     assert logged.experiment_id == runs(client)["ce-0"].info.experiment_id
     program = f"""
@@ -314,7 +315,10 @@ print(json.dumps([segformer.__file__, str(classes.dtype), classes.tolist()]))
 
 
 def test_a_server_that_is_not_there_fails_nothing(
-    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    client: MlflowClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Without a server a training goes on with one warning, no id, and without waiting."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", NOWHERE.replace("//", "//me:secret@"))
@@ -324,9 +328,11 @@ def test_a_server_that_is_not_there_fails_nothing(
     [said] = [each.message for each in caplog.records if each.name == "pipeline.tracking"]
     assert "Connection refused" in said
     assert "secret" not in said
-    with tracking.resumed_run(None, name="ce-0") as run:
-        assert run.log_model(Path("none"), example="") is None
-    assert tracking.ablation_run("ablation", [None], {}, Path.cwd()) is None
+    with tracking.resumed_run({}, name="ce-0") as run:
+        run.log_evaluation({"miou": 0.5}, {}, "p")
+    assert run.id is None
+    (tmp_path / "report").mkdir()
+    assert tracking.ablation_run("ablation", [{}], {}, tmp_path / "report") is None
 
 
 def test_a_store_that_dies_midway_fails_nothing(
@@ -355,7 +361,8 @@ def test_nothing_is_said_when_all_is_well(first_use: tuple[Path, str]) -> None:
     """From making the database to the end of a run nothing is printed, left about or reported."""
     folder, printed = first_use
     assert printed == ""
-    assert ["mlflow.db"] == [path.name for path in folder.iterdir()]
+    assert {"mlflow.db", ".work"} == {path.name for path in folder.iterdir()}
+    assert [] == list((folder / ".work/tracking").iterdir())
 
 
 def test_the_users_settings_win(monkeypatch: pytest.MonkeyPatch, client: MlflowClient) -> None:
