@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline import model_commands, stage_commands
+from pipeline import model_commands, run_commands, stage_commands
 from pipeline.termination import unwinding
 
 # Nothing heavy up here: --help answers in a moment, each command imports what it needs.
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 app.add_typer(stage_commands.app)
 app.add_typer(model_commands.app)
+app.add_typer(run_commands.app)
 
 TOOLS = "For people"
 PARAMS = Path("params.yaml")
