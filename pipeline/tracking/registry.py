@@ -46,7 +46,8 @@ class Entry:
     def __str__(self) -> str:
         """As people see it."""
         known = [f"version {self.version}"] if self.version else []
-        return f"{self.name} ({', '.join([*known, f'run {self.run_id}'])})"
+        known += [f"run {self.run_id[:8]}"] if self.run_id else []
+        return f"{self.name} ({', '.join(known)})"
 
 
 class Registry:
@@ -67,7 +68,9 @@ class Registry:
     def find(self, wanted: str) -> Entry:
         """Return the model of a run: the run's id, or the name of the newest one evaluated."""
         with _answering():
-            found = self._runs(f"attributes.run_name IN ('{wanted}', '{wanted}-restored')")
+            names = (wanted, f"{wanted}-restored")
+            alike = self._runs(f"attributes.run_name LIKE '{wanted}%'")
+            found = [run for run in alike if run.info.run_name in names]
             with suppress(MlflowException):
                 found.append(self._client.get_run(wanted))
             if not found:
@@ -129,9 +132,9 @@ class Registry:
             return entry.version
         with _answering():
             experiment = self._client.get_run(entry.run_id).info.experiment_id
-            logged = self._client.search_logged_models(
-                [experiment], f"source_run_id = '{entry.run_id}' AND status = 'READY'"
-            )
+            of_run = f"source_run_id = '{entry.run_id}'"
+            found = self._client.search_logged_models([experiment], of_run)
+            logged = [one for one in found if one.status == "READY"]  # newest first
             if not logged:
                 raise ValueError(
                     f"the run of {entry} holds no model: `dvc repro --force evaluate@{entry.name}`"
