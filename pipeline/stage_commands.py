@@ -179,7 +179,7 @@ def evaluate(
     Example: python -m pipeline evaluate --model data/train/ce-0 --images left.zip
     --labels data/remap/labels.zip --frames data/remap/frames.csv --out data/evaluate/ce-0
     """
-    from pipeline import config, progress, tracking
+    from pipeline import config, progress, provenance, tracking
     from pipeline.stages import evaluate
     from pipeline.stages.train import read_facts
     from segformer.serving import example
@@ -199,6 +199,7 @@ def evaluate(
     typer.echo(result.sentence)
     facts = read_facts(model)
     tags = {"loss": facts["loss"], "seed": facts["seed"], "data.md5": facts["data_md5"]}
+    tags |= config.flat(settings, "evaluate") | provenance.sums(model / "model.safetensors", labels)
     with tracking.resumed_run(facts, name=model.name, tags=tags) as run:
         run.log_evaluation(result.metrics, result.class_iou, result.protocol)
         run.log_artifacts(out, under="evaluate")

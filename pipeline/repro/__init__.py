@@ -12,6 +12,7 @@ from pipeline.repro.asking import (
     with_upstream,
 )
 from pipeline.repro.experiments import Results, results
+from pipeline.repro.restoring import restore_into
 from pipeline.repro.running import AtWork, experiment, run_stage
 from pipeline.repro.words import Outcome, StageFailed, WorkspaceBusy
 
@@ -29,6 +30,7 @@ __all__ = [
     "output",
     "outputs",
     "quiet_environment",
+    "restore_into",
     "results",
     "run_stage",
     "targets",

@@ -19,7 +19,10 @@ from mlflow import MlflowClient
 from mlflow.tracking.context.registry import resolve_tags
 
 from pipeline.tracking.delivery import TROUBLE, Delivery
-from pipeline.tracking.run import NAMED_BY, Run, texts
+from pipeline.tracking.origin import Origin as Origin
+from pipeline.tracking.origin import origin as origin
+from pipeline.tracking.run import NAMED_BY, texts
+from pipeline.tracking.run import Run as Run
 from pipeline.tracking.syncing import drop_earlier
 from pipeline.tracking.syncing import sync as sync
 
