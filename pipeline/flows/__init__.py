@@ -44,19 +44,19 @@ def retrain(
             example train, means all its items. Left empty: all stages.
         force: Run the stages named (all, if none is named) although nothing changed. Not together
             with overrides.
-        promote: Then have the gate decide whether the best new model becomes the champion. Not
-            together with overrides.
+        promote: Then have the gate decide whether the best arm of the newest ablation becomes the
+            champion.
     """
     logging.getLogger("prefect.task_runs").addFilter(_is_news)
     try:
         with workspace.held(f"flow run {flow_run.name}", Path.cwd()):
-            settings = _settings(overrides, force=force, promote=promote)
+            settings = _settings(overrides, force=force)
             graph = repro.graph()
             named = repro.targets(graph, stages or graph)
             plan = repro.with_upstream(graph, named)
             changed = _stages_with_changed_sources(plan)
             if settings:
-                return _experiment(settings, plan)
+                return _experiment(settings, plan, promote=promote)
             return _bring_up_to_date(plan, (named if force else set()) | changed, promote=promote)
     except workspace.Taken as taken:
         return Cancelled(message=str(taken))
@@ -102,7 +102,7 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith("Task run failed with state")
 
 
-def _settings(overrides: Sequence[str] | None, *, force: bool, promote: bool) -> list[str]:
+def _settings(overrides: Sequence[str] | None, *, force: bool) -> list[str]:
     if not overrides:
         return []
     from pipeline.overrides import checked  # loads every stage, and with them PyTorch
@@ -112,11 +112,6 @@ def _settings(overrides: Sequence[str] | None, *, force: bool, promote: bool) ->
         raise ValueError(
             "overrides and force do not go together: DVC would also run again, in the experiment,"
             " all that comes before; leave one of them out"
-        )
-    if settings and promote:
-        raise ValueError(
-            "overrides and promote do not go together: look at the experiment first, take it over"
-            " with `dvc exp apply`, then promote"
         )
     return settings
 
@@ -132,28 +127,35 @@ def _stages_with_changed_sources(plan: repro.Graph) -> set[str]:
 
 def _bring_up_to_date(plan: repro.Graph, forced: set[str], *, promote: bool) -> State:
     runs = stage_runs.in_workspace(plan, forced)
-    state, said = _verdict(runs), ""
-    if promote and state.is_completed():
-        decision = stage_runs.promotion(return_state=True)
-        said = decision.message or ""
-        state = state if decision.is_completed() else Failed(message=f"promote failed: {said}")
-    told = report.Retraining(
-        _sentence(state), runs, repro.results(), promotion=said, links=links.to_runs(None)
+    state, said = _decision(runs) if promote else (_verdict(runs), "")
+    _publish(
+        report.Retraining(
+            _sentence(state), runs, repro.results(), promotion=said, links=links.to_runs(None)
+        )
     )
-    _publish(told)
     return state
 
 
-def _experiment(settings: list[str], plan: repro.Graph) -> State:
-    # It is a part of a name in Git, and of one on a command line.
+def _experiment(settings: list[str], plan: repro.Graph, *, promote: bool) -> State:
+    # It becomes a part of a name in Git, and of one on a command line.
     name = re.sub(r"[^\w-]+", "-", str(flow_run.name)).strip("-")
     runs = stage_runs.in_experiment(name, settings, plan)
-    state = _verdict(runs)
-    told = report.Retraining(
-        _sentence(state), runs, repro.results(name), name, settings, links=links.to_runs(name)
+    state, said = _decision(runs) if promote else (_verdict(runs), "")
+    results, runs_in_mlflow = repro.results(name), links.to_runs(name)
+    _publish(
+        report.Retraining(_sentence(state), runs, results, name, settings, said, runs_in_mlflow)
     )
-    _publish(told)
     return state
+
+
+def _decision(runs: list[StageRun]) -> tuple[State, str]:
+    """Ask the gate, unless a stage failed: the state of all, and what the gate said."""
+    state = _verdict(runs)
+    if not state.is_completed():
+        return state, ""
+    decision = stage_runs.promotion(return_state=True)
+    said = decision.message or ""
+    return (state if decision.is_completed() else Failed(message=f"promote: {said}")), said
 
 
 def _publish(told: report.Retraining) -> None:

@@ -26,6 +26,8 @@ def quiet_environment() -> dict[str, str]:
     return {
         "DO_NOT_TRACK": "true",  # Prefect and MLflow; MLflow takes no other spelling
         "DVC_NO_ANALYTICS": "true",
+        # Seconds between two signs of life of a flow run, by which a dead one is known.
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         # Seconds; Prefect's own 20 are too few for its temporary server on a busy machine.
