@@ -31,6 +31,7 @@ MAX_BYTES = 2**26
 """No request may be longer: a PNG of MAX_PIXELS is not, unless it is noise."""
 
 _PNG, _JSON = "image/png", "application/json"
+_GRACE = 5  # seconds that ctrl-C leaves to what is being answered
 _WAITING = 64  # requests at once; more are told to come again
 _Result = TypeVar("_Result")
 
@@ -72,7 +73,10 @@ def serve(model: TrainedModel, host: str, port: int, say: Callable[[str], None])
     """
     with _listening(host, port) as listener:
         config = uvicorn.Config(
-            make_app(model, host), log_level="warning", limit_concurrency=_WAITING
+            make_app(model, host),
+            log_level="warning",
+            limit_concurrency=_WAITING,
+            timeout_graceful_shutdown=_GRACE,
         )
         address = f"http://{host}:{listener.getsockname()[1]}"
         say(f"{model.name} segments what is posted to {address}/predict, until ctrl-C; for example")

@@ -327,7 +327,8 @@ def test_the_champion_is_what_predicts(
     with pytest.raises(SystemExit) as end:
         main()
     assert 0 == end.value.code
-    np.testing.assert_array_equal(expected, np.array(Image.open("seen/labels/street.png")))
+    with Image.open("seen/labels/street.png") as labels:
+        np.testing.assert_array_equal(expected, np.array(labels))
 
 
 def test_no_champion_yet(mlflow: Store) -> None:
