@@ -15,7 +15,7 @@ from honcho.printer import Message, Printer
 
 from pipeline.process_group import PATIENCE, guarded
 
-_LAST_LINES = 12
+_LAST_LINES = 6
 _STARTED = re.compile(r"(?P<name>\S+) started \(pid=(?P<pid>\d+)\)")
 _ENDED = re.compile(r"(?P<name>\S+) stopped \(rc=(?P<status>-?\d+)\)")
 
@@ -41,7 +41,8 @@ class _Watch(Printer):  # type: ignore[misc]  # it has no types
         data = message.data
         text = data if isinstance(data, str) else data.decode(errors="replace")
         if message.name != honcho.manager.SYSTEM_PRINTER_NAME:
-            self.last[message.name].append(text.rstrip())
+            if text.strip():
+                self.last[message.name].append(text.rstrip())
         elif started := _STARTED.match(text):
             self.guards.enter_context(guarded(int(started["pid"])))
             self._waiting_for.discard(started["name"])

@@ -44,7 +44,7 @@ def retrain(
     from pipeline import config, flows
 
     config.load(PARAMS)
-    flows.run(stages=stages or None, force=force, overrides=overrides or None, promote=promote)
+    flows.run(stages or (), overrides=overrides or (), force=force, promote=promote)
 
 
 @app.command(rich_help_panel=SERVICES)

@@ -32,6 +32,7 @@ def run(*, mlflow_port: int, prefect_port: int) -> None:
     """
     check({"MLFLOW_PORT": mlflow_port, "PREFECT_PORT": prefect_port})
     surroundings = environment(mlflow_port=mlflow_port, prefect_port=prefect_port)
+    Path(surroundings["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
     # MLflow's server makes its database step by step, and one ended half-way leaves it unusable.
     subprocess.run([sys.executable, "-m", "pipeline.tracking.database"], check=True)
     companions.run(PROCFILE, surroundings, partial(_announce, surroundings, time.time()))

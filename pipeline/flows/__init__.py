@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
 
 import httpx
 from prefect import State, flow, get_run_logger
@@ -15,7 +14,6 @@ from prefect.logging import get_logger
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelled, Completed, Failed
-from pydantic import Field
 
 from pipeline import repro, workspace
 from pipeline.flows import links, report, stage_runs
@@ -25,12 +23,11 @@ from pipeline.stages.download import source_changes
 _PARAMS = Path("params.yaml")
 
 
+# Lists that may be None would be shown as a choice of types by the form.
 @flow(name="retrain")
 def retrain(
-    overrides: Annotated[
-        list[str] | None, Field(title="Overrides", examples=[["train.steps=20"]])
-    ] = None,
-    stages: list[str] | None = None,
+    overrides: list[str] = [],  # noqa: B006  nobody writes into it
+    stages: list[str] = [],  # noqa: B006
     force: bool = False,
     promote: bool = False,
 ) -> State:
@@ -65,9 +62,10 @@ def retrain(
 
 
 def run(
-    stages: list[str] | None,
-    force: bool,
-    overrides: list[str] | None = None,
+    stages: Sequence[str] = (),
+    *,
+    overrides: Sequence[str] = (),
+    force: bool = False,
     promote: bool = False,
 ) -> None:
     """Run the flow here and now, for the command line.
@@ -77,7 +75,11 @@ def run(
     """
     with _server():
         state = retrain(
-            overrides=overrides, stages=stages, force=force, promote=promote, return_state=True
+            overrides=list(overrides),
+            stages=list(stages),
+            force=force,
+            promote=promote,
+            return_state=True,
         )
     if not state.is_completed():
         raise ValueError(state.message)
@@ -102,7 +104,7 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith("Task run failed with state")
 
 
-def _settings(overrides: Sequence[str] | None, *, force: bool) -> list[str]:
+def _settings(overrides: Sequence[str], *, force: bool) -> list[str]:
     if not overrides:
         return []
     from pipeline.overrides import checked  # loads every stage, and with them PyTorch

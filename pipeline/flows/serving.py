@@ -23,6 +23,9 @@ NAME = "weekly"
 NEW_DATA = "segformer.data.changed"
 """The event that starts a retraining; `prefect event emit` sends it."""
 
+_DESCRIPTION = """Brings the results up to date: new data are taken in, what DVC finds stale runs,
+and the gate decides whether the new model becomes the champion. docs/retraining.md tells more."""
+
 _SILENCE = 90  # seconds without a heartbeat; there is one every 30
 _ENDS = ("Completed", "Cached", "Failed", "Cancelled", "Crashed", "TimedOut")
 _GUARD = "End retrainings whose machine died"
@@ -52,6 +55,7 @@ def serve(cron: str, timezone: str, patience: float) -> None:
         ),
         triggers=[_on_new_data()],
         parameters={"promote": True},
+        description=_DESCRIPTION,
         pause_on_shutdown=False,  # whoever paused a schedule, or did not, meant it
         print_starting_message=False,
         entrypoint_type=EntrypointType.MODULE_PATH,

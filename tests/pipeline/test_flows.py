@@ -38,7 +38,7 @@ def toy(server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ToyPro
 
 def retrain(stages: list[str] | None = None, *, force: bool = False) -> State:
     """Run the flow and return its final state."""
-    state: State = flows.retrain(stages=stages, force=force, return_state=True)
+    state: State = flows.retrain(stages=stages or [], force=force, return_state=True)
     return state
 
 
@@ -126,7 +126,7 @@ def test_a_selection_runs_what_it_needs_and_forces_what_it_names(toy: ToyProject
 def test_an_unknown_stage_is_refused(toy: ToyProject) -> None:
     """To the command line a misspelt stage is a ValueError with the right name, before any work."""
     with pytest.raises(ValueError, match=r"trian is not a stage of dvc\.yaml, did you mean train"):
-        flows.run(["trian"], force=False)
+        flows.run(["trian"])
     assert not Path("raw").exists()
 
 
@@ -134,7 +134,7 @@ def test_a_failure_reaches_the_command_line(toy: ToyProject) -> None:
     """`run` raises a ValueError that names the stage, the reason and what was not run."""
     toy.change("download", "echo no such city; exit 1")
     with pytest.raises(ValueError, match=r"^download failed: no such city; not run: train@ce-0$"):
-        flows.run(["train@ce-0"], force=False)
+        flows.run(["train@ce-0"])
 
 
 def test_a_changed_folder_is_taken_in(toy: ToyProject, tree: Path) -> None:
@@ -166,7 +166,7 @@ def test_the_report_tells_states_scores_and_ablation(toy: ToyProject) -> None:
 def test_the_form_explains_its_fields() -> None:
     """The parameters that Prefect's form shows come with a description."""
     properties = flows.retrain.parameters.properties
-    assert {"stages", "force"} == set(properties)
+    assert {"overrides", "stages", "force", "promote"} == set(properties)
     assert all(field.get("description") for field in properties.values())
 
 
