@@ -69,7 +69,7 @@ def install_guard() -> None:
     """
     guard = _guard()
     with get_client(sync_client=True) as client:
-        body = guard.model_dump(mode="json", exclude={"id"})
+        body = guard.model_dump(mode="json", exclude={"id", "owner_resource"})
         known = client.request(
             "POST", "/automations/filter", json={"automations": {"name": {"any_": [_GUARD]}}}
         ).json()
