@@ -37,9 +37,10 @@ def run(run_id: str, folder: Path) -> Iterator[str]:
         stage = _stage(origin)
         yield f"{origin.name}: commit {_check_out(origin, folder)} in {folder}"
         threads = yield from _machines(origin)
+    missing = repro.restore_into(folder)
     with chdir(folder):
-        yield from _bring_data(stage, origin)
-        yield f"training {stage}, as a run with the tag {provenance.REPRODUCES}"
+        yield from _bring_data(stage, origin, missing)
+        yield f"training {stage}, in a run of its own with the tag {provenance.REPRODUCES}"
         environment = {
             "MLFLOW_TRACKING_URI": store.uri(),
             "OMP_NUM_THREADS": threads,
@@ -100,9 +101,8 @@ def _machines(origin: tracking.Origin) -> Generator[str, None, str]:
     return str(theirs["threads"])
 
 
-def _bring_data(stage: str, origin: tracking.Origin) -> Iterator[str]:
-    """Bring what the training reads from DVC's cache, or make it again; it must be the run's."""
-    missing = repro.restore_into(Path.cwd())
+def _bring_data(stage: str, origin: tracking.Origin, missing: list[str]) -> Iterator[str]:
+    """Make again what the training reads and DVC's cache has not; it must be the run's."""
     before = repro.with_upstream(repro.graph(), [stage])
     for one in (one for one in before if one != stage):
         outcome = repro.run_stage(one, say=_logger.info, force=False, environment={})

@@ -21,17 +21,19 @@ def sync() -> None:
 
     Example: python -m pipeline sync
     """
+    from pipeline import store
+    from pipeline.journal import journals
+
+    if not journals(store.journals()):
+        typer.echo("nothing is missing")
+        return
     from pipeline import tracking
 
-    missing = 0
-    outcome = None
-    for outcome in tracking.sync():
-        name, trouble = outcome
+    outcomes = []
+    for name, trouble in tracking.sync():
         typer.echo(f"{name}: {trouble or 'MLflow has all of it'}")
-        missing += trouble is not None
-    if outcome is None:
-        typer.echo("nothing is missing")
-    if missing:
+        outcomes.append(trouble)
+    if any(outcomes):
         raise typer.Exit(1)
 
 

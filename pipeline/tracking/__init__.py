@@ -26,10 +26,10 @@ from pipeline.tracking.run import Run as Run
 from pipeline.tracking.syncing import drop_earlier
 from pipeline.tracking.syncing import sync as sync
 
-_TRAINING = 5.0
+TRAINING = 5.0
 """Seconds that a training waits for MLflow in all."""
 
-_LATER = 60.0
+LATER = 60.0
 """Seconds that others wait at most, for a model to be sent; a store that is away ends it sooner."""
 
 _logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def training_run(
             not doubled.
     """
     wanted = _wanted(name, params, tags) | ({"key": begun_as} if begun_as else {})
-    with _until_end(name, wanted, patience=_TRAINING, watch=True) as run:
+    with _until_end(name, wanted, patience=TRAINING, watch=True) as run:
         yield run
 
 
@@ -67,7 +67,7 @@ def resumed_run(facts: Mapping[str, Any], name: str, tags: _Values | None = None
     known = {key: facts.get(written) for key, written in NAMED_BY.items()}
     wanted = _wanted(name, {}, tags or {}, is_new=False)
     named = {key: text for key, text in known.items() if text}
-    with _until_end(name, wanted | named, patience=_LATER) as run:
+    with _until_end(name, wanted | named, patience=LATER) as run:
         yield run
 
 
@@ -84,7 +84,7 @@ def ablation_run(
         metrics: the figures that sum it up.
         folder: with the report.
     """
-    with _until_end(name, _wanted(name, {}, {}), patience=_LATER) as run:
+    with _until_end(name, _wanted(name, {}, {}), patience=LATER) as run:
         run.log_arms(arms)
         run.log_metrics(metrics)
         run.log_artifacts(folder, under="ablation")

@@ -34,10 +34,10 @@ def log(client: MlflowClient, run_id: str, folder: Path, how: Mapping[str, Any])
     experiment = client.get_run(run_id).info.experiment_id
     known = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
     for one in known:
-        if one.status == "READY" and one.tags.get(CONTENT) == content:
+        if one.status != "READY":
+            client.delete_logged_model(one.model_id)  # something ended it while it was being sent
+        elif one.tags.get(CONTENT) == content:
             return
-        if one.status == "PENDING":
-            client.delete_logged_model(one.model_id)  # it was being sent when something ended that
     mlflow.set_experiment(experiment_id=experiment)  # or else it lands in the one called Default
     class_ids = TensorSpec(np.dtype("uint8"), (-1, -1, -1))
     Model.log(
