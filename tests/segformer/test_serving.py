@@ -120,7 +120,7 @@ def test_a_turned_photograph_is_set_upright() -> None:
 def test_an_absurd_size_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     """More pixels than allowed are refused by the header, with the limit."""
     monkeypatch.setattr(serving, "MAX_PIXELS", 1000)
-    with pytest.raises(ValueError, match="street: .*40 x 56 pixels; 1000 are the most"):
+    with pytest.raises(ValueError, match=r"street: .*40 x 56 pixels; 1000 are the most"):
         serving.read_picture(base64.b64decode(serving.encode(PICTURE)), "street")
 
 
