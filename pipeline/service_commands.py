@@ -52,15 +52,24 @@ def serve(
     cron: Annotated[str, typer.Option(help="When it retrains by itself.")] = "0 2 * * 0",
     timezone: Annotated[str, typer.Option(help="In which that is meant.")] = "UTC",
     wait: Annotated[float, typer.Option(help="Seconds the server may take to answer.")] = 10,
+    guard_only: Annotated[
+        bool,
+        typer.Option(
+            "--guard-only", help="Only install what ends retrainings that died, for workers."
+        ),
+    ] = False,
 ) -> None:
     """Serve the deployment retrain/weekly to the Prefect server at PREFECT_API_URL.
 
     Example: PREFECT_API_URL=http://127.0.0.1:4200/api python -m pipeline serve
     """
     _be_quiet()
-    from pipeline.flows.serving import serve
+    from pipeline.flows import serving
 
-    serve(cron, timezone, wait)
+    if guard_only:
+        serving.install_guard(wait)
+    else:
+        serving.serve(cron, timezone, wait)
 
 
 @app.command(rich_help_panel=SERVICES)

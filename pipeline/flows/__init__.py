@@ -34,7 +34,7 @@ def retrain(
     """Bring the results up to date: every stage that DVC finds stale runs, the others say so.
 
     Args:
-        overrides: Parameters that are to differ from params.yaml, one a line: train.steps=20. They
+        overrides: Parameters that are to differ from params.yaml, one an item: train.steps=20. They
             run as a DVC experiment named like this flow run; the workspace stays as it is, and
             `dvc exp apply` takes the experiment over. Left empty: params.yaml as it is.
         stages: The stages to bring up to date, with all that they need; the name of a matrix, for

@@ -2,6 +2,7 @@
 
 import time
 from datetime import timedelta
+from functools import partial
 
 from prefect.automations import Automation
 from prefect.client.orchestration import get_client
@@ -13,9 +14,11 @@ from prefect.client.schemas.objects import (
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.events.schemas.deployment_triggers import DeploymentEventTrigger
+from prefect.runner import _scheduled_run_poller
 from prefect.schedules import Cron
 from prefect.settings import PREFECT_API_URL
 from prefect.types.entrypoint import EntrypointType
+from prefect.utilities.services import critical_service_loop
 
 from pipeline.flows import retrain
 
@@ -26,6 +29,7 @@ NEW_DATA = "segformer.data.changed"
 _DESCRIPTION = """Brings the results up to date: new data are taken in, what DVC finds stale runs,
 and the gate decides whether the new model becomes the champion. docs/retraining.md tells more."""
 
+_OUTAGE = 7  # times that the pause between two questions doubles: for an hour in all
 _SILENCE = 90  # seconds without a heartbeat; there is one every 30
 _ENDS = ("Completed", "Cached", "Failed", "Cancelled", "Crashed", "TimedOut")
 _GUARD = "End retrainings whose machine died"
@@ -43,8 +47,10 @@ def serve(cron: str, timezone: str, patience: float) -> None:
         ValueError: if there is no server, or the schedule cannot be understood.
     """
     schedule = Cron(cron, timezone=timezone)
-    _wait_for_server(patience)
-    install_guard()
+    install_guard(patience)
+    # By itself it ends, and a training with it, when the server is away for half a minute.
+    patient_loop = partial(critical_service_loop, backoff=_OUTAGE)
+    vars(_scheduled_run_poller).update(critical_service_loop=patient_loop)
     retrain.serve(
         NAME,
         schedules=[schedule],
@@ -62,11 +68,18 @@ def serve(cron: str, timezone: str, patience: float) -> None:
     )
 
 
-def install_guard() -> None:
+def install_guard(patience: float) -> None:
     """Have the server end a retraining that is silent: its machine died, and it blocks the next.
 
     The automation is there once, whoever installs it how often.
+
+    Args:
+        patience: seconds that the server may take to answer.
+
+    Raises:
+        ValueError: if there is no server.
     """
+    _wait_for_server(patience)
     guard = _guard()
     with get_client(sync_client=True) as client:
         body = guard.model_dump(mode="json", exclude={"id", "owner_resource"})

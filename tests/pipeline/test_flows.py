@@ -10,10 +10,13 @@ import pytest
 from prefect import State
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.events.schemas.automations import EventTrigger
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Failed
 from prefect.testing.utilities import prefect_test_harness
 
-from pipeline import flows
+from pipeline import flows, workspace
+from pipeline.flows import serving, stage_runs
 from pipeline.stages import download
 from tests.pipeline.toy_project import ToyProject
 
@@ -121,6 +124,41 @@ def test_a_selection_runs_what_it_needs_and_forces_what_it_names(toy: ToyProject
     toy.repro()
     expected = {"download": FRESH, "train@dice-0": RAN}
     assert expected == task_runs(retrain(["train@dice-0"], force=True))
+
+
+def test_two_retrainings_never_mix(toy: ToyProject) -> None:
+    """Where a retraining is at work in the folder, a second one is cancelled and says why."""
+    with workspace.held("flow run calm-otter", toy.folder):
+        state = retrain()
+    assert "Cancelled" == state.name
+    assert "a retraining is at work here (flow run calm-otter" in (state.message or "")
+
+
+def test_overrides_and_force_are_refused_together(toy: ToyProject) -> None:
+    """DVC would force all that comes before, too; the message says what to leave out."""
+    with pytest.raises(ValueError, match="overrides and force do not go together"):
+        flows.run(overrides=["lr=2"], force=True)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [("gave up after 9 tries: the site does not answer", True), ("wrong password", False)],
+)
+def test_only_a_site_that_is_away_is_tried_again(said: str, expected: bool) -> None:
+    """Another try helps where the stage ran out of patience, and nowhere else."""
+    retries = stage_runs.fetching_stage.retry_condition_fn
+    assert retries is not None
+    assert expected == retries(stage_runs.fetching_stage, None, Failed(message=said))
+    assert 0 == stage_runs.dvc_stage.retries
+
+
+def test_the_guard_waits_for_every_end_of_a_run() -> None:
+    """A run that ended in any of the states that the flow gives is not called dead."""
+    ends = {"Completed", "Cached", "Failed", "Cancelled", "Crashed"}
+    expected = {f"prefect.flow-run.{end}" for end in ends}
+    trigger = serving._guard().trigger
+    assert isinstance(trigger, EventTrigger)
+    assert expected <= trigger.expect
 
 
 def test_an_unknown_stage_is_refused(toy: ToyProject) -> None:
