@@ -72,7 +72,8 @@ def markdown(told: Retraining) -> str:
     if told.promotion:
         parts += ["## The gate", told.promotion]
     if told.results.report:
-        parts.append(_with_pictures(told.results.report, told.results.pictures))
+        lower = re.sub(r"^#", "##", told.results.report, flags=re.MULTILINE)
+        parts.append(_with_pictures(lower, told.results.pictures))
     return "\n\n".join(parts)
 
 

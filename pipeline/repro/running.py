@@ -30,6 +30,7 @@ class AtWork:
         self._lines = lines(process.stdout)
         self._to_come = set(stages)
         self._begun: tuple[str, Outcome] | None = None
+        self._first_line = ""
         self._last: deque[str] = deque(maxlen=_LAST_LINES)
 
     def next_stage(self, say: Say) -> str | None:
@@ -55,25 +56,26 @@ class AtWork:
         begun, self._begun = self._begun, None
         if begun is None:
             return Outcome.FRESH
+        self._take(self._first_line, say)
         self._read_on(stage, say)
         return begun[1]
 
     def _read_on(self, stage: str, say: Say) -> None:
-        """Give all lines to `say`, up to and with the one that begins the next stage."""
+        """Give all lines to `say` until one begins the next stage, which is kept for it."""
         for line in self._lines:
             begun = head(line)
-            if begun is None or begun[0] not in self._to_come:
-                begun = None
-            else:
+            if begun is not None and begun[0] in self._to_come:
                 self._to_come.remove(begun[0])
+                self._begun, self._first_line = begun, line
                 self._last.clear()
-            self._last.append(line)
-            say(line)
-            if begun:
-                self._begun = begun
                 return
+            self._take(line, say)
         if self._process.wait():
             raise failure(stage, list(self._last))
+
+    def _take(self, line: str, say: Say) -> None:
+        self._last.append(line)
+        say(line)
 
 
 def run_stage(stage: str, *, say: Say, force: bool, environment: Mapping[str, str]) -> Outcome:

@@ -115,3 +115,4 @@ class OwnPrefect:
                 process.wait(20)
             except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait()

@@ -198,7 +198,7 @@ def test_the_report_tells_states_scores_and_ablation(toy: ToyProject) -> None:
     text = report()
     assert "| ablation | ran |" in text
     assert "| ce-0 | 0.1234 | 0.1000 to - | val5 |" in text
-    assert text.endswith("# Dice or CE\n")
+    assert text.endswith("\n\n## Dice or CE\n")
 
 
 def test_the_form_explains_its_fields() -> None:

@@ -61,7 +61,7 @@ def test_a_run_started_from_the_form_completes(
     page.get_by_text("Parameters that are to differ from params.yaml").wait_for()
     page.get_by_role("button", name="Add item").first.click()
     page.locator("textarea").first.fill("lr=3")
-    page.get_by_text("promote (Optional)").locator("..").get_by_role("switch").click()
+    page.get_by_role("switch").nth(1).click()  # promote
     page.get_by_role("textbox").first.fill("from-the-form")
     page.get_by_role("button", name="Submit").click()
     (run,) = prefect.named("from-the-form")

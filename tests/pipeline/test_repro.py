@@ -222,6 +222,7 @@ def test_an_experiment_is_followed_stage_by_stage() -> None:
         assert "download" == dvc.next_stage(heard.append)
         assert Outcome.FRESH == dvc.finish("download", heard.append)
         assert "train@ce-0" == dvc.next_stage(heard.append)
+        assert "Stage 'download' didn't change, skipping" == heard[-1]
         assert Outcome.RAN == dvc.finish("train@ce-0", heard.append)
         assert None is dvc.next_stage(heard.append)
     assert 4 == len(heard)

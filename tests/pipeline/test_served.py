@@ -77,6 +77,7 @@ def test_cancelled_is_over_and_the_next_goes_on(prefect: OwnPrefect, toy: ToyPro
 
 def test_overrides_become_an_experiment(prefect: OwnPrefect, toy: ToyProject) -> None:
     """DVC knows the run's name as an experiment; the stages are seen one by one."""
+    toy.change("train", "cp raw ${item.loss}-0")
     run = prefect.start(overrides=["lr=5"])
     assert ("Completed", "ran: train@ce-0") == prefect.end_state(run)
     assert "lr: 1\n" == (toy.folder / "params.yaml").read_text()
@@ -95,7 +96,7 @@ def test_new_data_start_a_retraining(prefect: OwnPrefect) -> None:
 
 def test_a_server_that_dies_ends_no_training(prefect: OwnPrefect, toy: ToyProject) -> None:
     """The training goes on to its end without the server, and so does what follows it."""
-    toy.change("train", "echo $$ >> pids; sleep 45; cp raw ${item.loss}-0")
+    toy.change("train", "echo $$ >> pids; sleep 15; cp raw ${item.loss}-0")
     count = len((toy.folder / "pids").read_text().split())
     until(
         lambda: (
