@@ -48,7 +48,7 @@ def lineage(paths: Iterable[Path], lock: Path = LOCK) -> dict[str, str]:
         return {}
     stages = YAML(typ="safe").load(lock).get("stages", {}).values()
     written = {
-        out["path"]: (out["md5"], stage) for stage in stages for out in stage.get("outs", [])
+        out["path"]: (str(out["md5"]), stage) for stage in stages for out in stage.get("outs", [])
     }
     found: dict[str, str] = {}
     waiting = [str(path) for path in paths]

@@ -41,7 +41,8 @@ def patch() -> bytes:
         own = Path(folder) / "index"
         if Path(index).exists():
             shutil.copyfile(index, own)
-        _git("add", "--all", "--", *_CODE, index=own)
+        for part in _CODE:  # one by one: Git adds nothing if one of them is not there
+            _git("add", "--all", "--", part, index=own)
         return _git("diff", "--cached", "--binary", "HEAD", "--", *_CODE, index=own)
 
 

@@ -1,19 +1,24 @@
 """Where MLflow keeps the runs and how to look at them, without the second it takes to import it."""
 
+import json
 import os
 import re
 import shlex
+import sqlite3
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import urlencode, urlsplit
+from urllib.request import urlopen
 
 from pipeline.root import project_root
 
 EXPERIMENT = "cityscapes-segformer"
 MODEL = "segformer-cityscapes"  # in the registry
 PORT = 5000  # of the page
+VIEW = "arms"  # the columns and charts that the experiment comes with, in MLflow's page
 
 QUIET = {
     "DO_NOT_TRACK": "true",
@@ -87,9 +92,33 @@ def where_to_look() -> str:
 
 
 def page() -> str:
-    """Return the page to open once that command runs; by itself MLflow opens its page on GenAI."""
+    """Return the page to open: the runs, best first, or the experiments if MLflow is not here.
+
+    By itself MLflow opens its page on GenAI.
+    """
     server = without_secrets(uri()) if uri().startswith("http") else f"http://127.0.0.1:{PORT}"
-    return f"{server.rstrip('/')}/#/experiments?workflowType=machine_learning"
+    number = _experiment_number()
+    place = f"/{number}/runs" if number else ""
+    view = f"&viewStateShareKey={VIEW}" if number else ""
+    return f"{server.rstrip('/')}/#/experiments{place}?workflowType=machine_learning{view}"
+
+
+def _experiment_number() -> str | None:
+    """Ask the embedded store, or a server on this machine, by what number it calls ours."""
+    try:
+        if uri() != f"sqlite:///{database()}":
+            if urlsplit(uri()).hostname not in ("127.0.0.1", "localhost"):
+                return None
+            question = urlencode({"experiment_name": experiment()})
+            address = f"{uri().rstrip('/')}/api/2.0/mlflow/experiments/get-by-name?{question}"
+            with urlopen(address, timeout=2) as answer:
+                return str(json.load(answer)["experiment"]["experiment_id"])
+        with closing(sqlite3.connect(f"file:{database()}?mode=ro", uri=True)) as opened:
+            query = "select experiment_id from experiments where name = ?"
+            found = opened.execute(query, [experiment()]).fetchone()
+            return str(found[0]) if found else None
+    except (OSError, ValueError, LookupError, sqlite3.Error):
+        return None
 
 
 def journals() -> Path:
