@@ -46,7 +46,14 @@ def _classes(contest: Contest, rules: Promote) -> str:
         _row(CLASS_NAMES[k], contest, FIRST_CLASS + k, note="too much" if k in lost else "")
         for k in order
     ]
-    titles = ["IoU in per cent", "champion", "challenger", "difference in points", "interval", ""]
+    titles = [
+        "IoU in per cent",
+        "champion",
+        "challenger",
+        "difference in points",
+        "interval",
+        "note",
+    ]
     absent = [CLASS_NAMES[k] for k in np.flatnonzero(np.isnan(change))]
     note = "Greatest loss first."
     if absent:

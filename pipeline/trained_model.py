@@ -64,10 +64,14 @@ def _load(
 def _champion() -> str:
     from pipeline.tracking.registry import Registry
 
-    if (champion := Registry().holder(CHAMPION)) is None:
+    another = "or name a model, for example `--model data/train/ce-0`"
+    try:
+        champion = Registry().holder(CHAMPION)
+    except ValueError as mistake:
+        raise ValueError(f"{mistake}; {another}") from None
+    if champion is None:
         raise ValueError(
-            "there is no champion yet: `python -m pipeline promote` chooses one; or name a model,"
-            " for example `--model data/train/ce-0`"
+            f"there is no champion yet: `python -m pipeline promote` chooses one; {another}"
         )
     return f"{_IN_MLFLOW}{store.MODEL}/{champion.version}"
 

@@ -123,13 +123,11 @@ class Registry:
             return Scores.load(Path(self._client.download_artifacts(entry.run_id, _SCORES, folder)))
 
     def register(self, entry: Entry) -> str:
-        """Return the model's version; one that is registered already stays what it is.
+        """Return the version of the newest model in its run; it is made unless it is there.
 
         Raises:
             ValueError: if no model was logged in its run.
         """
-        if entry.version:
-            return entry.version
         with _answering():
             experiment = self._client.get_run(entry.run_id).info.experiment_id
             of_run = f"source_run_id = '{entry.run_id}'"
@@ -139,15 +137,16 @@ class Registry:
                 raise ValueError(
                     f"the run of {entry} holds no model: `dvc repro --force evaluate@{entry.name}`"
                 )
+            source = f"models:/{logged[0].model_id}"
+            for version in self._versions(entry.run_id):
+                if version.source == source:
+                    return str(version.version)
             with suppress(MlflowException):  # it is there already; if not, so says the next line
                 self._client.create_registered_model(store.MODEL)
-            version = self._client.create_model_version(
-                store.MODEL,
-                f"models:/{logged[0].model_id}",
-                run_id=entry.run_id,
-                model_id=logged[0].model_id,
+            made = self._client.create_model_version(
+                store.MODEL, source, run_id=entry.run_id, model_id=logged[0].model_id
             )
-            return str(version.version)
+            return str(made.version)
 
     def crown(self, version: str) -> None:
         """Make a version the champion in one step; the former one is `previous` before that."""
@@ -180,13 +179,16 @@ class Registry:
         return [run for run in found if not evaluated or "eval/miou" in run.data.metrics]
 
     def _entry_of(self, run: Any) -> Entry:
-        run_id = run.info.run_id
+        versions = self._versions(run.info.run_id)
+        if versions:
+            return self._entry(versions[0], run.info.run_name)
+        return Entry(run.info.run_id, run.info.run_name)
+
+    def _versions(self, run_id: str | None) -> list[Any]:
+        """Those of a run, the newest first."""
         registered = self._client.search_model_versions(f"run_id = '{run_id}'")
         ours = [version for version in registered if version.name == store.MODEL]
-        if ours:
-            newest = max(ours, key=lambda version: int(version.version))
-            return self._entry(newest, run.info.run_name)
-        return Entry(run_id, run.info.run_name)
+        return sorted(ours, key=lambda version: -int(version.version))
 
     def _entry(self, version: Any, name: str) -> Entry:
         is_rolled_back = bool(version.tags.get(ROLLED_BACK))

@@ -220,6 +220,18 @@ def test_the_champion_challenging_itself(mlflow: Store) -> None:
     assert "first champion" == version.tags["gate.outcome"]
 
 
+def test_a_run_evaluated_anew_is_a_new_version(mlflow: Store) -> None:
+    """What is promoted is the model as it was evaluated last, not an older version of the run."""
+    mlflow.champion("ce-0", seen_by(0.7))
+    newer = mlflow.champion("dice-0", seen_by(0.8))
+    promotion.rollback()
+    logged = mlflow.client.create_logged_model(mlflow.experiment, "segformer", newer)
+    mlflow.client.finalize_logged_model(logged.model_id, "READY")
+    promotion.promote(RULES, "dice-0", regardless=True)
+    version = mlflow.client.get_model_version_by_alias(store.MODEL, "champion")
+    assert ("3", f"models:/{logged.model_id}") == (str(version.version), version.source)
+
+
 def test_a_name_means_the_newest_run(mlflow: Store) -> None:
     """Of several runs of one name the newest that was evaluated is meant; an id means that run."""
     first, second = (mlflow.run(name, seen_by(0.7)) for name in ("ce-0", "ce-0-restored"))
@@ -270,6 +282,8 @@ def test_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(ValueError, match=r"mlflow\.db is missing: `dvc repro`"):
         promotion.promote(RULES)
+    with pytest.raises(ValueError, match=r"mlflow\.db is missing.*--model data/train"):
+        load_model()
     assert [] == list(tmp_path.iterdir())
 
 
