@@ -69,7 +69,8 @@ def _check_out(origin: tracking.Origin, folder: Path) -> str:
     try:
         _git("-C", str(folder), "checkout", "--quiet", "--detach", commit, what=f"find {commit}")
         patch = origin.source / sources.PATCH
-        if patch.exists():
+        changes = patch.read_bytes()
+        if changes and changes != sources.TOO_LARGE:
             _git("-C", str(folder), "apply", "--binary", str(patch), what="apply the run's changes")
     except ValueError:
         shutil.rmtree(folder)
@@ -77,9 +78,11 @@ def _check_out(origin: tracking.Origin, folder: Path) -> str:
     for name in ("params.yaml", "dvc.yaml", "dvc.lock"):
         if (origin.source / name).exists():
             shutil.copyfile(origin.source / name, folder / name)
-    has_lost = origin.tags.get("git.dirty") == "true" and not patch.exists()
-    changes = " and its uncommitted changes" if patch.exists() else ""
-    return commit[:12] + (changes if not has_lost else ", WITHOUT its uncommitted changes to code")
+    if changes == sources.TOO_LARGE:
+        return (
+            f"{commit[:12]} WITHOUT its uncommitted changes to code, which were too large to keep"
+        )
+    return commit[:12] + (" and its uncommitted changes" if changes else "")
 
 
 def _git(*arguments: str, what: str) -> None:

@@ -9,7 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 PATCH = "changes.patch"
-"""What the working tree's code had on top of the commit."""
+"""What the working tree's code had on top of the commit; empty if it had nothing."""
+
+TOO_LARGE = b"# too large to be kept\n"
+"""What the patch says instead, if it is."""
 
 _KEPT = ("params.yaml", "dvc.yaml", "dvc.lock")
 _CODE = (":/*.py", ":/dvc.yaml")  # and nothing else: a file beside them may hold a secret
@@ -26,8 +29,8 @@ def collected(params: Path) -> Iterator[Path]:
             if path.exists():
                 shutil.copyfile(path, folder / path.name)
         changes = patch()
-        if 0 < len(changes) <= _LONGEST:
-            (folder / PATCH).write_bytes(changes)
+        # Also without any: that of an earlier attempt at the same training must not stay.
+        (folder / PATCH).write_bytes(changes if len(changes) <= _LONGEST else TOO_LARGE)
         yield folder
 
 

@@ -26,8 +26,8 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def model_id(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server with two arms and their ablation; the id of a model of theirs."""
+def version(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with two arms and their ablation; the registered version of a model of theirs."""
     folder = tmp_path_factory.mktemp("page")
     torch.manual_seed(0)
     checkpoint.save(SegFormer("b0"), folder / "model")
@@ -48,7 +48,10 @@ def model_id(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         client = tracking.MlflowClient(server.address)
         experiment = client.get_experiment_by_name(store.EXPERIMENT).experiment_id
         [one, _] = client.search_logged_models([experiment])
-        yield str(one.model_id)
+        client.create_registered_model(store.MODEL)
+        place, run_id = one.artifact_location, one.source_run_id
+        made = client.create_model_version(store.MODEL, place, run_id=run_id, model_id=one.model_id)
+        yield str(made.version)
 
 
 def opened(address: str, profile: Path) -> str:
@@ -60,7 +63,7 @@ def opened(address: str, profile: Path) -> str:
     return done.stdout.decode()
 
 
-def test_the_runs_are_useful_at_first_sight(model_id: str, tmp_path: Path) -> None:
+def test_the_runs_are_useful_at_first_sight(version: str, tmp_path: Path) -> None:
     """The address that `results` names shows every arm with its mIoU, the best one first."""
     page = opened(store.page(), tmp_path)
     for text in ("eval/miou", "train.steps", "0.5678", "ablation"):
@@ -68,16 +71,16 @@ def test_the_runs_are_useful_at_first_sight(model_id: str, tmp_path: Path) -> No
     assert page.index("dice-0") < page.index("ce-0")
 
 
-def test_charts_compare_the_arms(model_id: str, tmp_path: Path) -> None:
+def test_charts_compare_the_arms(version: str, tmp_path: Path) -> None:
     """The charts begin with those of training and validation, a line for each arm."""
     page = opened(f"{store.page()}&compareRunsMode=CHART", tmp_path)
     for text in ("ce-0 (train/loss)", "dice-0 (train/loss)", "dice-0 (val/miou)"):
         assert text in page
 
 
-def test_a_model_shows_its_signature(model_id: str, tmp_path: Path) -> None:
-    """The page of a logged model tells what goes in and what comes out."""
-    place, _, options = store.page().partition("/runs?")
-    page = opened(f"{place}/models/{model_id}/artifacts?{options}", tmp_path)
-    for text in ("image", "string", "uint8"):
+def test_a_model_shows_its_signature(version: str, tmp_path: Path) -> None:
+    """The page of a registered model tells what goes in and what comes out."""
+    server = store.page().partition("#")[0]
+    page = opened(f"{server}#/models/{store.MODEL}/versions/{version}", tmp_path)
+    for text in ("Schema", "Inputs (1)", "Outputs (1)"):
         assert text in page

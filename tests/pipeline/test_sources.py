@@ -55,7 +55,9 @@ def test_what_is_there_is_kept() -> None:
     Path("params.yaml").write_text("a: 1\n")
     Path("dvc.lock").write_text("schema: '2.0'\n")
     with sources.collected(Path("params.yaml")) as folder:
-        assert {"params.yaml", "dvc.lock"} == {path.name for path in folder.iterdir()}
+        assert {"params.yaml", "dvc.lock", sources.PATCH} == {
+            path.name for path in folder.iterdir()
+        }
         assert "a: 1\n" == (folder / "params.yaml").read_text()
 
 
@@ -65,3 +67,10 @@ def test_outside_git_there_is_no_patch(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert b"" == sources.patch()
+
+
+def test_a_patch_too_large_says_so() -> None:
+    """A patch above a MiB is not kept, and nobody can mistake that for no changes."""
+    Path("large.py").write_text("".join(f"x{i} = {i}\n" for i in range(2**17)))
+    with sources.collected(Path("params.yaml")) as folder:
+        assert sources.TOO_LARGE == (folder / sources.PATCH).read_bytes()
