@@ -79,9 +79,7 @@ def _check_out(origin: tracking.Origin, folder: Path) -> str:
         if (origin.source / name).exists():
             shutil.copyfile(origin.source / name, folder / name)
     if changes == sources.TOO_LARGE:
-        return (
-            f"{commit[:12]} WITHOUT its uncommitted changes to code, which were too large to keep"
-        )
+        return f"{commit[:12]} WITHOUT its uncommitted changes, which were too large to keep"
     return commit[:12] + (" and its uncommitted changes" if changes else "")
 
 
