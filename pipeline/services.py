@@ -107,10 +107,6 @@ def environment(*, mlflow_port: int, prefect_port: int) -> dict[str, str]:
         "PREFECT_HOME": str(project_root() / ".work" / "prefect"),
         # A page of another site, open in the same browser, may not start anything here.
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"{prefect},http://localhost:{prefect_port}",
-        # In memory, the slot of a run that died with the server would never be free again.
-        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
-            "prefect.server.concurrency.lease_storage.filesystem"
-        ),
     }
 
 

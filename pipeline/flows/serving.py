@@ -3,23 +3,29 @@
 import time
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 
 from prefect.automations import Automation
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import (
-    ConcurrencyLimitConfig,
-    ConcurrencyLimitStrategy,
-    StateType,
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterName,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
 )
+from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.events.schemas.deployment_triggers import DeploymentEventTrigger
 from prefect.runner import _scheduled_run_poller
 from prefect.schedules import Cron
 from prefect.settings import PREFECT_API_URL
+from prefect.states import Crashed
 from prefect.types.entrypoint import EntrypointType
 from prefect.utilities.services import critical_service_loop
 
+from pipeline import workspace
 from pipeline.flows import retrain
 
 NAME = "weekly"
@@ -30,6 +36,7 @@ _DESCRIPTION = """Brings the results up to date: new data are taken in, what DVC
 and the gate decides whether the new model becomes the champion. docs/retraining.md tells more."""
 
 _OUTAGE = 7  # times that the pause between two questions doubles: for an hour in all
+_ALIVE = FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING, StateType.CANCELLING])
 _SILENCE = 90  # seconds without a heartbeat; there is one every 30
 _ENDS = ("Completed", "Cached", "Failed", "Cancelled", "Crashed", "TimedOut")
 _GUARD = "End retrainings whose machine died"
@@ -48,17 +55,15 @@ def serve(cron: str, timezone: str, patience: float) -> None:
     """
     schedule = Cron(cron, timezone=timezone)
     install_guard(patience)
+    _bury_the_dead()
     # By itself it ends, and a training with it, when the server is away for half a minute.
     patient_loop = partial(critical_service_loop, backoff=_OUTAGE)
     vars(_scheduled_run_poller).update(critical_service_loop=patient_loop)
     retrain.serve(
         NAME,
         schedules=[schedule],
-        # Whoever started the second one sees at once that it did not run; one that waited unseen
-        # would then retrain with data and code of another day.
-        global_limit=ConcurrencyLimitConfig(
-            limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
-        ),
+        # No limit of Prefect's: it would end a run whose server is away for minutes, and be held for
+        # five by one that died. The flow itself lets one run at a time in this folder.
         triggers=[_on_new_data()],
         parameters={"promote": True},
         description=_DESCRIPTION,
@@ -91,6 +96,24 @@ def install_guard(patience: float) -> None:
             client.request("PUT", "/automations/{id}", path_params=number, json=body)
         else:
             client.request("POST", "/automations/", json=body)
+
+
+def _bury_the_dead() -> None:
+    """Call crashed what died together with the server: the guard forgets, and knows nothing of it.
+
+    Only this process serves the deployment, so where no retraining is at work here, none is at all.
+    """
+    try:
+        with workspace.held("serve", Path.cwd()):
+            pass
+    except workspace.Taken:
+        return
+    with get_client(sync_client=True) as client:
+        for run in client.read_flow_runs(
+            deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=[NAME])),
+            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=_ALIVE)),
+        ):
+            client.set_flow_run_state(run.id, Crashed(message="Its process or machine died."))
 
 
 def _guard() -> Automation:
