@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
 from prefect import State, flow, get_run_logger
@@ -155,9 +156,12 @@ def _decision(runs: list[StageRun]) -> tuple[State, str]:
     state = _verdict(runs)
     if not state.is_completed():
         return state, ""
-    decision = stage_runs.promotion(return_state=True)
-    said = decision.message or ""
-    return (state if decision.is_completed() else Failed(message=f"promote: {said}")), said
+    with TemporaryDirectory(prefix="gate-") as folder:
+        reasons = Path(folder) / "gate.md"
+        decision = stage_runs.promotion(reasons, return_state=True)
+        if decision.is_completed():
+            return state, reasons.read_text(encoding="utf-8")
+    return Failed(message=f"promote: {decision.message}"), decision.message or ""
 
 
 def _publish(told: report.Retraining) -> None:

@@ -70,10 +70,9 @@ def markdown(told: Retraining) -> str:
         parts += ["## Scores", _table(list(scores[0]), values)]
     parts.append(_on_runs(told.links))
     if told.promotion:
-        parts += ["## The gate", told.promotion]
+        parts += ["## The gate", _lower(told.promotion)]
     if told.results.report:
-        lower = re.sub(r"^#", "##", told.results.report, flags=re.MULTILINE)
-        parts.append(_with_pictures(lower, told.results.pictures))
+        parts.append(_with_pictures(_lower(told.results.report), told.results.pictures))
     return "\n\n".join(parts)
 
 
@@ -114,6 +113,11 @@ def _scores(results: Results) -> list[dict[str, Any]]:
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+
+
+def _lower(report: str) -> str:
+    """The report a level below the page's own heads."""
+    return re.sub(r"^#", "##", report, flags=re.MULTILINE)
 
 
 def _with_pictures(report: str, pictures: dict[str, bytes]) -> str:

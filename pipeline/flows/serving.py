@@ -62,8 +62,8 @@ def serve(cron: str, timezone: str, patience: float) -> None:
     retrain.serve(
         NAME,
         schedules=[schedule],
-        # No limit of Prefect's: it would end a run whose server is away for minutes, and be held for
-        # five by one that died. The flow itself lets one run at a time in this folder.
+        # No limit of Prefect's: it would end a run whose server is away for minutes, and one that
+        # died would hold it for five. The flow itself lets one run at a time in this folder.
         triggers=[_on_new_data()],
         parameters={"promote": True},
         description=_DESCRIPTION,

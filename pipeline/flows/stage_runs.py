@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from prefect import State, get_run_logger, task
@@ -72,17 +73,21 @@ def experiment_stage(stage: str, at_work: repro.AtWork) -> State:
 
 
 @task(task_run_name="promote", cache_policy=NO_CACHE)
-def promotion() -> State:
-    """Have the gate decide whether the newest model becomes the champion."""
+def promotion(report: Path) -> State:
+    """Have the gate decide about the champion; it writes its reasons into a file.
+
+    That the champion stays is a decision as well: then the command's exit status is not 0 either.
+    """
     say, told = get_run_logger().info, []
-    with started([sys.executable, "-m", "pipeline", "promote"], os.environ) as process:
+    command = [sys.executable, "-m", "pipeline", "promote", "--report", str(report)]
+    with started(command, os.environ) as process:
         assert process.stdout is not None
         for line in lines(process.stdout):
             told.append(line)
             say(line)
         process.wait()
     message = "\n".join(told[-15:])
-    return Failed(message=message) if process.returncode else Completed(message=message)
+    return Completed(message=message) if report.exists() else Failed(message=message)
 
 
 def in_workspace(plan: repro.Graph, forced: set[str]) -> list[StageRun]:
