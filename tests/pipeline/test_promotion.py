@@ -186,8 +186,10 @@ def test_rollback_and_back(mlflow: Store) -> None:
     newer = mlflow.champion("dice-0", seen_by(0.8))
     assert "ce-0 (version 1" in promotion.rollback()
     assert (former, newer) == (mlflow.holder("champion"), mlflow.holder("previous"))
+    assert registry.Registry().find(newer).is_rolled_back
     promotion.rollback()
     assert (newer, former) == (mlflow.holder("champion"), mlflow.holder("previous"))
+    assert not registry.Registry().find(newer).is_rolled_back
 
 
 def test_what_was_rolled_back_does_not_return_by_itself(mlflow: Store) -> None:
