@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 
-.PHONY: help demo test test-slow lint format bench bench-train
+.PHONY: help demo up test test-slow lint format bench bench-train
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -13,6 +13,9 @@ help:  ## this list
 demo: .venv/installed  ## install, run the whole graph on synthetic streets, say where to look
 	dvc repro
 	@python -m pipeline results
+
+up: .venv/installed  ## MLflow, Prefect and the scheduled retraining on this machine; ctrl-C ends all
+	python -m pipeline up
 
 test: .venv/installed-dev  ## the test suite, without what is slow
 	pytest --numprocesses 2 --dist loadfile

@@ -69,5 +69,5 @@ def ablation(
     inputs = ablation.Inputs(evaluations, histories, gradients, frequency)
     result = ablation.run(section, inputs=inputs, out=out)
     typer.echo(result.sentence)
-    arms = [read_facts(histories / arm)["mlflow_run_id"] for arm in section.arms()]
+    arms = [read_facts(histories / arm) for arm in section.arms()]
     tracking.ablation_run("ablation", arms, result.metrics, out)

@@ -10,7 +10,14 @@ from typing import Annotated
 
 import typer
 
-from pipeline import ablation_commands, stage_commands, submit_command
+from pipeline import (
+    ablation_commands,
+    model_commands,
+    run_commands,
+    service_commands,
+    stage_commands,
+    submit_command,
+)
 from pipeline.termination import unwinding
 
 # Nothing heavy up here: --help answers in a moment, each command imports what it needs.
@@ -24,36 +31,13 @@ app = typer.Typer(
 )
 app.add_typer(stage_commands.app)
 app.add_typer(ablation_commands.app)
+app.add_typer(model_commands.app)
+app.add_typer(run_commands.app)
+app.add_typer(service_commands.app)
 
 TOOLS = "For people"
 PARAMS = Path("params.yaml")
 PRESETS = Path("presets")
-
-
-@app.command(rich_help_panel=TOOLS)
-def retrain(
-    stages: Annotated[
-        list[str] | None, typer.Argument(help="Only these, and what they need.")
-    ] = None,
-    force: Annotated[
-        bool,
-        typer.Option(
-            "--force", help="Run the stages named (all, if none is) though nothing changed."
-        ),
-    ] = False,
-) -> None:
-    """Run the graph as a Prefect flow: a task run per stage.
-
-    Example: python -m pipeline retrain train --force
-    """
-    from pipeline import repro
-
-    for name, value in repro.quiet_environment().items():
-        os.environ.setdefault(name, value)
-    from pipeline import config, flows
-
-    config.load(PARAMS)
-    flows.run(stages=stages or None, force=force)
 
 
 @app.command(rich_help_panel=TOOLS)

@@ -8,6 +8,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from pipeline.gate import Promote
 from pipeline.section import Section, nearest
 from pipeline.stages.ablation import Ablation
 from pipeline.stages.download import Download
@@ -22,7 +23,7 @@ from pipeline.stages.train import Train
 
 @dataclass(frozen=True)
 class Config:
-    """All of params.yaml: a section per stage, in the graph's order."""
+    """All of params.yaml: a section per stage, in the graph's order, and the gate's."""
 
     download: Download
     remap: Remap
@@ -33,6 +34,7 @@ class Config:
     evaluate: Evaluate
     gradients: Gradients
     ablation: Ablation
+    promote: Promote
 
 
 SECTIONS: dict[str, type[Section]] = dict(Config.__annotations__)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-from pipeline import config, official_check, progress, repro, tracking
+from pipeline import config, official_check, progress, provenance, repro, tracking
 from pipeline.stages import evaluate
 from pipeline.stages.train import read_facts
 from segformer.serving import example
@@ -29,8 +29,10 @@ def run(params: Path, *, model: Path, data: evaluate.Data, out: Path) -> None:
     typer.echo(result.sentence)
     facts = read_facts(model)
     tags = {"loss": facts["loss"], "seed": facts["seed"], "data.md5": facts["data_md5"]}
+    tags |= config.flat(settings, "evaluate")
+    tags |= provenance.sums(model / "model.safetensors", data.labels)
     size = settings.evaluate.size
-    with tracking.resumed_run(facts["mlflow_run_id"], name=model.name, tags=tags) as run:
+    with tracking.resumed_run(facts, name=model.name, tags=tags) as run:
         run.log_evaluation(result.metrics, result.class_iou, result.protocol)
         for piece in sorted(out.iterdir()):
             if piece.name != "predictions":  # hundreds of files, which DVC keeps

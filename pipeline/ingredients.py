@@ -28,12 +28,12 @@ def of_training(
         {name: str(value) for name, value in sorted(parameters.items())}
         | {str(path): _digest(path) for path in sorted(code)}
         | {str(path): _digest(path) for path in sorted(_files(data))}
-        | _machine()
+        | machine()
     )
 
 
-def _machine() -> dict[str, str]:
-    """What the last bits of a sum depend on."""
+def machine() -> dict[str, str]:
+    """What the last bits of a sum depend on, by name."""
     if torch.cuda.is_available():
         device = torch.cuda.get_device_name()
     else:

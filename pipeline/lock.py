@@ -1,5 +1,6 @@
 """Reads DVC's files: the modules of a stage in dvc.yaml, the sums of its outputs in dvc.lock."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -20,9 +21,41 @@ def output_md5(path: Path, lock: Path = LOCK) -> str | None:
     return None
 
 
+def outputs(stage: str, lock: Path = LOCK) -> list[Path]:
+    """What a stage has written, by DVC's file of sums."""
+    return [Path(out["path"]) for out in YAML(typ="safe").load(lock)["stages"][stage]["outs"]]
+
+
 def modules(stage: str, graph: Path = GRAPH) -> list[Path]:
     """The Python files that a stage in dvc.yaml depends on; none where there is no such file."""
     if not graph.exists():
         return []
     deps = YAML(typ="safe").load(graph)["stages"][stage]["deps"]
     return [Path(dep) for dep in deps if dep.endswith(".py")]
+
+
+def lineage(paths: Iterable[Path], lock: Path = LOCK) -> dict[str, str]:
+    """DVC's md5 of these outputs, of what their stages read, and so on to the first stage.
+
+    Args:
+        paths: of stages' outputs; what no stage has written under DVC is left out.
+        lock: DVC's file of sums.
+
+    Returns:
+        The sum by path; code, which a commit tells, is left out.
+    """
+    if not lock.exists():
+        return {}
+    stages = YAML(typ="safe").load(lock).get("stages", {}).values()
+    written = {
+        out["path"]: (str(out["md5"]), stage) for stage in stages for out in stage.get("outs", [])
+    }
+    found: dict[str, str] = {}
+    waiting = [str(path) for path in paths]
+    while waiting:
+        path = waiting.pop()
+        if path in found or path not in written:
+            continue
+        found[path], stage = written[path]
+        waiting += [dep["path"] for dep in stage.get("deps", [])]
+    return dict(sorted(found.items()))

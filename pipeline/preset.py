@@ -142,7 +142,11 @@ def _bare(value: Any) -> Any:
 
 def _align(section: CommentedMap, key: str) -> None:
     """Put the comment behind a parameter where most of its section are, or two spaces behind it."""
-    comments = {name: tokens[2] for name, tokens in section.ca.items.items() if tokens[2]}
+    comments = {
+        name: tokens[2]
+        for name, tokens in section.ca.items.items()
+        if tokens[2] and tokens[2].value.strip()  # a blank line is kept as a comment too
+    }
     if key in comments:
         columns = Counter(token.column for token in comments.values())
         usual = min(columns, key=lambda column: (-columns[column], column))

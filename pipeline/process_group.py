@@ -27,7 +27,7 @@ def started(
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    with _guarded(process.pid):  # until the last of the group has ended
+    with guarded(process.pid):  # until the last of the group has ended
         try:
             yield process
         finally:
@@ -35,7 +35,7 @@ def started(
 
 
 @contextmanager
-def _guarded(group: int) -> Iterator[None]:
+def guarded(group: int) -> Iterator[None]:
     """Have a shell wait on a pipe that only we hold open: if we die, it ends the group.
 
     PR_SET_PDEATHSIG would reach the head of the group alone, and DVC dies of it without ending

@@ -2,11 +2,24 @@
 
 import os
 import subprocess
+from pathlib import Path
+
+from pipeline.lock import lineage
+
+REPRODUCES = "reproduces"
+"""The tag of a run that makes another one again: that one's id."""
+
+REPRODUCES_VARIABLE = "SEGFORMER_REPRODUCES"
+"""The environment variable by which a stage is told of it."""
+
+SUM = "dvc.md5."
+"""What a tag begins with that tells DVC's sum of an output."""
 
 _FROM_ENVIRONMENT = {
     "dvc.stage": "DVC_STAGE",
     "dvc.exp": "DVC_EXP_NAME",
     "prefect.flow_run_id": "PREFECT_FLOW_RUN_ID",
+    REPRODUCES: REPRODUCES_VARIABLE,
 }
 
 
@@ -25,6 +38,11 @@ def tags() -> dict[str, str]:
         changed = _git("status", "--porcelain", "--", ":/*.py", ":/params.yaml", ":/dvc.yaml")
         found["git.dirty"] = str(bool(changed)).lower()
     return found
+
+
+def sums(*paths: Path) -> dict[str, str]:
+    """Return DVC's md5 of outputs and of all that they were made from, by tag."""
+    return {f"{SUM}{path}": text for path, text in lineage(paths).items()}
 
 
 def description(name: str, tags: dict[str, str]) -> str:

@@ -23,6 +23,7 @@ def _above_the_bar(text: str) -> None:
 
 
 def path(flag: str, help: str) -> typer.models.OptionInfo:
+    """Give the option of a path, to be written in an annotation."""
     option: typer.models.OptionInfo = typer.Option(flag, help=help)
     return option
 

@@ -1,18 +1,24 @@
 """Where MLflow keeps the runs and how to look at them, without the second it takes to import it."""
 
+import json
 import os
 import re
 import shlex
+import sqlite3
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import urlencode, urlsplit
+from urllib.request import urlopen
 
 from pipeline.root import project_root
 
 EXPERIMENT = "cityscapes-segformer"
+MODEL = "segformer-cityscapes"  # in the registry
 PORT = 5000  # of the page
+VIEW = "arms"  # the columns and charts that the experiment comes with, in MLflow's page
 
 QUIET = {
     "DO_NOT_TRACK": "true",
@@ -28,7 +34,12 @@ QUIET = {
 
 def uri() -> str:
     """Return MLFLOW_TRACKING_URI, or else the SQLite file in the project's folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project_root() / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{database()}"
+
+
+def database() -> Path:
+    """Return the project's own database, which is used unless MLFLOW_TRACKING_URI names another."""
+    return project_root() / "mlflow.db"
 
 
 def create(fill: Callable[[str], object]) -> None:
@@ -40,7 +51,7 @@ def create(fill: Callable[[str], object]) -> None:
     Args:
         fill: makes a database at the address it is given.
     """
-    path = project_root() / "mlflow.db"
+    path = database()
     if os.environ.get("MLFLOW_TRACKING_URI") or path.exists():
         return
     with TemporaryDirectory(prefix=".mlflow-", dir=path.parent) as folder:
@@ -81,16 +92,57 @@ def where_to_look() -> str:
 
 
 def page() -> str:
-    """Return the page to open once that command runs; by itself MLflow opens its page on GenAI."""
+    """Return the page to open: the runs, best first, or the experiments if MLflow is not here.
+
+    By itself MLflow opens its page on GenAI.
+    """
     server = without_secrets(uri()) if uri().startswith("http") else f"http://127.0.0.1:{PORT}"
-    return f"{server.rstrip('/')}/#/experiments?workflowType=machine_learning"
+    number = _experiment_number()
+    place = f"/{number}/runs" if number else ""
+    view = f"&viewStateShareKey={VIEW}" if number else ""
+    return f"{server.rstrip('/')}/#/experiments{place}?workflowType=machine_learning{view}"
+
+
+def _experiment_number() -> str | None:
+    """Ask the embedded store, or a server on this machine, by what number it calls ours."""
+    try:
+        if uri() != f"sqlite:///{database()}":
+            if urlsplit(uri()).hostname not in ("127.0.0.1", "localhost"):
+                return None
+            question = urlencode({"experiment_name": experiment()})
+            address = f"{uri().rstrip('/')}/api/2.0/mlflow/experiments/get-by-name?{question}"
+            with urlopen(address, timeout=2) as answer:
+                return str(json.load(answer)["experiment"]["experiment_id"])
+        with closing(sqlite3.connect(f"file:{database()}?mode=ro", uri=True)) as opened:
+            query = "select experiment_id from experiments where name = ?"
+            found = opened.execute(query, [experiment()]).fetchone()
+            return str(found[0]) if found else None
+    except (OSError, ValueError, LookupError, sqlite3.Error):
+        return None
+
+
+def journals() -> Path:
+    """Return the folder of what MLflow has not been told yet."""
+    return project_root() / ".work" / "tracking"
 
 
 def failure(trouble: Exception) -> str:
-    """Return one line on why MLflow does not take what it is given."""
+    """Return one line on why MLflow does not take what it is given, and what to do."""
+    return without_secrets(
+        f"MLflow at {uri()} failed, the work goes on without it: {reason(trouble)};"
+        " `python -m pipeline sync` will send what it lacks"
+    )
+
+
+def refusal(trouble: Exception) -> str:
+    """Return one line on why MLflow does not give what it is asked for."""
+    return without_secrets(f"MLflow at {uri()} does not answer as it should: {reason(trouble)}")
+
+
+def reason(trouble: Exception) -> str:
+    """Return what is wrong with the store, in a line."""
     first_line = next(iter(str(trouble).splitlines()), type(trouble).__name__)
-    reason = first_line.split("(Caused by ")[-1][:200]
-    return without_secrets(f"MLflow at {uri()} failed, the work goes on without it: {reason}")
+    return without_secrets(first_line.split("(Caused by ")[-1][:200])
 
 
 def without_secrets(text: str) -> str:

@@ -19,7 +19,7 @@ from segformer.training_state import TrainingState
 INGREDIENTS = "ingredients.json"
 """Everything that determines the training, by name."""
 
-RUN = "mlflow_run_id"
+RUN = "run"
 """The run that remembers this training; there before its first step."""
 
 _DONE = ".done"
@@ -97,15 +97,14 @@ class TrainingFolder:
         self.path.rename(done)
         shutil.rmtree(done, ignore_errors=True)
 
-    def run_id(self) -> str | None:
-        """The run in which this training was begun."""
+    def run_key(self) -> str | None:
+        """The run in which this training was begun, by the name that tracking gave it."""
         path = self.path / RUN
         return path.read_text() if path.exists() else None
 
-    def note_run(self, run_id: str | None) -> None:
+    def note_run(self, key: str) -> None:
         """Write down in which run this training is remembered."""
-        if run_id is not None:
-            write_text(self.path / RUN, run_id)
+        write_text(self.path / RUN, key)
 
     def strangers(self) -> list[str]:
         """A sentence for each unfinished training of this name that has other ingredients."""

@@ -1,16 +1,20 @@
 """One training as DVC calls it: on its device, in its folder, remembered in MLflow, shown."""
 
+import hashlib
 from functools import partial
 from pathlib import Path
 
-from pipeline import config, ingredients, progress, tracking
+from pipeline import config, ingredients, progress, provenance, sources, tracking
 from pipeline.lock import modules, output_md5
 from pipeline.root import project_root
 from pipeline.stages import train
-from pipeline.training_folder import TrainingFolder
+from pipeline.training_folder import INGREDIENTS, TrainingFolder
 from pipeline.training_parts import Inputs
 from segformer import processes
 from segformer.acceleration import best_device
+
+_SECTIONS = ("download", "remap", "frequency", "pack", "pretrained", "train")
+_MACHINE = ("torch", "numpy", "device", "threads", "processes")
 
 
 def run(params: Path, *, loss: str, seed: int, inputs: Inputs, out: Path, work: Path) -> None:
@@ -30,8 +34,8 @@ def run(params: Path, *, loss: str, seed: int, inputs: Inputs, out: Path, work: 
     tags = {"loss": loss, "seed": seed, "data.md5": md5}
     with processes.starting(best_device()) as device:  # whatever fails in there is told once
         settings = config.load(params)
-        values = config.flat(settings, "download", "remap", "pack", "pretrained", "train")
-        folder = TrainingFolder(project_root() / work, name, _ingredients(settings, tags, inputs))
+        parts = _ingredients(settings, tags, inputs)
+        folder = TrainingFolder(project_root() / work, name, parts)
         start = partial(
             train.run,
             settings.train,
@@ -45,21 +49,22 @@ def run(params: Path, *, loss: str, seed: int, inputs: Inputs, out: Path, work: 
         if not processes.is_first():
             start(report=lambda _: None, facts={})
             return
-        tags["fingerprint"] = folder.fingerprint
+        tags |= {"fingerprint": folder.fingerprint} | {name: parts[name] for name in _MACHINE}
+        tags |= provenance.sums(*inputs.files())
         with (
             folder.opened(),
-            tracking.training_run(name, values, tags, begun_as=folder.run_id()) as run,
+            tracking.training_run(
+                name, config.flat(settings, *_SECTIONS), tags, begun_as=folder.run_key()
+            ) as run,
             progress.showing(f"train {name}", "steps") as advance,
         ):
-            folder.note_run(run.id)
-            run.log_dataset(inputs.pack, md5)
-            for table in inputs.shown():
-                run.log_artifacts(table, under="data")
+            folder.note_run(run.key)
+            _tell_origin(run, params, folder, inputs, md5)
             start(
                 report=progress.both(run.report, progress.of_training(advance)),
-                facts={"mlflow_run_id": run.id, "data_md5": md5},
+                facts={"mlflow_run_id": run.id, "run_key": run.key, "data_md5": md5},
             )
-            run.log_artifacts(out / "history.csv", under="train")
+            _tell_outcome(run, out)
         folder.remove()
 
 
@@ -69,3 +74,22 @@ def _ingredients(
     return ingredients.of_training(
         config.flat(settings, "train") | tags, code=modules("train"), data=inputs.files()
     )
+
+
+def _tell_origin(
+    run: tracking.Run, params: Path, folder: TrainingFolder, inputs: Inputs, md5: str | None
+) -> None:
+    """What it takes to make the run again, and to see what it was made of."""
+    run.log_dataset(inputs.pack, md5)
+    for table in inputs.shown():
+        run.log_artifacts(table, under="data")
+    with sources.collected(params) as files:
+        run.log_artifacts(files, under="source")
+    run.log_artifacts(folder.path / INGREDIENTS, under="source")
+
+
+def _tell_outcome(run: tracking.Run, out: Path) -> None:
+    run.log_artifacts(out / "history.csv", under="train")
+    run.log_artifacts(out / "config.json", under="train")
+    with (out / "model.safetensors").open("rb") as file:
+        run.log_tags({"model.sha256": hashlib.file_digest(file, "sha256").hexdigest()})

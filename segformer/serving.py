@@ -5,7 +5,10 @@ This module is named in a logged model as its loader; MLflow itself is not neede
 
 import base64
 import io
-from collections.abc import Sequence
+import struct
+import warnings
+import zlib
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,14 +16,22 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from segformer import checkpoint
 from segformer.inference import segment
 from segformer.model import SegFormer
 
+# What Pillow raises on damaged files, as seen with bytes changed at random.
+_DAMAGE = (OSError, SyntaxError, ValueError, IndexError, EOFError, struct.error, zlib.error)
 REQUIRED = ("torch", "numpy", "pillow", "safetensors")
 FORMATS = ("PNG", "JPEG")
+_KINDS = " or ".join(FORMATS)
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+"""Pillow's names of pictures with 8 bits a channel or less."""
+
+MAX_PIXELS = 2**25
+"""No picture may have more: 16 times a frame of Cityscapes."""
 
 
 def example(size: tuple[int, int] | None) -> str:
@@ -35,12 +46,16 @@ def example(size: tuple[int, int] | None) -> str:
 class Segmenter:
     """A model that takes pictures the way they travel: as PNG or JPEG in base64.
 
+    Attributes:
+        num_classes: how many classes it tells apart.
+
     Args:
         model: on the device to use.
         input_size: rows and columns at which it sees a picture; None: the picture's own.
     """
 
     def __init__(self, model: SegFormer, input_size: tuple[int, int] | None) -> None:
+        self.num_classes = model.num_classes
         self._model = model
         self._input_size = input_size
 
@@ -66,16 +81,21 @@ class Segmenter:
                 f"pictures of one size are taken at once, not {sizes_found}; send each size alone"
             )
         # One by one, so that memory does not grow with the request.
-        return np.concatenate([self._segment(picture) for picture in pictures])
+        return np.stack([self.classes(picture) for picture in pictures])
 
-    def _segment(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def classes(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Segment one picture: (h, w, 3) uint8 RGB -> (h, w) uint8, a train id per pixel.
+
+        Raises:
+            ValueError: if it is too small for the network.
+        """
         device = next(self._model.parameters()).device
         size = picture.shape[0], picture.shape[1]
         images = torch.from_numpy(picture)[None].to(device)  # (1, h, w, 3)
         classes = segment(
             self._model, images, input_size=self._input_size or size, output_size=size
         )
-        return np.asarray(classes.cpu().numpy(), dtype=np.uint8)
+        return np.asarray(classes[0].cpu().numpy(), dtype=np.uint8)
 
 
 def requirements() -> list[str]:
@@ -103,14 +123,37 @@ def decode(text: str, name: str = "picture") -> NDArray[np.uint8]:
         raise ValueError(
             f"{name}: not base64 ({mistake}); send the file's bytes in base64"
         ) from None
+    return read_picture(data, name)
+
+
+def read_picture(data: bytes, name: str = "picture") -> NDArray[np.uint8]:
+    """Decode a whole PNG or JPEG into (h, w, 3) uint8 RGB, turned as its EXIF entry says.
+
+    Raises:
+        ValueError: if it is none, is damaged, has more than MAX_PIXELS, or more than 8 bits a
+            channel; `name` is named.
+    """
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with warnings.catch_warnings():
+            # Judged below, by a limit that is ours and does not change with Pillow's.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        _refuse_odd(image)
+        with image:
             # A copy, because torch wants memory it may write to.
-            return np.array(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as mistake:
-        raise ValueError(
-            f"{name}: no {' or '.join(FORMATS)} that can be read ({mistake})"
-        ) from None
+            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    except UnidentifiedImageError:
+        raise ValueError(f"{name}: no {_KINDS} that can be read (it begins like none)") from None
+    except (*_DAMAGE, Image.DecompressionBombError) as mistake:
+        raise ValueError(f"{name}: no {_KINDS} that can be read ({mistake})") from None
+
+
+def _refuse_odd(image: Image.Image) -> None:
+    columns, rows = image.size
+    if rows * columns > MAX_PIXELS:
+        raise ValueError(f"{rows} x {columns} pixels; {MAX_PIXELS} are the most, so shrink it")
+    if image.mode not in MODES:
+        raise ValueError(f"of mode {image.mode}; save it with 8 bits a channel")
 
 
 def _texts(model_input: Any) -> Sequence[str]:
@@ -119,9 +162,23 @@ def _texts(model_input: Any) -> Sequence[str]:
     return [str(text) for text in column]
 
 
-def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> Segmenter:
-    """Load what `segformer.checkpoint.save` wrote into `path`; MLflow calls this by name."""
+def load(path: Path | str, model_config: Mapping[str, Any] | None = None) -> Segmenter:
+    """Load what `segformer.checkpoint.save` wrote into `path`, onto the GPU if there is one.
+
+    Args:
+        path: a folder.
+        model_config: `input_size`, rows and columns at which the network sees a picture; None: the
+            picture's own.
+
+    Raises:
+        ValueError: if a file is missing or damaged.
+    """
     size = (model_config or {}).get("input_size")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = checkpoint.load(Path(path), device)
     return Segmenter(model, (int(size[0]), int(size[1])) if size else None)
+
+
+def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> Segmenter:
+    """Load a model that MLflow keeps under this module's name."""
+    return load(path, model_config)

@@ -16,7 +16,7 @@ SOURCES = sorted([*ROOT.glob("pipeline/**/*.py"), *ROOT.glob("segformer/**/*.py"
 STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 ONLY_HERE = {
     "mlflow": "pipeline/tracking",
-    "prefect": "pipeline/flows.py",
+    "prefect": "pipeline/flows",
     "huggingface_hub": "pipeline/hub.py",
 }
 

@@ -170,6 +170,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project.run("git", "init", "-q")
     project.run("git", "config", "user.email", "test@example.org")
     project.run("git", "config", "user.name", "test")
+    project.run("git", "add", "-A")
+    project.run("git", "commit", "-qm", "the sources")
     project.dvc("repro")
     project.run("git", "add", "-A")
     project.run("git", "commit", "-qm", "everything up to date")
@@ -289,3 +291,28 @@ def test_results_and_doctor(project: Project) -> None:
     """Both commands end well on a finished project."""
     assert "Where to look" in project.pipeline("results")
     assert "MEND" not in project.pipeline("doctor")
+
+
+def test_a_run_is_made_again_byte_by_byte(project: Project, tmp_path: Path) -> None:
+    """`reproduce` brings a run's commit, changes, parameters and data, and trains the same model.
+
+    Code and parameters of the project have moved on since, and what it found in DVC's cache it did
+    not make again.
+    """
+    project = Project(shutil.copytree(project.folder, tmp_path / "project", symlinks=True))
+    params = project.folder / "params.yaml"
+    settings, code = params.read_text(), project.folder / "segformer/losses.py"
+    code.write_text(code.read_text() + "\n# A change that nobody committed.\n")
+    edit(params, {"train.steps": 3})
+    project.dvc("repro", "-s", "train@ce-0")
+    whole = project.bytes_of("data/train/ce-0")
+    run_id = json.loads((project.folder / "data/train/ce-0/run.json").read_text())["mlflow_run_id"]
+    params.write_text(settings)
+    project.run("git", "checkout", "-q", "segformer/losses.py")
+
+    said = project.pipeline("reproduce", run_id, "--folder", "again")
+    assert "the same bytes as the run's" in said
+    assert "made again" not in said
+    assert whole == project.bytes_of("again/data/train/ce-0")
+    assert "nobody committed" in (project.folder / "again/segformer/losses.py").read_text()
+    assert [run_id] == [run["reproduces"] for run in project.runs() if "reproduces" in run]

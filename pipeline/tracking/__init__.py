@@ -2,21 +2,35 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 from pipeline import provenance, store, termination
+from pipeline.journal import Journal
 
 os.environ.update(store.QUIET | os.environ)  # what the user has set stays
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Param, RunTag
-from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
 
-from pipeline.tracking.run import BATCH, TROUBLE, Run
+from pipeline.tracking.delivery import TROUBLE, Delivery
+from pipeline.tracking.origin import Origin as Origin
+from pipeline.tracking.origin import origin as origin
+from pipeline.tracking.run import NAMED_BY, texts
+from pipeline.tracking.run import Run as Run
+from pipeline.tracking.syncing import drop_earlier
+from pipeline.tracking.syncing import sync as sync
+
+TRAINING = 5.0
+"""Seconds that a training waits for MLflow in all."""
+
+LATER = 60.0
+"""Seconds that others wait at most, for a model to be sent; a store that is away ends it sooner."""
 
 _logger = logging.getLogger(__name__)
 _Values = Mapping[str, object]
@@ -33,109 +47,67 @@ def training_run(
         name: of the run.
         params: all that the training is told.
         tags: what else is known.
-        begun_as: id of the run in which this training was begun, if it goes on; its records are
+        begun_as: key of the run in which this training was begun, if it goes on; its records are
             not doubled.
     """
-
-    def find(client: MlflowClient) -> str:
-        if known := _find(client, begun_as):
-            client.update_run(known, status="RUNNING")
-            return known
-        return _create(client, name, params, tags)
-
-    with _until_end(_open(find)) as run:
-        if begun_as:
-            run.recall()
+    wanted = _wanted(name, params, tags) | ({"key": begun_as} if begun_as else {})
+    with _until_end(name, wanted, patience=TRAINING, watch=True) as run:
         yield run
 
 
 @contextmanager
-def resumed_run(run_id: str | None, name: str, tags: _Values | None = None) -> Iterator[Run]:
-    """Open a run again to add to it; if the store lacks it, a new one, `{name}-restored`."""
-    given = tags or {}
+def resumed_run(facts: Mapping[str, Any], name: str, tags: _Values | None = None) -> Iterator[Run]:
+    """Open a run again to add to it; if the store lacks it, a new one, `{name}-restored`.
 
-    def find(client: MlflowClient) -> str:
-        if known := _find(client, run_id):
-            client.update_run(known, status="RUNNING")
-            client.log_batch(known, tags=[RunTag(key, x) for key, x in _texts(given).items()])
-            return known
-        origin = {"restored_from": run_id or "unknown"}
-        return _create(client, f"{name}-restored", {}, {**given, **origin})
-
-    with _until_end(_open(find)) as run:
+    Args:
+        facts: what run.json of the training says.
+        name: of the new run.
+        tags: what else is known.
+    """
+    known = {key: facts.get(written) for key, written in NAMED_BY.items()}
+    wanted = _wanted(name, {}, tags or {}, is_new=False)
+    named = {key: text for key, text in known.items() if text}
+    with _until_end(name, wanted | named, patience=LATER) as run:
         yield run
 
 
-def ablation_run(name: str, arms: list[str | None], metrics: _Figures, folder: Path) -> str | None:
+def ablation_run(
+    name: str, arms: Sequence[Mapping[str, Any]], metrics: _Figures, folder: Path
+) -> str | None:
     """Write down an ablation as the parent of the runs it compares, and return its id.
 
     A run has one parent, the latest ablation; earlier ones keep the ids in a tag, `ablation.arms`.
+
+    Args:
+        name: of the run.
+        arms: what run.json of each arm says.
+        metrics: the figures that sum it up.
+        folder: with the report.
     """
-
-    def create(client: MlflowClient) -> str:
-        known = [run_id for arm in arms if (run_id := _find(client, arm))]
-        parent = _create(client, name, {}, {"ablation.arms": ",".join(known)})
-        for arm in known:
-            client.set_tag(arm, "mlflow.parentRunId", parent)
-        return parent
-
-    with _until_end(_open(create)) as run:
+    with _until_end(name, _wanted(name, {}, {}), patience=LATER) as run:
+        run.log_arms(arms)
         run.log_metrics(metrics)
         run.log_artifacts(folder, under="ablation")
     return run.id
 
 
-def _open(find: Callable[[MlflowClient], str]) -> Run:
-    try:
-        store.create(MlflowClient)
-        mlflow.set_tracking_uri(store.uri())
-        client = MlflowClient()
-        return Run(client, find(client))
-    except TROUBLE as trouble:
-        _logger.warning(store.failure(trouble))
-        return Run(None, None)
-
-
-def _create(client: MlflowClient, name: str, params: _Values, tags: _Values) -> str:
-    every = {**resolve_tags(), **provenance.tags(), **_texts(tags)}
-    every["mlflow.note.content"] = provenance.description(name, every)
-    run_id = str(client.create_run(_experiment(client), tags=every, run_name=name).info.run_id)
-    entries = [Param(key, str(value)) for key, value in params.items()]
-    for first in range(0, len(entries), BATCH):
-        client.log_batch(run_id, params=entries[first : first + BATCH])
-    return run_id
-
-
-def _texts(tags: _Values) -> dict[str, str]:
-    return {key: str(value) for key, value in tags.items() if value is not None}
-
-
-def _experiment(client: MlflowClient) -> str:
-    found = client.get_experiment_by_name(store.experiment())
-    if found is None:
-        # Another process may be first; if it fails for another reason, so does the next line.
-        with suppress(MlflowException):
-            client.create_experiment(store.experiment(), store.artifacts())
-        found = client.get_experiment_by_name(store.experiment())
-    return str(found.experiment_id)
-
-
-def _find(client: MlflowClient, run_id: str | None) -> str | None:
-    """Return the id by which the store knows a run: its own, or that of the run restored for it."""
-    if run_id is None:
-        return None
-    try:
-        if client.get_run(run_id).info.lifecycle_stage == "active":
-            return run_id
-    except MlflowException as trouble:
-        if trouble.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-    restored = client.search_runs([_experiment(client)], f"tags.restored_from = '{run_id}'")
-    return str(restored[0].info.run_id) if restored else None
+def _wanted(name: str, params: _Values, tags: _Values, *, is_new: bool = True) -> dict[str, Any]:
+    """What a run is begun with; one that is there already keeps saying where it comes from."""
+    every = texts(tags)
+    if is_new:
+        every = {**resolve_tags(), **provenance.tags(), **every}
+        every["mlflow.note.content"] = provenance.description(name, every)
+    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    key = f"{now}-{name}-{uuid4().hex[:8]}"
+    return {"name": name, "key": key, "params": texts(params), "tags": every}
 
 
 @contextmanager
-def _until_end(run: Run) -> Iterator[Run]:
+def _until_end(
+    name: str, wanted: dict[str, Any], *, patience: float, watch: bool = False
+) -> Iterator[Run]:
+    run = _open(name, wanted["key"], watch=watch)
+    run.begin(patience, wanted)
     status = "FAILED"
     try:
         # By itself SIGTERM ends Python on the spot, and MLflow would call the run running for ever.
@@ -146,4 +118,20 @@ def _until_end(run: Run) -> Iterator[Run]:
         status = "KILLED"
         raise
     finally:
-        run.end(status)
+        if run.end(status) and status == "FINISHED" and watch:
+            drop_earlier(run.key)
+
+
+def _open(name: str, key: str, *, watch: bool) -> Run:
+    try:
+        journal = Journal.create(store.journals(), name)
+    except OSError as trouble:
+        _logger.warning(f"nothing of {name} is kept for MLflow: {trouble}")
+        return Run(key, None, None)
+    try:
+        store.create(MlflowClient)
+        mlflow.set_tracking_uri(store.uri())
+        return Run(key, journal, Delivery(MlflowClient(), journal), watch=watch)
+    except TROUBLE as trouble:
+        _logger.warning(store.failure(trouble))
+        return Run(key, journal, None)

@@ -87,3 +87,34 @@ def write_gradients(folder: Path, losses: list[str], seeds: list[int]) -> None:
                 batches.append(begin | layers | told)
     pd.DataFrame(classes).to_csv(folder / "classes.csv", index=False)
     pd.DataFrame(batches).to_csv(folder / "batches.csv", index=False)
+
+
+def seen_by(
+    accuracy: float | np.ndarray,
+    *,
+    seed: int = 0,
+    truth: int = 0,
+    frames: int = 24,
+    noise: float = 0.02,
+    by_frame: np.ndarray | None = None,
+    only: dict[int, int] | None = None,
+    protocol: str = PROTOCOL,
+) -> Scores:
+    """Scores of one of several models of the same frames, whose true pixels `truth` decides.
+
+    `seed` is of a model's own noise, `by_frame` adds to its accuracy, and `only` says in how many
+    of the first frames a class occurs.
+    """
+    drawn, rng = np.random.default_rng(truth), np.random.default_rng(seed + 1000)
+    confusions = np.zeros((frames, NUM_CLASSES, NUM_CLASSES), dtype=np.int64)
+    for i, frame in enumerate(confusions):
+        pixels = drawn.multinomial(20_000, SHARE / SHARE.sum())
+        for train_id, number in (only or {}).items():
+            pixels[train_id] *= i < number
+        extra = 0 if by_frame is None else by_frame[i]
+        right = np.clip(accuracy + extra + rng.normal(0, noise, NUM_CLASSES), 0, 1)
+        hits = np.floor(pixels * right).astype(int)
+        frame += np.diag(hits)
+        frame[np.arange(NUM_CLASSES), (np.arange(NUM_CLASSES) + 1) % NUM_CLASSES] += pixels - hits
+    names = [f"val/avalon/avalon_{i:06}_000019" for i in range(frames)]
+    return Scores(protocol, names, confusions)

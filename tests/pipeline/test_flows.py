@@ -10,10 +10,13 @@ import pytest
 from prefect import State
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.events.schemas.automations import EventTrigger
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Failed
 from prefect.testing.utilities import prefect_test_harness
 
-from pipeline import flows
+from pipeline import flows, workspace
+from pipeline.flows import serving, stage_runs
 from pipeline.stages import download
 from tests.pipeline.toy_project import ToyProject
 
@@ -38,7 +41,7 @@ def toy(server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ToyPro
 
 def retrain(stages: list[str] | None = None, *, force: bool = False) -> State:
     """Run the flow and return its final state."""
-    state: State = flows.retrain(stages=stages, force=force, return_state=True)
+    state: State = flows.retrain(stages=stages or [], force=force, return_state=True)
     return state
 
 
@@ -123,10 +126,45 @@ def test_a_selection_runs_what_it_needs_and_forces_what_it_names(toy: ToyProject
     assert expected == task_runs(retrain(["train@dice-0"], force=True))
 
 
+def test_two_retrainings_never_mix(toy: ToyProject) -> None:
+    """Where a retraining is at work in the folder, a second one is cancelled and says why."""
+    with workspace.held("flow run calm-otter", toy.folder):
+        state = retrain()
+    assert "Cancelled" == state.name
+    assert "a retraining is at work here (flow run calm-otter" in (state.message or "")
+
+
+def test_overrides_and_force_are_refused_together(toy: ToyProject) -> None:
+    """DVC would force all that comes before, too; the message says what to leave out."""
+    with pytest.raises(ValueError, match="overrides and force do not go together"):
+        flows.run(overrides=["lr=2"], force=True)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [("gave up after 9 tries: the site does not answer", True), ("wrong password", False)],
+)
+def test_only_a_site_that_is_away_is_tried_again(said: str, expected: bool) -> None:
+    """Another try helps where the stage ran out of patience, and nowhere else."""
+    retries = stage_runs.fetching_stage.retry_condition_fn
+    assert retries is not None
+    assert expected == retries(stage_runs.fetching_stage, None, Failed(message=said))
+    assert 0 == stage_runs.dvc_stage.retries
+
+
+def test_the_guard_waits_for_every_end_of_a_run() -> None:
+    """A run that ended in any of the states that the flow gives is not called dead."""
+    ends = {"Completed", "Cached", "Failed", "Cancelled", "Crashed"}
+    expected = {f"prefect.flow-run.{end}" for end in ends}
+    trigger = serving._guard().trigger
+    assert isinstance(trigger, EventTrigger)
+    assert expected <= trigger.expect
+
+
 def test_an_unknown_stage_is_refused(toy: ToyProject) -> None:
     """To the command line a misspelt stage is a ValueError with the right name, before any work."""
     with pytest.raises(ValueError, match=r"trian is not a stage of dvc\.yaml, did you mean train"):
-        flows.run(["trian"], force=False)
+        flows.run(["trian"])
     assert not Path("raw").exists()
 
 
@@ -134,7 +172,7 @@ def test_a_failure_reaches_the_command_line(toy: ToyProject) -> None:
     """`run` raises a ValueError that names the stage, the reason and what was not run."""
     toy.change("download", "echo no such city; exit 1")
     with pytest.raises(ValueError, match=r"^download failed: no such city; not run: train@ce-0$"):
-        flows.run(["train@ce-0"], force=False)
+        flows.run(["train@ce-0"])
 
 
 def test_a_changed_folder_is_taken_in(toy: ToyProject, tree: Path) -> None:
@@ -160,13 +198,13 @@ def test_the_report_tells_states_scores_and_ablation(toy: ToyProject) -> None:
     text = report()
     assert "| ablation | ran |" in text
     assert "| ce-0 | 0.1234 | 0.1000 to - | val5 |" in text
-    assert text.endswith("# Dice or CE\n")
+    assert text.endswith("\n\n## Dice or CE\n")
 
 
 def test_the_form_explains_its_fields() -> None:
     """The parameters that Prefect's form shows come with a description."""
     properties = flows.retrain.parameters.properties
-    assert {"stages", "force"} == set(properties)
+    assert {"overrides", "stages", "force", "promote"} == set(properties)
     assert all(field.get("description") for field in properties.values())
 
 

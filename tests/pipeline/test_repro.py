@@ -2,9 +2,12 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -197,3 +200,48 @@ def test_metrics_come_with_their_file(toy: ToyProject) -> None:
     toy.save()
     Path("good.json").write_text(json.dumps({"miou": 0.5}))
     assert {"good.json": {"miou": 0.5}} == repro.metrics()
+
+
+@contextmanager
+def at_work(*said: str, status: int = 0) -> Iterator[repro.AtWork]:
+    """What stands for DVC with two stages: it says some lines and ends."""
+    script = "\n".join(f"echo {shlex.quote(line)}" for line in said) + f"\nexit {status}"
+    with subprocess.Popen(["/bin/sh", "-c", script], stdout=subprocess.PIPE) as process:
+        yield repro.AtWork(process, ["download", "train@ce-0"])
+
+
+def test_an_experiment_is_followed_stage_by_stage() -> None:
+    """Each stage has its lines and its outcome, in DVC's order; what a stage prints is no stage."""
+    heard: list[str] = []
+    with at_work(
+        "Reproducing experiment 'calm-otter'",
+        "Stage 'download' didn't change, skipping",
+        "Running stage 'train@ce-0':",
+        "Stage 'download' is cached - skipping run",
+    ) as dvc:
+        assert "download" == dvc.next_stage(heard.append)
+        assert Outcome.FRESH == dvc.finish("download", heard.append)
+        assert "train@ce-0" == dvc.next_stage(heard.append)
+        assert "Stage 'download' didn't change, skipping" == heard[-1]
+        assert Outcome.RAN == dvc.finish("train@ce-0", heard.append)
+        assert None is dvc.next_stage(heard.append)
+    assert 4 == len(heard)
+
+
+def test_a_failure_belongs_to_the_stage_that_is_on() -> None:
+    """The stage before it is done, the one that failed has the last lines."""
+    lines = ("Stage 'download' didn't change, skipping", "Running stage 'train@ce-0':", "no memory")
+    with at_work(*lines, status=1) as dvc:
+        dvc.next_stage(print)
+        assert Outcome.FRESH == dvc.finish("download", print)
+        with pytest.raises(repro.StageFailed, match=r"^train@ce-0: .*\nno memory$"):
+            dvc.finish("train@ce-0", print)
+
+
+def test_an_experiment_that_cannot_begin_says_why() -> None:
+    """Where DVC refuses before any stage, its words are the message."""
+    with (
+        at_work("ERROR: this is no Git repository", status=1) as dvc,
+        pytest.raises(repro.StageFailed, match=r"^the experiment: .*\nthis is no Git repository$"),
+    ):
+        dvc.next_stage(print)

@@ -1,5 +1,7 @@
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,16 @@ def test_the_command_shows_the_embedded_store(tmp_path: Path) -> None:
     assert "DO_NOT_TRACK=true" in line
 
 
+def test_the_page_is_that_of_the_runs(tmp_path: Path) -> None:
+    """The embedded store tells the number of our experiment; without it the page lists them all."""
+    assert store.page().endswith("/#/experiments?workflowType=machine_learning")
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database, database:
+        database.execute("create table experiments (experiment_id integer, name text)")
+        database.execute("insert into experiments values (7, ?)", [store.EXPERIMENT])
+    page = "http://127.0.0.1:5000/#/experiments/7/runs?workflowType=machine_learning"
+    assert f"{page}&viewStateShareKey=arms" == store.page()
+
+
 def test_a_databases_password_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the line to type nor a line about a failure holds what the address holds."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:secret@host/runs")
@@ -61,10 +73,10 @@ def test_a_databases_password_is_not_printed(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_failure_is_one_line() -> None:
-    """Of a long message the reason stays."""
+    """Of a long message the reason stays, and what to do is said."""
     trouble = OSError("API request failed (Caused by NewConnectionError: Connection refused)\nmore")
     line = store.failure(trouble)
-    assert line.endswith("NewConnectionError: Connection refused)")
+    assert "without it: NewConnectionError: Connection refused); `python -m pipeline sync`" in line
     assert "\n" not in line
     assert "OSError" in store.failure(OSError())
 

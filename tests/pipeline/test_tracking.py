@@ -2,7 +2,11 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +28,8 @@ from tests.pipeline.conftest import changed_params
 MlflowClient = tracking.MlflowClient
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
 SETTINGS = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID")
-SURROUNDINGS = ("DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "PREFECT_FLOW_RUN_ID")
 NOWHERE = "http://127.0.0.1:9"  # the discard port: nobody listens
+SURROUNDINGS = ("DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "PREFECT_FLOW_RUN_ID")
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +51,7 @@ assert get_telemetry_client() is None
         cwd=folder,
         env={
             "PATH": "/usr/bin:/bin",
-            "PYTHONPATH": str(Path(tracking.__file__).parents[1]),
+            "PYTHONPATH": str(Path(tracking.__file__).parents[2]),
             "MLFLOW_EXPERIMENT_NAME": "first",
         },
         stdout=subprocess.PIPE,
@@ -176,7 +180,7 @@ def test_an_evaluation_goes_into_the_trainings_run(client: MlflowClient, tmp_pat
     (tmp_path / "scores/panels").mkdir(parents=True)
     (tmp_path / "scores/per_class.csv").write_text("class,iou\n")
     (tmp_path / "scores/panels/0.png").write_bytes(b"png")
-    with tracking.resumed_run(run_id, name="ce-0") as run:
+    with tracking.resumed_run({"mlflow_run_id": run_id}, name="ce-0") as run:
         run.log_evaluation(
             {"miou": 0.5, "undefined": None},
             {"road": 0.9, "traffic light": 0.1, "train": float("nan")},
@@ -234,12 +238,12 @@ def test_a_training_shows_how_often_each_class_occurs(client: MlflowClient, tmp_
     assert (stored.parent / "train" / "history.csv").exists()
 
 
-def test_an_unknown_run_is_restored_once(client: MlflowClient) -> None:
+def test_an_unknown_run_is_restored_once(client: MlflowClient, tmp_path: Path) -> None:
     """An id that this store lacks gives one new run, which later evaluations and ablations find."""
     for miou in (0.4, 0.5):
-        with tracking.resumed_run("0" * 32, name="ce-0") as run:
+        with tracking.resumed_run({"mlflow_run_id": "0" * 32}, name="ce-0") as run:
             run.log_evaluation({"miou": miou}, {}, "p")
-    tracking.ablation_run("ablation", ["0" * 32], {}, Path.cwd() / "none")
+    tracking.ablation_run("ablation", [{"mlflow_run_id": "0" * 32}], {}, tmp_path)
     assert {"ce-0-restored", "ablation"} == set(runs(client))
     restored = runs(client)["ce-0-restored"]
     assert restored.data.metrics == {"eval/miou": 0.5}
@@ -251,7 +255,7 @@ def test_a_deleted_run_counts_as_unknown(client: MlflowClient) -> None:
     """A run that someone has deleted is not written to, but restored as a new one."""
     run_id = train()
     client.delete_run(str(run_id))
-    with tracking.resumed_run(run_id, name="ce-0") as run:
+    with tracking.resumed_run({"mlflow_run_id": run_id}, name="ce-0") as run:
         pass
     assert {"ce-0-restored"} == set(runs(client))
     assert run.id != run_id
@@ -259,11 +263,12 @@ def test_a_deleted_run_counts_as_unknown(client: MlflowClient) -> None:
 
 def test_an_ablation_groups_its_arms(client: MlflowClient, tmp_path: Path) -> None:
     """The arms are the children of the latest ablation; an earlier one still names them."""
-    arms = [train("ce-0"), train("dice-0"), None]
+    arms = [train("ce-0"), train("dice-0")]
+    facts = [{"mlflow_run_id": arm} for arm in [*arms, None]]
     (tmp_path / "report").mkdir()
     (tmp_path / "report/ablation.md").write_text("# CE wins\n")
-    first = tracking.ablation_run("first", arms, {"difference": 0.01}, tmp_path / "report")
-    second = tracking.ablation_run("second", arms, {"difference": 0.02}, tmp_path / "report")
+    first = tracking.ablation_run("first", facts, {"difference": 0.01}, tmp_path / "report")
+    second = tracking.ablation_run("second", facts, {"difference": 0.02}, tmp_path / "report")
     found = runs(client)
     assert {second} == {found[arm].data.tags["mlflow.parentRunId"] for arm in ("ce-0", "dice-0")}
     for run_id, difference in ((first, 0.01), (second, 0.02)):
@@ -281,10 +286,10 @@ def test_an_ablation_groups_its_arms(client: MlflowClient, tmp_path: Path) -> No
 def test_a_logged_model_loads_and_predicts_the_same(client: MlflowClient, model: Path) -> None:
     """Loaded in a process of its own elsewhere, with its own copy of our code: the same classes."""
     run_id = train()
-    with tracking.resumed_run(run_id, name="ce-0") as run:
-        uri = run.log_model(model, example=serving.encode(PICTURE), input_size=(32, 64))
-    assert uri is not None
-    logged = client.get_logged_model(uri.removeprefix("models:/"))
+    with tracking.resumed_run({"mlflow_run_id": run_id}, name="ce-0") as run:
+        run.log_model(model, example=serving.encode(PICTURE), input_size=(32, 64))
+    [logged] = client.search_logged_models([client.get_run(str(run_id)).info.experiment_id])
+    uri = f"models:/{logged.model_id}"
     assert logged.source_run_id == run_id
     assert logged.experiment_id == runs(client)["ce-0"].info.experiment_id
     program = f"""
@@ -313,49 +318,280 @@ print(json.dumps([segformer.__file__, str(classes.dtype), classes.tolist()]))
     assert not [path for path in kept.rglob("*") if path.suffix in (".pkl", ".pickle", ".pt")]
 
 
+def journals() -> list[str]:
+    """The journals that wait here, by the name of the run."""
+    return [path.name.split("-")[1] for path in sorted(Path(".work/tracking").glob("*"))]
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What tracking has warned of."""
+    return [each.message for each in caplog.records if each.name == "pipeline.tracking"]
+
+
+def everything(client: MlflowClient) -> str:
+    """All that a store holds of the project's runs."""
+    held = []
+    for run in runs(client).values():
+        histories = [client.get_metric_history(run.info.run_id, key) for key in run.data.metrics]
+        held.append([run.to_dictionary(), [[dict(x) for x in points] for points in histories]])
+        held[-1].append([each.path for each in client.list_artifacts(run.info.run_id)])
+    return json.dumps(held, default=str)
+
+
 def test_a_server_that_is_not_there_fails_nothing(
-    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    client: MlflowClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Without a server a training goes on with one warning, no id, and without waiting."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", NOWHERE.replace("//", "//me:secret@"))
     start = time.monotonic()
     assert train() is None
     assert time.monotonic() - start < 5
-    [said] = [each.message for each in caplog.records if each.name == "pipeline.tracking"]
+    [said] = warnings(caplog)
     assert "Connection refused" in said
     assert "secret" not in said
-    with tracking.resumed_run(None, name="ce-0") as run:
-        assert run.log_model(Path("none"), example="") is None
-    assert tracking.ablation_run("ablation", [None], {}, Path.cwd()) is None
+    with tracking.resumed_run({}, name="ce-0") as run:
+        run.log_evaluation({"miou": 0.5}, {}, "p")
+    assert run.id is None
+    (tmp_path / "report").mkdir()
+    assert tracking.ablation_run("ablation", [{}], {}, tmp_path / "report") is None
+
+
+def test_what_a_missing_server_was_not_told_is_sent_later(
+    client: MlflowClient, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`sync` gives a store that was away training, evaluation and ablation as if it had been there.
+
+    The journals are gone then, so that a second `sync` has nothing to do.
+    """
+    facts = {"mlflow_run_id": None, "run_key": None}
+    with monkeypatch.context() as away:
+        away.setenv("MLFLOW_TRACKING_URI", NOWHERE)
+        with tracking.training_run("ce-0", params={"train.steps": 3}, tags={"loss": "ce"}) as run:
+            for step in (1, 2, 3):
+                run.report(Progress(step, 3, 1 / step, 6e-5, 10.0, None))
+            run.log_artifacts(model / "config.json", under="train")
+        facts["run_key"] = run.key
+        with tracking.resumed_run(facts, name="ce-0") as run:
+            run.log_evaluation({"miou": 0.5}, {}, "p")
+        tracking.ablation_run("ablation", [facts], {"difference": 0.1}, model)
+    assert ["ce", "ce", "ablation"] == journals()
+    assert [("ce-0", None), ("ce-0", None), ("ablation", None)] == list(tracking.sync())
+    found = runs(client)
+    assert {"ce-0", "ablation"} == set(found)
+    assert {"FINISHED"} == {run.info.status for run in found.values()}
+    history = client.get_metric_history(found["ce-0"].info.run_id, "train/loss")
+    assert [(1, 1.0), (2, 0.5), (3, 1 / 3)] == [(point.step, point.value) for point in history]
+    assert {"loss": "ce", "protocol": "p"}.items() <= found["ce-0"].data.tags.items()
+    assert 0.5 == found["ce-0"].data.metrics["eval/miou"]
+    assert found["ablation"].info.run_id == found["ce-0"].data.tags["mlflow.parentRunId"]
+    assert [] == journals()
+    before = everything(client)
+    assert [] == list(tracking.sync())
+    assert before == everything(client)
+
+
+def test_what_was_sent_already_is_not_doubled(client: MlflowClient, tmp_path: Path) -> None:
+    """A journal sent again from its first line, as after a lost answer, changes nothing."""
+    copy = tmp_path / "copy"
+    with tracking.training_run("ce-0", params={"a": 1}, tags={}) as run:
+        for step in (1, 2, 3):
+            run.report(Progress(step, 3, 1 / step, 6e-5, 10.0, None))
+        run.log_metrics({"eval/miou": 0.5})
+        run.log_dataset(Path("data/pack"), "d41d8cd98f00b204e9800998ecf8427e.dir")
+        run.log_artifacts(Path(tracking.__file__))
+        [folder] = Path(".work/tracking").iterdir()
+        (tmp_path / "copy").mkdir()
+        for name in ("lines.jsonl", "files"):
+            kind = shutil.copytree if (folder / name).is_dir() else shutil.copyfile
+            kind(folder / name, copy / name)
+    before = json.loads(everything(client))
+    copy.rename(Path(".work/tracking/20260101T000000.0-ce-0-1"))
+    assert [("ce-0", None)] == list(tracking.sync())
+    after = json.loads(everything(client))
+    # The copy was made before the end was written: it tells of a process that was killed.
+    for held in (before, after):
+        held[0][0]["info"].update(status="", end_time=0)
+    assert before == after
+
+
+def test_a_resumed_training_is_one_run_though_the_server_was_away(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Begun without a server and killed, gone on with a server: one run, every step once, FINISHED.
+
+    What the first attempt left goes when the second one ends.
+    """
+
+    def attempt(steps: int, begun_as: str | None) -> str:
+        with (
+            suppress(SystemExit),
+            tracking.training_run("ce-0", {}, {}, begun_as=begun_as) as run,
+        ):
+            for step in range(1, steps + 1):
+                run.report(Progress(step, 3, 1 / step, 6e-5, 10.0, None))
+            if steps < 3:
+                sys.exit()
+        return run.key
+
+    with monkeypatch.context() as away:
+        away.setenv("MLFLOW_TRACKING_URI", NOWHERE)
+        key = attempt(1, None)
+    assert ["ce"] == journals()
+    assert key == attempt(2, key)
+    assert runs(client)["ce-0"].info.status == "KILLED"
+    assert key == attempt(3, key)
+    assert ["ce-0"] == list(runs(client))
+    assert runs(client)["ce-0"].info.status == "FINISHED"
+    history = client.get_metric_history(runs(client)["ce-0"].info.run_id, "train/loss")
+    assert [1, 2, 3] == [point.step for point in history]
+    assert [] == journals()
+
+
+def test_a_killed_process_leaves_its_journal(client: MlflowClient) -> None:
+    """What a training told before kill -9 is sent by `sync`, and the run ends KILLED.
+
+    As long as the process is at work, `sync` leaves it alone.
+    """
+    program = """
+import os, signal, sys
+from pipeline import tracking
+from segformer.training_state import Progress
+os.environ["MLFLOW_TRACKING_URI"] = "http://127.0.0.1:9"
+with tracking.training_run("ce-0", params={}, tags={}) as run:
+    run.report(Progress(1, 3, 0.5, 6e-5, 10.0, None))
+    print("told", flush=True)
+    sys.stdin.read()
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(tracking.__file__).parents[2])},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert process.stdout
+        assert b"told\n" == process.stdout.readline()
+        assert [("ce-0", "it is still being written")] == list(tracking.sync())
+    finally:
+        process.kill()
+        process.communicate()
+    assert [("ce-0", None)] == list(tracking.sync())
+    assert runs(client)["ce-0"].info.status == "KILLED"
+    assert {"train/loss": 0.5}.items() <= runs(client)["ce-0"].data.metrics.items()
+
+
+class Unwell(BaseHTTPRequestHandler):
+    """A server that has an address and nothing else."""
+
+    answer: Callable[["Unwell"], None]
+
+    def do_GET(self) -> None:
+        """Do as `answer` says."""
+        type(self).answer(self)
+
+    do_POST = do_GET  # noqa: N815  so http.server calls it
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(lambda self: self.send_error(500), id="500"),
+        pytest.param(lambda _: time.sleep(30), id="30 s"),
+        pytest.param(lambda self: self.connection.close(), id="cut"),
+    ],
+)
+def test_an_unwell_server_costs_a_training_seconds(
+    answer: Callable[[Unwell], None],
+    client: MlflowClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whatever a server answers, or when: the patience is not exceeded, and `sync` sends all."""
+    monkeypatch.setattr(tracking, "TRAINING", 1.0)
+    handler = type("Handler", (Unwell,), {"answer": answer})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, monkeypatch.context() as unwell:
+        server.daemon_threads, server.block_on_close = True, False
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        unwell.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+        start = time.monotonic()
+        assert train() is None
+        assert time.monotonic() - start < 3
+        server.shutdown()
+    assert 1 == len(warnings(caplog))
+    assert [("ce-0", None)] == list(tracking.sync())
+    assert runs(client)["ce-0"].info.status == "FINISHED"
 
 
 def test_a_store_that_dies_midway_fails_nothing(
     client: MlflowClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A store that breaks during a training costs one warning and the rest of the records."""
+    """A store that breaks during a training costs one warning; mended, it is sent the rest."""
     with tracking.training_run("ce-0", params={}, tags={}) as run:
+        whole = Path("mlflow.db").read_bytes()
         Path("mlflow.db").write_bytes(b"this is no database " * 1000)
         for step in range(1, 200):
             run.report(Progress(step, 200, 0.5, 6e-5, 10.0, None))
     assert run.id is not None
-    assert ["WARNING"] == [record.levelname for record in caplog.records]
+    assert 1 == len(warnings(caplog))
+    Path("mlflow.db").write_bytes(whole)
+    assert [("ce-0", None)] == list(tracking.sync())
+    history = client.get_metric_history(run.id, "train/loss")
+    assert list(range(1, 200)) == [point.step for point in history]
 
 
 def test_a_file_that_is_refused_leaves_no_run_open(
     client: MlflowClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """When only a file cannot be stored, the run is closed all the same, with one warning."""
+    """When only a file cannot be stored, the run is closed all the same; `sync` sends the file."""
+    Path("mlartifacts").write_text("here no folder can be")
+    with tracking.training_run("ce-0", params={}, tags={}) as run:
+        run.log_artifacts(Path(tracking.__file__))
+        run.log_metrics({"after": 1.0})
+    assert runs(client)["ce-0"].info.status == "FINISHED"
+    assert {"after": 1.0}.items() <= runs(client)["ce-0"].data.metrics.items()
+    assert 1 == len(warnings(caplog))
+    [(_, trouble)] = tracking.sync()
+    assert trouble is not None
+    Path("mlartifacts").unlink()
+    assert [("ce-0", None)] == list(tracking.sync())
+    assert ["__init__.py"] == [each.path for each in client.list_artifacts(run.id)]
+
+
+def test_a_file_that_is_not_there_fails_nothing(
+    client: MlflowClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file that nobody wrote costs a warning that names it."""
     with tracking.training_run("ce-0", params={}, tags={}) as run:
         run.log_artifacts(Path("not there.csv"))
     assert runs(client)["ce-0"].info.status == "FINISHED"
-    assert 1 == len(caplog.messages)
+    assert ["not there.csv"] == [said.split(" is not kept")[0] for said in warnings(caplog)]
+
+
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType")
+@pytest.mark.filterwarnings("ignore:Operation with range is deprecated")
+def test_a_model_is_logged_once(client: MlflowClient, model: Path) -> None:
+    """Evaluating the same model again adds no second copy of it to the run."""
+    run_id = train()
+    for _ in range(2):
+        with tracking.resumed_run({"mlflow_run_id": run_id}, name="ce-0") as run:
+            run.log_model(model, example=serving.encode(PICTURE), input_size=(32, 64))
+    experiment = client.get_run(str(run_id)).info.experiment_id
+    assert 1 == len(client.search_logged_models([experiment]))
 
 
 def test_nothing_is_said_when_all_is_well(first_use: tuple[Path, str]) -> None:
     """From making the database to the end of a run nothing is printed, left about or reported."""
     folder, printed = first_use
     assert printed == ""
-    assert ["mlflow.db"] == [path.name for path in folder.iterdir()]
+    assert {"mlflow.db", ".work"} == {path.name for path in folder.iterdir()}
+    assert [] == list((folder / ".work/tracking").iterdir())
 
 
 def test_the_users_settings_win(monkeypatch: pytest.MonkeyPatch, client: MlflowClient) -> None:

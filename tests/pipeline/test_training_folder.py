@@ -61,13 +61,12 @@ def test_the_run_is_remembered_until_the_training_is_done(tmp_path: Path) -> Non
     """Its id is there for the next process, an unknown one leaves none, and in the end all goes."""
     mine = folder(tmp_path)
     with mine.opened():
-        mine.note_run(None)
-        assert mine.run_id() is None
+        assert mine.run_key() is None
         mine.note_run("abc")
-    assert "abc" == folder(tmp_path).run_id()
+    assert "abc" == folder(tmp_path).run_key()
     mine.remove()
     assert not mine.path.exists()
-    assert folder(tmp_path).run_id() is None
+    assert folder(tmp_path).run_key() is None
 
 
 @pytest.mark.parametrize("content", [None, "", '{"train.steps": '], ids=["none", "empty", "cut"])

@@ -59,3 +59,15 @@ class ToyProject:
     def set_learning_rate(self, rate: float) -> None:
         """Change the one parameter, which only `train` reads."""
         (self.folder / "params.yaml").write_text(f"lr: {rate}\n")
+
+    def into_git(self) -> None:
+        """Make it a Git repository with one commit, as DVC's experiments need."""
+        (self.folder / ".dvc" / "config").write_text("")
+        (self.folder / ".gitignore").write_text("/.dvc/\n/.work/\n/pids\n/state\n")
+        who = ["-c", "user.name=Toy", "-c", "user.email=toy@example.org"]
+        for command in (
+            ["init", "--quiet"],
+            ["add", "."],
+            [*who, "commit", "--quiet", "-m", "toy"],
+        ):
+            subprocess.run(["git", *command], cwd=self.folder, check=True)

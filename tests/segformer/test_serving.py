@@ -1,3 +1,5 @@
+import base64
+import io
 from pathlib import Path
 
 import numpy as np
@@ -5,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from packaging.requirements import Requirement
+from PIL import Image
 
 from segformer import checkpoint, serving
 from segformer.inference import segment
@@ -99,3 +102,37 @@ def test_requirements_are_understood_by_pip() -> None:
     pinned = [Requirement(line) for line in serving.requirements()]
     assert {"torch", "numpy", "pillow", "safetensors"} == {each.name for each in pinned}
     assert not [each for each in pinned if "+" in str(each.specifier)]
+
+
+def test_a_turned_photograph_is_set_upright() -> None:
+    """A JPEG whose EXIF entry says that it lies on its side comes out as people see it."""
+    upright = np.zeros((16, 24, 3), dtype=np.uint8)
+    upright[:8] = 200
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned right by a quarter
+    buffer = io.BytesIO()
+    Image.fromarray(np.rot90(upright)).save(buffer, "JPEG", exif=exif, quality=95)
+    read = serving.read_picture(buffer.getvalue())
+    assert upright.shape == read.shape
+    assert 8 >= np.abs(read.astype(int) - upright).max()
+
+
+def test_an_absurd_size_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More pixels than allowed are refused by the header, with the limit."""
+    monkeypatch.setattr(serving, "MAX_PIXELS", 1000)
+    with pytest.raises(ValueError, match=r"street: .*40 x 56 pixels; 1000 are the most"):
+        serving.read_picture(base64.b64decode(serving.encode(PICTURE)), "street")
+
+
+def test_sixteen_bits_a_channel_are_refused() -> None:
+    """A picture whose values would be cut off is refused, not turned white."""
+    buffer = io.BytesIO()
+    Image.fromarray(PICTURE[..., 0].astype(np.uint16) * 256).save(buffer, "PNG")
+    with pytest.raises(ValueError, match="8 bits a channel"):
+        serving.read_picture(buffer.getvalue())
+
+
+def test_a_picture_that_is_too_small_is_refused(folder: Path) -> None:
+    """At its own size a picture of a few pixels is told what the network needs."""
+    with pytest.raises(ValueError, match="8x8 pixels are too small"):
+        serving.load(folder).classes(PICTURE[:8, :8])

@@ -1,0 +1,112 @@
+"""Load-tests the scoring server on loopback: answers a second, and how long they take.
+
+python -m benchmarks.serving --requests 500
+"""
+
+import argparse
+import base64
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import requests
+import torch
+
+from benchmarks.drawn import drawn_frames
+from segformer import checkpoint
+from segformer.model import SegFormer
+from segformer.serving import encode
+
+SECONDS = 60  # an answer may take
+
+
+def main() -> None:
+    """Print a row for 1 and for 4 clients; exit with an error if any answer was wrong."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=500, help="for each number of clients")
+    parser.add_argument("--size", type=int, nargs=2, default=(256, 512), help="rows and columns")
+    given = parser.parse_args()
+    body = base64.b64decode(encode(drawn_frames(1, tuple(given.size)).images[0]))
+    print(f"B0, PNG of {given.size[0]} x {given.size[1]}, {len(body)} bytes")
+    print("| clients | answers/s | median, ms | 95 %, ms | failed |")
+    print("|---:|---:|---:|---:|---:|")
+    with serving() as address:
+        expected = requests.post(address, data=body, timeout=SECONDS).content
+        failed = 0
+        for clients in (1, 4):
+            load = Load(address, body, expected)
+            seconds = load.run(clients, given.requests)
+            median, late = 1e3 * np.quantile(load.seconds, [0.5, 0.95])
+            rate = given.requests / seconds
+            print(f"| {clients} | {rate:.1f} | {median:.0f} | {late:.0f} | {load.failed} |")
+            failed += load.failed
+    if failed:
+        sys.exit(f"{failed} answers failed")
+
+
+class Load:
+    """Clients that ask for one picture again and again, and compare what they get.
+
+    Attributes:
+        seconds: that each answer took.
+        failed: answers that were late, refused or wrong.
+    """
+
+    def __init__(self, address: str, body: bytes, expected: bytes) -> None:
+        self.seconds: list[float] = []
+        self.failed = 0
+        self._address = address
+        self._body = body
+        self._expected = expected
+
+    def run(self, clients: int, number: int) -> float:
+        """Send a number of requests from as many clients at once; return the seconds it took."""
+        shares = [number // clients + (k < number % clients) for k in range(clients)]
+        threads = [threading.Thread(target=self._ask, args=(share,)) for share in shares]
+        start = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return time.perf_counter() - start
+
+    def _ask(self, number: int) -> None:
+        with requests.Session() as session:
+            for _ in range(number):
+                start = time.perf_counter()
+                try:
+                    answer = session.post(self._address, data=self._body, timeout=SECONDS)
+                    is_right = answer.content == self._expected
+                except requests.RequestException:
+                    is_right = False
+                self.seconds.append(time.perf_counter() - start)
+                self.failed += not is_right
+
+
+@contextmanager
+def serving() -> Iterator[str]:
+    """Serve B0 with random weights in a process of its own; give the address to post to."""
+    with TemporaryDirectory() as folder:
+        torch.manual_seed(0)
+        checkpoint.save(SegFormer("b0"), Path(folder))
+        command = [sys.executable, "-m", "pipeline", "serve-model", "--model", folder, "--port=0"]
+        with subprocess.Popen(
+            command, env=os.environ, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            try:
+                yield said.split("posted to ")[1].split(",")[0]
+            finally:
+                process.terminate()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""Retraining as a Prefect flow, a task run per DVC stage: the only package that imports Prefect."""
+# No `from __future__ import annotations` here: Prefect cannot resolve them in a served flow.
+
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx
+from prefect import State, flow, get_run_logger
+from prefect.client.orchestration import get_client
+from prefect.logging import get_logger
+from prefect.runtime import flow_run
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Cancelled, Completed, Failed
+
+from pipeline import repro, workspace
+from pipeline.flows import links, report, stage_runs
+from pipeline.flows.stage_runs import DOWNLOAD, StageRun
+from pipeline.stages.download import source_changes
+
+_PARAMS = Path("params.yaml")
+
+
+# Lists that may be None would be shown as a choice of types by the form.
+@flow(name="retrain")
+def retrain(
+    overrides: list[str] = [],  # noqa: B006  nobody writes into it
+    stages: list[str] = [],  # noqa: B006
+    force: bool = False,
+    promote: bool = False,
+) -> State:
+    """Bring the results up to date: every stage that DVC finds stale runs, the others say so.
+
+    Args:
+        overrides: Parameters that are to differ from params.yaml, one an item: train.steps=20. They
+            run as a DVC experiment named like this flow run; the workspace stays as it is, and
+            `dvc exp apply` takes the experiment over. Left empty: params.yaml as it is.
+        stages: The stages to bring up to date, with all that they need; the name of a matrix, for
+            example train, means all its items. Left empty: all stages.
+        force: Run the stages named (all, if none is named) although nothing changed. Not together
+            with overrides.
+        promote: Then have the gate decide whether the best arm of the newest ablation becomes the
+            champion.
+    """
+    logging.getLogger("prefect.task_runs").addFilter(_is_news)
+    try:
+        with workspace.held(f"flow run {flow_run.name}", Path.cwd()):
+            settings = _settings(overrides, force=force)
+            graph = repro.graph()
+            named = repro.targets(graph, stages or graph)
+            plan = repro.with_upstream(graph, named)
+            changed = _stages_with_changed_sources(plan)
+            if settings:
+                return _experiment(settings, plan, promote=promote)
+            return _bring_up_to_date(plan, (named if force else set()) | changed, promote=promote)
+    except workspace.Taken as taken:
+        return Cancelled(message=str(taken))
+    except ValueError as mistake:
+        return Failed(message=str(mistake))
+
+
+def run(
+    stages: Sequence[str] = (),
+    *,
+    overrides: Sequence[str] = (),
+    force: bool = False,
+    promote: bool = False,
+) -> None:
+    """Run the flow here and now, for the command line.
+
+    Raises:
+        ValueError: if a stage failed or none could run; the message says which and why.
+    """
+    with _server():
+        state = retrain(
+            overrides=list(overrides),
+            stages=list(stages),
+            force=force,
+            promote=promote,
+            return_state=True,
+        )
+    if not state.is_completed():
+        raise ValueError(state.message)
+
+
+@contextmanager
+def _server() -> Iterator[None]:
+    """Use the Prefect server that is set, or, if it does not answer, a temporary one."""
+    address = PREFECT_API_URL.value()
+    away = None
+    if address:
+        with get_client(sync_client=True) as client:
+            away = client.api_healthcheck()
+    if away:
+        get_logger().warning("%s does not answer (%s): going on without it", address, away)
+    with temporary_settings(restore_defaults={PREFECT_API_URL} if away else None):
+        yield
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Drop the line that says a failure once more, with an empty traceback."""
+    return not record.getMessage().startswith("Task run failed with state")
+
+
+def _settings(overrides: Sequence[str], *, force: bool) -> list[str]:
+    if not overrides:
+        return []
+    from pipeline.overrides import checked  # loads every stage, and with them PyTorch
+
+    settings = checked(overrides, _PARAMS)
+    if settings and force:
+        raise ValueError(
+            "overrides and force do not go together: DVC would also run again, in the experiment,"
+            " all that comes before; leave one of them out"
+        )
+    return settings
+
+
+def _stages_with_changed_sources(plan: repro.Graph) -> set[str]:
+    """DVC cannot see the folder that the raw data was taken from, so look there."""
+    source = repro.output("source.json") if DOWNLOAD in plan else None
+    changes = source_changes(source) if source else []
+    for change in changes:
+        get_run_logger().warning("%s, so %s runs again", change, DOWNLOAD)
+    return {DOWNLOAD} if changes else set()
+
+
+def _bring_up_to_date(plan: repro.Graph, forced: set[str], *, promote: bool) -> State:
+    runs = stage_runs.in_workspace(plan, forced)
+    state, said = _decision(runs) if promote else (_verdict(runs), "")
+    _publish(
+        report.Retraining(
+            _sentence(state), runs, repro.results(), promotion=said, links=links.to_runs(None)
+        )
+    )
+    return state
+
+
+def _experiment(settings: list[str], plan: repro.Graph, *, promote: bool) -> State:
+    # It becomes a part of a name in Git, and of one on a command line.
+    name = re.sub(r"[^\w-]+", "-", str(flow_run.name)).strip("-")
+    runs = stage_runs.in_experiment(name, settings, plan)
+    state, said = _decision(runs) if promote else (_verdict(runs), "")
+    results, runs_in_mlflow = repro.results(name), links.to_runs(name)
+    _publish(
+        report.Retraining(_sentence(state), runs, results, name, settings, said, runs_in_mlflow)
+    )
+    return state
+
+
+def _decision(runs: list[StageRun]) -> tuple[State, str]:
+    """Ask the gate, unless a stage failed: the state of all, and what the gate said."""
+    state = _verdict(runs)
+    if not state.is_completed():
+        return state, ""
+    with TemporaryDirectory(prefix="gate-") as folder:
+        reasons = Path(folder) / "gate.md"
+        decision = stage_runs.promotion(reasons, return_state=True)
+        if decision.is_completed():
+            return state, reasons.read_text(encoding="utf-8")
+    return Failed(message=f"promote: {decision.message}"), decision.message or ""
+
+
+def _publish(told: report.Retraining) -> None:
+    """Make the artifacts; a server that went away in the meantime does not undo the work."""
+    try:
+        report.publish(told)
+    except httpx.HTTPError as trouble:
+        get_run_logger().warning("the report could not be stored in Prefect: %s", trouble)
+
+
+def _sentence(state: State) -> str:
+    return (state.message or "").partition("\n")[0]
+
+
+def _verdict(runs: list[StageRun]) -> State:
+    skipped = [run.stage for run in runs if run.state.name == "NotReady"]
+    if failed := stage_runs.failures(runs):
+        left = [f"not run: {', '.join(skipped)}"] if skipped else []
+        return Failed(message="; ".join(failed + left))
+    ran = [run.stage for run in runs if run.state.name != "Cached"]
+    if not ran:
+        return Completed(name="Cached", message="everything is up to date")
+    return Completed(message=f"ran: {', '.join(ran)}")

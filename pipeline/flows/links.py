@@ -1,0 +1,70 @@
+"""Where the runs of a retraining are in MLflow, asked of its server without importing MLflow."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+
+from pipeline import repro, store
+
+_PATIENCE = 5.0  # seconds
+
+
+@dataclass(frozen=True)
+class Link:
+    """A page, and the words that lead to it.
+
+    Attributes:
+        key: of the artifact in Prefect: lower case letters, digits and dashes.
+    """
+
+    text: str
+    address: str
+    key: str
+
+
+def to_runs(experiment: str | None) -> list[Link]:
+    """The arms' runs and their table; none if no server keeps the runs, or if it does not answer.
+
+    Args:
+        experiment: the name of a DVC experiment, whose runs carry it as a tag; None: the runs
+            that the workspace's models are from.
+    """
+    if not store.uri().startswith("http"):
+        return []
+    try:
+        found = _get("experiments/get-by-name", experiment_name=store.experiment())
+        number = found["experiment"]["experiment_id"]
+        runs = _of_experiment(number, experiment) if experiment else _of_workspace()
+    except (requests.RequestException, ValueError, KeyError):
+        return []
+    page = f"{store.without_secrets(store.uri()).rstrip('/')}/#/experiments/{number}"
+    arms = [Link(name, f"{page}/runs/{run}", f"run-{name}".lower()) for name, run in runs.items()]
+    return [*arms, Link("all runs", f"{page}/runs", "all-runs")]
+
+
+def _of_workspace() -> dict[str, str]:
+    """The run of each arm, as `train` has written it beside the model."""
+    one = repro.output("run.json")
+    files = sorted(one.parent.parent.glob("*/run.json")) if one else []
+    found = {file.parent.name: json.loads(file.read_text()) for file in files}
+    return {arm: run for arm, facts in found.items() if (run := facts.get("mlflow_run_id"))}
+
+
+def _of_experiment(number: str, name: str) -> dict[str, str]:
+    wanted = {"experiment_ids": [number], "filter": f"tags.`dvc.exp` = '{name}'"}
+    answer = requests.post(_address("runs/search"), json=wanted, timeout=_PATIENCE)
+    answer.raise_for_status()
+    runs = answer.json().get("runs", [])
+    return {run["info"]["run_name"]: run["info"]["run_id"] for run in runs}
+
+
+def _get(method: str, **values: str) -> Any:
+    answer = requests.get(_address(method), params=values, timeout=_PATIENCE)
+    answer.raise_for_status()
+    return answer.json()
+
+
+def _address(method: str) -> str:
+    return f"{store.uri().rstrip('/')}/api/2.0/mlflow/{method}"

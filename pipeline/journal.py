@@ -1,0 +1,142 @@
+"""What MLflow should be told of a run, written beside the project before it is sent anywhere."""
+
+import fcntl
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from segformer.atomic import write_text
+
+_LINES = "lines.jsonl"
+_SENT = "sent.json"
+_FILES = "files"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing to tell.
+
+    Attributes:
+        kind: what it is, such as `metrics`.
+        content: what is to be told; `time` is when, in milliseconds since 1970.
+        start: where the line begins in the file, in bytes.
+        end: where the next one begins.
+    """
+
+    kind: str
+    content: dict[str, Any]
+    start: int
+    end: int
+
+
+class Journal:
+    """A folder with lines, copies of the files they speak of, and how much of it was sent.
+
+    It is held by the process that writes it, and goes once all of it has been sent.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._file: BinaryIO | None = None
+        self._turn = threading.Lock()  # the lines come from two threads
+        self._num_files = 0
+
+    @classmethod
+    def create(cls, place: Path, name: str) -> "Journal":
+        """Begin a journal, in a folder whose name begins with the time."""
+        now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+        journal = cls(place / f"{now}-{name}-{os.getpid()}")
+        journal.folder.mkdir(parents=True)
+        journal.hold()
+        return journal
+
+    def hold(self) -> bool:
+        """Keep other processes away; whether none has it."""
+        file = (self.folder / _LINES).open("ab", buffering=0)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return False
+        self._file = file
+        return True
+
+    def close(self) -> None:
+        """Let others have it."""
+        if self._file:
+            self._file.close()
+        self._file = None
+
+    def append(self, kind: str, **content: Any) -> None:
+        """Write one line, whole: a process killed later cannot take it back."""
+        content = {"kind": kind, "time": time.time_ns() // 1_000_000, **content}
+        with self._turn:
+            if self._file:
+                self._file.write(json.dumps(content).encode() + b"\n")
+
+    def keep(self, path: Path) -> str:
+        """Copy a file or folder, because the next run will replace it; return the copy's name."""
+        self._num_files += 1
+        copy = self.folder / _FILES / str(self._num_files) / path.name
+        copy.parent.mkdir(parents=True)
+        (shutil.copytree if path.is_dir() else shutil.copyfile)(path, copy)
+        return copy.relative_to(self.folder).as_posix()
+
+    def lines(self, start: int = 0) -> Iterator[Line]:
+        """Read the lines from a place in the file on; one that was torn by a crash is left out."""
+        with (self.folder / _LINES).open("rb") as file:
+            file.seek(start)
+            for text in file:
+                end = start + len(text)
+                if text.endswith(b"\n") and (content := _parsed(text)):
+                    yield Line(content.pop("kind"), content, start, end)
+                start = end
+
+    def sent(self) -> "Sent":
+        """How much has been sent."""
+        path = self.folder / _SENT
+        return Sent(**json.loads(path.read_text())) if path.exists() else Sent()
+
+    def mark(self, sent: "Sent") -> None:
+        """Note how much has been sent."""
+        write_text(self.folder / _SENT, json.dumps(vars(sent)))
+
+    def remove(self) -> None:
+        """Drop it: all of it has been sent."""
+        self.close()
+        shutil.rmtree(self.folder)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """How much of a journal has been sent.
+
+    Attributes:
+        run_id: MLflow's id of the run, once it is known.
+        until: bytes of the lines that have had their turn.
+        left: where lines begin that had their turn in vain.
+    """
+
+    run_id: str | None = None
+    until: int = 0
+    left: tuple[int, ...] | list[int] = ()
+
+
+def journals(place: Path) -> list[Journal]:
+    """All journals in a place, the oldest first."""
+    return [Journal(path.parent) for path in sorted(place.glob(f"*/{_LINES}"))]
+
+
+def _parsed(text: bytes) -> dict[str, Any] | None:
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) and "kind" in content else None

@@ -1,0 +1,64 @@
+"""Parameters that one retraining is to have otherwise than params.yaml: `train.steps=20`."""
+
+import re
+from collections.abc import Iterable, Mapping
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pipeline.config import check, leaves, read
+from pipeline.section import nearest
+
+_FORM = re.compile(r"(?P<key>[\w.]+)\s*=\s*(?P<value>\S.*)")
+_SEVERAL = re.compile(r"[^\[{\"'][^,]*,.*")  # DVC makes an experiment of each
+
+
+def checked(overrides: Iterable[str], params: Path) -> list[str]:
+    """Return the overrides as `dvc exp run --set-param` takes them; blank ones are left out.
+
+    Args:
+        overrides: `section.parameter=value` each, the value as in YAML.
+        params: params.yaml, which is read only.
+
+    Raises:
+        ValueError: with every mistake.
+    """
+    document = read(params)
+    keys = list(leaves(document))
+    _, mistaken_before = check(document)
+    settings, mistakes = [], []
+    for override in filter(None, map(str.strip, overrides)):
+        if not (found := _FORM.fullmatch(override)):
+            mistakes.append(f"{override}: should be section.parameter=value, say train.steps=20")
+        elif found["key"] not in keys:
+            mistakes.append(f"{found['key']} is not a parameter{nearest(found['key'], keys)}")
+        elif _SEVERAL.fullmatch(found["value"]):
+            mistakes.append(
+                f"{override}: one value, please; a list is [{found['value']}], and one retraining"
+                " after the other tries several"
+            )
+        else:
+            settings.append(f"{found['key']}={found['value']}")
+            _put(document, found["key"], _value(found["value"]))
+    mistakes += [mistake for mistake in check(document)[1] if mistake not in mistaken_before]
+    if mistakes:
+        raise ValueError("\n".join(f"overrides: {mistake}" for mistake in mistakes))
+    return settings
+
+
+def _put(document: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        document = document[section]
+        assert isinstance(document, Mapping)
+    document[last] = value
+
+
+def _value(text: str) -> Any:
+    try:
+        return YAML(typ="safe").load(StringIO(text))
+    except YAMLError:
+        return text

@@ -1,0 +1,123 @@
+"""Asks DVC questions: the graph of stages, where outputs lie, the metrics."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+from pipeline.section import nearest
+
+Graph = dict[str, list[str]]
+"""For each stage the stages it waits for; a stage stands after all of those."""
+
+DVC = [sys.executable, "-m", "dvc"]
+
+
+def quiet_environment() -> dict[str, str]:
+    """Return what to set, where unset, before Prefect or DVC start: nothing reports home.
+
+    The command line sets it before it imports `pipeline.flows`; stages inherit it.
+    """
+    return {
+        "DO_NOT_TRACK": "true",  # Prefect and MLflow; MLflow takes no other spelling
+        "DVC_NO_ANALYTICS": "true",
+        # Seconds between two signs of life of a flow run, by which a dead one is known.
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        # Seconds; Prefect's own 20 are too few for its temporary server on a busy machine.
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    }
+
+
+def graph() -> Graph:
+    """Read the graph of stages from DVC, in an order in which they can run.
+
+    Raises:
+        ValueError: if dvc.yaml or params.yaml cannot be read, or there is no DVC project here.
+    """
+    upstream: Graph = {}
+    for line in _ask("dag", "--dot").splitlines():
+        match re.findall(r'"([^"]+)"', line):
+            case [stage]:
+                upstream[stage] = []
+            case [before, after]:
+                upstream[after].append(before)
+    return {stage: upstream[stage] for stage in TopologicalSorter(upstream).static_order()}
+
+
+def targets(graph: Graph, names: Iterable[str]) -> set[str]:
+    """Return the stages meant by `names`; the name of a matrix (`train`) means all its items.
+
+    Raises:
+        ValueError: if a name is neither.
+    """
+    chosen: set[str] = set()
+    for name in names:
+        found = {stage for stage in graph if name in (stage, stage.partition("@")[0])}
+        if not found:
+            known = list(dict.fromkeys([s.partition("@")[0] for s in graph] + list(graph)))
+            hint = nearest(name, known) or f"; choose from {', '.join(known)}"
+            raise ValueError(f"{name} is not a stage of dvc.yaml{hint}")
+        chosen |= found
+    return chosen
+
+
+def with_upstream(graph: Graph, stages: Iterable[str]) -> Graph:
+    """Return the part of the graph that the stages need: themselves and everything before them."""
+    needed = set(stages)
+    for stage in reversed(graph):
+        if stage in needed:
+            needed.update(graph[stage])
+    return {stage: before for stage, before in graph.items() if stage in needed}
+
+
+def output(name: str) -> Path | None:
+    """Return the path of the output file called `name`, say source.json; None if there is none."""
+    return outputs(name)[name]
+
+
+def outputs(*names: str) -> dict[str, Path | None]:
+    """Return, by name, the paths of several output files; each question costs DVC a second.
+
+    Raises:
+        ValueError: if dvc.yaml or params.yaml cannot be read, or there is no DVC project here.
+    """
+    listed = dict.fromkeys(re.findall(r'"([^"]+)"', _ask("dag", "--dot", "--outs")))
+    return {name: _place_of(name, map(Path, listed)) for name in names}
+
+
+def _place_of(name: str, listed: Iterable[Path]) -> Path | None:
+    for path in listed:
+        if path.name == name:
+            return path
+        if (path / name).is_file():  # DVC lists an output folder, not what is in it
+            return path / name
+    return None
+
+
+def metrics() -> dict[str, dict[str, Any]]:
+    """Return the metrics that can be read, by the path of their file."""
+    shown = json.loads(_ask("metrics", "show", "--json"))
+    files: dict[str, dict[str, Any]] = shown.get("", {}).get("data", {})
+    return {path: file["data"] for path, file in files.items() if "data" in file}
+
+
+def cache_folder() -> Path:
+    """Where DVC keeps what the stages made; a folder that the configuration names may be away."""
+    return Path(_ask("cache", "dir").strip())
+
+
+def _ask(*arguments: str) -> str:
+    """Run a DVC command that only looks, and return what it printed."""
+    environment = quiet_environment() | dict(os.environ)
+    done = subprocess.run([*DVC, *arguments], capture_output=True, text=True, env=environment)
+    if done.returncode:
+        errors = done.stderr.strip().removeprefix("ERROR: ")
+        raise ValueError(f"dvc {arguments[0]}: {errors}")
+    return done.stdout

@@ -1,0 +1,69 @@
+"""What the graph came to, in the workspace or in an experiment, as it is read for a report."""
+
+import json
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from pipeline.repro.asking import metrics, output
+
+_REPORT = "ablation.md"
+
+
+@dataclass(frozen=True)
+class Results:
+    """Scores and the ablation's report, wherever they lie.
+
+    Attributes:
+        scores: metrics by the path of their file.
+        report: of the ablation, in Markdown; empty if there is none.
+        pictures: PNG files that the report shows, by the name that it gives them.
+    """
+
+    scores: dict[str, dict[str, Any]]
+    report: str = ""
+    pictures: dict[str, bytes] = field(default_factory=dict)
+
+
+def results(experiment: str | None = None) -> Results:
+    """Read what is there now: in the workspace, or in the DVC experiment of that name."""
+    if experiment is None:
+        path = output(_REPORT)
+        if path is None or not path.is_file():
+            return Results(metrics())
+        pictures = {picture.name: picture.read_bytes() for picture in path.parent.glob("*.png")}
+        return Results(metrics(), path.read_text(encoding="utf-8"), pictures)
+    commit = _commit(experiment)
+    if commit is None:
+        return Results({})
+    return _kept(commit)
+
+
+def _kept(commit: str) -> Results:
+    """DVC keeps an experiment as a commit, and in it whatever is in Git and not in its cache."""
+    paths = _git("ls-tree", "-r", "--name-only", commit).decode().splitlines()
+    scores = {
+        path: json.loads(_git("show", f"{commit}:{path}"))
+        for path in paths
+        if PurePosixPath(path).name == "metrics.json"
+    }
+    reports = [PurePosixPath(path) for path in paths if PurePosixPath(path).name == _REPORT]
+    if not reports:
+        return Results(scores)
+    pictures = {
+        picture.name: _git("show", f"{commit}:{picture}")
+        for picture in map(PurePosixPath, paths)
+        if picture.parent == reports[0].parent and picture.suffix == ".png"
+    }
+    return Results(scores, _git("show", f"{commit}:{reports[0]}").decode(), pictures)
+
+
+def _commit(experiment: str) -> str | None:
+    known = _git("for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{experiment}")
+    return next(iter(known.decode().split()), None)
+
+
+def _git(*arguments: str) -> bytes:
+    done = subprocess.run(["git", *arguments], capture_output=True, check=False)
+    return done.stdout if done.returncode == 0 else b""

@@ -1,0 +1,134 @@
+"""Makes a run once more: its commit, parameters and data in a new folder, then its training."""
+
+import hashlib
+import json
+import logging
+import shutil
+import subprocess
+from collections.abc import Generator, Iterator
+from contextlib import chdir
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pipeline import ingredients, lock, provenance, repro, sources, store, tracking
+from pipeline.training_folder import INGREDIENTS
+
+_COMMIT = "mlflow.source.git.commit"
+_logger = logging.getLogger(__name__)
+
+
+def run(run_id: str, folder: Path) -> Iterator[str]:
+    """Train what a run has trained once more, in a new folder, and compare the models.
+
+    Args:
+        run_id: MLflow's id of a training's run.
+        folder: where; it must not be there yet.
+
+    Yields:
+        What is done, what is missing, what differs: a sentence each.
+
+    Raises:
+        ValueError: if the run cannot be made again, or the model's bytes are others.
+    """
+    if folder.exists():
+        raise ValueError(f"{folder} is there already: name another place with --folder")
+    with TemporaryDirectory() as scratch:
+        origin = tracking.origin(run_id, Path(scratch))
+        stage = _stage(origin)
+        yield f"{origin.name}: commit {_check_out(origin, folder)} in {folder}"
+        threads = yield from _machines(origin)
+    missing = repro.restore_into(folder)
+    with chdir(folder):
+        yield from _bring_data(stage, origin, missing)
+        yield f"training {stage}, in a run of its own with the tag {provenance.REPRODUCES}"
+        environment = {
+            "MLFLOW_TRACKING_URI": store.uri(),
+            "OMP_NUM_THREADS": threads,
+            provenance.REPRODUCES_VARIABLE: run_id,
+        }
+        repro.run_stage(stage, say=_logger.info, force=True, environment=environment)
+        yield _compared(stage, origin)
+
+
+def _stage(origin: tracking.Origin) -> str:
+    stage = origin.tags.get("dvc.stage", "")
+    for tag, what in (("dvc.stage", "stage of dvc.yaml"), (_COMMIT, "commit")):
+        if tag not in origin.tags:
+            raise ValueError(
+                f"{origin.name} names no {what}: only what `dvc repro` or `python -m pipeline "
+                "retrain` trained in a Git repository can be made again"
+            )
+    return stage
+
+
+def _check_out(origin: tracking.Origin, folder: Path) -> str:
+    """Make the folder hold the commit, the changes on top of it, and the parameters."""
+    commit = origin.tags[_COMMIT]
+    # Shared: the clone has commits that no branch leads to, such as those of DVC's experiments.
+    _git("clone", "--quiet", "--shared", "--no-checkout", ".", str(folder), what="clone")
+    try:
+        _git("-C", str(folder), "checkout", "--quiet", "--detach", commit, what=f"find {commit}")
+        patch = origin.source / sources.PATCH
+        changes = patch.read_bytes()
+        if changes and changes != sources.TOO_LARGE:
+            _git("-C", str(folder), "apply", "--binary", str(patch), what="apply the run's changes")
+    except ValueError:
+        shutil.rmtree(folder)
+        raise
+    for name in ("params.yaml", "dvc.yaml", "dvc.lock"):
+        if (origin.source / name).exists():
+            shutil.copyfile(origin.source / name, folder / name)
+    if changes == sources.TOO_LARGE:
+        return f"{commit[:12]} WITHOUT its uncommitted changes, which were too large to keep"
+    return commit[:12] + (" and its uncommitted changes" if changes else "")
+
+
+def _git(*arguments: str, what: str) -> None:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True)
+    if done.returncode:
+        reason = done.stderr.strip().splitlines()[-1:]
+        raise ValueError(
+            f"git cannot {what}: {''.join(reason)}; "
+            "bring the commit here with `git fetch`, and give this command in its repository"
+        )
+
+
+def _machines(origin: tracking.Origin) -> Generator[str, None, str]:
+    """Say what of the machine differs from the run's; return its number of threads."""
+    theirs = json.loads((origin.source / INGREDIENTS).read_text())
+    for name, here in ingredients.machine().items():
+        if name != "threads" and theirs.get(name) != here:  # of them we take as many
+            yield f"the run had {name} {theirs.get(name)}, here it is {here}: bytes may differ"
+    return str(theirs["threads"])
+
+
+def _bring_data(stage: str, origin: tracking.Origin, missing: list[str]) -> Iterator[str]:
+    """Make again what the training reads and DVC's cache has not; it must be the run's."""
+    before = repro.with_upstream(repro.graph(), [stage])
+    for one in (one for one in before if one != stage):
+        outcome = repro.run_stage(one, say=_logger.info, force=False, environment={})
+        if outcome is repro.Outcome.RAN:
+            yield f"{one}: made again, as DVC's cache does not hold it"
+    for path in (path for one in before if one != stage for path in lock.outputs(one)):
+        there = origin.tags.get(f"{provenance.SUM}{path}")
+        if there and (here := lock.output_md5(path)) != there:
+            lost = " (and DVC's cache has lost the run's)" if str(path) in missing else ""
+            raise ValueError(
+                f"{path} is not what the run read: md5 {here} here, {there} there{lost}; "
+                "bring the run's data into DVC's cache, for example with `dvc fetch`"
+            )
+    yield "the data is the run's, by its sums"
+
+
+def _compared(stage: str, origin: tracking.Origin) -> str:
+    [model] = [path for path in lock.outputs(stage) if path.name == "model.safetensors"]
+    found = hashlib.sha256(model.read_bytes()).hexdigest()
+    if (expected := origin.tags.get("model.sha256")) is None:
+        return f"{Path.cwd() / model}: the run tells no sum of its model to compare with"
+    if found != expected:
+        raise ValueError(
+            f"{Path.cwd() / model} is not the run's model: sha256 {found} here, {expected} there; "
+            "on a GPU only train.deterministic gives the same bytes, on a CPU the same kind of "
+            "processor, threads and versions (docs/training.md)"
+        )
+    return f"{Path.cwd() / model}: the same bytes as the run's (sha256 {found[:12]}...)"

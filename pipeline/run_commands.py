@@ -1,0 +1,58 @@
+"""The commands about runs: send MLflow what it lacks, and make a run once more."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+# Nothing heavy up here: --help answers in a moment, each command imports what it needs.
+
+app = typer.Typer()
+
+RUNS = "Runs"
+
+
+@app.command(rich_help_panel=RUNS)
+def sync() -> None:
+    """Send MLflow what it could not be told while it was away.
+
+    Every run is written down in .work/tracking/ first, and stays there until MLflow has all of
+    it. Sending twice doubles nothing. docs/tracking.md says more.
+
+    Example: python -m pipeline sync
+    """
+    from pipeline import store
+    from pipeline.journal import journals
+
+    if not journals(store.journals()):
+        typer.echo("nothing is missing")
+        return
+    from pipeline import tracking
+
+    outcomes = []
+    for name, trouble in tracking.sync():
+        typer.echo(f"{name}: {trouble or 'MLflow has all of it'}")
+        outcomes.append(trouble)
+    if any(outcomes):
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=RUNS)
+def reproduce(
+    run: Annotated[str, typer.Argument(metavar="RUN_ID", help="MLflow's id of a training's run.")],
+    folder: Annotated[
+        Path | None, typer.Option("--folder", help="A new folder; else reproduced-<run>.")
+    ] = None,
+) -> None:
+    """Train once more what a run has trained: its commit, parameters and data, in a new folder.
+
+    Says what is missing or differs before it begins, and in the end whether the model's bytes are
+    the same; on a CPU with as many threads they are.
+
+    Example: python -m pipeline reproduce 4f0f6d2b9c8e4a5d8f3b7a6c5d4e3f2a
+    """
+    from pipeline import reproduce
+
+    place = folder or Path(f"reproduced-{run[:8]}")
+    for sentence in reproduce.run(run, place):
+        typer.echo(sentence)

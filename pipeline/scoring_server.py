@@ -1,0 +1,180 @@
+"""A server that segments the pictures posted to it, on this machine alone unless told otherwise.
+
+python -m pipeline serve-model
+"""
+
+import asyncio
+import io
+import json
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+import torch
+import uvicorn
+from numpy.typing import NDArray
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from pipeline.trained_model import TrainedModel
+from segformer.serving import read_picture
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+MAX_BYTES = 2**26
+"""No request may be longer: a PNG of MAX_PIXELS is not, unless it is noise."""
+
+_PNG, _JSON = "image/png", "application/json"
+_GRACE = 5  # seconds that ctrl-C leaves to what is being answered
+_WAITING = 64  # requests at once; more are told to come again
+_Result = TypeVar("_Result")
+
+
+class RequestError(ValueError):
+    """A request that cannot be served: a status of HTTP, and a sentence on why."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+def make_app(model: TrainedModel, host: str = LOOPBACK[0]) -> Starlette:
+    """Make the application: GET / says what is served, POST /predict segments a picture."""
+    handler = _Handler(model)
+    # Of other names none leads here, except for a page that wants a browser to believe so.
+    hosts = [*LOOPBACK, "[::1]"] if host in LOOPBACK else ["*"]
+    return Starlette(
+        routes=[
+            Route("/", handler.describe),
+            Route("/health", handler.describe),
+            Route("/predict", handler.predict, methods=["POST"]),
+        ],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],
+    )
+
+
+def serve(model: TrainedModel, host: str, port: int, say: Callable[[str], None]) -> None:
+    """Serve until ctrl-C or SIGTERM.
+
+    Args:
+        model: to segment with.
+        host: the address to listen on.
+        port: likewise; 0: any that is free.
+        say: is told the address once it answers.
+
+    Raises:
+        ValueError: if the address is taken or is not this machine's.
+    """
+    with _listening(host, port) as listener:
+        config = uvicorn.Config(
+            make_app(model, host),
+            log_level="warning",
+            limit_concurrency=_WAITING,
+            timeout_graceful_shutdown=_GRACE,
+        )
+        address = f"http://{host}:{listener.getsockname()[1]}"
+        say(f"{model.name} segments what is posted to {address}/predict, until ctrl-C; for example")
+        say(f"curl --data-binary @street.png {address}/predict --output classes.png")
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def encode_classes(classes: NDArray[np.uint8]) -> bytes:
+    """(h, w) train ids -> a grey PNG whose values are the ids."""
+    buffer = io.BytesIO()
+    Image.fromarray(classes).save(buffer, format="PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def describe_classes(classes: NDArray[np.uint8], names: list[str]) -> bytes:
+    """(h, w) train ids -> JSON: rows, columns, pixels of each class seen, ids row by row."""
+    ids, pixels = np.unique(classes, return_counts=True)
+    told = {
+        "rows": classes.shape[0],
+        "columns": classes.shape[1],
+        "pixels": {names[k]: int(n) for k, n in zip(ids, pixels, strict=True)},
+        "train_ids": classes.tolist(),
+    }
+    return json.dumps(told, separators=(",", ":")).encode()
+
+
+class _Handler:
+    def __init__(self, model: TrainedModel) -> None:
+        self._model = model
+        # One thread, because the network takes all cores by itself; a thread of its own, because
+        # each that calls it keeps a team of others.
+        self._network = ThreadPoolExecutor(1, "network")
+
+    async def describe(self, _request: Request) -> Response:
+        about = {"model": self._model.name, "classes": self._model.classes}
+        return JSONResponse({**about, "use": "POST a PNG or JPEG to /predict"})
+
+    async def predict(self, request: Request) -> Response:
+        try:
+            kind = _wanted(request.headers.get("accept", "*/*"))
+            picture = await asyncio.to_thread(read_picture, await _body(request))
+            classes = await self._segment(picture)
+        except RequestError as refusal:
+            return _sorry(request, refusal.status, str(refusal))
+        except ValueError as mistake:
+            return _sorry(request, 400, str(mistake))
+        except torch.OutOfMemoryError:
+            rows, columns = picture.shape[:2]
+            return _sorry(request, 503, f"no memory for {rows} x {columns} pixels; send fewer")
+        if kind == _PNG:
+            content = await asyncio.to_thread(encode_classes, classes)
+        else:
+            content = await asyncio.to_thread(describe_classes, classes, self._model.classes)
+        return Response(content, media_type=kind, headers={"X-Model": self._model.name})
+
+    async def _segment(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._network, self._model.segmenter.classes, picture)
+
+
+async def _body(request: Request) -> bytes:
+    """Read the bytes sent, but not without end."""
+    if request.headers.get("content-type", "").startswith("multipart/"):
+        raise RequestError(
+            415, "send the file's bytes alone, no form: `curl --data-binary @street.png`"
+        )
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_BYTES:
+            raise RequestError(413, f"more than {MAX_BYTES} bytes; send a smaller picture")
+    if not body:
+        raise ValueError("nothing was sent; send a PNG or JPEG: `curl --data-binary @street.png`")
+    return bytes(body)
+
+
+def _wanted(accept: str) -> str:
+    """Return the kind of answer that an Accept header asks for; PNG if it leaves the choice."""
+    kinds = {one.split(";")[0].strip().lower() for one in accept.split(",")}
+    if _JSON in kinds and _PNG not in kinds:
+        return _JSON
+    if kinds & {_PNG, "image/*", "*/*"}:
+        return _PNG
+    raise RequestError(406, f"the answer can be {_PNG} or {_JSON}, not {accept}")
+
+
+def _sorry(request: Request, status: int, sentence: str) -> Response:
+    if _JSON in request.headers.get("accept", ""):
+        return JSONResponse({"error": sentence}, status)
+    return Response(f"{sentence}\n", status, media_type="text/plain")
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """Bind before the server starts, because it would end with no more than a number."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except OSError as trouble:
+        raise ValueError(
+            f"{host}:{port} cannot be listened on ({trouble.strerror}); choose another with --port"
+        ) from None

@@ -1,0 +1,154 @@
+"""Starts MLflow, Prefect and the scheduled retraining on this machine, and ends them together."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from pipeline import companions, config, repro, store
+from pipeline.root import project_root
+
+PROCFILE = Path("Procfile")
+_HOST = "127.0.0.1"
+_PATIENCE = 240  # seconds until all answer
+
+
+def run(*, mlflow_port: int, prefect_port: int) -> None:
+    """Start all, say where they are once they answer, and wait until they end.
+
+    Args:
+        mlflow_port: of MLflow's server, on loopback.
+        prefect_port: of Prefect's, likewise.
+
+    Raises:
+        ValueError: if something is in the way, or one of them ended by itself.
+    """
+    check({"MLFLOW_PORT": mlflow_port, "PREFECT_PORT": prefect_port})
+    surroundings = environment(mlflow_port=mlflow_port, prefect_port=prefect_port)
+    Path(surroundings["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+    # MLflow's server makes its database step by step, and one ended half-way leaves it unusable.
+    subprocess.run([sys.executable, "-m", "pipeline.tracking.database"], check=True)
+    companions.run(PROCFILE, surroundings, partial(_announce, surroundings, time.time()))
+
+
+def check(ports: dict[str, int]) -> None:
+    """Refuse to start where it cannot work; say what will take long.
+
+    Args:
+        ports: by the variable that sets another one.
+
+    Raises:
+        ValueError: with what is in the way.
+    """
+    for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
+        if address := os.environ.get(name):
+            raise ValueError(
+                f"{name} is set to {store.without_secrets(address)}, and `make up` starts servers"
+                f" of its own: unset it, or serve to yours with `python -m pipeline serve`"
+            )
+    for name, port in ports.items():
+        _check_port(name, port)
+    config.load(Path("params.yaml"))
+    repro.graph()
+    _check_cache(repro.cache_folder())
+
+
+def _check_port(name: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
+        try:
+            probe.bind((_HOST, port))
+        except OSError as trouble:
+            raise ValueError(
+                f"port {port} of {_HOST} cannot be had ({trouble.strerror}): `lsof -i :{port}` says"
+                f" who has it; end that, perhaps an earlier `make up`, or choose another:"
+                f" {name}={port + 1} make up"
+            ) from None
+
+
+def _check_cache(folder: Path) -> None:
+    default = Path(".dvc", "cache").resolve()
+    if folder.resolve() != default and not folder.exists():
+        raise ValueError(
+            f"DVC's cache is to be at {folder}, and that is not there: mount it, or"
+            " `dvc cache dir --local PATH` names another folder"
+        )
+    if not any(folder.glob("files/md5/*")):
+        _say(
+            f"DVC's cache at {folder} is empty: the first retraining makes everything from the"
+            " start; `dvc pull` brings what a remote has"
+        )
+
+
+def environment(*, mlflow_port: int, prefect_port: int) -> dict[str, str]:
+    """What the processes of the Procfile are told: addresses, folders, and to be closed."""
+    prefect = f"http://{_HOST}:{prefect_port}"
+    path = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+    return {
+        **repro.quiet_environment(),
+        **store.QUIET,
+        **os.environ,
+        # The Procfile calls mlflow and prefect by name, and MLflow's server calls uvicorn.
+        "PATH": os.pathsep.join(path),
+        "PYTHONUNBUFFERED": "1",
+        "MLFLOW_PORT": str(mlflow_port),
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # seven processes that nothing here needs
+        "MLFLOW_TRACKING_URI": f"http://{_HOST}:{mlflow_port}",
+        "PREFECT_PORT": str(prefect_port),
+        "PREFECT_API_URL": f"{prefect}/api",
+        # Neither profiles nor database of another project.
+        "PREFECT_HOME": str(project_root() / ".work" / "prefect"),
+        # A page of another site, open in the same browser, may not start anything here.
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"{prefect},http://localhost:{prefect_port}",
+    }
+
+
+def _announce(surroundings: dict[str, str], since: float) -> None:
+    """Wait until each of them answers, and say where they are."""
+    mlflow, api = surroundings["MLFLOW_TRACKING_URI"], surroundings["PREFECT_API_URL"]
+    deadline = since + _PATIENCE
+    _wait_for(f"{mlflow}/health", deadline)
+    deployment = f"{api}/deployments/name/retrain/weekly"
+    while (found := _wait_for(deployment, deadline)) and not _is_served(found, since):
+        time.sleep(0.5)
+    if not found:
+        _say(f"not all of them answered within {_PATIENCE} seconds: their lines above say why")
+        return
+    prefect = api.removesuffix("/api")
+    _say(
+        "\n"
+        f"  runs and models   {mlflow}/#/experiments\n"
+        f"  flows             {prefect}\n"
+        f"  the retraining    {prefect}/v2/deployments/deployment/{found['id']}\n"
+        "\n  ctrl-C ends all\n"
+    )
+
+
+def _is_served(deployment: dict[str, Any], since: float) -> bool:
+    polled = deployment.get("last_polled")
+    return polled is not None and datetime.fromisoformat(polled).timestamp() >= since
+
+
+def _wait_for(address: str, deadline: float) -> dict[str, Any]:
+    """What a page says once it is there, {} for no JSON or when the time is over."""
+    while time.time() < deadline:
+        try:
+            answer = requests.get(address, timeout=5)
+            if answer.ok:
+                is_json = "json" in answer.headers.get("content-type", "")
+                return dict(answer.json()) if is_json else {}
+        except requests.RequestException:
+            pass
+        time.sleep(0.5)
+    return {}
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201  the services print beside it

@@ -1,0 +1,58 @@
+"""What a run was made from, as files that are kept with it: parameters, graph, sums, changes."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+PATCH = "changes.patch"
+"""What the working tree's code had on top of the commit; empty if it had nothing."""
+
+TOO_LARGE = b"# too large to be kept\n"
+"""What the patch says instead, if it is."""
+
+_KEPT = ("params.yaml", "dvc.yaml", "dvc.lock")
+_CODE = (":/*.py", ":/dvc.yaml")  # and nothing else: a file beside them may hold a secret
+_LONGEST = 2**20  # bytes of a patch
+
+
+@contextmanager
+def collected(params: Path) -> Iterator[Path]:
+    """Give a folder with copies of the parameters, DVC's files, and the patch if there is one."""
+    with TemporaryDirectory() as name:
+        folder = Path(name) / "source"
+        folder.mkdir()
+        for path in (params, *map(Path, _KEPT[1:])):
+            if path.exists():
+                shutil.copyfile(path, folder / path.name)
+        changes = patch()
+        # Also without any: that of an earlier attempt at the same training must not stay.
+        (folder / PATCH).write_bytes(changes if len(changes) <= _LONGEST else TOO_LARGE)
+        yield folder
+
+
+def patch() -> bytes:
+    """The code's difference to the commit, new files included; empty outside Git."""
+    index = _git("rev-parse", "--git-path", "index").strip().decode()
+    if not index:
+        return b""
+    with TemporaryDirectory() as folder:
+        # A copy of the index, so that nothing is staged in the user's own.
+        own = Path(folder) / "index"
+        if Path(index).exists():
+            shutil.copyfile(index, own)
+        for part in _CODE:  # one by one: Git adds nothing if one of them is not there
+            _git("add", "--all", "--", part, index=own)
+        return _git("diff", "--cached", "--binary", "HEAD", "--", *_CODE, index=own)
+
+
+def _git(*arguments: str, index: Path | None = None) -> bytes:
+    environment = dict(os.environ) | ({"GIT_INDEX_FILE": str(index)} if index else {})
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, env=environment)
+    except FileNotFoundError:
+        return b""
+    return done.stdout if done.returncode == 0 else b""

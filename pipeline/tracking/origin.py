@@ -1,0 +1,47 @@
+"""What a run says of where it comes from, read back from MLflow."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+from mlflow import MlflowClient
+
+from pipeline import store
+from pipeline.tracking.delivery import TROUBLE
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a run comes from.
+
+    Attributes:
+        name: of the run.
+        tags: all of them, by name.
+        source: a folder with the files that were kept under `source`.
+    """
+
+    name: str
+    tags: dict[str, str]
+    source: Path
+
+
+def origin(run_id: str, into: Path) -> Origin:
+    """Read what a run says of its origin; its files are brought into the folder `into`.
+
+    Raises:
+        ValueError: if there is no such run, or it has not kept what it was made from.
+    """
+    try:
+        mlflow.set_tracking_uri(store.uri())
+        client = MlflowClient()
+        run = client.get_run(run_id)
+        kept = [entry.path for entry in client.list_artifacts(run_id, "source")]
+        if "source/params.yaml" not in kept:
+            raise ValueError(
+                f"run {run_id} has not kept its parameters: it is no training's run, or was made "
+                "by an earlier version; choose a run that has the folder source"
+            )
+        source = Path(client.download_artifacts(run_id, "source", str(into)))
+    except TROUBLE as trouble:
+        raise ValueError(store.refusal(trouble)) from None
+    return Origin(str(run.info.run_name), dict(run.data.tags), source)

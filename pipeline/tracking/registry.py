@@ -1,0 +1,228 @@
+"""MLflow's registry of models: which is champion, which was, and what the runs behind them hold."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+
+from pipeline import store
+from pipeline.scores import Scores
+from pipeline.tracking.run import TROUBLE
+from pipeline.tracking.segformer_pyfunc import __name__ as _loader
+
+CHAMPION, PREVIOUS = "champion", "previous"
+ROLLED_BACK = "gate.rolled_back"
+"""The tag of a version that people have turned away from."""
+
+_SCORES = "evaluate/confusions.npz"
+_LOADERS = (_loader.rpartition(".")[2], "segformer.serving")
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the latter of an alias
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A trained model as MLflow knows it.
+
+    Attributes:
+        run_id: of its training; None for a version that somebody registered without.
+        name: of that run.
+        version: in the registry; None if it was never registered.
+        is_rolled_back: whether people have turned away from it.
+    """
+
+    run_id: str | None
+    name: str
+    version: str | None = None
+    is_rolled_back: bool = False
+
+    def __str__(self) -> str:
+        """As people see it."""
+        known = [f"version {self.version}"] if self.version else []
+        known += [f"run {self.run_id[:8]}"] if self.run_id else []
+        return f"{self.name} ({', '.join(known)})"
+
+
+class Registry:
+    """The registry of the store that is in force.
+
+    Raises:
+        ValueError: where the store does not answer, from this and from every method; and if there
+            is none yet.
+    """
+
+    def __init__(self) -> None:
+        if not os.environ.get("MLFLOW_TRACKING_URI") and not store.database().exists():
+            raise ValueError(f"{store.database()} is missing: `dvc repro` trains and keeps a model")
+        with _answering():
+            mlflow.set_tracking_uri(store.uri())
+            self._client = MlflowClient()
+
+    def find(self, wanted: str) -> Entry:
+        """Return the model of a run: the run's id, or the name of the newest one evaluated."""
+        with _answering():
+            names = (wanted, f"{wanted}-restored")
+            alike = self._runs(f"attributes.run_name LIKE '{wanted}%'")
+            found = [run for run in alike if run.info.run_name in names]
+            with suppress(MlflowException):
+                found.append(self._client.get_run(wanted))
+            if not found:
+                raise ValueError(f"MLflow knows no evaluated run {wanted!r}: name an arm, or an id")
+            return self._entry_of(found[0])
+
+    def best_of_newest_ablation(self) -> Entry:
+        """Return the arm with the highest mIoU among those that were compared last."""
+        with _answering():
+            ablations = self._runs("tags.`ablation.arms` != ''", evaluated=False)
+            if not ablations:
+                raise ValueError(
+                    "MLflow knows no ablation yet: `dvc repro` makes one, or name an arm"
+                )
+            arms = [
+                self._client.get_run(arm)
+                for arm in ablations[0].data.tags["ablation.arms"].split(",")
+            ]
+            evaluated = [arm for arm in arms if "eval/miou" in arm.data.metrics]
+            if not evaluated:
+                raise ValueError("no arm of the newest ablation is evaluated: `dvc repro evaluate`")
+            return self._entry_of(max(evaluated, key=lambda arm: arm.data.metrics["eval/miou"]))
+
+    def holder(self, alias: str) -> Entry | None:
+        """Return the model that bears an alias."""
+        with _answering():
+            try:
+                version = self._client.get_model_version_by_alias(store.MODEL, alias)
+            except MlflowException as trouble:
+                if trouble.error_code not in _ABSENT:
+                    raise
+                return None
+            return self._entry(version, self._name(version.run_id))
+
+    def scores(self, entry: Entry) -> Scores:
+        """Return the confusions that its evaluation left in its run.
+
+        Raises:
+            LookupError: if there are none.
+        """
+        with _answering(), TemporaryDirectory() as folder:
+            try:
+                kept = self._client.list_artifacts(entry.run_id, str(Path(_SCORES).parent))
+            except MlflowException as trouble:
+                if trouble.error_code not in _ABSENT:
+                    raise
+                kept = []  # the run is gone
+            if _SCORES not in {one.path for one in kept}:
+                raise LookupError(f"{entry} has no {_SCORES} in MLflow")
+            return Scores.load(Path(self._client.download_artifacts(entry.run_id, _SCORES, folder)))
+
+    def register(self, entry: Entry) -> str:
+        """Return the version of the newest model in its run; it is made unless it is there.
+
+        Raises:
+            ValueError: if no model was logged in its run.
+        """
+        with _answering():
+            experiment = self._client.get_run(entry.run_id).info.experiment_id
+            of_run = f"source_run_id = '{entry.run_id}'"
+            found = self._client.search_logged_models([experiment], of_run)
+            logged = [one for one in found if one.status == "READY"]  # newest first
+            if not logged:
+                raise ValueError(
+                    f"the run of {entry} holds no model: `dvc repro --force evaluate@{entry.name}`"
+                )
+            source = f"models:/{logged[0].model_id}"
+            for version in self._versions(entry.run_id):
+                if version.source == source:
+                    return str(version.version)
+            with suppress(MlflowException):  # it is there already; if not, so says the next line
+                self._client.create_registered_model(store.MODEL)
+            made = self._client.create_model_version(
+                store.MODEL, source, run_id=entry.run_id, model_id=logged[0].model_id
+            )
+            return str(made.version)
+
+    def crown(self, version: str) -> None:
+        """Make a version the champion in one step; the former one is `previous` before that."""
+        former = self.holder(CHAMPION)
+        with _answering():
+            if former and former.version and former.version != version:
+                self._client.set_registered_model_alias(store.MODEL, PREVIOUS, former.version)
+            self._client.set_registered_model_alias(store.MODEL, CHAMPION, version)
+
+    def mark(self, version: str, tags: Mapping[str, str]) -> None:
+        """Write tags on a version; an empty one is as good as none."""
+        with _answering():
+            for key, value in tags.items():
+                self._client.set_model_version_tag(store.MODEL, version, key, value)
+
+    def write_down(self, entry: Entry, tags: Mapping[str, str], report: str) -> None:
+        """Write tags on the run of a model, and a report into its folder `gate`."""
+        with _answering():
+            for key, value in tags.items():
+                self._client.set_tag(entry.run_id, key, value)
+            self._client.log_text(entry.run_id, report, "gate/report.md")
+
+    def _runs(self, which: str, *, evaluated: bool = True) -> list[Any]:
+        experiment = self._client.get_experiment_by_name(store.experiment())
+        if experiment is None:
+            return []
+        found = self._client.search_runs(
+            [experiment.experiment_id], which, order_by=["attributes.start_time DESC"]
+        )
+        return [run for run in found if not evaluated or "eval/miou" in run.data.metrics]
+
+    def _entry_of(self, run: Any) -> Entry:
+        versions = self._versions(run.info.run_id)
+        if versions:
+            return self._entry(versions[0], run.info.run_name)
+        return Entry(run.info.run_id, run.info.run_name)
+
+    def _versions(self, run_id: str | None) -> list[Any]:
+        """Those of a run, the newest first."""
+        registered = self._client.search_model_versions(f"run_id = '{run_id}'")
+        ours = [version for version in registered if version.name == store.MODEL]
+        return sorted(ours, key=lambda version: -int(version.version))
+
+    def _entry(self, version: Any, name: str) -> Entry:
+        is_rolled_back = bool(version.tags.get(ROLLED_BACK))
+        return Entry(version.run_id, name, str(version.version), is_rolled_back)
+
+    def _name(self, run_id: str | None) -> str:
+        with suppress(MlflowException):
+            return str(self._client.get_run(run_id).info.run_name)
+        return "a model whose run is gone"
+
+
+def fetch(uri: str, into: Path) -> tuple[Path, dict[str, Any]]:
+    """Bring a model of ours: the folder with its weights, and what it was logged to be told.
+
+    Args:
+        uri: `models:/...`, as MLflow writes it.
+        into: an empty folder to download to.
+
+    Raises:
+        ValueError: if it is not there, or is another project's, or the store does not answer.
+    """
+    with _answering():
+        mlflow.set_tracking_uri(store.uri())
+        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(into)))
+        flavor = Model.load(str(folder)).flavors.get("python_function", {})
+    if flavor.get("loader_module") not in _LOADERS:
+        raise ValueError(f"{uri} is no model that this project trained")
+    return folder / flavor["data"], flavor.get("config") or {}
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Turn what a store that fails raises into one sentence."""
+    try:
+        yield
+    except TROUBLE as trouble:
+        raise ValueError(store.refusal(trouble)) from None

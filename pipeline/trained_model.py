@@ -1,0 +1,85 @@
+"""The model that people name, ready to segment: the champion, a folder, or one of MLflow's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from pipeline import store
+from segformer import checkpoint, serving
+from segformer.serving import Segmenter
+
+CHAMPION = "champion"
+_IN_MLFLOW = "models:/"
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model in memory.
+
+    Attributes:
+        name: where it came from, for people.
+        segmenter: takes pictures.
+        classes: their names, in the order of train ids.
+    """
+
+    name: str
+    segmenter: Segmenter
+    classes: list[str]
+
+
+def load_model(wanted: str = CHAMPION, size: tuple[int, int] | None = None) -> TrainedModel:
+    """Load a model.
+
+    Args:
+        wanted: `champion`, a folder that segformer.checkpoint.save wrote, or `models:/...`.
+        size: rows and columns at which the network sees a picture; None: those of its evaluation,
+            for a folder those it was trained with.
+
+    Raises:
+        ValueError: if there is no such model, or it is damaged.
+    """
+    if wanted == CHAMPION:
+        wanted = _champion()
+    if not wanted.startswith(_IN_MLFLOW):
+        return _load(wanted, Path(wanted), _facts(Path(wanted)), size)
+    from pipeline.tracking import registry
+
+    with TemporaryDirectory() as into:
+        folder, told = registry.fetch(wanted, Path(into))
+        return _load(wanted, folder, {"size": told.get("input_size")}, size)
+
+
+def _load(
+    name: str, folder: Path, facts: Mapping[str, Any], size: tuple[int, int] | None
+) -> TrainedModel:
+    segmenter = serving.load(folder, {"input_size": size or facts.get("size")})
+    classes = checkpoint.read_config(folder).get("classes")
+    return TrainedModel(
+        name, segmenter, classes or [f"class {k}" for k in range(segmenter.num_classes)]
+    )
+
+
+def _champion() -> str:
+    from pipeline.tracking.registry import Registry
+
+    another = "or name a model, for example `--model data/train/ce-0`"
+    try:
+        champion = Registry().holder(CHAMPION)
+    except ValueError as mistake:
+        raise ValueError(f"{mistake}; {another}") from None
+    if champion is None:
+        raise ValueError(
+            f"there is no champion yet: `python -m pipeline promote` chooses one; {another}"
+        )
+    return f"{_IN_MLFLOW}{store.MODEL}/{champion.version}"
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise ValueError(
+            f"there is no folder {folder}: name {CHAMPION}, the folder of a trained model, or"
+            f" {_IN_MLFLOW}... as MLflow shows it"
+        )
+    return checkpoint.read_config(folder)

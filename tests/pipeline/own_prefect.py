@@ -1,0 +1,118 @@
+"""A real Prefect server and the served deployment, on a DVC project in miniature."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import requests
+
+from pipeline import repro
+
+ROOT = Path(__file__).parents[2]
+PREFECT = Path(sys.executable).with_name("prefect")
+_Found = TypeVar("_Found")
+
+
+def until(found: Callable[[], _Found], within: float) -> _Found:
+    """What a question is answered with once the answer is not empty; at last, whatever it is."""
+    deadline = time.monotonic() + within
+    while not (answer := found()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return answer
+
+
+class OwnPrefect:
+    """A server on a free port of loopback, and what is served to it.
+
+    Args:
+        home: of its database.
+        project: the folder to serve from.
+    """
+
+    def __init__(self, home: Path, project: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.page = f"http://127.0.0.1:{port}"
+        self.api = f"{self.page}/api"
+        self.environment = {
+            **os.environ,
+            **repro.quiet_environment(),
+            "PREFECT_HOME": str(home),
+            "PREFECT_API_URL": self.api,
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+            "OMP_NUM_THREADS": "1",
+        }
+        self.environment.pop("MLFLOW_TRACKING_URI", None)
+        command = [str(PREFECT), "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+        self.log = home / "log"
+        self.server = self._started(command, project)
+        until(lambda: self._answers("/health"), within=120)
+        self.served = self._started([sys.executable, "-m", "pipeline", "serve"], project)
+        until(lambda: self._answers("/deployments/name/retrain/weekly"), within=60)
+        self.deployment = self.ask("/deployments/name/retrain/weekly")["id"]
+
+    def _started(self, command: list[str], folder: Path) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                command,
+                cwd=folder,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _answers(self, path: str) -> bool:
+        try:
+            return requests.get(self.api + path, timeout=5).ok
+        except requests.RequestException:
+            return False
+
+    def ask(self, path: str, **body: Any) -> Any:
+        """Post to the server, or get where there is nothing to post."""
+        call = requests.post if body else requests.get
+        answer = call(self.api + path, timeout=20, **({"json": body} if body else {}))
+        answer.raise_for_status()
+        return answer.json()
+
+    def start(self, **parameters: Any) -> str:
+        """Start a run of the deployment, without the gate, and return its id."""
+        given = {"promote": False, **parameters}
+        path = f"/deployments/{self.deployment}/create_flow_run"
+        return str(self.ask(path, parameters=given, state={"type": "SCHEDULED"})["id"])
+
+    def named(self, name: str) -> list[str]:
+        """The ids of the runs of that name, once there are any."""
+        wanted = {"name": {"any_": [name]}}
+        runs = until(lambda: self.ask("/flow_runs/filter", flow_runs=wanted), within=30)
+        return [run["id"] for run in runs]
+
+    def state(self, run: str) -> dict[str, Any]:
+        """The state a run is in."""
+        return dict(self.ask(f"/flow_runs/{run}")["state"])
+
+    def end_state(self, run: str, within: float = 90) -> tuple[str, str]:
+        """Name and message of the state that a run ends in."""
+        ends = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
+        until(lambda: self.state(run)["type"] in ends, within)
+        state = self.state(run)
+        return state["name"], state["message"] or ""
+
+    def end(self) -> None:
+        """End server and deployment."""
+        for process in (self.served, self.server):
+            process.terminate()
+        for process in (self.served, self.server):
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()

@@ -1,0 +1,54 @@
+"""pipeline.flows.report: the page that a retraining leaves in Prefect."""
+
+import base64
+
+from prefect.states import Completed, Failed
+
+from pipeline.flows.links import Link
+from pipeline.flows.report import Retraining, markdown
+from pipeline.flows.stage_runs import StageRun
+from pipeline.repro import Results
+
+FRESH = StageRun("download", Completed(name="Cached", message="up to date"), 0.51)
+FAILED = StageRun("train@ce-0", Failed(message="train@ce-0: exit status 9\nno | memory"), 12.0)
+NOTHING = Results({})
+
+
+def test_it_begins_with_what_happened() -> None:
+    """The verdict stands first, the stages with their seconds follow."""
+    text = markdown(Retraining("everything is up to date", [FRESH], NOTHING))
+    assert text.startswith("**Everything is up to date.**")
+    assert "| download | up to date | 0.5 |" in text
+
+
+def test_a_failure_is_told_in_its_row() -> None:
+    """The last line of a failed stage fits into the table, whatever is in it."""
+    text = markdown(Retraining("train@ce-0 failed", [FAILED], NOTHING))
+    assert "| train@ce-0 | failed: no / memory | 12.0 |" in text
+
+
+def test_an_experiment_is_named_with_what_differs() -> None:
+    """One reads how to see the experiment and how to take it over."""
+    told = Retraining("ran", [], NOTHING, experiment="calm-otter", settings=["train.steps=20"])
+    assert "DVC experiment `calm-otter` with `train.steps=20`" in markdown(told)
+    assert "`dvc exp apply calm-otter`" in markdown(told)
+
+
+def test_pictures_are_in_it() -> None:
+    """A picture of the ablation's report becomes part of the page, which cannot read files."""
+    results = Results({}, "# Dice or CE\n\n![mIoU](curves.png)\n", {"curves.png": b"PNG"})
+    expected = f"![mIoU](data:image/png;base64,{base64.b64encode(b'PNG').decode()})"
+    assert expected in markdown(Retraining("ran", [], results))
+
+
+def test_a_picture_that_is_not_there_is_a_word() -> None:
+    """Where the file lacks, or is too large, its title stands."""
+    results = Results({}, "![mIoU](curves.png)")
+    assert markdown(Retraining("ran", [], results)).endswith("\n\nmIoU")
+
+
+def test_links_lead_to_the_runs() -> None:
+    """Each arm's run in MLflow is a link."""
+    link = Link("ce-0", "http://127.0.0.1:5000/#/experiments/1/runs/2", "run-ce-0")
+    text = markdown(Retraining("ran", [], NOTHING, links=[link]))
+    assert "[ce-0](http://127.0.0.1:5000/#/experiments/1/runs/2)" in text

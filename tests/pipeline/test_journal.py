@@ -1,0 +1,73 @@
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from pipeline.journal import Journal, Sent, journals
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    """A journal that is being written."""
+    with closing(Journal.create(tmp_path / "journals", "ce-0")) as opened:
+        yield opened
+
+
+def told(journal: Journal) -> list[tuple[str, object]]:
+    """The lines that are whole, without their times."""
+    return [(line.kind, line.content.get("x")) for line in journal.lines()]
+
+
+def test_lines_are_read_as_they_were_written(journal: Journal) -> None:
+    """Another process reads the lines in their order, and from any of them on."""
+    for x in (1, 2, 3):
+        journal.append("metrics", x=x)
+    lines = list(Journal(journal.folder).lines())
+    assert [1, 2, 3] == [line.content["x"] for line in lines]
+    assert [3] == [line.content["x"] for line in journal.lines(lines[1].end)]
+
+
+@pytest.mark.parametrize("torn", [b'{"kind": "metr', b"\x00\x00\n", b"[]\n", b"{}\n"])
+def test_a_torn_line_is_left_out(journal: Journal, torn: bytes) -> None:
+    """What a crash or a power cut made of the last line is no line; those before it stay."""
+    journal.append("metrics", x=1)
+    with (journal.folder / "lines.jsonl").open("ab") as file:
+        file.write(torn)
+    assert [("metrics", 1)] == told(journal)
+
+
+def test_copies_outlive_what_they_are_copies_of(journal: Journal, tmp_path: Path) -> None:
+    """Two files of one name are kept apart, as they were when they were told of."""
+    path = tmp_path / "history.csv"
+    copies = []
+    for text in ("first", "second"):
+        path.write_text(text)
+        copies.append(journal.folder / journal.keep(path))
+    path.unlink()
+    assert ["first", "second"] == [copy.read_text() for copy in copies]
+    assert {"history.csv"} == {copy.name for copy in copies}
+
+
+def test_one_process_has_it(journal: Journal, tmp_path: Path) -> None:
+    """A journal that is being written cannot be had; closed, it can."""
+    [other] = journals(tmp_path / "journals")
+    assert not other.hold()
+    journal.close()
+    assert other.hold()
+    other.close()
+
+
+def test_what_was_sent_is_remembered(journal: Journal) -> None:
+    """How much was sent is there for the next process; before anything was, nothing is."""
+    assert Sent() == journal.sent()
+    journal.mark(Sent("abc", 12, [0]))
+    assert Sent("abc", 12, [0]) == Journal(journal.folder).sent()
+
+
+def test_the_oldest_comes_first(tmp_path: Path) -> None:
+    """Journals come in the order in which they were begun, whatever their names."""
+    for name in ("dice-0", "ce-0", "ablation"):
+        Journal.create(tmp_path, name).close()
+    names = [journal.folder.name.split("-")[1] for journal in journals(tmp_path)]
+    assert ["dice", "ce", "ablation"] == names

@@ -1,0 +1,353 @@
+"""The gate on real registries: a copy of one empty database for each test."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipeline import promotion, store
+from pipeline.cli import main
+from pipeline.gate import Outcome, Promote
+from pipeline.scores import Scores
+from pipeline.tracking import MlflowClient, model, registry
+from pipeline.trained_model import load_model
+from segformer import checkpoint, serving
+from segformer.cityscapes import CLASS_NAMES, NUM_CLASSES
+from segformer.model import SegFormer
+from tests.pipeline.conftest import SHIPPED
+from tests.pipeline.made_up_scores import PROTOCOL, seen_by
+
+RULES = Promote(max_class_loss=0.05, bootstrap=100, seed=0)
+NOWHERE = "http://127.0.0.1:9"  # the discard port: nobody listens
+
+
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database without runs; to make it takes seconds, to copy it nothing."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved model with random weights."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("models") / "ce-0"
+    checkpoint.save(SegFormer("b0"), folder, size=(32, 64))
+    return folder
+
+
+class Store:
+    """The embedded store of a project, and what trainings leave in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+        artifacts = (folder / "mlartifacts").as_uri()
+        self.experiment = self.client.create_experiment(store.EXPERIMENT, artifacts)
+        self._folder = folder
+
+    def run(self, name: str, scores: Scores | None = None) -> str:
+        """A run as `evaluate` leaves it, with scores and a model; its id."""
+        run_id = str(self.client.create_run(self.experiment, run_name=name).info.run_id)
+        logged = self.client.create_logged_model(self.experiment, "segformer", run_id)
+        self.client.finalize_logged_model(logged.model_id, "READY")
+        self.client.log_metric(run_id, "eval/miou", 0.5)
+        if scores is not None:
+            scores.save(self._folder / "confusions.npz")
+            self.client.log_artifact(run_id, str(self._folder / "confusions.npz"), "evaluate")
+        return run_id
+
+    def champion(self, name: str, scores: Scores | None = None) -> str:
+        """A run whose model is champion, as it was before this test; its id."""
+        run_id = self.run(name, scores)
+        models = registry.Registry()
+        models.crown(models.register(models.find(run_id)))
+        return run_id
+
+    def holder(self, alias: str) -> str | None:
+        """The id of the run whose model bears an alias."""
+        aliases = self.client.get_registered_model(store.MODEL).aliases
+        if alias not in aliases:
+            return None
+        return str(self.client.get_model_version(store.MODEL, aliases[alias]).run_id)
+
+
+@pytest.fixture
+def mlflow(tmp_path: Path, empty: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """An empty project's own store; the test runs in the project's folder."""
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_ROOT"):
+        # Set and deleted, so that what the test or MLflow sets is taken back in any case.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    shutil.copy(empty, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return Store(tmp_path)
+
+
+def test_the_first_champion(mlflow: Store) -> None:
+    """Where there is none, a model becomes champion unopposed, and nothing is `previous`."""
+    run_id = mlflow.run("ce-0", seen_by(0.7))
+    result = promotion.promote(RULES, "ce-0")
+    assert Outcome.FIRST == result.decision.outcome
+    assert run_id == mlflow.holder("champion")
+    assert mlflow.holder("previous") is None
+
+
+def test_a_better_one(mlflow: Store) -> None:
+    """A better model becomes champion, the former one `previous`, with the reason on both pages."""
+    former = mlflow.champion("ce-0", seen_by(0.7))
+    run_id = mlflow.run("dice-0", seen_by(0.8, seed=1))
+    result = promotion.promote(RULES, "dice-0")
+    assert (run_id, former) == (mlflow.holder("champion"), mlflow.holder("previous"))
+    tags = mlflow.client.get_run(run_id).data.tags
+    assert {
+        "gate.outcome": "better",
+        "gate.reason": result.decision.reason,
+        "gate.champion": f"ce-0 (version 1, run {former[:8]})",
+    }.items() <= tags.items()
+    version = mlflow.client.get_model_version_by_alias(store.MODEL, "champion")
+    assert version.tags["gate.reason"] == result.decision.reason
+    kept = mlflow.client.download_artifacts(run_id, "gate/report.md")
+    assert result.report == Path(kept).read_text()
+
+
+def but(accuracy: float, name: str, other: float) -> np.ndarray:
+    """An accuracy for all classes, and another one for one of them."""
+    return np.where(np.array(CLASS_NAMES) == name, other, np.full(NUM_CLASSES, accuracy))
+
+
+@pytest.mark.parametrize(
+    ("scores", "outcome"),
+    [
+        (seen_by(0.6, seed=1), Outcome.WORSE),
+        (seen_by(0.7, seed=1), Outcome.OPEN),
+        (seen_by(but(0.8, "pole", 0.5), seed=1), Outcome.CLASS_LOST),
+        (seen_by(0.8, protocol=PROTOCOL.replace("8x16", "16x32")), Outcome.UNLIKE_PROTOCOL),
+        (seen_by(0.8, truth=1), Outcome.UNLIKE_DATA),
+    ],
+)
+def test_the_champion_stays(mlflow: Store, scores: Scores, outcome: Outcome) -> None:
+    """Worse, undecided, a class lost, measured otherwise: no alias moves, and the run says why."""
+    champion = mlflow.champion("ce-0", seen_by(0.7))
+    run_id = mlflow.run("dice-0", scores)
+    result = promotion.promote(RULES, "dice-0")
+    assert outcome == result.decision.outcome
+    assert champion == mlflow.holder("champion")
+    assert mlflow.holder("previous") is None
+    assert outcome == mlflow.client.get_run(run_id).data.tags["gate.outcome"]
+    assert 1 == len(mlflow.client.search_model_versions())
+
+
+@pytest.mark.parametrize("what", ["scores", "run"])
+def test_a_champion_that_lost_its_scores(mlflow: Store, what: str) -> None:
+    """A champion without confusions, or without its run, is not replaced, and the reason given."""
+    champion = mlflow.champion("ce-0", seen_by(0.7))
+    if what == "scores":
+        shutil.rmtree(Path("mlartifacts") / champion)
+    else:
+        [kept] = mlflow.client.search_logged_models([mlflow.experiment])
+        source = f"models:/{kept.model_id}"
+        version = mlflow.client.create_model_version(store.MODEL, source, "0" * 32)
+        mlflow.client.set_registered_model_alias(store.MODEL, "champion", version.version)
+    mlflow.run("dice-0", seen_by(0.8))
+    result = promotion.promote(RULES, "dice-0")
+    assert Outcome.NO_CHAMPION_SCORES == result.decision.outcome
+    assert "has no evaluate/confusions.npz in MLflow" in result.decision.reason
+    assert not result.decision.is_promoted
+
+
+def test_a_champion_with_damaged_scores(mlflow: Store) -> None:
+    """Confusions that cannot be read are as good as none."""
+    champion = mlflow.champion("ce-0", seen_by(0.7))
+    [kept] = (Path("mlartifacts") / champion).rglob("confusions.npz")
+    kept.write_bytes(b"no zip")
+    mlflow.run("dice-0", seen_by(0.8))
+    assert Outcome.NO_CHAMPION_SCORES == promotion.promote(RULES, "dice-0").decision.outcome
+
+
+def test_regardless(mlflow: Store) -> None:
+    """A person may promote what the gate refuses; tags say so, and what the gate had said."""
+    former = mlflow.champion("ce-0", seen_by(0.7))
+    run_id = mlflow.run("dice-0", seen_by(0.6))
+    result = promotion.promote(RULES, "dice-0", regardless=True)
+    assert (run_id, former) == (mlflow.holder("champion"), mlflow.holder("previous"))
+    assert "the gate said: worse" in result.decision.reason
+    assert "promoted regardless" == mlflow.client.get_run(run_id).data.tags["gate.outcome"]
+
+
+def test_rollback_and_back(mlflow: Store) -> None:
+    """A rollback swaps the two, and a second one swaps them again."""
+    former = mlflow.champion("ce-0", seen_by(0.7))
+    newer = mlflow.champion("dice-0", seen_by(0.8))
+    assert "ce-0 (version 1" in promotion.rollback()
+    assert (former, newer) == (mlflow.holder("champion"), mlflow.holder("previous"))
+    assert registry.Registry().find(newer).is_rolled_back
+    promotion.rollback()
+    assert (newer, former) == (mlflow.holder("champion"), mlflow.holder("previous"))
+    assert not registry.Registry().find(newer).is_rolled_back
+
+
+def test_what_was_rolled_back_does_not_return_by_itself(mlflow: Store) -> None:
+    """The next retraining does not promote again what people have just turned away from."""
+    former = mlflow.champion("ce-0", seen_by(0.7))
+    mlflow.champion("dice-0", seen_by(0.8, seed=1))
+    promotion.rollback()
+    result = promotion.promote(RULES, "dice-0")
+    assert Outcome.ROLLED_BACK == result.decision.outcome
+    assert former == mlflow.holder("champion")
+    promotion.promote(RULES, "dice-0", regardless=True)
+    promotion.promote(RULES, "ce-0", regardless=True)
+    assert Outcome.BETTER == promotion.promote(RULES, "dice-0").decision.outcome
+
+
+def test_no_rollback_without_a_former_champion(mlflow: Store) -> None:
+    """With one champion ever there is nothing to return to, and it stays."""
+    champion = mlflow.champion("ce-0", seen_by(0.7))
+    with pytest.raises(ValueError, match="no former champion"):
+        promotion.rollback()
+    assert champion == mlflow.holder("champion")
+
+
+def test_the_champion_challenging_itself(mlflow: Store) -> None:
+    """Nothing changes, no second version is made, and its own reason stays."""
+    mlflow.run("ce-0", seen_by(0.7))
+    for outcome in (Outcome.FIRST, Outcome.SAME, Outcome.SAME):
+        assert outcome == promotion.promote(RULES, "ce-0", regardless=True).decision.outcome
+    [version] = mlflow.client.search_model_versions()
+    assert "first champion" == version.tags["gate.outcome"]
+
+
+def test_a_run_evaluated_anew_is_a_new_version(mlflow: Store) -> None:
+    """What is promoted is the model as it was evaluated last, not an older version of the run."""
+    mlflow.champion("ce-0", seen_by(0.7))
+    newer = mlflow.champion("dice-0", seen_by(0.8))
+    promotion.rollback()
+    logged = mlflow.client.create_logged_model(mlflow.experiment, "segformer", newer)
+    mlflow.client.finalize_logged_model(logged.model_id, "READY")
+    promotion.promote(RULES, "dice-0", regardless=True)
+    version = mlflow.client.get_model_version_by_alias(store.MODEL, "champion")
+    assert ("3", f"models:/{logged.model_id}") == (str(version.version), version.source)
+
+
+def test_a_name_means_the_newest_run(mlflow: Store) -> None:
+    """Of several runs of one name the newest that was evaluated is meant; an id means that run."""
+    first, second = (mlflow.run(name, seen_by(0.7)) for name in ("ce-0", "ce-0-restored"))
+    mlflow.client.create_run(mlflow.experiment, run_name="ce-0")
+    mlflow.run("ce-01", seen_by(0.7))
+    models = registry.Registry()
+    assert second == models.find("ce-0").run_id
+    assert first == models.find(first).run_id
+
+
+def test_without_a_name_the_best_arm_is_meant(mlflow: Store) -> None:
+    """It is the arm of highest mIoU in the newest ablation, whatever was trained beside it."""
+    arms = [mlflow.run(name) for name in ("ce-0", "dice-0", "other-0")]
+    for run_id, miou in zip(arms, (0.6, 0.7, 0.8), strict=True):
+        mlflow.client.log_metric(run_id, "eval/miou", miou)
+    for compared in (arms[2:], arms[:2]):
+        tags = {"ablation.arms": ",".join(compared)}
+        mlflow.client.create_run(mlflow.experiment, run_name="ablation", tags=tags)
+    assert arms[1] == registry.Registry().best_of_newest_ablation().run_id
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("focal-7", "no evaluated run 'focal-7'"), ("it's", "it's"), (None, "no ablation yet")],
+)
+def test_a_challenger_that_is_not_there(mlflow: Store, name: str | None, said: str) -> None:
+    """A run that nobody knows is told in a sentence."""
+    with pytest.raises(ValueError, match=said):
+        promotion.promote(RULES, name)
+
+
+def test_a_challenger_without_scores_or_model(mlflow: Store) -> None:
+    """What the run lacks is named, and what brings it."""
+    mlflow.run("ce-0")
+    with pytest.raises(ValueError, match=r"ce-0.*evaluate/confusions.npz.*evaluate@ce-0"):
+        promotion.promote(RULES, "ce-0")
+    mlflow.run("ce-0", seen_by(0.7))
+    for logged in mlflow.client.search_logged_models([mlflow.experiment]):
+        mlflow.client.delete_logged_model(logged.model_id)
+    with pytest.raises(ValueError, match=r"ce-0.* holds no model"):
+        promotion.promote(RULES, "ce-0")
+    assert [] == mlflow.client.search_registered_models()
+
+
+def test_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the first training there is no database, and asking does not make one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(ValueError, match=r"mlflow\.db is missing: `dvc repro`"):
+        promotion.promote(RULES)
+    with pytest.raises(ValueError, match=r"mlflow\.db is missing.*--model data/train"):
+        load_model()
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_a_server_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told in one line, without the password in the address."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", NOWHERE.replace("//", "//me:secret@"))
+    with pytest.raises(ValueError, match="does not answer") as told:
+        promotion.promote(RULES, "ce-0")
+    assert "secret" not in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_the_command(mlflow: Store, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """It says what came of it, writes the report, and ends with 0 only if the model is champion."""
+
+    def promote(*arguments: str) -> int:
+        given = ["pipeline", "promote", *arguments, "--params", str(SHIPPED)]
+        monkeypatch.setattr(sys, "argv", given)
+        with pytest.raises(SystemExit) as end:
+            main()
+        return int(end.value.code or 0)
+
+    mlflow.run("ce-0", seen_by(0.7))
+    mlflow.run("dice-0", seen_by(0.6))
+    assert [0, 0, 1] == [promote("ce-0"), promote("ce-0"), promote("dice-0", "--report", "r.md")]
+    assert "not promoted" in capsys.readouterr().out
+    assert Path("r.md").read_text().startswith("# Gate: dice-0")
+    assert 1 == promote("--rollback")
+    assert "there is no former champion" in capsys.readouterr().err
+
+
+# MLflow warns of its own type hints when it imports them, and compares columns in an old way.
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType")
+@pytest.mark.filterwarnings("ignore:Operation with range is deprecated")
+def test_the_champion_is_what_predicts(
+    mlflow: Store, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`predict` takes the champion as MLflow keeps it, at the size at which it was evaluated."""
+    run_id = mlflow.run("ce-0", seen_by(0.7))
+    for hollow in mlflow.client.search_logged_models([mlflow.experiment]):
+        mlflow.client.delete_logged_model(hollow.model_id)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    registry.Registry()  # tells MLflow's fluent functions which store is meant
+    how = {"example": serving.example((32, 64)), "input_size": (64, 128)}
+    model.log(mlflow.client, run_id, weights, how)
+    promotion.promote(RULES, "ce-0")
+    champion = load_model()
+    assert f"models:/{store.MODEL}/1" == champion.name
+    picture = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+    expected = serving.load(weights, {"input_size": (64, 128)}).classes(picture)
+    np.testing.assert_array_equal(expected, champion.segmenter.classes(picture))
+    Image.fromarray(picture).save("street.png")
+    monkeypatch.setattr(sys, "argv", ["pipeline", "predict", "street.png", "--out", "seen"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert 0 == end.value.code
+    with Image.open("seen/labels/street.png") as labels:
+        np.testing.assert_array_equal(expected, np.array(labels))
+
+
+def test_no_champion_yet(mlflow: Store) -> None:
+    """Without a champion, the command that makes one and the way to do without are named."""
+    with pytest.raises(ValueError, match=r"no champion yet: `python -m pipeline promote`.*--model"):
+        load_model()
