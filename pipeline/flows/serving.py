@@ -5,6 +5,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+from prefect._internal import observers
 from prefect.automations import Automation
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
@@ -58,7 +59,8 @@ def serve(cron: str, timezone: str, patience: float) -> None:
     _bury_the_dead()
     # By itself it ends, and a training with it, when the server is away for half a minute.
     patient_loop = partial(critical_service_loop, backoff=_OUTAGE)
-    vars(_scheduled_run_poller).update(critical_service_loop=patient_loop)
+    for who_asks in (_scheduled_run_poller, observers):  # for what to run, for what to cancel
+        vars(who_asks).update(critical_service_loop=patient_loop)
     retrain.serve(
         NAME,
         schedules=[schedule],

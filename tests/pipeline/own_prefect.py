@@ -1,6 +1,7 @@
 """A real Prefect server and the served deployment, on a DVC project in miniature."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -112,7 +113,7 @@ class OwnPrefect:
             process.terminate()
         for process in (self.served, self.server):
             try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
+                process.wait(10)
+            except subprocess.TimeoutExpired:  # without a server, serving takes long to end
+                os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
