@@ -21,7 +21,7 @@ test: .venv/installed-dev  ## the test suite, without what is slow
 	pytest --numprocesses 2 --dist loadfile
 
 test-slow: .venv/installed-dev  ## real runs of the whole graph on the tiniest data
-	pytest -m slow
+	pytest -m slow --numprocesses 2 --dist loadfile
 
 lint: .venv/installed-dev  ## ruff and mypy
 	ruff check
