@@ -39,6 +39,7 @@ bench: .venv/installed-dev  ## compare with transformers, plain losses, the offi
 	python -m benchmarks.data
 	python -m benchmarks.synthetic
 	python -m benchmarks.graph
+	python -m benchmarks.serving
 
 bench-train: .venv/installed-dev  ## images/s of training, beside a plain loop around transformers' SegFormer
 	python -m benchmarks.training --variant b0
