@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, NoReturn, Self
 
 import pandas as pd
 import torch
@@ -23,8 +23,14 @@ from pipeline.section import NetworkSize, Section
 from pipeline.starting_weights import read_license
 from pipeline.termination import asked
 from pipeline.training_folder import TrainingFolder
-from pipeline.training_parts import Inputs, make_batches, make_network, make_recipe
-from pipeline.training_troubles import explained
+from pipeline.training_parts import (
+    Inputs,
+    frames_at_a_time,
+    make_batches,
+    make_network,
+    make_recipe,
+)
+from pipeline.training_troubles import telling_the_frames, telling_what_to_lower
 from segformer import processes
 from segformer.acceleration import Compile, Precision, without_chance
 from segformer.atomic import write_text
@@ -93,7 +99,7 @@ class Train(Section):
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> Self:
-        if self.warmup_steps >= self.steps:
+        if self.schedule == "poly" and self.warmup_steps >= self.steps:
             raise ValueError(f"warmup_steps must be less than steps, {self.steps}")
         return self
 
@@ -137,31 +143,33 @@ def run(
             that is not finite, or too little memory.
     """
     without_chance(params.deterministic)
-    weights_seed, data_seed = seeds_of(seed)
-    torch.manual_seed(weights_seed)
-    state, network = make_network(params, inputs, device)
-    torch.manual_seed(weights_seed + processes.rank())  # dropout, apart in every process
+    at_a_time = frames_at_a_time(params, processes.count())
+    weights_seed, data_seed, dropout_seed = seeds_of(seed)
     train_frames, val_frames = (
         PackedFrames.open(inputs.pack / split) for split in ("train", "val")
     )
-    batches = make_batches(params, inputs, train_frames, data_seed, device)
-    if (saved := processes.from_first(folder.newest())) is not None:
-        state.load_state_dict(saved)
-        for record in state.history:
-            report(record)
-    with asked() as is_stopping, explained(params, batches, folder):
-        fit(
-            state,
-            batches,
-            make_recipe(params, _loss(loss, params, inputs, device), device),
-            network=network,
-            validate=lambda model: _validate(model, val_frames, params, device),
-            report=report,
-            save=folder.keep,
-            is_stopping=is_stopping,
-        )
-        if state.step < params.steps:  # some process was asked to stop, perhaps not this one
-            sys.exit(f"stopped at step {state.step}; the same command goes on from there")
+    with telling_what_to_lower(params):
+        torch.manual_seed(weights_seed)
+        state, network = make_network(params, inputs, device)
+        batches = make_batches(params, inputs, train_frames, data_seed, device)
+        torch.manual_seed(dropout_seed + processes.rank())  # apart in every process
+        if (saved := processes.from_first(folder.newest())) is not None:
+            state.load_state_dict(saved)
+            for record in state.history:
+                report(record)
+        with asked() as is_stopping, telling_the_frames(batches.names, folder):
+            fit(
+                state,
+                batches,
+                make_recipe(params, _loss(loss, params, inputs, device), device),
+                network=network,
+                validate=lambda model: _validate(model, val_frames, at_a_time, device),
+                report=report,
+                save=folder.keep,
+                is_stopping=is_stopping,
+            )
+            if state.step < params.steps:  # some process was asked to stop, perhaps not this one
+                _leave(state.step)
     if processes.is_first():
         seen = {"size": train_frames.size, "crop": params.augment.crop}
         _write(out, state.best, seen | {"license": read_license(inputs.weights)})
@@ -175,13 +183,20 @@ def read_facts(folder: Path) -> dict[str, Any]:
     return facts
 
 
+def _leave(step: int) -> NoReturn:
+    told = f"stopped at step {step}; the same command goes on from there"
+    sys.exit(told if processes.is_first() else 1)
+
+
 def _loss(name: str, params: Train, inputs: Inputs, device: torch.device) -> Loss:
     family, table = params.class_weights, inputs.class_weights
     return make_loss(name, family=family, class_weights=table, device=device)
 
 
-def _validate(model: nn.Module, frames: PackedFrames, params: Train, device: torch.device) -> float:
-    return float(mean_iou(evaluate_packed(model, frames, params.batch_size, device)))
+def _validate(
+    model: nn.Module, frames: PackedFrames, at_a_time: int, device: torch.device
+) -> float:
+    return float(mean_iou(evaluate_packed(model, frames, at_a_time, device)))
 
 
 def _write(out: Path, model: nn.Module, facts: dict[str, Any]) -> None:
