@@ -14,8 +14,6 @@ from pipeline.submission_writing import photographs_of
 from pipeline.wording import count
 from segformer.cityscapes import CLASSES, IGNORE, LABELS, NUM_CLASSES
 
-Size = tuple[int, int]
-
 TEST_SIZE = (1024, 2048)
 """Rows and columns of every photograph of the official test set."""
 
@@ -113,7 +111,7 @@ def check_submission(
     return Verdict(len(predictions), problems + _id_problems(looked), _notes(looked.values()))
 
 
-def _size_problem(name: str, shape: tuple[int, ...], wanted: Size) -> str | None:
+def _size_problem(name: str, shape: tuple[int, ...], wanted: tuple[int, int]) -> str | None:
     if shape == wanted:
         return None
     return f"{name} has {shape[0]} x {shape[1]} pixels, its photograph {wanted[0]} x {wanted[1]}"
