@@ -171,8 +171,9 @@ def run(
             if state.step < params.steps:  # some process was asked to stop, perhaps not this one
                 _leave(state.step)
     if processes.is_first():
+        kept = {"ema_decay": params.ema_decay, "license": read_license(inputs.weights)}
         seen = {"size": train_frames.size, "crop": params.augment.crop}
-        _write(out, state.best, seen | {"license": read_license(inputs.weights)})
+        _write(out, state.best, seen | kept)
         facts = {"loss": loss, "seed": seed, "steps": params.steps} | facts
         _write_records(out, state.history, facts)
 

@@ -162,6 +162,13 @@ def test_the_model_keeps_the_licence_of_its_weights_and_its_size(data: Path) -> 
     assert [32, 48] == config["crop"]
 
 
+@pytest.mark.parametrize("decay", [None, 0.5])
+def test_the_model_says_whether_its_weights_are_an_average(data: Path, decay: float | None) -> None:
+    """From config.json the evaluation knows it, for the protocol."""
+    train(data, "a", ema_decay=decay)
+    assert decay == read_config(data / "a")["ema_decay"]
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(data: Path) -> None:
     """A rate beyond all bounds: step, frames and last good state are named, no model is written."""
     with pytest.raises(NonFiniteLossError) as told:
