@@ -90,7 +90,9 @@ def _reach(alpha: Floats, variances: Floats, freedoms: NDArray[np.int64]) -> Flo
     # Every command loads this module for the parameters of its stages, and SciPy takes a while.
     from scipy import special
 
-    return np.asarray(np.sqrt((special.stdtrit(freedoms, alpha / 2) ** 2 * variances).sum(axis=0)))
+    with np.errstate(invalid="ignore"):  # the quantile of 0 is endless
+        squares = special.stdtrit(freedoms, alpha / 2) ** 2 * variances
+    return np.asarray(np.sqrt(np.where(variances == 0, 0, squares).sum(axis=0)))
 
 
 def _tails(value: Floats, variances: Floats, freedoms: NDArray[np.int64]) -> Floats:
@@ -106,7 +108,7 @@ def _tails(value: Floats, variances: Floats, freedoms: NDArray[np.int64]) -> Flo
         middle = (low + high) / 2
         reaches = _reach(middle, variances, freedoms) >= np.abs(value)
         low, high = np.where(reaches, middle, low), np.where(reaches, high, middle)
-    return np.where(error == 0, (value == 0).astype(np.float64), (low + high) / 2)
+    return np.asarray(np.where(error == 0, value == 0, (low + high) / 2), dtype=np.float64)
 
 
 def holm(p: Floats) -> Floats:

@@ -26,8 +26,7 @@ def flips(lead: "pd.Series[float]") -> list[int]:
 
 def last_flip(comparison: Comparison, loss: str) -> int | None:
     """The step from which on a loss and the baseline are ranked as they are at the end."""
-    of_losses = means(comparison)
-    steps = flips(of_losses[loss] - of_losses[comparison.baseline])
+    steps = flips(_leads(comparison, loss).mean(axis=1))
     return steps[-1] if steps else None
 
 
@@ -37,26 +36,40 @@ def ranking(comparison: Comparison, loss: str) -> str:
     Returns:
         The sentence; empty where nothing was validated.
     """
-    of_losses, baseline = means(comparison), comparison.baseline
-    lead = (of_losses[loss] - of_losses[baseline]).dropna()
+    baseline = comparison.baseline
+    of_seeds = _leads(comparison, loss)
+    lead = of_seeds.mean(axis=1)
+    known = lead[lead != 0]
     if lead.empty:
         return ""
-    known = lead[lead != 0]
     if known.empty:
         return f"`{loss}` and `{baseline}` are level at every one of these steps."
-    last = "ahead of" if known.iloc[-1] > 0 else "behind"
     steps = flips(lead)
-    end = comparison.results
-    apart = end[loss].validation.iloc[-1].to_numpy() - end[baseline].validation.iloc[-1].to_numpy()
-    agreeing = int((np.sign(apart) == np.sign(known.iloc[-1])).sum())
-    seeds = f"; at the last step so in {agreeing} of {len(apart)} seeds" if len(apart) > 1 else ""
     if not steps:
-        return f"`{loss}` is {last} `{baseline}` at every one of these steps{seeds}."
-    before = f" (before, the lead changed at {_listed(steps[:-1])})" if steps[:-1] else ""
-    return (
-        f"The ranking flips at step {steps[-1]}: from there on `{loss}` is {last}"
-        f" `{baseline}`{before}{seeds}."
+        told = _agreeing(of_seeds.loc[known.index[-1]])
+        return f"`{loss}` is {told} `{baseline}` at the last step, and was at every one before."
+    before = known[known.index < steps[-1]].index[-1]
+    told = (
+        f"The ranking of the means flips at step {steps[-1]}: at step {before} `{loss}` is"
+        f" {_agreeing(of_seeds.loc[before])} `{baseline}`, at the last step"
+        f" {_agreeing(of_seeds.loc[known.index[-1]])}"
     )
+    return f"{told} (earlier flips: {_listed(steps[:-1])})." if steps[:-1] else f"{told}."
+
+
+def _leads(comparison: Comparison, loss: str) -> pd.DataFrame:
+    """Validation mIoU of a loss less the baseline's: a row per step, a column per seed."""
+    mine, base = (comparison.results[name].validation for name in (loss, comparison.baseline))
+    return pd.DataFrame(mine.to_numpy() - base.to_numpy(), index=mine.index).dropna()
+
+
+def _agreeing(leads: "pd.Series[float]") -> str:
+    """`ahead of` or `behind`, as the mean of the seeds' leads is, and how many of them agree."""
+    sign = np.sign(leads.mean())
+    side = "ahead of" if sign > 0 else "behind"
+    if len(leads) == 1:
+        return side
+    return f"{side} (in {int((np.sign(leads) == sign).sum())} of {len(leads)} seeds)"
 
 
 _NAMED = 6

@@ -88,7 +88,8 @@ def run(params: Ablation, *, inputs: Inputs, out: Path) -> Outcome:
     """Write ablation.json, ablation.md with its figures, and three tables into `out`.
 
     The tables: ablation.csv (a row per loss), classes.csv (per loss and class), gradients.csv (per
-    weights, loss and class: its share of the gradient at the scores and at each group of layers).
+    weights, loss and class: its share of the gradient at the scores and at each group of layers,
+    and the length of what it sends there).
 
     Raises:
         ValueError: naming all arms that are missing, or two that must not be compared.
