@@ -1,11 +1,13 @@
-"""Says what ended a training in a person's words: too little memory, a loss that is not finite."""
+"""Says in a person's words what ended a training: a stop, too little memory, a loss gone wrong."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import torch
 
+from segformer import processes
 from segformer.training_state import NonFiniteLossError
 
 if TYPE_CHECKING:
@@ -66,6 +68,12 @@ def telling_what_to_lower(params: "Train") -> Iterator[None]:
             "train.activation_checkpointing, or lower train.augment.crop; "
             f"{str(error).strip().splitlines()[0] if str(error) else 'no more is known'}"
         ) from error
+
+
+def leave_at(step: int) -> NoReturn:
+    """End the process, whose state after `step` updates is saved; of many, the first says so."""
+    told = f"stopped at step {step}; the same command goes on from there"
+    sys.exit(told if processes.is_first() else 1)
 
 
 def _last_good(folder: "TrainingFolder") -> str:

@@ -1,10 +1,9 @@
 """Train: one arm of the ablation, from packed frames to a model with its history."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Self
+from typing import Any, Literal, Self
 
 import pandas as pd
 import torch
@@ -30,7 +29,7 @@ from pipeline.training_parts import (
     make_network,
     make_recipe,
 )
-from pipeline.training_troubles import telling_the_frames, telling_what_to_lower
+from pipeline.training_troubles import leave_at, telling_the_frames, telling_what_to_lower
 from segformer import processes
 from segformer.acceleration import Compile, Precision, without_chance
 from segformer.atomic import write_text
@@ -169,7 +168,7 @@ def run(
                 is_stopping=is_stopping,
             )
             if state.step < params.steps:  # some process was asked to stop, perhaps not this one
-                _leave(state.step)
+                leave_at(state.step)
     if processes.is_first():
         kept = {"ema_decay": params.ema_decay, "license": read_license(inputs.weights)}
         seen = {"size": train_frames.size, "crop": params.augment.crop}
@@ -182,11 +181,6 @@ def read_facts(folder: Path) -> dict[str, Any]:
     """What run.json of a trained arm says."""
     facts: dict[str, Any] = json.loads((folder / "run.json").read_text())
     return facts
-
-
-def _leave(step: int) -> NoReturn:
-    told = f"stopped at step {step}; the same command goes on from there"
-    sys.exit(told if processes.is_first() else 1)
 
 
 def _loss(name: str, params: Train, inputs: Inputs, device: torch.device) -> Loss:

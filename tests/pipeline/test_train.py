@@ -10,14 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import torch.distributed as dist
 from ruamel.yaml import YAML
 from safetensors.torch import save_file
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from pipeline.beginnings import seeds_of
 from pipeline.class_weights import families
 from pipeline.stages.train import Train, read_facts, run
 from pipeline.training_folder import TrainingFolder
 from pipeline.training_parts import Inputs, frames_at_a_time
+from pipeline.training_troubles import leave_at
 from segformer.checkpoint import load, read_config
 from segformer.frames import create
 from segformer.model import SegFormer
@@ -202,6 +205,20 @@ def test_too_little_memory_names_what_to_lower(
     monkeypatch.setattr(SegFormer, "forward", fail)
     with pytest.raises(ValueError, match=r"batch_size 2 .* train.augment.crop 32 x 48: raise"):
         train(data, "a")
+
+
+@pytest.mark.parametrize(
+    ("rank", "told"), [(0, "stopped at step 7; the same command goes on from there"), (1, 1)]
+)
+def test_only_the_first_process_says_where_it_stopped(rank: int, told: object) -> None:
+    """All end with exit code 1, and the message is there once."""
+    dist.init_process_group("fake", rank=rank, world_size=2, store=FakeStore())
+    try:
+        with pytest.raises(SystemExit) as stop:
+            leave_at(7)
+        assert told == stop.value.code
+    finally:
+        dist.destroy_process_group()
 
 
 @pytest.mark.parametrize(
