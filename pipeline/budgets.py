@@ -44,17 +44,19 @@ def ranking(comparison: Comparison, loss: str) -> str:
         return ""
     if known.empty:
         return f"`{loss}` and `{baseline}` are level at every one of these steps."
-    steps = flips(lead)
+    steps, last = flips(lead), int(known.index[-1])
     if not steps:
-        told = _agreeing(of_seeds.loc[known.index[-1]])
-        return f"`{loss}` is {told} `{baseline}` at the last step, and was at every one before."
-    before = known[known.index < steps[-1]].index[-1]
-    told = (
+        return (
+            f"The ranking of the means never flips: at step {last} `{loss}` is"
+            f" {_side(lead[last])} `{baseline}`{_agreeing(of_seeds.loc[last])}."
+        )
+    before = int(known[known.index < steps[-1]].index[-1])
+    earlier = f" Earlier flips: {_listed(steps[:-1])}." if steps[:-1] else ""
+    return (
         f"The ranking of the means flips at step {steps[-1]}: at step {before} `{loss}` is"
-        f" {_agreeing(of_seeds.loc[before])} `{baseline}`, at the last step"
-        f" {_agreeing(of_seeds.loc[known.index[-1]])}"
+        f" {_side(lead[before])} `{baseline}`{_agreeing(of_seeds.loc[before])}, at step {last}"
+        f" {_side(lead[last])} it{_agreeing(of_seeds.loc[last])}.{earlier}"
     )
-    return f"{told} (earlier flips: {_listed(steps[:-1])})." if steps[:-1] else f"{told}."
 
 
 def _leads(comparison: Comparison, loss: str) -> pd.DataFrame:
@@ -63,13 +65,16 @@ def _leads(comparison: Comparison, loss: str) -> pd.DataFrame:
     return pd.DataFrame(mine.to_numpy() - base.to_numpy(), index=mine.index).dropna()
 
 
+def _side(lead: float) -> str:
+    return "ahead of" if lead > 0 else "behind"
+
+
 def _agreeing(leads: "pd.Series[float]") -> str:
-    """`ahead of` or `behind`, as the mean of the seeds' leads is, and how many of them agree."""
-    sign = np.sign(leads.mean())
-    side = "ahead of" if sign > 0 else "behind"
+    """How many seeds lead as their mean does; nothing where there is one."""
     if len(leads) == 1:
-        return side
-    return f"{side} (in {int((np.sign(leads) == sign).sum())} of {len(leads)} seeds)"
+        return ""
+    agreeing = np.sign(leads) == np.sign(leads.mean())
+    return f" (in {int(agreeing.sum())} of {len(leads)} seeds)"
 
 
 _NAMED = 6

@@ -226,8 +226,8 @@ def test_the_flip_of_the_ranking_is_told(tmp_path: Path) -> None:
     assert 40 == tell(*found).metrics["dice-ce/flip_step"]
     report = write_report(*found)
     assert (
-        "The ranking of the means flips at step 40: at step 20 `dice` is ahead of `ce`, at the last"
-        " step behind." in report
+        "The ranking of the means flips at step 40: at step 20 `dice` is ahead of `ce`, at step 40"
+        " behind it." in report
     )
 
 
