@@ -48,14 +48,14 @@ def ranking(comparison: Comparison, loss: str) -> str:
     if not steps:
         return (
             f"The ranking of the means never flips: at step {last} `{loss}` is"
-            f" {_side(lead[last])} `{baseline}`{_agreeing(of_seeds.loc[last])}."
+            f" {_side(lead[last])} `{baseline}`{_agreeing(of_seeds, last)}."
         )
     before = int(known[known.index < steps[-1]].index[-1])
     earlier = f" Earlier flips: {_listed(steps[:-1])}." if steps[:-1] else ""
     return (
         f"The ranking of the means flips at step {steps[-1]}: at step {before} `{loss}` is"
-        f" {_side(lead[before])} `{baseline}`{_agreeing(of_seeds.loc[before])}, at step {last}"
-        f" {_side(lead[last])} it{_agreeing(of_seeds.loc[last])}.{earlier}"
+        f" {_side(lead[before])} `{baseline}`{_agreeing(of_seeds, before)}, at step {last}"
+        f" {_side(lead[last])} it{_agreeing(of_seeds, last)}.{earlier}"
     )
 
 
@@ -69,12 +69,13 @@ def _side(lead: float) -> str:
     return "ahead of" if lead > 0 else "behind"
 
 
-def _agreeing(leads: "pd.Series[float]") -> str:
+def _agreeing(of_seeds: pd.DataFrame, step: int) -> str:
     """How many seeds lead as their mean does; nothing where there is one."""
-    if len(leads) == 1:
+    signs = np.sign(of_seeds.loc[step].to_numpy())
+    if len(signs) == 1:
         return ""
-    agreeing = np.sign(leads) == np.sign(leads.mean())
-    return f" (in {int(agreeing.sum())} of {len(leads)} seeds)"
+    agreeing = int((signs == np.sign(of_seeds.loc[step].mean())).sum())
+    return f" (in {agreeing} of {len(signs)} seeds)"
 
 
 _NAMED = 6

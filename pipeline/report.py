@@ -1,6 +1,7 @@
 """The report of an ablation, in Markdown: the verdict, its tables and its figures."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.bootstrap import LEVEL, Intervals
 from pipeline.budgets import means, ranking
@@ -14,7 +15,7 @@ from segformer.cityscapes import CLASS_NAMES
 
 _STEPS_SHOWN = 10
 _MANY_SEEDS = 5  # with more, Student's t falls slowly
-_BY_ITSELF = "Each interval is by itself at 95 %, each p corrected for {}; so they may disagree."
+_BY_ITSELF = "Each interval is by itself at 95 %, each p corrected for {}: the two may disagree."
 
 
 def write_report(comparison: Comparison, pulls: Pulls) -> str:
@@ -87,7 +88,7 @@ def _more_seeds(comparison: Comparison) -> str:
     return (
         f" Where the data cannot tell, train more seeds: with {seeds} an interval reaches"
         f" {now:.1f} standard errors of their spread, with {_MANY_SEEDS} it would reach {then:.1f}."
-        " Few seeds raise no false alarms, but hide differences that are there."
+        " Few seeds raise no more false alarms than many, but hide differences that are there."
     )
 
 
@@ -115,7 +116,7 @@ def _groups(comparison: Comparison) -> str:
             assert p_groups is not None
             rows.append(
                 [
-                    f"{name} ({members.sum()} classes)",
+                    f"{name} ({_scored(comparison, members)} classes)",
                     f"`{loss}`",
                     percent(comparison.results[comparison.baseline].scores.value[place]),
                     percent(comparison.results[loss].scores.value[place]),
@@ -137,6 +138,13 @@ def _groups(comparison: Comparison) -> str:
         f" {_BY_ITSELF.format('both groups')}"
     )
     return f"{table(titles, rows)}\n\n{note}"
+
+
+def _scored(comparison: Comparison, members: NDArray[np.bool_]) -> str:
+    """How many of these classes there are, and how many of them the frames have."""
+    iou = comparison.results[comparison.baseline].scores.value[FIRST_CLASS:]
+    scored = int((~np.isnan(iou[members])).sum())
+    return str(scored) if scored == members.sum() else f"{scored} of {members.sum()}"
 
 
 def _classes(comparison: Comparison) -> str:

@@ -138,6 +138,16 @@ def test_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
         assert content == (tmp_path / "ablation" / name).read_bytes(), name
 
 
+def test_every_row_of_scores_carries_the_protocol(tmp_path: Path) -> None:
+    """In the first column, of losses and of classes."""
+    ablation(tmp_path, {"ce": seeds(BASE, 0), "dice": seeds(BETTER, 0)})
+    protocol = json.loads((tmp_path / "ablation" / "ablation.json").read_text())["protocol"]
+    for name in ("ablation", "classes"):
+        table = pd.read_csv(tmp_path / "ablation" / f"{name}.csv")
+        assert "protocol" == table.columns[0]
+        assert [protocol] == table["protocol"].unique().tolist()
+
+
 def test_a_single_loss_is_reported_without_comparison(tmp_path: Path) -> None:
     """The baseline alone gives a report that says there is nothing to compare."""
     result = ablation(tmp_path, {"ce": seeds(BASE, 0)})
@@ -260,6 +270,7 @@ def test_a_pixel_of_a_class_that_never_occurs_decides_nothing(tmp_path: Path) ->
         assert metrics[f"ce/{end}"] == pytest.approx(metrics[f"dice/{end}"], abs=1e-4)
     report = write_report(*read(*given(tmp_path, ["ce", "dice"], 2)))
     assert "No pixel of these frames is truly bicycle, though an arm predicts it" in report
+    assert "| rare (8 of 9 classes) |" in report
 
 
 def test_what_occurs_everywhere_is_not_called_imagined(tmp_path: Path) -> None:
