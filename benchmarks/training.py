@@ -27,7 +27,7 @@ from benchmarks.drawn import drawn_frames, write_pngs
 from benchmarks.kinds_of_work import by_kind, marked
 from benchmarks.measure import Waits, medians
 from benchmarks.our_training import OurTraining, Setting, one_pass
-from segformer.acceleration import Compile, without_chance
+from segformer.acceleration import Compile, best_device, without_chance
 from segformer.frames import PackedFrames
 from segformer.training import Batch
 from segformer.variants import VARIANTS
@@ -197,7 +197,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="2, on a GPU 8")
     parser.add_argument("--steps", type=int, help="in a turn; 4, on a GPU 50")
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default=best_device().type)
     parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
     parser.add_argument("--compile", choices=COMPILE, default="auto", help="auto: on a GPU")
     parser.add_argument("--residency", choices=["auto", "device", "host"], default="auto")

@@ -40,8 +40,8 @@ def draw_differences(comparison: Comparison, path: Path) -> None:
     panes[0].set_ylim(heights[-1] + 0.7, -0.7)
     if losses:
         subtitle = (
-            "95 % intervals. Blue: better, orange: worse, beyond chance (Holm's correction);"
-            f" hollow and grey: open\n{_basis(comparison)}"
+            "95 % intervals, each by itself. Blue: better, orange: worse, beyond chance (Holm's"
+            f" correction); hollow and grey: open\n{_basis(comparison)}"
         )
         headline(figure, f"{' and '.join(losses)} against {comparison.baseline}", subtitle)
     else:
@@ -53,8 +53,10 @@ def _draw_forest(axes: Axes, result: Result, places: list[int], heights: np.ndar
     difference = result.difference
     assert difference is not None
     assert result.p_holm is not None
+    assert result.p_groups is not None
     assert result.p_arm is not None
-    p = np.concatenate([[result.p_arm], difference.p[RARE:FIRST_CLASS], result.p_holm])  # (q,)
+    means = [[result.p_arm], result.p_groups, difference.p[[CALIBRATION]]]
+    p = np.concatenate([*means, result.p_holm])  # (q,)
     axes.axvline(0, color=INK, linewidth=1)
     axes.axhline(2.85, color="#bbbbbb", linewidth=0.8)
     for place, height in zip(places, heights.tolist(), strict=True):

@@ -12,13 +12,13 @@ from segformer.losses import WEIGHTED, Loss, get_loss
 from segformer.model import SegFormer
 
 
-def seeds_of(seed: int) -> tuple[int, int]:
-    """The seed of an arm's random weights, and that of its frames' order and augmentation.
+def seeds_of(seed: int) -> tuple[int, int, int]:
+    """The seeds of an arm's random weights, of its frames' order and augmentation, of its dropout.
 
-    Two streams of random numbers that have nothing in common: torch's own would be the same.
+    Streams of random numbers that have nothing in common: torch's own would be the same.
     """
-    of_weights, of_data = np.random.SeedSequence(seed).generate_state(2).tolist()
-    return of_weights, of_data
+    of_weights, of_data, of_dropout = np.random.SeedSequence(seed).generate_state(3).tolist()
+    return of_weights, of_data, of_dropout
 
 
 def load_start(model: SegFormer, weights: Path) -> None:

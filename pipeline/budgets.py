@@ -26,8 +26,7 @@ def flips(lead: "pd.Series[float]") -> list[int]:
 
 def last_flip(comparison: Comparison, loss: str) -> int | None:
     """The step from which on a loss and the baseline are ranked as they are at the end."""
-    of_losses = means(comparison)
-    steps = flips(of_losses[loss] - of_losses[comparison.baseline])
+    steps = flips(_leads(comparison, loss).mean(axis=1))
     return steps[-1] if steps else None
 
 
@@ -37,26 +36,46 @@ def ranking(comparison: Comparison, loss: str) -> str:
     Returns:
         The sentence; empty where nothing was validated.
     """
-    of_losses, baseline = means(comparison), comparison.baseline
-    lead = (of_losses[loss] - of_losses[baseline]).dropna()
+    baseline = comparison.baseline
+    of_seeds = _leads(comparison, loss)
+    lead = of_seeds.mean(axis=1)
+    known = lead[lead != 0]
     if lead.empty:
         return ""
-    known = lead[lead != 0]
     if known.empty:
         return f"`{loss}` and `{baseline}` are level at every one of these steps."
-    last = "ahead of" if known.iloc[-1] > 0 else "behind"
-    steps = flips(lead)
-    end = comparison.results
-    apart = end[loss].validation.iloc[-1].to_numpy() - end[baseline].validation.iloc[-1].to_numpy()
-    agreeing = int((np.sign(apart) == np.sign(known.iloc[-1])).sum())
-    seeds = f"; at the last step so in {agreeing} of {len(apart)} seeds" if len(apart) > 1 else ""
+    steps, last = flips(lead), int(known.index[-1])
     if not steps:
-        return f"`{loss}` is {last} `{baseline}` at every one of these steps{seeds}."
-    before = f" (before, the lead changed at {_listed(steps[:-1])})" if steps[:-1] else ""
+        return (
+            f"The ranking of the means never flips: at step {last} `{loss}` is"
+            f" {_side(lead[last])} `{baseline}`{_agreeing(of_seeds, last)}."
+        )
+    before = int(known[known.index < steps[-1]].index[-1])
+    earlier = f" Earlier flips: {_listed(steps[:-1])}." if steps[:-1] else ""
     return (
-        f"The ranking flips at step {steps[-1]}: from there on `{loss}` is {last}"
-        f" `{baseline}`{before}{seeds}."
+        f"The ranking of the means flips at step {steps[-1]}: at step {before} `{loss}` is"
+        f" {_side(lead[before])} `{baseline}`{_agreeing(of_seeds, before)}, at step {last}"
+        f" {_side(lead[last])} it{_agreeing(of_seeds, last)}.{earlier}"
     )
+
+
+def _leads(comparison: Comparison, loss: str) -> pd.DataFrame:
+    """Validation mIoU of a loss less the baseline's: a row per step, a column per seed."""
+    mine, base = (comparison.results[name].validation for name in (loss, comparison.baseline))
+    return pd.DataFrame(mine.to_numpy() - base.to_numpy(), index=mine.index).dropna()
+
+
+def _side(lead: float) -> str:
+    return "ahead of" if lead > 0 else "behind"
+
+
+def _agreeing(of_seeds: pd.DataFrame, step: int) -> str:
+    """How many seeds lead as their mean does; nothing where there is one."""
+    signs = np.sign(of_seeds.loc[step].to_numpy())
+    if len(signs) == 1:
+        return ""
+    agreeing = int((signs == np.sign(of_seeds.loc[step].mean())).sum())
+    return f" (in {agreeing} of {len(signs)} seeds)"
 
 
 _NAMED = 6

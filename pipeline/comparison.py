@@ -28,6 +28,7 @@ class Result:
         difference: its scores less the baseline's, frame by frame and seed by seed; None for the
             baseline itself.
         p_holm: of the differences per class, corrected for the number of classes.
+        p_groups: of the differences of the rare and of the frequent classes, corrected for two.
         p_arm: of the difference in mIoU, corrected for the number of losses compared.
         validation: (m, seeds) mIoU during training, a column per arm, by step.
         calibration: (m, 3) counts per bin of confidence, over all frames and seeds.
@@ -37,6 +38,7 @@ class Result:
     deviation: Floats
     difference: Intervals | None
     p_holm: Floats | None
+    p_groups: Floats | None
     p_arm: float | None
     validation: pd.DataFrame
     calibration: Floats
@@ -56,6 +58,7 @@ class Comparison:
         is_rare: (k,) whether a class has less than the median share of those that occur in
             training.
         is_frequent: (k,) whether it has that much or more.
+        is_imagined: (k,) whether an arm predicts it and no frame has it; in no mean of IoU.
         results: by loss.
     """
 
@@ -67,6 +70,7 @@ class Comparison:
     share: Floats
     is_rare: NDArray[np.bool_]
     is_frequent: NDArray[np.bool_]
+    is_imagined: NDArray[np.bool_]
     results: dict[str, Result]
 
     @property
@@ -95,7 +99,9 @@ def compare(
         seed: of the resampling.
     """
     first = arms[baseline][0]
-    groups = _group(share)
+    is_rare, is_frequent = _group(share)
+    is_scored = first.scores.confusions.sum(axis=(0, 2)) > 0
+    groups = (is_scored, is_scored & is_rare, is_scored & is_frequent)
     draws = draw_frames(len(first.scores.frames), resamples, seed)
     occurrences = _occurrences(first.scores.confusions, groups)
     measured = {loss: _measure_all(of_loss, draws, groups) for loss, of_loss in arms.items()}
@@ -116,6 +122,7 @@ def compare(
             _deviation(values),
             difference,
             holm(difference.p[FIRST_CLASS:]) if difference else None,
+            holm(difference.p[[RARE, FREQUENT]]) if difference else None,
             p_arm.get(loss),
             _validation(arms[loss]),
             np.sum([arm.calibrations.sum(axis=0) for arm in arms[loss]], axis=0),
@@ -127,22 +134,38 @@ def compare(
         first.steps,
         baseline,
         share,
-        *groups,
+        is_rare,
+        is_frequent,
+        _predicted(arms) & ~is_scored,
         results,
     )
 
 
-_Groups = tuple[NDArray[np.bool_], NDArray[np.bool_]]
-"""(k,) of rare classes, and (k,) of frequent ones; what never occurs in training is neither."""
+_Classes = NDArray[np.bool_]
+"""(k,) which classes are meant."""
+
+_Groups = tuple[_Classes, _Classes, _Classes]
+"""Of the classes with true pixels on the frames: all, the rare ones, the frequent ones.
+
+The same in every arm, seed and sample: the official mean counts a class that never occurs as 0
+as soon as one pixel is taken for it, and that pixel would decide between two arms.
+"""
 
 _Measured = tuple[Floats, Floats]
 """(s, q) of s seeds on all frames, and (s, r, q) on every sample of frames."""
 
 
-def _group(share: Floats) -> _Groups:
+def _group(share: Floats) -> tuple[_Classes, _Classes]:
+    """Rare classes and frequent ones; what never occurs in training is neither."""
     occurs = share > 0
     median = np.median(share[occurs]) if occurs.any() else 0.0
     return occurs & (share < median), occurs & (share >= median)
+
+
+def _predicted(arms: Mapping[str, Sequence[Arm]]) -> _Classes:
+    """(k,) whether any arm takes a pixel for it."""
+    every = [arm.scores.total.sum(axis=0) for of_loss in arms.values() for arm in of_loss]
+    return np.asarray(np.sum(every, axis=0) > 0)
 
 
 def _measure_all(arms: Sequence[Arm], draws: Floats, groups: _Groups) -> _Measured:
@@ -158,24 +181,25 @@ def _measure_all(arms: Sequence[Arm], draws: Floats, groups: _Groups) -> _Measur
 
 def _measure(confusion: NDArray[np.int64] | Floats, calibration: Floats, groups: _Groups) -> Floats:
     """(..., k, k) and (..., m, 3) counts -> (..., q), in the order of the places above."""
-    iou = iou_by_class(confusion)
-    means = [_known_mean(iou[..., group]) for group in (slice(None), *groups)]
+    is_true = confusion.sum(axis=-1) > 0
+    iou = np.where(is_true, iou_by_class(confusion), np.nan)
+    means = [_mean_over(iou, group) for group in groups]
     error = np.asarray(expected_calibration_error(calibration))
     return np.concatenate([np.stack([*means, error], axis=-1), iou], axis=-1)
 
 
-def _known_mean(iou: Floats) -> Floats:
-    known = ~np.isnan(iou)
-    with np.errstate(invalid="ignore"):
-        mean: Floats = np.where(known, iou, 0).sum(axis=-1) / known.sum(axis=-1)
-    return mean
+def _mean_over(iou: Floats, group: _Classes) -> Floats:
+    """(..., k) -> (...); a class that a sample has no frame of counts 0 there, in every arm."""
+    if not group.any():
+        return np.full(iou.shape[:-1], np.nan)
+    return np.asarray(np.nan_to_num(iou[..., group]).mean(axis=-1))
 
 
 def _occurrences(confusions: NDArray[np.int64], groups: _Groups) -> NDArray[np.int64]:
     """(n, k, k) -> (q,): in how many frames there are true pixels to be measured on."""
     occurs = confusions.sum(axis=2) > 0  # (n, k)
-    everything = slice(None)  # of mIoU, and of calibration
-    means = [occurs[:, group].any(axis=1) for group in (everything, *groups, everything)]
+    everything = np.full(occurs.shape[1], True)  # of calibration
+    means = [occurs[:, group].any(axis=1) for group in (*groups, everything)]
     return np.asarray(np.concatenate([np.stack(means, axis=1), occurs], axis=1).sum(axis=0))
 
 

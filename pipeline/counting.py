@@ -123,9 +123,9 @@ class Counts:
     def metrics(self) -> dict[str, float | None]:
         """Scores of the whole set, fractions of 1 to six digits; None where undefined."""
         return {
-            "instance_iou": number(_mean(self.instance_iou())),
-            "category_instance_iou": number(_mean(self.category_instance_iou())),
-            "boundary_iou": number(_mean(self.boundary_iou())),
+            "instance_iou": number(mean_of_known(self.instance_iou())),
+            "category_instance_iou": number(mean_of_known(self.category_instance_iou())),
+            "boundary_iou": number(mean_of_known(self.boundary_iou())),
             "ece": number(expected_calibration_error(self.calibrations.sum(0))),
         }
 
@@ -171,7 +171,7 @@ class Counts:
         return np.asarray(score(self.instances.sum(0), self.confusions.sum(0)))
 
 
-def _mean(values: Floats) -> float:
+def mean_of_known(values: Floats) -> float:
     """Over what is not nan, as the official script does; nan if nothing is."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else float("nan")

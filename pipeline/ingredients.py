@@ -9,6 +9,11 @@ import torch
 
 from segformer import processes
 
+WITHOUT_EFFECT = frozenset(
+    {"train.activation_checkpointing", "train.residency", "train.save_every"}
+)
+"""Parameters that change no byte: a training goes on when one of them is another."""
+
 _PIECES = 64  # of a file too large to be read whole
 _PIECE = 2**16  # bytes
 
@@ -19,13 +24,14 @@ def of_training(
     """Name parameters, code, data and machine.
 
     Args:
-        parameters: by name, `train.steps`; also the loss and the seed.
+        parameters: by name, `train.steps`; also the loss and the seed. Those WITHOUT_EFFECT are
+            left out.
         code: the modules that take part.
         data: files and folders that are read. Of files above 4 MiB, such as the packed frames, the
             size and 64 pieces spread evenly over them are looked at.
     """
     return (
-        {name: str(value) for name, value in sorted(parameters.items())}
+        {name: str(parameters[name]) for name in sorted(parameters.keys() - WITHOUT_EFFECT)}
         | {str(path): _digest(path) for path in sorted(code)}
         | {str(path): _digest(path) for path in sorted(_files(data))}
         | machine()

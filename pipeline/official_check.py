@@ -5,12 +5,11 @@ python -m pipeline evaluate --check-official data/evaluate/ce-0
 
 import copy
 import importlib
-import math
+import json
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
@@ -20,48 +19,23 @@ import numpy as np
 
 from pipeline.archive import LABEL_IDS, Archive
 from pipeline.counting import Counts
+from pipeline.official_rows import Row, Sums, compared, compared_with_metrics
 from pipeline.png_counts import count_pngs
 from pipeline.predictions import kept
 from pipeline.scored_frames import INSTANCE_IDS
 from pipeline.scores import Scores
 from segformer.cityscapes import CLASS_NAMES
-from segformer.instances import (
-    INSTANCE_CATEGORIES,
-    INSTANCE_CLASSES,
-    category_instance_iou,
-    instance_iou,
-)
-from segformer.metrics import CATEGORIES, category_iou, class_iou
 
 Result = TypeVar("Result")
 
 _SCRIPT = "cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling"
-_KINDS = {
-    "class IoU": ("classScores", "averageScoreClasses"),
-    "category IoU": ("categoryScores", "averageScoreCategories"),
-    "class iIoU": ("classInstScores", "averageScoreInstClasses"),
-    "category iIoU": ("categoryInstScores", "averageScoreInstCategories"),
-}
-"""The script's names of the scores and of their mean."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One score, by the script and by us; nan where undefined."""
-
-    kind: str
-    name: str
-    official: float
-    ours: float
-
-    @property
-    def is_equal(self) -> bool:
-        """Whether they are, to the last digit that the script prints."""
-        return _printed(self.official) == _printed(self.ours)
 
 
 def run(result: Path, *, ground_truth: Path | None, say: Callable[[str], None]) -> str:
-    """Compare class IoU, category IoU and iIoU of a result.
+    """Compare class IoU, category IoU and iIoU of a result with the script's on its predictions.
+
+    Compared is what the result's files say; the predictions are also counted anew, so that a
+    mistake of ours can be told from files that do not belong together.
 
     Args:
         result: a folder that the stage `evaluate` wrote, with predictions.
@@ -73,10 +47,13 @@ def run(result: Path, *, ground_truth: Path | None, say: Callable[[str], None]) 
 
     Raises:
         ValueError: if the script is not installed, predictions or labels are missing, the script
-            refuses them, or a score differs.
+            refuses them, a score differs, or other predictions are kept than were scored.
     """
     scores = Scores.load(result / "confusions.npz")
-    has_instances = Counts.load(result / "counts.npz", scores.confusions).instances is not None
+    instances = Counts.load(result / "counts.npz", scores.confusions).instances
+    has_instances = instances is not None
+    held = Sums(scores.total, None if instances is None else instances.sum(0))
+    metrics = _read_metrics(result / "metrics.json")
     predictions = kept(result / "predictions", scores.frames)
     if ground_truth is None:
         raise ValueError("dvc.yaml knows no gtFine_trainvaltest.zip: run `dvc repro` first")
@@ -88,15 +65,17 @@ def run(result: Path, *, ground_truth: Path | None, say: Callable[[str], None]) 
             lambda: _scored(script, predictions, labels, has_instances=has_instances)
         )
         again, ours = _timed(lambda: _recounted(predictions, labels, has_instances=has_instances))
-    rows = compared(told, again)
-    table = "\n".join([scores.protocol, *map(_line, rows)])
-    wrong = [row for row in rows if not row.is_equal]
-    if wrong:
+    mistaken = [row for row in compared(told, again) if not row.is_equal]
+    if mistaken:
         raise ValueError(
-            f"{table}\n{len(wrong)} of {len(rows)} scores differ from the official script's"
-            f" (first: {wrong[0].kind} of {wrong[0].name}): a mistake of ours, please report it"
+            f"{len(mistaken)} scores of the predictions differ from the official script's, first"
+            f" {' '.join(str(mistaken[0]).split())}: a mistake of ours, please report it"
         )
-    if again.confusion != scores.total.tolist():
+    rows = compared(told, held)
+    rows += compared_with_metrics(told, metrics, has_instances=has_instances)
+    table = "\n".join([scores.protocol, *map(str, rows)])
+    _refuse_unlike(result, rows, table)
+    if not held.is_near(again):
         raise ValueError(
             f"{result}: the predictions kept are not those that were scored; evaluate again"
         )
@@ -106,55 +85,31 @@ def run(result: Path, *, ground_truth: Path | None, say: Callable[[str], None]) 
     )
 
 
-@dataclass(frozen=True)
-class Sums:
-    """What was counted on all frames.
-
-    Attributes:
-        confusion: (19, 19).
-        instances: (10, 2); None where none are annotated.
-    """
-
-    confusion: list[list[int]]
-    instances: list[list[float]] | None
-
-
-def compared(told: dict[str, Any], sums: Sums) -> list[Row]:
-    """Pair what the script told with our scores, kind by kind, each with its mean.
-
-    Where no instances are annotated, iIoU is left out: there the script says 0 and means nothing.
-    """
-    confusion = np.array(sums.confusion)
-    ours: dict[str, tuple[Sequence[str], Any]] = {
-        "class IoU": (CLASS_NAMES, class_iou(confusion)),
-        "category IoU": (CATEGORIES, category_iou(confusion)),
-    }
-    if sums.instances is not None:
-        names = [one.name for one in INSTANCE_CLASSES]
-        weighted = np.array(sums.instances)
-        ours["class iIoU"] = names, instance_iou(weighted, confusion)
-        ours["category iIoU"] = INSTANCE_CATEGORIES, category_instance_iou(weighted, confusion)
-    rows = []
-    for kind, (chosen, values) in ours.items():
-        of_each, of_all = _KINDS[kind]
-        found = np.asarray(values, dtype=np.float64)
-        known = found[~np.isnan(found)]
-        mean = float(known.mean()) if known.size else math.nan
-        rows += [
-            Row(kind, name, float(told[of_each][name]), value)
-            for name, value in zip(chosen, found.tolist(), strict=True)
-        ]
-        rows.append(Row(kind, "mean", float(told[of_all]), mean))
-    return rows
-
-
 def _recounted(predictions: Sequence[Path], labels: list[str], *, has_instances: bool) -> Sums:
     kind, mode = (INSTANCE_IDS, "I;16") if has_instances else (LABEL_IDS, "L")
     truths = [Path(path.replace(LABEL_IDS, kind)) for path in labels]
     confusion, instances = count_pngs(predictions, truths, mode=mode)
     return Sums(
-        confusion[:, : len(CLASS_NAMES)].tolist(), instances.tolist() if has_instances else None
+        confusion[:, : len(CLASS_NAMES)].numpy(), instances.numpy() if has_instances else None
     )
+
+
+def _read_metrics(path: Path) -> dict[str, Any]:
+    try:
+        metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read ({error}): evaluate again") from None
+    return metrics
+
+
+def _refuse_unlike(result: Path, rows: Sequence[Row], table: str) -> None:
+    wrong = [row for row in rows if not row.is_equal]
+    if wrong:
+        raise ValueError(
+            f"{table}\n{result}: {len(wrong)} of {len(rows)} scores differ from the official"
+            f" script's on its predictions (first: {wrong[0].kind}, {wrong[0].name}). Its files do"
+            " not belong together: evaluate again; if it stays so, please report it"
+        )
 
 
 def _timed(work: Callable[[], Result]) -> tuple[Result, float]:
@@ -217,13 +172,3 @@ def _old_numpy() -> Iterator[None]:
     finally:
         if is_new:
             del known["in1d"]
-
-
-def _line(row: Row) -> str:
-    mark = "" if row.is_equal else "  differs"
-    numbers = f"{_printed(row.official):>6} {_printed(row.ours):>6}"
-    return f"{row.kind:<14} {row.name:<14} {numbers}{mark}"
-
-
-def _printed(score: float) -> str:
-    return f"{score:.3f}"  # as the script does

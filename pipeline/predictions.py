@@ -4,35 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from pipeline.pictures import encoded
-from segformer.cityscapes import CLASSES, NUM_CLASSES
+from pipeline.submission import label_ids_png, prediction_name
 
 TABLE = "frames.csv"
-
-
-def prediction_name(key: str) -> str:
-    """`munster_000000_000019_pred_labelIds.png`, found by the official script by its beginning."""
-    return f"{Path(key).name}_pred_labelIds.png"
-
-
-def label_ids_png(train_ids: NDArray[np.uint8]) -> bytes:
-    """(h, w) uint8 train ids, of scored classes alone -> a grey PNG of label ids.
-
-    Raises:
-        ValueError: for another id.
-    """
-    if train_ids.size and train_ids.max() >= NUM_CLASSES:
-        raise ValueError(
-            f"a prediction holds the class {train_ids.max()}; allowed are 0 to {NUM_CLASSES - 1}"
-        )
-    label_ids = np.array([label.label_id for label in CLASSES], dtype=np.uint8)
-    return encoded(Image.fromarray(label_ids[train_ids]))
 
 
 class Prediction(NamedTuple):

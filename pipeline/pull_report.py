@@ -22,9 +22,16 @@ def write_pulls(comparison: Comparison, pulls: Pulls) -> list[str]:
     parts = ["## Why: whose pixels pull", _introduction(pulls), _overview(comparison, pulls)]
     parts += [_legend(), "![Share of the gradient per class and layer](gradients.png)"]
     parts += ["Length of the gradient at each group of layers:", _lengths(pulls)]
-    if comparison.challengers and comparison.baseline == "ce":
+    if _rivals(comparison):
         parts += ["### Are the gradients of cross-entropy nicer?", _guess(comparison, pulls)]
     return parts
+
+
+def _rivals(comparison: Comparison) -> list[str]:
+    """The losses that cross-entropy was tested against: all others, or the baseline alone."""
+    if "ce" not in comparison.results:
+        return []
+    return comparison.challengers if comparison.baseline == "ce" else [comparison.baseline]
 
 
 def _introduction(pulls: Pulls) -> str:
@@ -81,10 +88,10 @@ def _guess(comparison: Comparison, pulls: Pulls) -> str:
         " gradients are nicer. Nicer can mean three things that are measured here, at the start"
         " and, on average, at the trained weights:"
     ]
-    for loss in comparison.challengers:
-        found = [_compared(pulls, comparison.baseline, loss, read) for _, read in _READINGS]
+    for loss in _rivals(comparison):
+        found = [_compared(pulls, "ce", loss, read) for _, read in _READINGS]
         lines = [
-            f"- {name}, `{comparison.baseline}` and `{loss}`: {told}"
+            f"- {name}, `ce` and `{loss}`: {told}"
             for (name, _), (told, _) in zip(_READINGS, found, strict=True)
         ]
         wins = [is_more for _, both in found for is_more in both]
@@ -94,15 +101,15 @@ def _guess(comparison: Comparison, pulls: Pulls) -> str:
 
 
 def _compared(
-    pulls: Pulls, baseline: str, loss: str, read: Callable[[Pull], float]
+    pulls: Pulls, first: str, second: str, read: Callable[[Pull], float]
 ) -> tuple[str, list[bool]]:
-    """Put one reading in words, and say at the start and when trained if the baseline has more."""
+    """Put one reading in words, and say at the start and when trained if the first has more."""
     places = {"at the start": [pulls.start], "trained": pulls.trained}
     told, more = [], []
     for when, kinds in places.items():
         base, other = (
             float(np.mean([read(pulls.of[weights, name]) for weights in kinds]))
-            for name in (baseline, loss)
+            for name in (first, second)
         )
         told.append(f"{_written(base)} and {_written(other)} {when}")
         if not np.isnan([base, other]).any():
@@ -111,24 +118,31 @@ def _compared(
 
 
 def _conclusion(comparison: Comparison, loss: str, wins: list[bool]) -> str:
-    baseline, kind = comparison.baseline, outcome(comparison.results[loss])
     extent = f"in {sum(wins)} of {len(wins)} comparisons"
     if wins and all(wins):
         extent = f"in all {len(wins)} comparisons"
     if not any(wins):
         extent = f"in none of {len(wins)} comparisons"
-    told = f"**`{baseline}`'s gradients are the nicer ones {extent} with `{loss}`'s"
-    if kind == "open":
+    told = f"**`ce`'s gradients are the nicer ones {extent} with `{loss}`'s"
+    winner = _winner(comparison, loss)
+    if winner is None:
         return (
             f"{told}; as the data cannot tell which of the two is better, nothing is explained.**"
         )
-    if kind == "better":
+    if winner == loss:
         return f"{told}, and it is `{loss}` that wins: nicer gradients did not decide it.**"
     if all(wins):
-        return f"{told}, and `{baseline}` wins, as the guess has it.**"
+        return f"{told}, and `ce` wins, as the guess has it.**"
     if any(wins):
-        return f"{told}, and `{baseline}` wins: the guess is a part of it at most.**"
-    return f"{told}, and yet `{baseline}` wins: the guess finds no support.**"
+        return f"{told}, and `ce` wins: the guess is a part of it at most.**"
+    return f"{told}, and yet `ce` wins: the guess finds no support.**"
+
+
+def _winner(comparison: Comparison, loss: str) -> str | None:
+    """`ce` or its rival, one of them the baseline; None where the data cannot tell."""
+    challenger, base = (loss, "ce") if comparison.baseline == "ce" else ("ce", loss)
+    kind = outcome(comparison.results[challenger])
+    return {"better": challenger, "worse": base}.get(kind)
 
 
 def _place(pulls: Pulls, weights: str) -> str:

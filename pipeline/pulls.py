@@ -23,7 +23,9 @@ class Pull:
         at_scores: (k,) each class's share of the sum of |dL/ds|, summing to 1; nan where absent.
         at_layers: (k, g) its share of the lengths of what the classes send to a group of layers,
             summing to 1 over the classes.
-        lengths: (g,) of the gradient of each group.
+        of_classes: (k, g) the length of what each class sends to a group of layers; nan where
+            absent.
+        lengths: (g,) of the gradient of each group, all classes together.
         agreement: the length of the whole gradient over the sum of the classes' lengths: 1 if all
             pull the same way, 0 if they cancel.
         aim: how many times as hard a wrongly predicted pixel pulls as the average pixel; nan if
@@ -33,6 +35,7 @@ class Pull:
 
     at_scores: Floats
     at_layers: Floats
+    of_classes: Floats
     lengths: Floats
     agreement: float
     aim: float
@@ -99,13 +102,18 @@ def read_pulls(folder: Path, losses: Sequence[str]) -> Pulls:
 
 
 def share_table(pulls: Pulls) -> pd.DataFrame:
-    """A row per weights, loss and class: its share at the scores and at each group of layers."""
+    """A row per weights, loss and class: its share at the scores and at each group of layers.
+
+    After these columns, the length of what the class sends to each group: `length_` and its name.
+    """
     tables = []
     for (weights, loss), pull in pulls.of.items():
         begin = {"weights": weights, "step": pulls.steps[weights], "loss": loss}
         columns = {"class": CLASS_NAMES, "scores": pull.at_scores}
         layers = dict(zip(pulls.layers, pull.at_layers.T, strict=True))
-        tables.append(pd.DataFrame(begin | columns | layers))
+        names = [f"length_{layer}" for layer in pulls.layers]
+        lengths = dict(zip(names, pull.of_classes.T, strict=True))
+        tables.append(pd.DataFrame(begin | columns | layers | lengths))
     return pd.concat(tables)
 
 
@@ -134,6 +142,7 @@ def _pull(classes: pd.DataFrame, batches: pd.DataFrame, layers: list[str]) -> Pu
         return Pull(
             (at_scores / np.nansum(at_scores, axis=1, keepdims=True)).mean(axis=0),
             (at_layers / np.nansum(at_layers, axis=1, keepdims=True)).mean(axis=0),
+            at_layers.mean(axis=0),
             lengths.mean(axis=0),
             float((np.sqrt(np.square(lengths).sum(axis=1)) / of_classes).mean()),
             float(aim.mean()),

@@ -1,18 +1,21 @@
 """The report of an ablation, in Markdown: the verdict, its tables and its figures."""
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pipeline.bootstrap import Intervals
+from pipeline.bootstrap import LEVEL, Intervals
 from pipeline.budgets import means, ranking
 from pipeline.comparison import ALL, CALIBRATION, FIRST_CLASS, FREQUENT, RARE, Comparison
 from pipeline.markdown import table
 from pipeline.pull_report import write_pulls
 from pipeline.pulls import Pulls
-from pipeline.verdict import SIGNIFICANT, verdict
+from pipeline.verdict import SIGNIFICANT, outcome, verdict
 from pipeline.wording import NOTHING, count, percent, points
 from segformer.cityscapes import CLASS_NAMES
 
 _STEPS_SHOWN = 10
+_MANY_SEEDS = 5  # with more, Student's t falls slowly
+_BY_ITSELF = "Each interval is by itself at 95 %, each p corrected for {}: the two may disagree."
 
 
 def write_report(comparison: Comparison, pulls: Pulls) -> str:
@@ -62,12 +65,41 @@ def _arms(comparison: Comparison) -> str:
 
 def _reading(comparison: Comparison) -> str:
     seeds = ", ".join(map(str, comparison.seeds))
-    return (
+    told = (
         f"All arms: {comparison.steps} training steps, {count(comparison.num_frames, 'frame')},"
         f" seed{'s' if len(comparison.seeds) > 1 else ''} {seeds}; mIoU in per cent, the mean over"
-        " seeds. Intervals join the bootstrap over frames with the spread between seeds, and are"
-        " wide where there are few of either. Differences are paired, on the same frames and seeds,"
-        " and so are sharper than the intervals of the arms suggest."
+        " seeds. Intervals join the bootstrap over frames with the spread between seeds, each by"
+        " Student's t for its own number, and are wide where there are few of either. Differences"
+        " are paired, on the same frames and seeds: what is hard for both arms cancels."
+    )
+    return told + _more_seeds(comparison) + _imagined(comparison)
+
+
+def _more_seeds(comparison: Comparison) -> str:
+    """What stands in the way of a verdict where the data cannot tell and seeds are few."""
+    # Every command loads this module, and SciPy takes a while.
+    from scipy import special
+
+    seeds = len(comparison.seeds)
+    is_open = any(outcome(comparison.results[loss]) == "open" for loss in comparison.challengers)
+    if not is_open or not 1 < seeds < _MANY_SEEDS:
+        return ""
+    now, then = (special.stdtrit(n - 1, (1 + LEVEL) / 2) for n in (seeds, _MANY_SEEDS))
+    return (
+        f" Where the data cannot tell, train more seeds: with {seeds} an interval reaches"
+        f" {now:.1f} standard errors of their spread, with {_MANY_SEEDS} it would reach {then:.1f}."
+        " Few seeds raise no more false alarms than many, but hide differences that are there."
+    )
+
+
+def _imagined(comparison: Comparison) -> str:
+    names = ", ".join(CLASS_NAMES[k] for k in np.flatnonzero(comparison.is_imagined))
+    if not names:
+        return ""
+    return (
+        f" No pixel of these frames is truly {names}, though an arm predicts it: left out of every"
+        " mean here, for all arms alike, and counted as 0 for that arm in the official mean of its"
+        " metrics.json."
     )
 
 
@@ -79,14 +111,17 @@ def _groups(comparison: Comparison) -> str:
     ):
         for loss in comparison.challengers:
             difference = comparison.results[loss].difference
+            p_groups = comparison.results[loss].p_groups
             assert difference is not None
+            assert p_groups is not None
             rows.append(
                 [
-                    f"{name} ({members.sum()} classes)",
+                    f"{name} ({_scored(comparison, members)} classes)",
                     f"`{loss}`",
                     percent(comparison.results[comparison.baseline].scores.value[place]),
                     percent(comparison.results[loss].scores.value[place]),
                     _between(difference, place),
+                    _probability(p_groups[place - RARE]),
                 ]
             )
     titles = [
@@ -95,10 +130,21 @@ def _groups(comparison: Comparison) -> str:
         f"mIoU `{comparison.baseline}`",
         "mIoU of the loss",
         "difference in points",
+        "p (Holm)",
     ]
     rare = [CLASS_NAMES[k] for k in np.flatnonzero(comparison.is_rare)]
-    note = f"Rare: less than the median share of the labelled training pixels ({', '.join(rare)})."
+    note = (
+        f"Rare: less than the median share of the labelled training pixels ({', '.join(rare)})."
+        f" {_BY_ITSELF.format('both groups')}"
+    )
     return f"{table(titles, rows)}\n\n{note}"
+
+
+def _scored(comparison: Comparison, members: NDArray[np.bool_]) -> str:
+    """How many of these classes there are, and how many of them the frames have."""
+    iou = comparison.results[comparison.baseline].scores.value[FIRST_CLASS:]
+    scored = int((~np.isnan(iou[members])).sum())
+    return str(scored) if scored == members.sum() else f"{scored} of {members.sum()}"
 
 
 def _classes(comparison: Comparison) -> str:
@@ -118,7 +164,7 @@ def _classes(comparison: Comparison) -> str:
                     percent(comparison.results[comparison.baseline].scores.value[place]),
                     percent(result.scores.value[place]),
                     _between(result.difference, place),
-                    NOTHING if np.isnan(p) else f"{p:.3f}" if p >= 0.001 else "< 0.001",
+                    _probability(p),
                 ]
             )
         titles = [
@@ -132,7 +178,7 @@ def _classes(comparison: Comparison) -> str:
         parts.append(table(titles, rows))
     note = (
         "Commonest class first. Bold: the difference holds after Holm's correction for all classes."
-        f" {NOTHING}: the class occurs in fewer than two frames."
+        f" {_BY_ITSELF.format('all classes')} {NOTHING}: the class occurs in fewer than two frames."
     )
     return "\n\n".join([*parts, note])
 
@@ -173,11 +219,16 @@ def _budgets(comparison: Comparison) -> str:
     ]
     note = (
         "Validation mIoU in per cent, measured during training on the packed frames: to be compared"
-        " within this table only."
+        " within this table only. These curves are not tested: a flip, an early one above all, may"
+        " be noise."
     )
     told = [ranking(comparison, loss) for loss in comparison.challengers]
     titles = ["steps", *(f"`{loss}`" for loss in of_losses.columns)]
     return "\n\n".join([table(titles, rows), " ".join([note, *told]).strip()])
+
+
+def _probability(p: float) -> str:
+    return NOTHING if np.isnan(p) else f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
 def _between(difference: Intervals, place: int, digits: int = 1) -> str:

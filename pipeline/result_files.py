@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline import calibration_chart, rarity_chart, score_charts
 from pipeline.counting import Counts
+from pipeline.protocol_table import write_scores
 from pipeline.robustness import draw_robustness, robustness_table
 from pipeline.scores import Scores
 
@@ -27,7 +28,7 @@ def write_tables(folder: Path, scores: Scores, counts: Counts, metrics: Metrics)
         "calibration": counts.reliability(),
     }
     for name, table in tables.items():
-        table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6f")
+        write_scores(folder / f"{name}.csv", table, scores.protocol)
     scores.save(folder / "confusions.npz")
     counts.save(folder / "counts.npz")
 
@@ -48,7 +49,7 @@ def write_robustness(
     """Write how the model called `name` did on spoiled photographs; no chart if on none."""
     folder.mkdir()
     table = robustness_table(scores.total, corrupted)
-    table.to_csv(folder / "robustness.csv", index=False, float_format="%.6f")
+    write_scores(folder / "robustness.csv", table, scores.protocol)
     if corrupted and (miou := metrics["miou"]) is not None:
         path = folder / "robustness.png"
         draw_robustness(table, clean_miou=miou, name=name, protocol=scores.protocol, path=path)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-Size = tuple[int, int]
+from segformer.encoder import MIN_SIDE
+from segformer.looking import Size
 
 
 @dataclass(frozen=True)
@@ -29,29 +30,57 @@ class Showing:
         rows, columns = self.size or own
         return [(round(rows * scale), round(columns * scale)) for scale in self.scales]
 
+    def refuse_too_small(self, own: Iterable[Size]) -> None:
+        """See to it that the network can see photographs of these sizes at every scale.
+
+        Raises:
+            ValueError: naming the size and the scale at which it cannot.
+        """
+        for size in [self.size] if self.size else sorted(set(own)):
+            for scale, shown in zip(self.scales, self.sizes(size), strict=True):
+                if min(shown) < MIN_SIDE:
+                    raise ValueError(
+                        f"scales: {scale!r} of {_by(size)} is {_by(shown)}, but the network needs"
+                        f" {MIN_SIDE} rows and columns: choose a larger scale or size"
+                    )
+
     def parts(self, own: Iterable[Size]) -> str:
-        """`1024x2048/slide1024x1024+768x768/ms0.5,1.0+flip`; `own`: the photographs' sizes."""
-        seen = "+".join(_by(size) for size in ([self.size] if self.size else sorted(set(own))))
-        mode = "slide" + "+".join(map(_by, self.windows)) if self.windows else "whole"
+        """`1024x2048/slide1024x1024+768x768/ms0.5,1.0+flip`; `own`: the photographs' sizes.
+
+        Where one window holds all that is seen, the mode is `whole`: it is the same.
+        """
+        seen = [self.size] if self.size else sorted(set(own))
+        mode = "whole"
+        if self.windows and not all(self._fits(shown) for one in seen for shown in self.sizes(one)):
+            mode = "slide" + "+".join(map(_by, self.windows))
         scales = "ms" + ",".join(map(repr, self.scales)) if self.scales != (1.0,) else "ss"
-        return f"{seen}/{mode}/{scales}{'+flip' if self.flip else ''}"
+        return f"{'+'.join(map(_by, seen))}/{mode}/{scales}{'+flip' if self.flip else ''}"
+
+    def _fits(self, shown: Size) -> bool:
+        window = self.windows[0] if self.windows else shown
+        return all(side <= most for side, most in zip(shown, window, strict=True))
 
 
-def protocol_id(frames: pd.DataFrame, split_rule: str, showing: Showing) -> str:
+def own_sizes(frames: pd.DataFrame) -> list[Size]:
+    """Rows and columns of every photograph, of a table with columns rows, columns."""
+    return list(zip(frames["rows"].tolist(), frames["columns"].tolist(), strict=True))
+
+
+def protocol_id(frames: pd.DataFrame, split_rule: str, showing: Showing, weights: str) -> str:
     """What was measured on and how: `val500/official/1024x2048/whole/ss/last`.
 
     Split and number of frames, how the frames were divided, what the network sees, whole or by
-    windows, at which scales and whether mirrored too, and how the weights were chosen: the last.
+    windows, at which scales and whether mirrored too, and which weights were taken.
     Numbers are compared only where all of it is the same.
 
     Args:
         frames: those scored, all of one split, with columns split, rows, columns.
         split_rule: `pipeline.splits.rule_name`.
         showing: how they are shown.
+        weights: `last`, those of the last step; `ema`, their moving average.
     """
-    own = zip(frames["rows"].tolist(), frames["columns"].tolist(), strict=True)
     split = frames["split"].iloc[0]
-    return f"{split}{len(frames)}/{split_rule}/{showing.parts(own)}/last"
+    return f"{split}{len(frames)}/{split_rule}/{showing.parts(own_sizes(frames))}/{weights}"
 
 
 def _by(size: Size) -> str:

@@ -5,16 +5,27 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.pictures import encoded
-from segformer.cityscapes import CLASSES
+from segformer.cityscapes import CLASSES, NUM_CLASSES
 
 _LABEL_IDS = np.array([label.label_id for label in CLASSES], dtype=np.uint8)
 
 
 def prediction_name(key: str) -> str:
-    """`berlin_000000_000019_pred_labelIds.png`, of the frame `test/berlin/berlin_000000_000019`."""
+    """`berlin_000000_000019_pred_labelIds.png`, of the frame `test/berlin/berlin_000000_000019`.
+
+    The official script finds a prediction by the beginning of its name.
+    """
     return f"{key.rpartition('/')[2]}_pred_labelIds.png"
 
 
 def label_ids_png(train_ids: NDArray[np.uint8]) -> bytes:
-    """(h, w) uint8 train ids, 0..18 -> an 8 bit grey PNG of label ids, 7..33."""
+    """(h, w) uint8 train ids, 0..18 -> an 8 bit grey PNG of label ids, 7..33.
+
+    Raises:
+        ValueError: for another id.
+    """
+    if train_ids.size and train_ids.max() >= NUM_CLASSES:
+        raise ValueError(
+            f"a prediction holds the class {train_ids.max()}; allowed are 0 to {NUM_CLASSES - 1}"
+        )
     return encoded(Image.fromarray(_LABEL_IDS[train_ids]))

@@ -9,12 +9,16 @@ import numpy as np
 
 from pipeline.archive import Archive
 from pipeline.parallel import in_order
-from pipeline.submission_names import against_photographs, against_test_set, by_frame
+from pipeline.submission_names import (
+    TEST_FRAMES,
+    Remarks,
+    against_photographs,
+    against_test_set,
+    by_frame,
+)
 from pipeline.submission_writing import photographs_of
 from pipeline.wording import count
 from segformer.cityscapes import CLASSES, IGNORE, LABELS, NUM_CLASSES
-
-Size = tuple[int, int]
 
 TEST_SIZE = (1024, 2048)
 """Rows and columns of every photograph of the official test set."""
@@ -90,30 +94,31 @@ def check_submission(
     """
     with ExitStack() as stack:
         archive = stack.enter_context(Archive(path))
-        predictions, problems = by_frame(archive.names())
+        predictions, said = by_frame(archive.names())
         photographs, known = None, dict[str, str]()
         if images is None:
-            problems += against_test_set(predictions)
+            said += against_test_set(predictions)
         else:
             photographs = stack.enter_context(Archive(images))
             members = photographs_of(photographs, split)
             known = {key.rpartition("/")[2]: member.name for key, member in members.items()}
-            problems += against_photographs(predictions, known)
+            said += against_photographs(predictions, known)
         jobs = [
             (name, known.get(frame))
             for frame, name in predictions.items()
-            if images is None or frame in known
+            if frame in known or (images is None and frame.partition("_")[0] in TEST_FRAMES)
         ]
         looked = {}
         results = stack.enter_context(in_order(_Look(archive, photographs), jobs))
         for (name, _), one in zip(jobs, results, strict=True):
             looked[name] = one
             progress(len(looked), len(jobs))
-    problems += [one.problem for one in looked.values() if one.problem]
-    return Verdict(len(predictions), problems + _id_problems(looked), _notes(looked.values()))
+    problems = [one.problem for one in looked.values() if one.problem] + _id_problems(looked)
+    said += Remarks(problems, _notes(looked.values()))
+    return Verdict(len(predictions), said.problems, said.notes)
 
 
-def _size_problem(name: str, shape: tuple[int, ...], wanted: Size) -> str | None:
+def _size_problem(name: str, shape: tuple[int, ...], wanted: tuple[int, int]) -> str | None:
     if shape == wanted:
         return None
     return f"{name} has {shape[0]} x {shape[1]} pixels, its photograph {wanted[0]} x {wanted[1]}"

@@ -75,7 +75,9 @@ def make_network(
     if processes.count() > 1:
         # Depthwise kernels have a dimension of size 1, whose stride means nothing.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
-        network = DistributedDataParallel(share_statistics(model, device))
+        network = DistributedDataParallel(share_statistics(model))
+        # Equal in every process already. (The argument has another name in each PyTorch.)
+        network.broadcast_buffers = False
     optimizer = OPTIMIZERS[params.optimizer](
         model,
         lr=params.learning_rate,
@@ -84,6 +86,22 @@ def make_network(
     )
     state = TrainingState(model, optimizer, params.ema_decay)
     return state, compiled(network, params.compile, device)
+
+
+def frames_at_a_time(params: "Train", num_processes: int) -> int:
+    """How many frames a process takes at a time.
+
+    Raises:
+        ValueError: if the batch cannot be taken in equal parts by so many processes.
+    """
+    parts = params.accumulation * num_processes
+    if params.batch_size % parts:
+        raise ValueError(
+            f"train.batch_size {params.batch_size} in train.accumulation {params.accumulation} "
+            f"parts cannot be shared evenly by {num_processes} processes; make the batch size a "
+            f"multiple of {parts}, or change the other two"
+        )
+    return params.batch_size // parts
 
 
 def make_recipe(params: "Train", loss: Loss, device: torch.device) -> Recipe:

@@ -1,19 +1,23 @@
-"""Says what ended a training in a person's words: too little memory, a loss that is not finite."""
+"""Says in a person's words what ended a training: a stop, too little memory, a loss gone wrong."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import torch
 
+from segformer import processes
 from segformer.training_state import NonFiniteLossError
 
 if TYPE_CHECKING:
     from pipeline.stages.train import Train
     from pipeline.training_folder import TrainingFolder
-    from segformer.batches import Batches
 
 _SHOWN = 4  # frames
+
+# The CPU's allocator, cuBLAS and CUDA outside PyTorch's allocator have no error of their own.
+_WORDS = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
 
 
 class OutOfMemoryError(ValueError):
@@ -21,22 +25,38 @@ class OutOfMemoryError(ValueError):
 
 
 @contextmanager
-def explained(params: "Train", batches: "Batches", folder: "TrainingFolder") -> Iterator[None]:
-    """Name what failed, and what to change.
+def telling_the_frames(
+    names_of: Callable[[int], list[str]], folder: "TrainingFolder"
+) -> Iterator[None]:
+    """Name what was learnt from when the loss was not finite any more.
+
+    Args:
+        names_of: from the number of an update to its frames.
+        folder: with the states.
 
     Raises:
         NonFiniteLossError: with the step's frames and the last good state.
-        OutOfMemoryError: with the batch and the crop, and which parameter to lower.
     """
     try:
         yield
     except NonFiniteLossError as error:
-        names = batches.names(error.step)
+        names = names_of(error.step)
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         error.args = (
             f"{error}. Its frames: {', '.join(names[:_SHOWN])}{more}. {_last_good(folder)}",
         )
         raise
+
+
+@contextmanager
+def telling_what_to_lower(params: "Train") -> Iterator[None]:
+    """Name what was too large for the memory, and what to change.
+
+    Raises:
+        OutOfMemoryError: with the batch and the crop, and which parameter to lower.
+    """
+    try:
+        yield
     except (RuntimeError, MemoryError) as error:
         if not _is_out_of_memory(error):
             raise
@@ -50,6 +70,12 @@ def explained(params: "Train", batches: "Batches", folder: "TrainingFolder") -> 
         ) from error
 
 
+def leave_at(step: int) -> NoReturn:
+    """End the process, whose state after `step` updates is saved; of many, the first says so."""
+    told = f"stopped at step {step}; the same command goes on from there"
+    sys.exit(told if processes.is_first() else 1)
+
+
 def _last_good(folder: "TrainingFolder") -> str:
     steps = folder.snapshots.steps()
     if not steps:
@@ -58,6 +84,5 @@ def _last_good(folder: "TrainingFolder") -> str:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    # The CPU's allocator has no error of its own.
     kinds = (MemoryError, torch.OutOfMemoryError)
-    return isinstance(error, kinds) or "can't allocate memory" in str(error)
+    return isinstance(error, kinds) or any(words in str(error) for words in _WORDS)

@@ -30,14 +30,19 @@ def autocast_type(precision: Precision, device: torch.device) -> torch.dtype | N
 
 
 def compiled(network: nn.Module, wish: Compile, device: torch.device) -> nn.Module:
-    """Return the network, compiled in place where that is wanted and possible."""
+    """Return the network compiled, where that is wanted and possible, and leave it as it is.
+
+    Whoever validates calls the plain one: frames of another size than the crops would have the
+    compiler make another version for sizes of any kind, which is slower for the crops, too.
+    """
     if not wish or (wish == "auto" and device.type != "cuda"):
         return network
     if trouble := _compiler_trouble(device):
         _logger.warning(f"the network is not compiled, which is slower: {trouble}")
         return network
-    network.compile()
-    return network
+    fast = torch.compile(network)
+    assert isinstance(fast, nn.Module)
+    return fast
 
 
 def without_chance(is_wanted: bool) -> None:

@@ -15,7 +15,7 @@ from segformer.frames import PackedFrames
 from segformer.read_ahead import read_ahead
 from segformer.render import render
 from segformer.sampling import Order
-from segformer.transfer import send
+from segformer.sending import send
 
 Residency = Literal["auto", "device", "host"]
 """Where the images lie: on the device whole, on the host, or there if they fit and here if not."""

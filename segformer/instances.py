@@ -46,7 +46,9 @@ They are scored nowhere, yet to the official script they are vehicles in that ca
 UNSCORED: tuple[int, ...] = (IGNORE, UNSCORED_VEHICLE)
 """The ids beside the 19 classes in what `from_label_ids` returns; for `confusion_matrix`."""
 
-_IDS_PER_LABEL = 1000  # an instance id is label id * 1000 + n; below 1000 it is a label id
+IDS_PER_LABEL = 1000
+"""An instance id is label id * 1000 + n; below 1000 it is a label id."""
+
 _NUM_GROUPS = len(INSTANCE_CLASSES) + len(INSTANCE_CATEGORIES)
 
 
@@ -94,11 +96,11 @@ def count_instances(predicted: ArrayLike | Tensor, instance_ids: ArrayLike | Ten
             f"prediction {classes.shape} and instance ids {instances.shape} must be of one frame "
             "(h, w): ids begin anew in every frame"
         )
-    chosen = np.flatnonzero(instances >= _IDS_PER_LABEL)
+    chosen = np.flatnonzero(instances >= IDS_PER_LABEL)
     ids, found = (one.ravel()[chosen].astype(np.int64) for one in (instances, classes))
-    _refuse_beyond("an instance id", ids, len(LABELS) * _IDS_PER_LABEL)
+    _refuse_beyond("an instance id", ids, len(LABELS) * IDS_PER_LABEL)
     _refuse_beyond("a predicted class", found, 256)
-    sizes = np.bincount(ids, minlength=len(LABELS) * _IDS_PER_LABEL)
+    sizes = np.bincount(ids, minlength=len(LABELS) * IDS_PER_LABEL)
     rank = np.cumsum(sizes > 0) - 1  # of an id among the i that occur
     present = np.flatnonzero(sizes)
     pixels = np.bincount(rank[ids] * 256 + found, minlength=len(present) * 256)
@@ -135,7 +137,7 @@ def weigh(instance_ids: list[int], pixels: Tensor) -> Tensor:
     Raises:
         ValueError: for an id that is none.
     """
-    labels = [LABELS[one // _IDS_PER_LABEL] for one in instance_ids]
+    labels = [LABELS[one // IDS_PER_LABEL] for one in instance_ids]
     for label in labels:
         if label.train_id != IGNORE and label not in INSTANCE_CLASSES:
             raise ValueError(f"an instance id says {label.name!r}, of which there are no instances")

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -17,6 +18,9 @@ from torch import Tensor
 from torch.distributed.distributed_c10d import Store
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 from torch.distributed.rendezvous import rendezvous
+
+SILENCE = timedelta(minutes=10)
+"""For which a process is waited for whose connection still stands, but which does not answer."""
 
 T = TypeVar("T")
 
@@ -49,7 +53,9 @@ def starting(device: torch.device) -> Iterator[torch.device]:
     try:
         # Gloo carries what is known on the host, so that nobody has to wait for a GPU to hear it.
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
+        dist.init_process_group(
+            backend, store=store, rank=rank, world_size=world_size, timeout=SILENCE
+        )
         yield _own_gpu() if device.type == "cuda" else device
     except Exception as error:
         if not _is_first_to_speak(store):

@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segformer.cityscapes import LABELS, NUM_CLASSES, train_id_table
-from segformer.instances import UNSCORED, from_label_ids, weigh
-
-_IDS_PER_LABEL = 1000
+from segformer.instances import IDS_PER_LABEL, UNSCORED, from_label_ids, weigh
 
 
 def count_label_ids(
@@ -40,7 +38,7 @@ def count_label_ids(
             " predict at the label's size"
         )
     ids, found, lengths = _runs(instance_ids.ravel(), predicted.ravel())
-    if ids.size and ids.max() >= _IDS_PER_LABEL * len(LABELS):
+    if ids.size and ids.max() >= IDS_PER_LABEL * len(LABELS):
         raise ValueError(f"{ids.max()} is not an instance id; its label would be none")
     occurs = np.bincount(ids, minlength=1) > 0
     present, rank = np.flatnonzero(occurs), np.cumsum(occurs) - 1
@@ -50,8 +48,8 @@ def count_label_ids(
     pixels = torch.zeros_like(pixels).index_add_(
         1, from_label_ids(told).int(), pixels[:, told]
     )  # of every id present, as each class
-    single = present >= _IDS_PER_LABEL
-    labels = np.where(single, present // _IDS_PER_LABEL, present)
+    single = present >= IDS_PER_LABEL
+    labels = np.where(single, present // IDS_PER_LABEL, present)
     truth = torch.from_numpy(train_id_table()[labels]).int()
     confusion = torch.zeros(256, 256, dtype=torch.int64).index_add_(0, truth, pixels)
     return (

@@ -6,21 +6,17 @@ from torch import Tensor, nn
 from segformer.processes import pooled
 
 
-def share_statistics(model: nn.Module, device: torch.device) -> nn.Module:
+def share_statistics(model: nn.Module) -> nn.Module:
     """Have every BatchNorm of a network count the pixels of all processes; names stay as they are.
 
-    PyTorch's SyncBatchNorm does it on a GPU and refuses to on a CPU; there SharedBatchNorm stands.
+    PyTorch's SyncBatchNorm refuses to on a CPU, and waits for the GPU in every forward pass.
 
     Args:
         model: changed in place; its parameters stay the same tensors.
-        device: where it will be trained.
 
     Returns:
         The network.
     """
-    if device.type != "cpu":
-        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        return converted
     for name, layer in [*model.named_modules()]:
         if type(layer) is nn.BatchNorm2d:
             model.set_submodule(name, SharedBatchNorm.like(layer))
@@ -45,7 +41,7 @@ class SharedBatchNorm(nn.BatchNorm2d):
             return super().forward(maps)
         dtype = torch.promote_types(maps.dtype, torch.float32)
         rows = maps.permute(0, 2, 3, 1).flatten(0, 2).to(dtype)  # (n, c)
-        n = pooled(rows.new_tensor(len(rows)))
+        n = pooled(rows.new_full((), len(rows)))  # filled where it lies: no copy to be waited for
         mean = pooled(rows.sum(0)) / n
         # In a second pass: a mean square less a squared mean would lose digits.
         variance = pooled((rows - mean).square().sum(0)) / n

@@ -57,13 +57,13 @@ class Recipe:
         return self.is_validated(step) or step % self.save_every == 0
 
 
-Batches = Callable[[int], Generator[Batch, None, None]]
+Stream = Callable[[int], Generator[Batch, None, None]]
 """From updates done so far to the endless batches that follow."""
 
 
 def fit(
     state: TrainingState,
-    batches: Batches,
+    batches: Stream,
     recipe: Recipe,
     *,
     validate: Callable[[nn.Module], float],
@@ -90,14 +90,15 @@ def fit(
         NonFiniteLossError: naming the step; whatever was saved is from before it.
     """
     network = network or state.model
-    timer = Timer()
+    timer = Timer(state.speed)
     with closing(batches(state.step)) as stream:
         while True:
             if recipe.is_recorded(state.step) and not state.is_recorded:
-                speed, loss = timer.rate(), state.mean_loss(recipe.steps)
+                loss = state.mean_loss(recipe.steps)  # waits until all is computed
+                speed = timer.rate()
                 miou = validate(state.best) if recipe.is_validated(state.step) else None
                 report(state.remember(recipe.steps, loss, speed, miou))
-                timer = Timer()
+                timer = Timer(speed)
             if state.step == recipe.steps:
                 return
 
@@ -111,7 +112,7 @@ def fit(
             state.count_update(value, norm)
             timer.images += len(images) * processes.count()
 
-            is_leaving = processes.any_of(is_stopping())
+            is_leaving = processes.any_of(is_stopping()) and state.step < recipe.steps
             if is_leaving or recipe.is_saved(state.step):
                 state.mean_loss(recipe.steps)  # what is not finite is not worth keeping
                 save(state)
@@ -153,12 +154,19 @@ def unsynchronised(network: nn.Module) -> AbstractContextManager[None]:
 
 
 class Timer:
-    """Images per second since it was made."""
+    """Images per second since it was made.
 
-    def __init__(self) -> None:
+    Args:
+        before: those measured last; they stand until there are images.
+    """
+
+    def __init__(self, before: float) -> None:
         self.images = 0
+        self._before = before
         self._started = time.perf_counter()
 
     def rate(self) -> float:
         """Images per second."""
+        if not self.images:  # taken up where a record is due
+            return self._before
         return self.images / (time.perf_counter() - self._started)

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from segformer import processes
+from segformer.weight_average import WeightAverage
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,9 @@ class Progress:
     """How training stands after `step` of `steps` updates.
 
     `loss` is the mean over the updates since the last record, `learning_rate` the first parameter
-    group's at this update, `images_per_second` leaves validation out, `val_miou` is 0..1, or None
-    where there was no validation at this step.
+    group's at this update, `images_per_second` leaves validation out (a process that has made no
+    update yet repeats the last record's, or says 0), `val_miou` is 0..1, or None where there was no
+    validation at this step.
     """
 
     step: int
@@ -53,11 +54,7 @@ class TrainingState:
     ) -> None:
         self.model = model
         self.optimizer = optimizer
-        self.average = (
-            None
-            if ema_decay is None
-            else AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema_decay))
-        )
+        self.average = None if ema_decay is None else WeightAverage(model, ema_decay)
         self.step = 0
         self.history: list[Progress] = []
         device = next(model.parameters()).device
@@ -70,7 +67,7 @@ class TrainingState:
     @property
     def best(self) -> nn.Module:
         """The model to validate and to keep: the average of the weights, if there is one."""
-        return self.model if self.average is None else self.average.module
+        return self.model if self.average is None else self.average.model
 
     def set_learning_rates(self, factor: float) -> None:
         """Give every parameter group its base learning rate times `factor`."""
@@ -81,7 +78,7 @@ class TrainingState:
         """Note that an update was made; what it cost is read later, by `mean_loss`."""
         self.step += 1
         if self.average is not None:
-            self.average.update_parameters(self.model)
+            self.average.update(self.model, is_first=self.step == 1)
         is_finite = loss.isfinite() & gradient_norm.isfinite()
         first = self._losses[1]
         first = torch.where((first == 0) & ~is_finite, self.step, first)
@@ -98,6 +95,11 @@ class TrainingState:
             raise NonFiniteLossError(int(first), steps)
         done = self.history[-1].step if self.history else 0
         return float(total) / (self.step - done)
+
+    @property
+    def speed(self) -> float:
+        """Images per second by the last record; 0 before the first."""
+        return self.history[-1].images_per_second if self.history else 0.0
 
     @property
     def is_recorded(self) -> bool:
@@ -118,7 +120,7 @@ class TrainingState:
             "history": [list(astuple(record)) for record in self.history],
             "losses": self._losses,
             "model": self.model.state_dict(),
-            "average": self.average and self.average.state_dict(),
+            "average": self.average and self.average.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generators": [processes.gathered(state) for state in _generators()],
         }
@@ -131,7 +133,7 @@ class TrainingState:
         self.model.load_state_dict(content["model"])
         self.optimizer.load_state_dict(content["optimizer"])
         if self.average is not None:
-            self.average.load_state_dict(content["average"])
+            self.average.model.load_state_dict(content["average"])
         states = [every[processes.rank()] for every in content["generators"]]
         torch.set_rng_state(states[0])
         for state in states[1:]:

@@ -67,7 +67,8 @@ def trained(name: str, images: Tensor, target: Tensor) -> dict[str, Tensor]:
     weights = torch.arange(1.0, CLASSES + 1) if name in WEIGHTED else None
     model = network().double()
     if processes.count() > 1:
-        model = DistributedDataParallel(share_statistics(model, torch.device("cpu")))
+        model = DistributedDataParallel(share_statistics(model))
+        model.broadcast_buffers = False
     value = get_loss(name, weights)(nn.functional.pad(model(images), (1, 1, 1, 1)), target)
     value.backward()
     plain = model.module if isinstance(model, DistributedDataParallel) else model

@@ -13,6 +13,7 @@ from pipeline.arm_tables import arm_table, class_table, figures_of
 from pipeline.arms import read_arms
 from pipeline.bootstrap import Floats
 from pipeline.comparison import Comparison, compare
+from pipeline.protocol_table import write_scores
 from pipeline.publish import publishing
 from pipeline.pull_chart import draw_pulls
 from pipeline.pulls import Pulls, read_pulls, share_table
@@ -87,7 +88,8 @@ def run(params: Ablation, *, inputs: Inputs, out: Path) -> Outcome:
     """Write ablation.json, ablation.md with its figures, and three tables into `out`.
 
     The tables: ablation.csv (a row per loss), classes.csv (per loss and class), gradients.csv (per
-    weights, loss and class: its share of the gradient at the scores and at each group of layers).
+    weights, loss and class: its share of the gradient at the scores and at each group of layers,
+    and the length of what it sends there).
 
     Raises:
         ValueError: naming all arms that are missing, or two that must not be compared.
@@ -104,7 +106,7 @@ def run(params: Ablation, *, inputs: Inputs, out: Path) -> Outcome:
         (folder / "ablation.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         (folder / "ablation.md").write_text(write_report(comparison, pulls), encoding="utf-8")
         arm_table(comparison).to_csv(folder / "ablation.csv", index=False, float_format="%.6f")
-        class_table(comparison).to_csv(folder / "classes.csv", index=False, float_format="%.6f")
+        write_scores(folder / "classes.csv", class_table(comparison), comparison.protocol)
         share_table(pulls).to_csv(folder / "gradients.csv", index=False, float_format="%.6f")
         draw_differences(comparison, folder / "differences.png")
         draw_curves(comparison, folder / "curves.png")

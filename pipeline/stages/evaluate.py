@@ -23,7 +23,8 @@ from pipeline.result_files import Corrupted
 from pipeline.scored_frames import Frame, FrameReader, scored
 from pipeline.scores import Scores
 from pipeline.section import NetworkSize, Section
-from pipeline.showing import Showing, protocol_id
+from pipeline.showing import Showing, own_sizes, protocol_id
+from segformer.checkpoint import read_config
 from segformer.cityscapes import CLASS_NAMES, NUM_CLASSES
 from segformer.metrics import confusion_matrix
 
@@ -68,6 +69,11 @@ class Evaluate(Section):
                 f"stride {list(self.stride)} leaves gaps between windows of {list(self.window)}:"
                 " choose no more than the window"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_seen(self) -> Self:
+        self.showing.refuse_too_small([])
         return self
 
     @model_validator(mode="after")
@@ -135,10 +141,13 @@ def run(
         progress: called with frames done and frames in all.
 
     Raises:
-        ValueError: for a model of other classes, a picture that cannot be read, or no frame.
+        ValueError: for a model of other classes, a picture that cannot be read, frames too small
+            for a scale, or no frame.
     """
     table = scored(data.frames)
     keys = table["frame"].tolist()
+    params.showing.refuse_too_small(own_sizes(table))
+    protocol = protocol_id(table, split_rule, params.showing, _weights(model))
     predictor = Predictor(load_network(model), params.showing)
     with ExitStack() as stack:
         photographs, labels, truth = (
@@ -148,7 +157,7 @@ def run(
         folder = stack.enter_context(publishing(out))
         reader = FrameReader(keys, photographs, labels, truth)
         counts, corrupted = _counted(params, predictor, reader, folder, progress)
-        scores = Scores(protocol_id(table, split_rule, params.showing), keys, counts.confusions)
+        scores = Scores(protocol, keys, counts.confusions)
         metrics = scores.metrics(params.bootstrap, params.seed) | counts.metrics()
         result_files.write_tables(folder, scores, counts, metrics)
         result_files.draw(folder, scores, counts, metrics, name=model.name)
@@ -166,6 +175,11 @@ def run(
         )
     class_iou = dict(zip(CLASS_NAMES, scores.class_iou(), strict=True))
     return Evaluation(metrics, class_iou, scores.protocol, scores.sentence(metrics))
+
+
+def _weights(model: Path) -> str:
+    """Which of a training's weights these are, as the protocol says it."""
+    return "ema" if read_config(model).get("ema_decay") else "last"
 
 
 def _counted(

@@ -1,7 +1,6 @@
 """Train: one arm of the ablation, from packed frames to a model with its history."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -23,8 +22,14 @@ from pipeline.section import NetworkSize, Section
 from pipeline.starting_weights import read_license
 from pipeline.termination import asked
 from pipeline.training_folder import TrainingFolder
-from pipeline.training_parts import Inputs, make_batches, make_network, make_recipe
-from pipeline.training_troubles import explained
+from pipeline.training_parts import (
+    Inputs,
+    frames_at_a_time,
+    make_batches,
+    make_network,
+    make_recipe,
+)
+from pipeline.training_troubles import leave_at, telling_the_frames, telling_what_to_lower
 from segformer import processes
 from segformer.acceleration import Compile, Precision, without_chance
 from segformer.atomic import write_text
@@ -93,7 +98,7 @@ class Train(Section):
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> Self:
-        if self.warmup_steps >= self.steps:
+        if self.schedule == "poly" and self.warmup_steps >= self.steps:
             raise ValueError(f"warmup_steps must be less than steps, {self.steps}")
         return self
 
@@ -137,34 +142,37 @@ def run(
             that is not finite, or too little memory.
     """
     without_chance(params.deterministic)
-    weights_seed, data_seed = seeds_of(seed)
-    torch.manual_seed(weights_seed)
-    state, network = make_network(params, inputs, device)
-    torch.manual_seed(weights_seed + processes.rank())  # dropout, apart in every process
+    at_a_time = frames_at_a_time(params, processes.count())
+    weights_seed, data_seed, dropout_seed = seeds_of(seed)
     train_frames, val_frames = (
         PackedFrames.open(inputs.pack / split) for split in ("train", "val")
     )
-    batches = make_batches(params, inputs, train_frames, data_seed, device)
-    if (saved := processes.from_first(folder.newest())) is not None:
-        state.load_state_dict(saved)
-        for record in state.history:
-            report(record)
-    with asked() as is_stopping, explained(params, batches, folder):
-        fit(
-            state,
-            batches,
-            make_recipe(params, _loss(loss, params, inputs, device), device),
-            network=network,
-            validate=lambda model: _validate(model, val_frames, params, device),
-            report=report,
-            save=folder.keep,
-            is_stopping=is_stopping,
-        )
-        if state.step < params.steps:  # some process was asked to stop, perhaps not this one
-            sys.exit(f"stopped at step {state.step}; the same command goes on from there")
+    with telling_what_to_lower(params):
+        torch.manual_seed(weights_seed)
+        state, network = make_network(params, inputs, device)
+        batches = make_batches(params, inputs, train_frames, data_seed, device)
+        torch.manual_seed(dropout_seed + processes.rank())  # apart in every process
+        if (saved := processes.from_first(folder.newest())) is not None:
+            state.load_state_dict(saved)
+            for record in state.history:
+                report(record)
+        with asked() as is_stopping, telling_the_frames(batches.names, folder):
+            fit(
+                state,
+                batches,
+                make_recipe(params, _loss(loss, params, inputs, device), device),
+                network=network,
+                validate=lambda model: _validate(model, val_frames, at_a_time, device),
+                report=report,
+                save=folder.keep,
+                is_stopping=is_stopping,
+            )
+            if state.step < params.steps:  # some process was asked to stop, perhaps not this one
+                leave_at(state.step)
     if processes.is_first():
+        kept = {"ema_decay": params.ema_decay, "license": read_license(inputs.weights)}
         seen = {"size": train_frames.size, "crop": params.augment.crop}
-        _write(out, state.best, seen | {"license": read_license(inputs.weights)})
+        _write(out, state.best, seen | kept)
         facts = {"loss": loss, "seed": seed, "steps": params.steps} | facts
         _write_records(out, state.history, facts)
 
@@ -180,8 +188,10 @@ def _loss(name: str, params: Train, inputs: Inputs, device: torch.device) -> Los
     return make_loss(name, family=family, class_weights=table, device=device)
 
 
-def _validate(model: nn.Module, frames: PackedFrames, params: Train, device: torch.device) -> float:
-    return float(mean_iou(evaluate_packed(model, frames, params.batch_size, device)))
+def _validate(
+    model: nn.Module, frames: PackedFrames, at_a_time: int, device: torch.device
+) -> float:
+    return float(mean_iou(evaluate_packed(model, frames, at_a_time, device)))
 
 
 def _write(out: Path, model: nn.Module, facts: dict[str, Any]) -> None:

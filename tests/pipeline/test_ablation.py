@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 
 from pipeline.arm_tables import class_table
+from pipeline.comparison import FREQUENT, RARE
 from pipeline.report import write_report
 from pipeline.scores import Scores
 from pipeline.stages.ablation import Ablation, Inputs, Outcome, read, run, tell
+from segformer.cityscapes import CLASS_NAMES
 from tests.pipeline.made_up_scores import (
     make_scores,
     write_arm,
@@ -136,6 +138,16 @@ def test_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
         assert content == (tmp_path / "ablation" / name).read_bytes(), name
 
 
+def test_every_row_of_scores_carries_the_protocol(tmp_path: Path) -> None:
+    """In the first column, of losses and of classes."""
+    ablation(tmp_path, {"ce": seeds(BASE, 0), "dice": seeds(BETTER, 0)})
+    protocol = json.loads((tmp_path / "ablation" / "ablation.json").read_text())["protocol"]
+    for name in ("ablation", "classes"):
+        table = pd.read_csv(tmp_path / "ablation" / f"{name}.csv")
+        assert "protocol" == table.columns[0]
+        assert [protocol] == table["protocol"].unique().tolist()
+
+
 def test_a_single_loss_is_reported_without_comparison(tmp_path: Path) -> None:
     """The baseline alone gives a report that says there is nothing to compare."""
     result = ablation(tmp_path, {"ce": seeds(BASE, 0)})
@@ -223,7 +235,80 @@ def test_the_flip_of_the_ranking_is_told(tmp_path: Path) -> None:
     found = read(*given(tmp_path, ["ce", "dice"], 1))
     assert 40 == tell(*found).metrics["dice-ce/flip_step"]
     report = write_report(*found)
-    assert "The ranking flips at step 40: from there on `dice` is behind `ce`." in report
+    assert (
+        "The ranking of the means flips at step 40: at step 20 `dice` is ahead of `ce`, at step 40"
+        " behind it." in report
+    )
+
+
+def imagine(scores: Scores, name: str, pixels: int) -> Scores:
+    """The same, but no frame has this class any more, and so many pixels are taken for it."""
+    k = CLASS_NAMES.index(name)
+    confusions = scores.confusions.copy()
+    confusions[:, k] = confusions[:, :, k] = 0
+    confusions[0, 0, 0] -= pixels
+    confusions[0, 0, k] = pixels
+    return Scores(scores.protocol, scores.frames, confusions)
+
+
+def test_a_pixel_of_a_class_that_never_occurs_decides_nothing(tmp_path: Path) -> None:
+    """Equal arms, but one takes one pixel of 2,000 for a bicycle: no difference, and it is told.
+
+    In the official mean that pixel costs a nineteenth of all other classes' mean, some 3 points.
+    """
+    arms = {
+        loss: [imagine(make_scores(BASE, seed=seed), "bicycle", pixels) for seed in range(2)]
+        for loss, pixels in {"ce": 0, "dice": 1}.items()
+    }
+    metrics = judge(tmp_path, arms).metrics
+    official = [arms[loss][0].metrics(1, 0)["miou"] for loss in arms]
+    assert official[0] is not None
+    assert official[1] is not None
+    assert official[0] - official[1] > 0.02
+    assert 0 == pytest.approx(metrics["dice-ce/difference"], abs=1e-4)
+    for end in ("miou", "low", "high"):
+        assert metrics[f"ce/{end}"] == pytest.approx(metrics[f"dice/{end}"], abs=1e-4)
+    report = write_report(*read(*given(tmp_path, ["ce", "dice"], 2)))
+    assert "No pixel of these frames is truly bicycle, though an arm predicts it" in report
+    assert "| rare (8 of 9 classes) |" in report
+
+
+def test_what_occurs_everywhere_is_not_called_imagined(tmp_path: Path) -> None:
+    """Where every class occurs, the report says nothing of left out classes."""
+    judge(tmp_path, {"ce": [make_scores(BASE)], "dice": [make_scores(BETTER)]})
+    assert "truly" not in write_report(*read(*given(tmp_path, ["ce", "dice"], 1)))
+
+
+def test_few_seeds_and_no_answer_ask_for_more_seeds(tmp_path: Path) -> None:
+    """Student's t for 2 seeds is 12.7 and for 5 seeds 2.8: said where the data cannot tell."""
+    arms = {
+        loss: [make_scores(BASE, seed=first + i) for i in range(2)]
+        for loss, first in (("ce", 0), ("dice", 10))
+    }
+    judge(tmp_path, arms)
+    report = write_report(*read(*given(tmp_path, ["ce", "dice"], 2)))
+    assert "train more seeds: with 2 an interval reaches 12.7 standard errors" in report
+    assert "with 5 it would reach 2.8" in report
+
+
+def test_rare_and_frequent_are_corrected_for_two(tmp_path: Path) -> None:
+    """The smaller of the two p-values counts twice, as Holm has it."""
+    judge(tmp_path, {"ce": seeds(BASE, 0), "dice": seeds(BASE, 10)})
+    result = read(*given(tmp_path, ["ce", "dice"], 3))[0].results["dice"]
+    assert result.difference is not None
+    assert result.p_groups is not None
+    plain = result.difference.p[[RARE, FREQUENT]]
+    assert min(1, 2 * plain.min()) == pytest.approx(result.p_groups.min())
+    assert plain.max() <= result.p_groups.max()
+
+
+def test_cross_entropy_is_judged_though_another_loss_is_the_baseline(tmp_path: Path) -> None:
+    """With dice as the baseline the question is asked of cross-entropy all the same."""
+    judge(tmp_path, {"ce": seeds(BETTER, 0), "dice": seeds(WORSE, 10)})
+    params, inputs = given(tmp_path, ["ce", "dice"], 3)
+    report = write_report(*read(params.model_copy(update={"baseline": "dice"}), inputs))
+    assert "steadier from batch to batch, `ce` and `dice`: 0.20 and 0.10 at the start" in report
+    assert "and `ce` wins: the guess is a part of it at most" in report
 
 
 def test_the_report_says_what_the_gradients_say(tmp_path: Path) -> None:

@@ -110,3 +110,25 @@ def test_no_interval_goes_beyond_what_can_be() -> None:
     assert [1.0, 0.6] == cut.high.tolist()
     assert wide.value is cut.value
     assert wide.p is cut.p
+
+
+def test_p_is_the_level_whose_interval_ends_at_zero() -> None:
+    """Below 5 % exactly where the interval leaves out 0, whichever of the variances is greater."""
+    rng = np.random.default_rng(4)
+    values = rng.normal(1.5, 1, (2, 400)) * rng.choice([0.02, 1], 400)
+    replicates = values[:, None] + rng.normal(0, 0.1, (2, 60, 400))
+    interval = estimate(values, replicates, np.full(400, 32))
+    leaves_out = (interval.low > 0) | (interval.high < 0)
+    assert 0 < leaves_out.sum() < 400
+    np.testing.assert_array_equal(leaves_out, interval.p < 0.05)
+
+
+def test_each_variance_is_stretched_by_its_own_quantile() -> None:
+    """By hand: reach squared is t(n - 1) squared of the frames' variance, plus t(s - 1) squared."""
+    draws = draw_frames(10, 20_000, seed=0)
+    numbers = np.stack([np.arange(10.0), np.arange(10.0) + 3])
+    replicates = (numbers @ draws.T / 10)[..., None]
+    interval = estimate(numbers.mean(axis=1)[:, None], replicates, np.array([10]))
+    of_frames, of_seeds = np.var(np.arange(10.0), ddof=1) / 10, np.var([0, 3], ddof=1) / 2
+    reach = np.sqrt(stats.t.ppf(0.975, 9) ** 2 * of_frames + stats.t.ppf(0.975, 1) ** 2 * of_seeds)
+    assert reach == pytest.approx((interval.high - interval.value)[0], rel=1e-3)

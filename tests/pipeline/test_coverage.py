@@ -1,16 +1,21 @@
 """Does the ablation's procedure keep its promises? Simulated ablations whose truth is known.
 
-Every simulated ablation has frames of unlike size and difficulty, seeds that are lucky or not, and
-noise of frame and seed together. The true difference in mIoU follows from the model itself.
+Most have frames of unlike size and difficulty, seeds that are lucky or not, and noise of frame and
+seed together; the true difference in mIoU follows from the model itself. Others are the worst that
+few seeds can do, or have classes in few frames. False alarms may exceed 5 % by no more than two
+Monte Carlo errors, which chance alone would do once in 40 settings.
 """
 
 from functools import cache
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from pipeline.arms import Arm
 from pipeline.bootstrap import Intervals, draw_frames, estimate, holm, resample
-from pipeline.scores import iou_by_class
+from pipeline.comparison import compare
+from pipeline.scores import Scores, iou_by_class
 
 TRIALS = 1000
 RESAMPLES = 150
@@ -82,21 +87,18 @@ SETTINGS = [(2, 12), (3, 24), (5, 12)]
 @pytest.mark.parametrize("gain", [0.0, 0.03])
 @pytest.mark.parametrize(("seeds", "frames"), SETTINGS)
 def test_intervals_cover_the_truth_at_the_stated_rate(gain: float, seeds: int, frames: int) -> None:
-    """With and without an effect, 95 % of the intervals hold the true difference in mIoU.
-
-    1000 trials: a Monte Carlo error of 0.7 points; three of them are allowed below 95 %.
-    """
+    """With and without an effect, 95 % of the intervals hold the true difference in mIoU."""
     found, truth = simulated(gain, seeds, frames)
     covered, error = share((found.low[::4] <= truth[0]) & (truth[0] <= found.high[::4]))
-    assert 0.95 - 3 * error <= covered
+    assert 0.95 - 2 * error <= covered
 
 
 @pytest.mark.parametrize(("seeds", "frames"), SETTINGS)
 def test_false_alarms_stay_under_five_per_cent(seeds: int, frames: int) -> None:
-    """Without an effect at most 5 % of the comparisons, and three Monte Carlo errors, find one."""
+    """Without an effect at most 5 % of the comparisons find one."""
     found, _ = simulated(0.0, seeds, frames)
     alarms, error = share(found.p[::4] < 0.05)
-    assert alarms <= 0.05 + 3 * error
+    assert alarms <= 0.05 + 2 * error
 
 
 @pytest.mark.parametrize(("seeds", "frames"), SETTINGS)
@@ -107,11 +109,102 @@ def test_holm_keeps_false_alarms_of_a_whole_table_under_five_per_cent(
     found, _ = simulated(0.0, seeds, frames)
     tables = found.p.reshape(TRIALS, -1)[:, 1:]
     alarms, error = share(np.array([holm(p).min() < 0.05 for p in tables]))
-    assert alarms <= 0.05 + 3 * error
+    assert alarms <= 0.05 + 2 * error
+
+
+CLASSES = 19
+
+
+@cache
+def lucky(seeds: int, frames: int, luck: float) -> np.ndarray:
+    """(trials, 19) p-values of differences that are nothing but noise, each class for itself.
+
+    Args:
+        seeds: of each trial.
+        frames: of each trial.
+        luck: the standard deviation between seeds, over that of a mean over frames.
+    """
+    trials = 400
+    rng = np.random.default_rng([seeds, frames, int(luck)])
+    shape = (seeds, frames, trials * CLASSES)
+    numbers = rng.standard_normal(shape, dtype=np.float32)
+    numbers += luck / np.sqrt(frames) * rng.standard_normal((seeds, 1, trials * CLASSES))
+    draws = (draw_frames(frames, 50, seed=1) / frames).astype(np.float32)
+    replicates = np.stack([draws @ one for one in numbers]).astype(np.float64)
+    values = numbers.mean(axis=1, dtype=np.float64)
+    return estimate(values, replicates, np.full(trials * CLASSES, frames)).p.reshape(trials, -1)
+
+
+FEW_SEEDS = [(2, 32), (2, 200), (3, 200)]
+"""Seeds and frames; those of the demo come first."""
+
+
+@pytest.mark.parametrize("luck", [1.0, 3.0, 30.0])
+@pytest.mark.parametrize(("seeds", "frames"), FEW_SEEDS)
+def test_luck_of_few_seeds_raises_no_more_false_alarms(
+    seeds: int, frames: int, luck: float
+) -> None:
+    """Where seeds differ as much as frames or far more, at most 5 % of the classes seem to gain."""
+    alarms, error = share(lucky(seeds, frames, luck) < 0.05)
+    assert alarms <= 0.05 + 2 * error
+
+
+@pytest.mark.parametrize("luck", [1.0, 3.0, 30.0])
+@pytest.mark.parametrize(("seeds", "frames"), FEW_SEEDS)
+def test_nineteen_lucky_classes_make_no_false_table(seeds: int, frames: int, luck: float) -> None:
+    """Of 19 independent classes none is said to gain, after Holm, in 95 % of the tables."""
+    alarms, error = share(np.array([holm(p).min() < 0.05 for p in lucky(seeds, frames, luck)]))
+    assert alarms <= 0.05 + 2 * error
+
+
+def with_classes_in_few_frames(luck: float) -> np.ndarray:
+    """(trials, 3) the least p of classes, groups, mIoU; two of four classes in 2 and 4 frames."""
+    trials, seeds, frames = 200, 2, 24
+    rng = np.random.default_rng(int(100 * luck))
+    found = []
+    for trial in range(trials):
+        pixels = np.array([600, 300, 100, 50]) * rng.gamma(2, 1 / 2, (frames, 4))
+        for k, held in ((2, 4), (3, 2)):
+            pixels[rng.permutation(frames)[held:], k] = 0
+        frame = rng.normal([0.85, 0.8, 0.6, 0.5], 0.1, (frames, 4))
+        arms = {
+            loss: [make_arm(rng, pixels, frame + rng.normal(0, luck, 4)) for _ in range(seeds)]
+            for loss in ("ce", "dice")
+        }
+        share = np.array([0.6, 0.3, 0.08, 0.02])
+        compared = compare(
+            arms, seeds=range(seeds), baseline="ce", share=share, resamples=60, seed=trial
+        )
+        result = compared.results["dice"]
+        assert result.p_holm is not None
+        assert result.p_groups is not None
+        found.append([result.p_holm.min(), result.p_groups.min(), result.p_arm])
+    return np.array(found, dtype=np.float64)
+
+
+def make_arm(rng: np.random.Generator, pixels: np.ndarray, accuracy: np.ndarray) -> Arm:
+    """An arm with about this accuracy, (n, k), on (n, k) pixels; misses are taken for class 0."""
+    right = np.clip(accuracy + rng.normal(0, 0.08, accuracy.shape), 0, 1)
+    frames, k = pixels.shape
+    counts = np.zeros((frames, k, k))
+    counts[:, np.arange(k), np.arange(k)] = pixels * right
+    counts[:, 1:, 0] += (pixels * (1 - right))[:, 1:]
+    counts[:, 0, 1] += (pixels * (1 - right))[:, 0]
+    names = [f"frame {i}" for i in range(frames)]
+    scores = Scores("made up", names, counts.round().astype(np.int64))
+    validation = pd.DataFrame({"step": [1], "val_miou": [0.5]})
+    return Arm("arm", scores, np.zeros((frames, 1, 3)), validation, 1)
+
+
+def test_classes_in_few_frames_raise_no_more_false_alarms() -> None:
+    """Two classes in 2 and 4 of 24 frames: neither mIoU, groups nor classes err in over 5 %."""
+    for p in with_classes_in_few_frames(luck=0.2).T:
+        alarms, error = share(p < 0.05)
+        assert alarms <= 0.05 + 2 * error
 
 
 def test_what_is_there_is_found() -> None:
-    """3 points of accuracy, 4.6 of mIoU, are found more often than not, and at their true size."""
+    """With 5 seeds 4.6 points of mIoU are found more often than not, and at their true size."""
     found, truth = simulated(0.03, 5, 12)
     assert (found.p[::4] < 0.05).mean() > 0.5
     assert truth[0] == pytest.approx(found.value[::4].mean(), abs=0.002)

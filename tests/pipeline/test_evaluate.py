@@ -134,6 +134,14 @@ def test_whole_stage_equals_counting_by_hand(evaluated: Path) -> None:
     assert written == {path.name for path in out.iterdir()}
 
 
+@pytest.mark.parametrize("name", ["per_class", "per_image", "calibration"])
+def test_every_table_says_how_it_was_measured(name: str, evaluated: Path) -> None:
+    """Its first column is the protocol, in every row."""
+    table = pd.read_csv(evaluated / "out" / f"{name}.csv")
+    assert "protocol" == table.columns[0]
+    assert ["val3/official/32x64/whole/ss/last"] == table["protocol"].unique().tolist()
+
+
 def seen_slowly(data: Path, key: str) -> Tensor:
     """(1, 19, 40, 72) softmax of the scores at the label's size."""
     photograph = np.asarray(Image.open(data / "tree" / member_name(key, IMAGE)))
@@ -165,10 +173,10 @@ def test_calibration_is_that_of_the_softmax_at_the_labels_size(evaluated: Path) 
 
 
 def test_the_official_script_agrees_on_the_predictions_kept(evaluated: Path) -> None:
-    """What the stage wrote is all that the check needs, and it agrees in all 40 scores."""
+    """What the stage wrote is all that the check needs, and it agrees in all 44 scores."""
     truth = evaluated / "tree"
     said = official_check.run(evaluated / "out", ground_truth=truth, say=lambda line: None)
-    assert "equal to the official script in all 40 scores" in said
+    assert "equal to the official script in all 44 scores" in said
 
 
 def test_windows_mirror_scales_and_corruptions_are_applied(evaluated: Path, data: Path) -> None:
@@ -185,6 +193,7 @@ def test_windows_mirror_scales_and_corruptions_are_applied(evaluated: Path, data
     assert [] == list((data / "out" / "panels").iterdir())
     assert ["frames.csv"] == [path.name for path in (data / "out" / "predictions").iterdir()]
     table = pd.read_csv(data / "out" / "robustness" / "robustness.csv")
+    assert [result.protocol] == table["protocol"].unique().tolist()
     assert ["brightness", "all"] == table["corruption"].tolist()
     assert table.filter(like="severity").notna().all().all()
 
@@ -196,6 +205,7 @@ def test_windows_mirror_scales_and_corruptions_are_applied(evaluated: Path, data
         ({"scales": []}, "evaluate.scales"),
         ({"scales": [1.0, 1.0]}, "scales names one twice"),
         ({"scales": [0.0]}, "greater than 0"),
+        ({"scales": [0.001]}, "0.001 of 32x64 is 0x0, but the network needs 29"),
         ({"corruptions": ["fogg"]}, "evaluate.corruptions"),
         ({"mode": "slid"}, "'whole' or 'slide'"),
     ],
@@ -205,6 +215,20 @@ def test_impossible_ways_of_showing_are_refused(change: dict, message: str) -> N
     section, mistakes = Evaluate.parse("evaluate", PARAMS.model_dump(mode="json") | change)
     assert section is None
     assert message in mistakes[0]
+
+
+def test_frames_too_small_for_a_scale_are_refused(data: Path) -> None:
+    """With the frames' own size it is known only once they are: before any is predicted."""
+    params = PARAMS.model_copy(update={"size": None, "scales": (0.5,)})
+    with pytest.raises(ValueError, match=r"0\.5 of 40x72 is 20x36"):
+        evaluate(data, params)
+
+
+def test_an_average_of_weights_is_told_from_the_last(data: Path) -> None:
+    """The protocol says which weights of its training the model has."""
+    save(load(data / "ce-0"), data / "ce-0", ema_decay=0.999)
+    result = evaluate(data, PARAMS.model_copy(update={"worst": 0, "typical": 0}))
+    assert "val3/official/32x64/whole/ss/ema" == result.protocol
 
 
 def test_unreadable_photograph_is_named_and_nothing_is_left(data: Path) -> None:

@@ -3,7 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.ingredients import of_training
+from pipeline.ingredients import WITHOUT_EFFECT, of_training
+from pipeline.stages.train import Train
 
 
 def made_of(folder: Path) -> dict[str, str]:
@@ -52,3 +53,11 @@ def test_a_large_file_is_looked_at_from_end_to_end(project: Path, change: str) -
         values[0 if change == "first" else -1] = 1
     values.tofile(path)
     assert before != made_of(project)
+
+
+@pytest.mark.parametrize("name", sorted(WITHOUT_EFFECT))
+def test_what_changes_no_byte_is_no_ingredient(name: str) -> None:
+    """It is a parameter of the section, and of two values both are the same training."""
+    assert name.removeprefix("train.") in Train.model_fields
+    one, other = (of_training({name: value}, code=[], data=[]) for value in (1, 2))
+    assert one == other

@@ -1,6 +1,9 @@
+import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from PIL import Image
 from pipeline import official_check
 from pipeline.archive import IMAGE, LABEL_IDS, TRAIN_IDS, Archive, member_name
 from pipeline.counting import Counts, count
-from pipeline.official_check import Row
+from pipeline.official_rows import Row
 from pipeline.predictions import Predictions
 from pipeline.scored_frames import INSTANCE_IDS, FrameReader
 from pipeline.scores import Scores
@@ -58,9 +61,10 @@ def evaluate(folder: Path, result: Path, *, is_wanted: bool = True) -> None:
     predictions.close()
     together = Counts.of(counts)
     together.save(result / "counts.npz")
-    Scores("val2/official/128x256/whole/ss/last", KEYS, together.confusions).save(
-        result / "confusions.npz"
-    )
+    scores = Scores("val2/official/128x256/whole/ss/last", KEYS, together.confusions)
+    scores.save(result / "confusions.npz")
+    metrics = scores.metrics(10, 0) | together.metrics()
+    (result / "metrics.json").write_text(json.dumps(metrics))
 
 
 def check(result: Path, ground_truth: Path | None) -> str:
@@ -71,7 +75,7 @@ def check(result: Path, ground_truth: Path | None) -> str:
 def test_the_official_script_agrees(data: Path) -> None:
     """Class IoU, category IoU and iIoU, of each and on average, on the predictions kept."""
     said = check(data / "result", data)
-    assert "equal to the official script in all 40 scores, to its last digit" in said
+    assert "equal to the official script in all 44 scores, to its last digit" in said
     assert "class IoU      road" in said
     # Not for want of anything to compare: there are cars, found and missed.
     ours = float(said.partition("class iIoU     car")[2].split()[1])
@@ -102,6 +106,46 @@ def test_a_changed_prediction_is_noticed(data: Path, tmp_path: Path) -> None:
         check(tmp_path / "result", data)
 
 
+def test_tampered_instances_are_noticed(data: Path, tmp_path: Path) -> None:
+    """It is the iIoU of the result's own files that is compared with the script's."""
+    evaluate(data, tmp_path / "result")
+    path = tmp_path / "result" / "counts.npz"
+    counts = Counts.load(path, Scores.load(tmp_path / "result" / "confusions.npz").confusions)
+    assert counts.instances is not None
+    replace(counts, instances=counts.instances / 2).save(path)
+    with pytest.raises(ValueError, match=r"scores differ .*first: class iIoU, person"):
+        check(tmp_path / "result", data)
+
+
+def test_tampered_confusions_are_noticed(data: Path, tmp_path: Path) -> None:
+    """A frame of which half the pixels are taken away: what follows is not the script's."""
+    evaluate(data, tmp_path / "result")
+    path = tmp_path / "result" / "confusions.npz"
+    scores = Scores.load(path)
+    replace(scores, confusions=scores.confusions // np.array([1, 2])[:, None, None]).save(path)
+    with pytest.raises(ValueError, match=r"scores differ .*first: class IoU, road"):
+        check(tmp_path / "result", data)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("miou", "class IoU"),
+        ("category_miou", "category IoU"),
+        ("instance_iou", "class iIoU"),
+        ("category_instance_iou", "category iIoU"),
+    ],
+)
+def test_tampered_metrics_are_noticed(name: str, kind: str, data: Path, tmp_path: Path) -> None:
+    """A mean in metrics.json that is not the script's, by one in the last digit it prints."""
+    copytree(data / "result", tmp_path / "result")
+    path = tmp_path / "result" / "metrics.json"
+    metrics = json.loads(path.read_text())
+    path.write_text(json.dumps(metrics | {name: metrics[name] + 0.001}))
+    with pytest.raises(ValueError, match=rf"1 of 44 scores differ .*first: {kind}, metrics.json"):
+        check(tmp_path / "result", data)
+
+
 def test_another_score_than_the_scripts_is_told() -> None:
     """A difference in the last digit it prints, and none below."""
     assert Row("class IoU", "road", 0.12345, 0.12349).is_equal
@@ -126,7 +170,7 @@ def test_without_instances_the_rest_is_compared(data: Path, tmp_path: Path) -> N
             to.parent.mkdir(parents=True, exist_ok=True)
             to.write_bytes(path.read_bytes())
     evaluate(folder, tmp_path / "result")
-    assert "in all 28 scores" in check(tmp_path / "result", folder)
+    assert "in all 30 scores" in check(tmp_path / "result", folder)
     confusions = Scores.load(tmp_path / "result" / "confusions.npz").confusions
     metrics = Counts.load(tmp_path / "result" / "counts.npz", confusions).metrics()
     assert metrics["instance_iou"] is metrics["category_instance_iou"] is None

@@ -44,6 +44,13 @@ def test_readings_by_hand(folder: Path) -> None:
     assert list(LAYERS) == pulls.layers
 
 
+def test_the_table_holds_lengths_beside_shares(folder: Path) -> None:
+    """What a class sends to a group of layers stands in the table in its own unit too."""
+    table = share_table(read_pulls(folder, ["ce", "dice"]))
+    one = table[(table["weights"] == "dice") & (table["loss"] == "ce")]
+    np.testing.assert_allclose(3 * SHARE, one[f"length_{LAYERS[2]}"])
+
+
 def test_absent_classes_have_no_share(folder: Path) -> None:
     """A class without pixels stays empty, and the others' shares sum to 1."""
     classes = pd.read_csv(folder / "classes.csv")

@@ -1,4 +1,6 @@
+import copy
 import fnmatch
+import importlib
 import io
 import zipfile
 from collections.abc import Callable
@@ -18,7 +20,7 @@ from pipeline.predictor import Predictor, load_network
 from pipeline.showing import Showing
 from pipeline.submission import label_ids_png, prediction_name
 from pipeline.submission_check import Verdict, check_submission
-from pipeline.submission_names import TEST_FRAMES, by_frame
+from pipeline.submission_names import TEST_FRAMES, Remarks, by_frame
 from pipeline.submission_writing import write_submission
 from segformer import SegFormer, save
 from tests.pipeline.conftest import save_png
@@ -76,7 +78,7 @@ def test_names_are_found_by_the_official_pattern() -> None:
     """The official script looks for `{city}_{seq}_{frame}*.png`; ours is one, and is read back."""
     name = prediction_name(KEYS[0])
     assert fnmatch.fnmatch(name, f"{STEMS[0]}*.png")
-    assert ({STEMS[0]: name}, []) == by_frame([name])
+    assert ({STEMS[0]: name}, Remarks([], [])) == by_frame([name])
 
 
 def test_written_zip_holds_what_the_network_sees_and_passes_the_check(
@@ -117,8 +119,9 @@ def test_missing_and_extra_frames_are_named(check: Callable[..., Verdict]) -> No
     files = right_files()
     del files[prediction_name(KEYS[1])]
     files["bonn_000007_000019.png"] = png(7)
-    expected = [f"{STEMS[1]} has no prediction", "bonn_000007_000019 is none of the photographs"]
-    assert expected == check(files).problems
+    verdict = check(files)
+    assert [f"{STEMS[1]} has no prediction"] == verdict.problems
+    assert ["bonn_000007_000019 is none of the photographs"] == verdict.notes
 
 
 def test_two_predictions_of_a_frame_are_told(check: Callable[..., Verdict]) -> None:
@@ -128,15 +131,27 @@ def test_two_predictions_of_a_frame_are_told(check: Callable[..., Verdict]) -> N
     assert problem.startswith(f"{STEMS[0]} has 2 predictions")
 
 
-def test_names_and_folders_are_told(check: Callable[..., Verdict]) -> None:
-    """What lies in a folder or is no prediction is told; what macOS adds is passed over."""
+def test_what_the_official_script_passes_over_is_a_note(check: Callable[..., Verdict]) -> None:
+    """It looks into folders and by names; what macOS adds is no news."""
     files = right_files()
     files[f"results/{STEMS[0]}.png"] = files.pop(prediction_name(KEYS[0]))
     files |= {"notes.txt": b"", "__MACOSX/._a.png": b"", ".DS_Store": b""}
-    problems = check(files).problems
-    assert 2 == len(problems)
-    assert "notes.txt is no prediction: they are named like" in problems[0]
-    assert f"results/{STEMS[0]}.png lies in a folder: put it at the top of the zip" == problems[1]
+    verdict = check(files)
+    assert [] == verdict.problems
+    assert 2 == len(verdict.notes)
+    assert "notes.txt is no prediction: they are named like" in verdict.notes[0]
+    assert f"results/{STEMS[0]}.png lies in a folder, where it is found too" == verdict.notes[1]
+
+
+def test_folders_are_searched_by_the_official_script(tmp_path: Path) -> None:
+    """A prediction below a folder is found there, beside files that are none."""
+    script = importlib.import_module("cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling")
+    settings = copy.copy(script.args)
+    settings.predictionPath, settings.predictionWalk = str(tmp_path), None
+    path = tmp_path / "results" / prediction_name(KEYS[0])
+    save_png(path, np.full(SIZE, 7, dtype=np.uint8))
+    (tmp_path / "notes.txt").touch()
+    assert str(path) == script.getPrediction(settings, f"{STEMS[0]}_gtFine_labelIds.png")
 
 
 def test_wrong_size_mode_and_damage_are_told(check: Callable[..., Verdict]) -> None:
@@ -177,19 +192,20 @@ def test_ids_that_are_never_scored_are_a_note(check: Callable[..., Verdict]) -> 
 
 
 def test_without_photographs_the_official_numbers_count(tmp_path: Path) -> None:
-    """Cities with too few frames, strange cities and another size than 1024 x 2048 are told."""
+    """Cities with too few frames and another size than 1024 x 2048 are told; of others a note."""
     assert 1525 == sum(TEST_FRAMES.values())
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr(f"{STEMS[0]}.png", png(7))
-        archive.writestr("zurich_000000_000019.png", png(7, (1024, 2048)))
-    problems = check_submission(tmp_path / "a.zip", None, split="test", progress=quiet).problems
-    assert "berlin has 1 prediction, and 544 frames in the test set" == problems[0]
-    assert "zurich is no city of the test set" == problems[6]
-    assert [f"{STEMS[0]}.png has 24 x 48 pixels, its photograph 1024 x 2048"] == problems[7:]
+        archive.writestr("zurich_000000_000019.png", png(7))
+    verdict = check_submission(tmp_path / "a.zip", None, split="test", progress=quiet)
+    assert "berlin has 1 prediction, and 544 frames in the test set" == verdict.problems[0]
+    wrong_size = f"{STEMS[0]}.png has 24 x 48 pixels, its photograph 1024 x 2048"
+    assert [wrong_size] == verdict.problems[len(TEST_FRAMES) :]
+    assert ["zurich is no city of the test set"] == verdict.notes
 
 
 def test_command_tells_every_problem_and_fails(tmp_path: Path, images: Path) -> None:
-    """`submit --check` lists all problems, more than fit into a message of ours."""
+    """`submit --check` lists all that it found, more than fit into a message of ours."""
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         for i in range(30):
             archive.writestr(f"{i}.txt", b"")
@@ -197,7 +213,19 @@ def test_command_tells_every_problem_and_fails(tmp_path: Path, images: Path) -> 
     result = CliRunner().invoke(app, given)
     assert 30 == result.stdout.count("is no prediction")
     assert 3 == result.stdout.count("has no prediction")
-    assert "33 problems" in str(result.exception)
+    assert "3 problems" in str(result.exception)
+
+
+def test_command_tells_notes_and_is_content(tmp_path: Path, images: Path) -> None:
+    """What the server passes over is said and is no failure."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name, content in right_files().items():
+            archive.writestr(f"results/{name}", content)
+    given = ["submit", "--check", str(tmp_path / "a.zip"), "--images", str(images)]
+    result = CliRunner().invoke(app, given)
+    assert 0 == result.exit_code
+    assert 3 == result.stdout.count("lies in a folder, where it is found too")
+    assert "is well: 3 predictions" in result.stdout
 
 
 @pytest.mark.parametrize(

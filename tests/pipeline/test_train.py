@@ -10,13 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import torch.distributed as dist
 from ruamel.yaml import YAML
 from safetensors.torch import save_file
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
+from pipeline.beginnings import seeds_of
 from pipeline.class_weights import families
 from pipeline.stages.train import Train, read_facts, run
 from pipeline.training_folder import TrainingFolder
-from pipeline.training_parts import Inputs
+from pipeline.training_parts import Inputs, frames_at_a_time
+from pipeline.training_troubles import leave_at
 from segformer.checkpoint import load, read_config
 from segformer.frames import create
 from segformer.model import SegFormer
@@ -161,6 +165,13 @@ def test_the_model_keeps_the_licence_of_its_weights_and_its_size(data: Path) -> 
     assert [32, 48] == config["crop"]
 
 
+@pytest.mark.parametrize("decay", [None, 0.5])
+def test_the_model_says_whether_its_weights_are_an_average(data: Path, decay: float | None) -> None:
+    """From config.json the evaluation knows it, for the protocol."""
+    train(data, "a", ema_decay=decay)
+    assert decay == read_config(data / "a")["ema_decay"]
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(data: Path) -> None:
     """A rate beyond all bounds: step, frames and last good state are named, no model is written."""
     with pytest.raises(NonFiniteLossError) as told:
@@ -177,9 +188,11 @@ def test_a_loss_that_is_not_finite_stops_the_run(data: Path) -> None:
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
         RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("CUDA error: out of memory"),
         MemoryError(),
     ],
-    ids=["gpu", "cpu", "python"],
+    ids=["gpu", "cpu", "cublas", "cuda", "python"],
 )
 def test_too_little_memory_names_what_to_lower(
     data: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
@@ -192,6 +205,84 @@ def test_too_little_memory_names_what_to_lower(
     monkeypatch.setattr(SegFormer, "forward", fail)
     with pytest.raises(ValueError, match=r"batch_size 2 .* train.augment.crop 32 x 48: raise"):
         train(data, "a")
+
+
+@pytest.mark.parametrize(
+    ("rank", "told"), [(0, "stopped at step 7; the same command goes on from there"), (1, 1)]
+)
+def test_only_the_first_process_says_where_it_stopped(rank: int, told: object) -> None:
+    """All end with exit code 1, and the message is there once."""
+    dist.init_process_group("fake", rank=rank, world_size=2, store=FakeStore())
+    try:
+        with pytest.raises(SystemExit) as stop:
+            leave_at(7)
+        assert told == stop.value.code
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.mark.parametrize(
+    "place", ["pipeline.stages.train.make_network", "pipeline.stages.train.make_batches"]
+)
+def test_too_little_memory_before_the_first_step_is_told_alike(
+    data: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network or the frames may be what does not fit."""
+
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(place, fail)
+    with pytest.raises(ValueError, match=r"batch_size 2 .*: raise train.accumulation"):
+        train(data, "a")
+
+
+def test_validation_takes_no_more_frames_at_a_time_than_training(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a batch of two in two parts the network never sees more than one frame."""
+    seen: list[tuple[bool, int]] = []
+    forward = SegFormer.forward
+
+    def looked_at(self: SegFormer, images: torch.Tensor) -> torch.Tensor:
+        seen.append((self.training, len(images)))
+        return forward(self, images)
+
+    monkeypatch.setattr(SegFormer, "forward", looked_at)
+    train(data, "a", batch_size=2, accumulation=2, steps=2)
+    assert {(True, 1), (False, 1)} == set(seen)
+
+
+def test_a_batch_is_shared_in_equal_parts() -> None:
+    """Twelve frames in three parts by two processes are two at a time; by three it is refused."""
+    params, mistakes = Train.parse("train", TINY | {"batch_size": 12, "accumulation": 3})
+    assert params is not None, mistakes
+    assert 2 == frames_at_a_time(params, 2)
+    with pytest.raises(ValueError, match=r"batch_size 12 in .* by 3 processes; .* multiple of 9,"):
+        frames_at_a_time(params, 3)
+
+
+def test_dropout_has_random_numbers_of_its_own() -> None:
+    """The seeds of an arm are three different ones, and no other arm has any of them."""
+    seeds = [number for seed in range(10) for number in seeds_of(seed)]
+    assert 30 == len(set(seeds))
+
+
+def test_sigterm_in_the_last_step_loses_no_record(data: Path) -> None:
+    """The last step is recorded and validated; the next training writes what a whole run does."""
+    train(data, "whole", report_every=1)
+
+    def stop(record: Progress) -> None:
+        if record.step == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    told: list[int] = []
+    with pytest.raises(SystemExit):
+        train(data, "cut", report_every=1, report=lambda r: (stop(r), told.append(r.step)))
+    assert [1, 2, 3] == told
+    train(data, "cut", report_every=1)
+    for file in ("model.safetensors", "history.csv", "run.json"):
+        assert (data / "whole" / file).read_bytes() == (data / "cut" / file).read_bytes()
 
 
 def test_an_error_of_another_kind_is_not_taken_for_memory(
@@ -243,10 +334,15 @@ def test_a_disk_that_is_full_does_not_stop_the_training(
     ).read_bytes()
 
 
-def test_activation_checkpointing_changes_no_byte(data: Path) -> None:
-    """What is computed a second time comes out the same, dropped paths included."""
+@pytest.mark.parametrize(
+    "change",
+    [{"activation_checkpointing": True}, {"residency": "device"}, {"save_every": 1}],
+    ids=lambda change: next(iter(change)),
+)
+def test_some_parameters_change_no_byte(data: Path, change: dict[str, object]) -> None:
+    """What is computed a second time comes out the same, dropped paths included; nor do places."""
     train(data, "a", drop_path=0.5)
-    train(data, "b", drop_path=0.5, activation_checkpointing=True)
+    train(data, "b", drop_path=0.5, **change)
     first, second = ((data / name / "model.safetensors").read_bytes() for name in ("a", "b"))
     assert first == second
 
@@ -281,5 +377,11 @@ def test_a_scale_the_wrong_way_round_is_refused() -> None:
 
 def test_a_warmup_as_long_as_the_training_is_refused() -> None:
     """The mistake is told before any work, with the parameter's name."""
-    _, mistakes = Train.parse("train", TINY | {"warmup_steps": 3})
+    _, mistakes = Train.parse("train", TINY | {"warmup_steps": 3, "schedule": "poly"})
     assert ["train: warmup_steps must be less than steps, 3"] == mistakes
+
+
+def test_one_cycle_has_no_warmup_steps() -> None:
+    """Where the schedule does not read them, they do not have to fit."""
+    _, mistakes = Train.parse("train", TINY | {"warmup_steps": 3, "schedule": "one_cycle"})
+    assert [] == mistakes

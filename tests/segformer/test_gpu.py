@@ -17,6 +17,7 @@ from segformer.metrics import confusion_matrix
 from segformer.model import SegFormer
 from segformer.optimizer import adamw
 from segformer.sampling import shuffled
+from segformer.shared_norm import SharedBatchNorm
 from segformer.training import Recipe, fit
 from segformer.training_state import TrainingState
 
@@ -146,6 +147,20 @@ def test_making_batches_never_waits_for_the_gpu(residency: Residency) -> None:
             next(source)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_shared_statistics_never_wait_for_the_gpu() -> None:
+    """The BatchNorm of many processes, forward and backward; with one it is BatchNorm's result."""
+    plain = torch.nn.BatchNorm2d(3).cuda()
+    shared = SharedBatchNorm.like(plain)
+    maps = torch.randn(2, 3, 8, 8).cuda().requires_grad_()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        found = shared(maps)
+        found.square().mean().backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.testing.assert_close(plain(maps), found)
 
 
 def test_predictions_and_confusion() -> None:

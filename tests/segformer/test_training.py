@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from segformer.losses import get_loss
-from segformer.training import Batch, Batches, Recipe, fit
+from segformer.training import Batch, Recipe, Stream, fit
 from segformer.training_state import NonFiniteLossError, Progress, TrainingState
 
 
@@ -32,7 +32,7 @@ class Tiny(nn.Module):
         return self.layers(images)
 
 
-def colours(seed: int, b: int = 4) -> Batches:
+def colours(seed: int, b: int = 4) -> Stream:
     """Endless batches in which the class of a pixel is its brightest channel."""
 
     def batches(start: int) -> Generator[Batch, None, None]:
@@ -317,22 +317,59 @@ def test_accumulation_is_one_update_of_the_mean_gradient() -> None:
 
 
 def test_the_average_is_exponential() -> None:
-    """With decay 0.75 the average after three updates is that of the recurrence by hand."""
-    weights: list[Tensor] = []
+    """With decay 0.75 the average after three updates is that of the recurrence by hand.
+
+    So it is of weights and of BatchNorm's statistics; how many batches there were is copied.
+    """
+    states: list[dict[str, Tensor]] = []
     run = Run(steps=3, ema_decay=0.75)
     update = run.state.count_update
 
     def noting(loss: Tensor, norm: Tensor) -> None:
-        weights.append(next(run.model.parameters()).detach().clone())
+        states.append({name: value.clone() for name, value in run.model.state_dict().items()})
         update(loss, norm)
 
     run.state.count_update = noting
     run.fit()
-    expected = weights[0]
-    for after in weights[1:]:
-        expected = 0.75 * expected + 0.25 * after
-    torch.testing.assert_close(expected, next(run.state.best.parameters()).detach())
+    expected = states[0]
+    for after in states[1:]:
+        for name, value in after.items():
+            is_count = name.endswith("num_batches_tracked")
+            expected[name] = value if is_count else 0.75 * expected[name] + 0.25 * value
+    torch.testing.assert_close(expected, run.state.best.state_dict())
     assert run.state.best is not run.model
+
+
+def test_a_record_taken_up_repeats_the_speed_of_the_last_one() -> None:
+    """Killed while it validates step 4: the next training makes the record, without an update."""
+    first = Run(steps=4, validate_every=4)
+
+    def die(model: nn.Module) -> float:
+        raise KeyboardInterrupt
+
+    first._validate = die
+    with pytest.raises(KeyboardInterrupt):
+        first.fit()
+    second = Run(steps=4, validate_every=4)
+    second.state.load_state_dict(first.saved[-1])
+    second.fit()
+    assert [1, 2, 3, 4] == [p.step for p in second.history]
+    assert 0 < second.history[2].images_per_second == second.history[3].images_per_second
+
+
+def test_the_speed_counts_what_the_device_has_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three steps of four images take 10 s, for which only who reads the loss waits."""
+    clock = [0.0]
+    monkeypatch.setattr("segformer.training.time.perf_counter", lambda: clock[0])
+    run = Run(steps=4, report_every=3)
+    mean_loss = run.state.mean_loss
+
+    def waiting(steps: int) -> float:
+        clock[0] += 10
+        return mean_loss(steps)
+
+    monkeypatch.setattr(run.state, "mean_loss", waiting)
+    assert 4 * 3 / 10 == run.fit().history[0].images_per_second
 
 
 def test_autocast_computes_in_bfloat16() -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from segformer.transfer import send
+from segformer.sending import send
 
 CPU = torch.device("cpu")
 

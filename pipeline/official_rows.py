@@ -1,0 +1,118 @@
+"""Scores by the official Cityscapes script beside ours, and where they differ."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.bootstrap import Floats
+from pipeline.counting import mean_of_known
+from segformer.cityscapes import CLASS_NAMES
+from segformer.instances import (
+    INSTANCE_CATEGORIES,
+    INSTANCE_CLASSES,
+    category_instance_iou,
+    instance_iou,
+)
+from segformer.metrics import CATEGORIES, category_iou, class_iou
+
+_KINDS = {
+    "class IoU": ("classScores", "averageScoreClasses", "miou"),
+    "category IoU": ("categoryScores", "averageScoreCategories", "category_miou"),
+    "class iIoU": ("classInstScores", "averageScoreInstClasses", "instance_iou"),
+    "category iIoU": (
+        "categoryInstScores",
+        "averageScoreInstCategories",
+        "category_instance_iou",
+    ),
+}
+"""The script's names of the scores and of their mean, and the mean's name in metrics.json."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One score, by the script and by us; nan where undefined."""
+
+    kind: str
+    name: str
+    official: float
+    ours: float
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether they are, to the last digit that the script prints."""
+        return _printed(self.official) == _printed(self.ours)
+
+    def __str__(self) -> str:
+        mark = "" if self.is_equal else "  differs"
+        numbers = f"{_printed(self.official):>6} {_printed(self.ours):>6}"
+        return f"{self.kind:<14} {self.name:<14} {numbers}{mark}"
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What was counted on all frames.
+
+    Attributes:
+        confusion: (19, 19) int64, or with more columns: what is predicted beside the classes.
+        instances: (10, 2) float64; None where none are annotated.
+    """
+
+    confusion: NDArray[np.int64]
+    instances: Floats | None
+
+    def is_near(self, other: "Sums") -> bool:
+        """Whether both are of the same pixels: sums of weights may differ by rounding."""
+        if self.instances is None or other.instances is None:
+            same_instances = self.instances is other.instances
+        else:
+            same_instances = np.allclose(self.instances, other.instances, rtol=1e-9)
+        return np.array_equal(self.confusion, other.confusion) and same_instances
+
+
+def compared(told: Mapping[str, Any], sums: Sums) -> list[Row]:
+    """Pair what the script told with our scores, kind by kind, each with its mean.
+
+    Where no instances are annotated, iIoU is left out: there the script says 0 and means nothing.
+    """
+    rows = []
+    for kind, (names, ours) in _scores(sums):
+        of_each, of_all, _ = _KINDS[kind]
+        rows += [
+            Row(kind, name, float(told[of_each][name]), value)
+            for name, value in zip(names, ours.tolist(), strict=True)
+        ]
+        rows.append(Row(kind, "mean", float(told[of_all]), mean_of_known(ours)))
+    return rows
+
+
+def compared_with_metrics(
+    told: Mapping[str, Any], metrics: Mapping[str, Any], *, has_instances: bool
+) -> list[Row]:
+    """Pair the script's means with those of metrics.json, which has six digits of them."""
+    rows = []
+    for kind, (_, of_all, name) in _KINDS.items():
+        if has_instances or not kind.endswith("iIoU"):
+            value = metrics.get(name)
+            ours = math.nan if value is None else float(value)
+            rows.append(Row(kind, "metrics.json", round(float(told[of_all]), 6), ours))
+    return rows
+
+
+def _scores(sums: Sums) -> Iterator[tuple[str, tuple[tuple[str, ...], Floats]]]:
+    """By kind: of what, and (k,) scores."""
+    confusion, weighted = sums.confusion, sums.instances
+    yield "class IoU", (tuple(CLASS_NAMES), np.asarray(class_iou(confusion)))
+    yield "category IoU", (tuple(CATEGORIES), np.asarray(category_iou(confusion)))
+    if weighted is not None:
+        names = tuple(one.name for one in INSTANCE_CLASSES)
+        yield "class iIoU", (names, np.asarray(instance_iou(weighted, confusion)))
+        of_categories = np.asarray(category_instance_iou(weighted, confusion))
+        yield "category iIoU", (INSTANCE_CATEGORIES, of_categories)
+
+
+def _printed(score: float) -> str:
+    return f"{score:.3f}"  # as the script does
