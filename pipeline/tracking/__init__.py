@@ -72,7 +72,11 @@ def resumed_run(facts: Mapping[str, Any], name: str, tags: _Values | None = None
 
 
 def ablation_run(
-    name: str, arms: Sequence[Mapping[str, Any]], metrics: _Figures, folder: Path
+    name: str,
+    arms: Sequence[Mapping[str, Any]],
+    metrics: _Figures,
+    folder: Path,
+    protocol: str | None = None,
 ) -> str | None:
     """Write down an ablation as the parent of the runs it compares, and return its id.
 
@@ -83,8 +87,9 @@ def ablation_run(
         arms: what run.json of each arm says.
         metrics: the figures that sum it up.
         folder: with the report.
+        protocol: by which the arms were scored.
     """
-    with _until_end(name, _wanted(name, {}, {}), patience=LATER) as run:
+    with _until_end(name, _wanted(name, {}, {"protocol": protocol}), patience=LATER) as run:
         run.log_arms(arms)
         run.log_metrics(metrics)
         run.log_artifacts(folder, under="ablation")

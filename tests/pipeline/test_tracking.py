@@ -262,15 +262,19 @@ def test_a_deleted_run_counts_as_unknown(client: MlflowClient) -> None:
 
 
 def test_an_ablation_groups_its_arms(client: MlflowClient, tmp_path: Path) -> None:
-    """The arms are the children of the latest ablation; an earlier one still names them."""
+    """The arms are the children of the latest ablation; an earlier one still names them.
+
+    An ablation bears the protocol by which the arms were scored.
+    """
     arms = [train("ce-0"), train("dice-0")]
     facts = [{"mlflow_run_id": arm} for arm in [*arms, None]]
     (tmp_path / "report").mkdir()
     (tmp_path / "report/ablation.md").write_text("# CE wins\n")
     first = tracking.ablation_run("first", facts, {"difference": 0.01}, tmp_path / "report")
-    second = tracking.ablation_run("second", facts, {"difference": 0.02}, tmp_path / "report")
+    second = tracking.ablation_run("second", facts, {"difference": 0.02}, tmp_path / "report", "p")
     found = runs(client)
     assert {second} == {found[arm].data.tags["mlflow.parentRunId"] for arm in ("ce-0", "dice-0")}
+    assert "p" == found["second"].data.tags["protocol"]
     for run_id, difference in ((first, 0.01), (second, 0.02)):
         run = client.get_run(str(run_id))
         assert run.info.status == "FINISHED"
