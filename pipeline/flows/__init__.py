@@ -2,9 +2,10 @@
 # No `from __future__ import annotations` here: Prefect cannot resolve them in a served flow.
 
 import logging
+import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,6 +20,7 @@ from prefect.states import Cancelled, Completed, Failed
 from pipeline import repro, workspace
 from pipeline.flows import links, report, stage_runs
 from pipeline.flows.stage_runs import DOWNLOAD, StageRun
+from pipeline.process_group import ending_with_parent
 from pipeline.stages.download import source_changes
 
 _PARAMS = Path("params.yaml")
@@ -47,7 +49,7 @@ def retrain(
     """
     logging.getLogger("prefect.task_runs").addFilter(_is_news)
     try:
-        with workspace.held(f"flow run {flow_run.name}", Path.cwd()):
+        with _served(), workspace.held(f"flow run {flow_run.name}", Path.cwd()):
             settings = _settings(overrides, force=force)
             graph = repro.graph()
             named = repro.targets(graph, stages or graph)
@@ -60,6 +62,12 @@ def retrain(
         return Cancelled(message=str(taken))
     except ValueError as mistake:
         return Failed(message=str(mistake))
+
+
+def _served() -> AbstractContextManager[None]:
+    """End where what serves it ended: nobody could cancel it any more, and it holds the folder."""
+    is_served = "PREFECT__FLOW_RUN_ID" in os.environ  # so a runner or worker has started it
+    return ending_with_parent() if is_served else nullcontext()
 
 
 def run(

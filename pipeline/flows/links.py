@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
@@ -39,9 +40,16 @@ def to_runs(experiment: str | None) -> list[Link]:
         runs = _of_experiment(number, experiment) if experiment else _of_workspace()
     except (requests.RequestException, ValueError, KeyError):
         return []
-    page = f"{store.without_secrets(store.uri()).rstrip('/')}/#/experiments/{number}"
+    page = f"{_server()}/#/experiments/{number}"
     arms = [Link(name, f"{page}/runs/{run}", f"run-{name}".lower()) for name, run in runs.items()]
-    return [*arms, Link("all runs", f"{page}/runs", "all-runs")]
+    view = f"workflowType=machine_learning&viewStateShareKey={store.VIEW}"  # as in store.page
+    return [*arms, Link("all runs", f"{page}/runs?{view}", "all-runs")]
+
+
+def _server() -> str:
+    """Its address without user and password: the browser asks whoever opens the page."""
+    parts = urlsplit(store.uri())
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
 
 
 def _of_workspace() -> dict[str, str]:
