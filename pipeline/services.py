@@ -129,7 +129,7 @@ def environment(*, mlflow_port: int, prefect_port: int) -> dict[str, str]:
         **repro.quiet_environment(),
         **store.QUIET,
         **os.environ,
-        # The Procfile calls mlflow and prefect by name, and MLflow's server calls uvicorn.
+        # The Procfile calls mlflow and uvicorn by name, and MLflow's server calls uvicorn too.
         "PATH": os.pathsep.join(path),
         "PYTHONUNBUFFERED": "1",
         "MLFLOW_PORT": str(mlflow_port),
@@ -139,7 +139,7 @@ def environment(*, mlflow_port: int, prefect_port: int) -> dict[str, str]:
         "PREFECT_API_URL": f"{prefect}/api",
         # Neither profiles nor database of another project.
         "PREFECT_HOME": str(project_root() / ".work" / "prefect"),
-        # A page of another site, open in the same browser, can read no answer,
+        # A page of another site, open in the same browser, can neither ask (flows.local_server)
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"{prefect},http://localhost:{prefect_port}",
         # nor the token without which nothing is changed; Prefect's own page and client fetch one.
         "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",

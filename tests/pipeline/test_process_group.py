@@ -73,8 +73,10 @@ def test_a_process_ends_with_the_one_that_started_it() -> None:
         "    Path('state').write_text('saved')\n"
     )
     parent = subprocess.Popen(
-        [sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])"]
-        + [sys.executable, "-c", child],
+        [
+            *(sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])"),
+            *(sys.executable, "-c", child),
+        ],
         env={**os.environ, "PYTHONPATH": str(Path(process_group.__file__).parents[1])},
     )
     with parent:

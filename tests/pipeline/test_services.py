@@ -80,6 +80,6 @@ def test_nothing_reports_home_and_no_other_page_may_call() -> None:
 
 def test_every_server_listens_on_loopback() -> None:
     """Both servers of the Procfile are given loopback's address."""
-    lines = [line for line in services.PROCFILE.read_text().splitlines() if " server " in line]
+    lines = [line for line in services.PROCFILE.read_text().splitlines() if " --port " in line]
     assert 2 == len(lines)
     assert all("--host 127.0.0.1" in line for line in lines)
