@@ -138,7 +138,10 @@ def _stages_with_changed_sources(plan: repro.Graph) -> set[str]:
 
 def _bring_up_to_date(plan: repro.Graph, forced: set[str], *, promote: bool) -> State:
     runs = stage_runs.in_workspace(plan, forced)
-    state, said = _decision(runs) if promote else (_verdict(runs), "")
+    state, said = _verdict(runs), ""
+    if promote and state.is_completed():
+        arms = [arm for stage in plan if (arm := stage.partition("@")[2])]
+        state, said = _decision(state, links.of_arms(dict.fromkeys(arms)))
     _publish(
         report.Retraining(
             _sentence(state), runs, repro.results(), promotion=said, links=links.to_runs(None)
@@ -151,7 +154,9 @@ def _experiment(settings: list[str], plan: repro.Graph, *, promote: bool) -> Sta
     # It becomes a part of a name in Git, and of one on a command line.
     name = re.sub(r"[^\w-]+", "-", str(flow_run.name)).strip("-")
     runs = stage_runs.in_experiment(name, settings, plan)
-    state, said = _decision(runs) if promote else (_verdict(runs), "")
+    state, said = _verdict(runs), ""
+    if promote and state.is_completed():
+        state, said = _decision(state, ["--experiment", name])
     results, runs_in_mlflow = repro.results(name), links.to_runs(name)
     _publish(
         report.Retraining(_sentence(state), runs, results, name, settings, said, runs_in_mlflow)
@@ -159,14 +164,11 @@ def _experiment(settings: list[str], plan: repro.Graph, *, promote: bool) -> Sta
     return state
 
 
-def _decision(runs: list[StageRun]) -> tuple[State, str]:
-    """Ask the gate, unless a stage failed: the state of all, and what the gate said."""
-    state = _verdict(runs)
-    if not state.is_completed():
-        return state, ""
+def _decision(state: State, whose: list[str]) -> tuple[State, str]:
+    """Ask the gate about these challengers: the state of all, and what the gate said."""
     with TemporaryDirectory(prefix="gate-") as folder:
         reasons = Path(folder) / "gate.md"
-        decision = stage_runs.promotion(reasons, return_state=True)
+        decision = stage_runs.promotion(reasons, whose, return_state=True)
         if decision.is_completed():
             return state, reasons.read_text(encoding="utf-8")
     return Failed(message=f"promote: {decision.message}"), decision.message or ""

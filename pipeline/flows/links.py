@@ -1,6 +1,7 @@
 """Where the runs of a retraining are in MLflow, asked of its server without importing MLflow."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -50,6 +51,15 @@ def _server() -> str:
     """Its address without user and password: the browser asks whoever opens the page."""
     parts = urlsplit(store.uri())
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
+
+
+def of_arms(arms: Iterable[str]) -> list[str]:
+    """The runs of these arms of the workspace: ids, or keys of runs that MLflow was not told of."""
+    one = repro.output("run.json")
+    files = [one.parent.parent / arm / one.name for arm in arms] if one else []
+    facts = [json.loads(file.read_text()) for file in files if file.exists()]
+    runs = [known.get("mlflow_run_id") or known.get("run_key") for known in facts]
+    return [run for run in runs if run]
 
 
 def _of_workspace() -> dict[str, str]:

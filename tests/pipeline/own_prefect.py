@@ -85,7 +85,8 @@ class OwnPrefect:
         if body and "Prefect-Csrf-Client" not in self._session.headers:
             client = "0b3a1f34-7d0c-4d3e-9f43-0f4b6cf2f1a5"
             token = self.ask(f"/csrf-token?client={client}")["token"]
-            self._session.headers |= {"Prefect-Csrf-Client": client, "Prefect-Csrf-Token": token}
+            self._session.headers["Prefect-Csrf-Client"] = client
+            self._session.headers["Prefect-Csrf-Token"] = token
         call = self._session.post if body else self._session.get
         answer = call(self.api + path, timeout=20, **({"json": body} if body else {}))
         answer.raise_for_status()
