@@ -580,6 +580,16 @@ def test_a_file_that_is_not_there_fails_nothing(
 
 @pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType")
 @pytest.mark.filterwarnings("ignore:Operation with range is deprecated")
+def test_a_journal_that_goes_meanwhile_fails_nothing(client: MlflowClient, tmp_path: Path) -> None:
+    """One that another process drops just now troubles neither a training's end nor `sync`."""
+    going = tmp_path / ".work" / "tracking" / "20260101T000000-ce-0-1" / "lines.jsonl"
+    going.parent.mkdir(parents=True)
+    going.symlink_to("nowhere")  # found by its name, but not to be opened
+    train("ce-0")
+    assert "FINISHED" == runs(client)["ce-0"].info.status
+    assert [] == list(tracking.sync())
+
+
 def test_a_model_is_logged_once(client: MlflowClient, model: Path) -> None:
     """Evaluating the same model again adds no second copy of it to the run."""
     run_id = train()
