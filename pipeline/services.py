@@ -170,7 +170,7 @@ def _announce(surroundings: dict[str, str], since: float) -> None:
 
 def _runs(server: str) -> str:
     """The page of the runs, in the columns that the project comes with."""
-    return store.page().replace(f"http://{_HOST}:{store.PORT}", server)
+    return store.page().replace(store.browser_address(), server)
 
 
 def _is_served(deployment: dict[str, Any], since: float) -> bool:

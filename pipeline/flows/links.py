@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 
@@ -41,16 +40,9 @@ def to_runs(experiment: str | None) -> list[Link]:
         runs = _of_experiment(number, experiment) if experiment else _of_workspace()
     except (requests.RequestException, ValueError, KeyError):
         return []
-    page = f"{_server()}/#/experiments/{number}"
+    page = f"{store.browser_address()}/#/experiments/{number}"
     arms = [Link(name, f"{page}/runs/{run}", f"run-{name}".lower()) for name, run in runs.items()]
-    view = f"workflowType=machine_learning&viewStateShareKey={store.VIEW}"  # as in store.page
-    return [*arms, Link("all runs", f"{page}/runs?{view}", "all-runs")]
-
-
-def _server() -> str:
-    """Its address without user and password: the browser asks whoever opens the page."""
-    parts = urlsplit(store.uri())
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
+    return [*arms, Link("all runs", store.page_of(number), "all-runs")]
 
 
 def of_arms(arms: Iterable[str]) -> list[str]:
