@@ -80,7 +80,7 @@ def promote(
     challengers: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[CHALLENGER]...",
+            metavar="CHALLENGER",
             help="An arm (its newest run), or the id of a run in MLflow; of several the best. By"
             " default the best arm of the newest ablation.",
         ),
