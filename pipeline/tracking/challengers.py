@@ -72,10 +72,13 @@ def _named(client: MlflowClient, wanted: str, experiment: str | None) -> Any:
     every = [run for run in alike if run.info.run_name in names and _is_evaluated(run)]
     if found := _of(every, experiment):
         return found[0]
-    if run := _by_id(client, wanted) if re.fullmatch("[0-9a-f]{32}", wanted) else None:
-        if not _is_active(run):
-            raise ValueError(f"run {wanted} is deleted: `mlflow runs restore --run-id {wanted}`")
+    run = _by_id(client, wanted) if re.fullmatch("[0-9a-f]{32}", wanted) else None
+    if run and _is_active(run):
         return run
+    if restored := search(client, f"tags.restored_from = '{safe}'"):
+        return restored[0]
+    if run:
+        raise ValueError(f"run {wanted} is deleted: `mlflow runs restore --run-id {wanted}`")
     return _by_part(client, wanted, f"{_outside(every, experiment)}: name an arm, or an id")
 
 

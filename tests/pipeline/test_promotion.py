@@ -316,6 +316,14 @@ def test_a_deleted_run_is_refused(mlflow: Store) -> None:
     assert there == registry.Registry().best_of_newest_ablation().run_id
 
 
+def test_a_run_that_was_restored(mlflow: Store) -> None:
+    """The id of a run that MLflow has lost means the one that was made in its place."""
+    lost, restored = (mlflow.run(name, seen_by(0.7)) for name in ("ce-0", "ce-0-restored"))
+    mlflow.client.set_tag(restored, "restored_from", lost)
+    mlflow.client.delete_run(lost)
+    assert restored == registry.Registry().find(lost).run_id
+
+
 def test_turned_away_from_and_no_champion(mlflow: Store) -> None:
     """If somebody took the name away, what was rolled back stays out, and nothing breaks."""
     former = mlflow.champion("ce-0", seen_by(0.7))
