@@ -2,7 +2,6 @@
 # No `from __future__ import annotations` here: Prefect cannot resolve them in a served flow.
 
 import logging
-import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -12,6 +11,7 @@ from tempfile import TemporaryDirectory
 import httpx
 from prefect import State, flow, get_run_logger
 from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext
 from prefect.logging import get_logger
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -66,8 +66,9 @@ def retrain(
 
 def _served() -> AbstractContextManager[None]:
     """End where what serves it ended: nobody could cancel it any more, and it holds the folder."""
-    is_served = "PREFECT__FLOW_RUN_ID" in os.environ  # so a runner or worker has started it
-    return ending_with_parent() if is_served else nullcontext()
+    # Only a runner or a worker runs a deployment, in a process that it has started.
+    known = getattr(FlowRunContext.get(), "flow_run", None)
+    return ending_with_parent() if known and known.deployment_id else nullcontext()
 
 
 def run(

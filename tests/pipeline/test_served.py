@@ -105,13 +105,15 @@ def test_new_data_start_a_retraining(prefect: OwnPrefect) -> None:
 
 def test_a_serve_that_dies_takes_its_training_along(prefect: OwnPrefect, toy: ToyProject) -> None:
     """Killed, it could not cancel it any more: the training ends, and the run has crashed."""
-    (toy.folder / "state").unlink()
+    (toy.folder / "state").unlink(missing_ok=True)
+    (toy.folder / "pids").touch()
     toy.change("train", TRAINING)
     until(lambda: not running(prefect), within=60)
     count = len((toy.folder / "pids").read_text().split())
     run = prefect.start(force=True)
     pid = training(toy, count)
     prefect.served.kill()
+    prefect.served.wait()
     assert until(lambda: not is_at_work(pid), within=15)
     prefect.serve(toy.folder)
     assert "Crashed" == prefect.end_state(run)[0]
