@@ -127,6 +127,6 @@ def test_a_server_that_dies_ends_no_training(prefect: OwnPrefect, toy: ToyProjec
     prefect.start(force=True)
     pid = training(toy, count)
     prefect.server.kill()
-    (toy.folder / "ablation.md").unlink()
+    (toy.folder / "ablation.md").unlink(missing_ok=True)
     assert until(lambda: (toy.folder / "ablation.md").exists(), within=120)
     assert not is_at_work(pid)
