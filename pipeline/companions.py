@@ -13,7 +13,7 @@ import honcho.manager
 from honcho.environ import parse_procfile
 from honcho.printer import Message, Printer
 
-from pipeline.process_group import PATIENCE, guarded
+from pipeline.process_group import PATIENCE, end, guarded
 
 _LAST_LINES = 6
 _STARTED = re.compile(r"(?P<name>\S+) started \(pid=(?P<pid>\d+)\)")
@@ -44,6 +44,8 @@ class _Watch(Printer):  # type: ignore[misc]  # it has no types
             if text.strip():
                 self.last[message.name].append(text.rstrip())
         elif started := _STARTED.match(text):
+            # One that ends by itself leaves its children, whom the manager does not know.
+            self.guards.callback(end, int(started["pid"]))
             self.guards.enter_context(guarded(int(started["pid"])))
             self._waiting_for.discard(started["name"])
             # Not before: the processes are forked, and a fork takes no thread along.

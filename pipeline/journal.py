@@ -1,5 +1,6 @@
 """What MLflow should be told of a run, written beside the project before it is sent anywhere."""
 
+import errno
 import fcntl
 import json
 import os
@@ -7,6 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,32 +56,53 @@ class Journal:
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
         journal = cls(place / f"{now}-{name}-{os.getpid()}")
         journal.folder.mkdir(parents=True)
+        (journal.folder / _LINES).touch()
         journal.hold()
         return journal
 
     def hold(self) -> bool:
-        """Keep other processes away; whether none has it."""
-        file = (self.folder / _LINES).open("ab", buffering=0)
+        """Keep other processes away; whether none has it, and it is there still."""
+        try:
+            # Not made anew: another process may be about to drop it.
+            opened = os.open(self.folder / _LINES, os.O_WRONLY | os.O_APPEND)
+        except FileNotFoundError:
+            return False
+        file = os.fdopen(opened, "ab", buffering=0)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.close()
             return False
         self._file = file
-        return True
+        if not self.is_there:  # dropped between opening and locking
+            self.close()
+        return self._file is not None
+
+    @property
+    def is_there(self) -> bool:
+        """Whether nobody has dropped it."""
+        return (self.folder / _LINES).exists()
 
     def close(self) -> None:
         """Let others have it."""
-        if self._file:
-            self._file.close()
-        self._file = None
+        with self._turn:
+            if self._file:
+                self._file.close()
+            self._file = None
 
     def append(self, kind: str, **content: Any) -> None:
-        """Write one line, whole: a process killed later cannot take it back."""
+        """Write one line, whole: a process killed later cannot take it back.
+
+        Raises:
+            OSError: if it could not be, or only a part of it; no other may follow then.
+        """
         content = {"kind": kind, "time": time.time_ns() // 1_000_000, **content}
         with self._turn:
             if self._file:
-                self._file.write(json.dumps(content).encode() + b"\n")
+                text = json.dumps(content).encode() + b"\n"
+                # On a disk that is nearly full a part is written, and no error raised.
+                if self._file.write(text) != len(text):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
 
     def keep(self, path: Path) -> str:
         """Copy a file or folder, because the next run will replace it; return the copy's name."""
@@ -109,9 +132,13 @@ class Journal:
         write_text(self.folder / _SENT, json.dumps(vars(sent)))
 
     def remove(self) -> None:
-        """Drop it: all of it has been sent."""
+        """Drop it, as far as the disk lets us: all of it has been sent."""
+        # First what makes it a journal: without its copies it must not be sent again. It is held
+        # until the end, so that nobody else begins to send it.
+        with suppress(OSError):
+            (self.folder / _LINES).unlink(missing_ok=True)
+            shutil.rmtree(self.folder)
         self.close()
-        shutil.rmtree(self.folder)
 
 
 @dataclass(frozen=True)

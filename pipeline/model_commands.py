@@ -77,12 +77,17 @@ def serve_model(
 
 @app.command(rich_help_panel=MODELS)
 def promote(
-    challenger: Annotated[
-        str | None,
+    challengers: Annotated[
+        list[str] | None,
         typer.Argument(
-            help="An arm (its newest run), or the id of a run in MLflow; by default the best arm of"
-            " the newest ablation."
+            metavar="CHALLENGER",
+            help="An arm (its newest run), or the id of a run in MLflow; of several the best. By"
+            " default the best arm of the newest ablation.",
         ),
+    ] = None,
+    experiment: Annotated[
+        str | None,
+        typer.Option(help="The DVC experiment whose arms are meant; by default none's."),
     ] = None,
     rollback: Annotated[
         bool, typer.Option("--rollback", help="Return to the former champion.")
@@ -101,7 +106,7 @@ def promote(
 
     Example: python -m pipeline promote ce-0
     """
-    if rollback and (challenger or regardless or report):
+    if rollback and (challengers or experiment or regardless or report):
         raise ValueError("--rollback goes alone: it returns to the former champion, and no other")
     from pipeline import config, promotion
     from segformer.atomic import write_text
@@ -109,9 +114,12 @@ def promote(
     if rollback:
         typer.echo(promotion.rollback())
         return
-    result = promotion.promote(config.load(params).promote, challenger, regardless=regardless)
+    rules = config.load(params).promote
+    result = promotion.promote(
+        rules, challengers or (), experiment=experiment, regardless=regardless
+    )
     typer.echo(result.sentence)
     if report:
         write_text(report, result.report)
-    if result.champion.version != result.challenger.version:
+    if not result.is_challenger_champion:
         raise typer.Exit(1)

@@ -3,12 +3,13 @@
 import os
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
-PATIENCE = 20
-"""Seconds a command has to end in order; Prefect kills a cancelled flow after 30."""
+PATIENCE = 12
+"""Seconds a command has to end in order: a cancelled retraining is over in 15."""
 
 
 @contextmanager
@@ -31,7 +32,10 @@ def started(
         try:
             yield process
         finally:
-            _end(process)
+            end(process.pid, process.poll)
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
 
 
 @contextmanager
@@ -57,20 +61,42 @@ def guarded(group: int) -> Iterator[None]:
         guard.stdin.close()
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask every process of the group to end, wait for them, and kill what is left."""
+@contextmanager
+def ending_with_parent() -> Iterator[None]:
+    """Ask this process to end, with SIGTERM, once the one that started it is gone."""
+    parent, is_over = os.getppid(), threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(1):
+            if os.getppid() != parent:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        watcher.join()
+
+
+def end(group: int, reap: Callable[[], object] = lambda: None) -> None:
+    """Ask every process of a group to end, wait for them, and kill what is left.
+
+    Args:
+        group: its number.
+        reap: asks after children of ours: a dead one that nobody asked after counts as alive.
+    """
     deadline = time.monotonic() + PATIENCE
     try:
-        os.killpg(process.pid, signal.SIGTERM)
+        os.killpg(group, signal.SIGTERM)
         while time.monotonic() < deadline:
-            process.poll()  # a dead process that nobody asked after still counts as alive
-            os.killpg(process.pid, 0)
+            reap()
+            os.killpg(group, 0)
             time.sleep(0.05)
     except ProcessLookupError:
         pass  # all have ended
     finally:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
+            os.killpg(group, signal.SIGKILL)

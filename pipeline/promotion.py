@@ -1,5 +1,6 @@
 """Promotes a model past the gate, or back: asks the registry, decides, and writes down why."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -16,34 +17,47 @@ class Promotion:
     Attributes:
         decision: of the gate.
         challenger: the model that wanted to be champion.
-        champion: the model that is champion now.
+        champion: the model that is champion now; None: there is none.
         report: in Markdown.
         sentence: the same in short.
     """
 
     decision: Decision
     challenger: Entry
-    champion: Entry
+    champion: Entry | None
     report: str
     sentence: str
 
+    @property
+    def is_challenger_champion(self) -> bool:
+        """Whether the challenger is champion now, by this or before."""
+        return self.champion is not None and self.champion.version == self.challenger.version
+
 
 def promote(
-    rules: Promote, challenger: str | None = None, *, regardless: bool = False
+    rules: Promote,
+    challengers: Sequence[str] = (),
+    *,
+    experiment: str | None = None,
+    regardless: bool = False,
 ) -> Promotion:
     """Let a trained model challenge the champion.
 
     Args:
         rules: of the gate.
-        challenger: an arm, which means its newest run, or a run's id; None: the best arm of the
-            newest ablation.
+        challengers: arms, which means their newest runs, or ids or keys of runs; the best of them
+            challenges. Without: the best arm of the newest ablation.
+        experiment: the DVC experiment whose arms and ablation are meant; None: the workspace's.
         regardless: promote it whatever the gate says; report and tags tell so.
 
     Raises:
         ValueError: if there is no such model, it was never evaluated, or MLflow does not answer.
     """
     models = Registry()
-    entry = models.find(challenger) if challenger else models.best_of_newest_ablation()
+    if challengers:
+        entry = models.find(*challengers, experiment=experiment)
+    else:
+        entry = models.best_of_newest_ablation(experiment)
     champion = models.holder(CHAMPION)
     decision = _decide(rules, models, entry, champion)
     if regardless and not decision.is_promoted and decision.outcome is not Outcome.SAME:
@@ -62,8 +76,8 @@ def promote(
     if decision.is_promoted and entry.version:
         models.crown(entry.version)
         champion = entry
-    assert champion is not None
-    verdict = "is champion now" if decision.is_promoted else f"is not promoted, {champion} stays"
+    stays = f"{champion} stays" if champion else "there is no champion"
+    verdict = "is champion now" if decision.is_promoted else f"is not promoted, {stays}"
     if decision.outcome is Outcome.SAME:
         verdict = "stays champion"
     sentence = f"{entry} {verdict}: {decision.outcome}, {decision.reason}"

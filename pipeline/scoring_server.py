@@ -5,11 +5,12 @@ python -m pipeline serve-model
 
 import asyncio
 import io
+import ipaddress
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from urllib.parse import quote
 
 import numpy as np
 import torch
@@ -19,21 +20,21 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from pipeline.trained_model import TrainedModel
 from segformer.serving import read_picture
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 MAX_BYTES = 2**26
 """No request may be longer: a PNG of MAX_PIXELS is not, unless it is noise."""
 
 _PNG, _JSON = "image/png", "application/json"
 _GRACE = 5  # seconds that ctrl-C leaves to what is being answered
 _WAITING = 64  # requests at once; more are told to come again
-_Result = TypeVar("_Result")
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 
 class RequestError(ValueError):
@@ -44,18 +45,21 @@ class RequestError(ValueError):
         self.status = status
 
 
-def make_app(model: TrainedModel, host: str = LOOPBACK[0]) -> Starlette:
-    """Make the application: GET / says what is served, POST /predict segments a picture."""
+def make_app(model: TrainedModel, hosts: Sequence[str] = LOOPBACK) -> Starlette:
+    """Make the application: GET / says what is served, POST /predict segments a picture.
+
+    Args:
+        model: to segment with.
+        hosts: the names that requests may call this machine by; `*`: any.
+    """
     handler = _Handler(model)
-    # Of other names none leads here, except for a page that wants a browser to believe so.
-    hosts = [*LOOPBACK, "[::1]"] if host in LOOPBACK else ["*"]
     return Starlette(
         routes=[
             Route("/", handler.describe),
             Route("/health", handler.describe),
             Route("/predict", handler.predict, methods=["POST"]),
         ],
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))],
     )
 
 
@@ -73,12 +77,13 @@ def serve(model: TrainedModel, host: str, port: int, say: Callable[[str], None])
     """
     with _listening(host, port) as listener:
         config = uvicorn.Config(
-            make_app(model, host),
+            make_app(model, names(host, listener.getsockname()[0])),
             log_level="warning",
             limit_concurrency=_WAITING,
             timeout_graceful_shutdown=_GRACE,
         )
-        address = f"http://{host}:{listener.getsockname()[1]}"
+        shown = f"[{host}]" if ":" in host else host
+        address = f"http://{shown}:{listener.getsockname()[1]}"
         say(f"{model.name} segments what is posted to {address}/predict, until ctrl-C; for example")
         say(f"curl --data-binary @street.png {address}/predict --output classes.png")
         uvicorn.Server(config).run(sockets=[listener])
@@ -116,25 +121,39 @@ class _Handler:
 
     async def predict(self, request: Request) -> Response:
         try:
-            kind = _wanted(request.headers.get("accept", "*/*"))
-            picture = await asyncio.to_thread(read_picture, await _body(request))
-            classes = await self._segment(picture)
+            return await self._answer(request)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody is there to read it
         except RequestError as refusal:
             return _sorry(request, refusal.status, str(refusal))
         except ValueError as mistake:
             return _sorry(request, 400, str(mistake))
-        except torch.OutOfMemoryError:
-            rows, columns = picture.shape[:2]
-            return _sorry(request, 503, f"no memory for {rows} x {columns} pixels; send fewer")
+        except (MemoryError, RuntimeError) as trouble:
+            if not _is_lack_of_memory(trouble):
+                raise
+            return _sorry(request, 503, "no memory for so many pixels; send fewer")
+
+    async def _answer(self, request: Request) -> Response:
+        kind = _wanted(request.headers.get("accept", "*/*"))
+        picture = await asyncio.to_thread(read_picture, await _body(request))
+        classes = await self._segment(picture)
         if kind == _PNG:
             content = await asyncio.to_thread(encode_classes, classes)
         else:
             content = await asyncio.to_thread(describe_classes, classes, self._model.classes)
-        return Response(content, media_type=kind, headers={"X-Model": self._model.name})
+        # A header takes few letters; a folder's name may have any.
+        name = quote(self._model.name, safe="/:@ ")
+        return Response(content, media_type=kind, headers={"X-Model": name})
 
     async def _segment(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._network, self._model.segmenter.classes, picture)
+
+
+def _is_lack_of_memory(trouble: Exception) -> bool:
+    """Of a CPU's memory PyTorch says so in the words of a RuntimeError alone."""
+    is_named_so = isinstance(trouble, MemoryError | torch.OutOfMemoryError)
+    return is_named_so or any(words in str(trouble) for words in _NO_MEMORY)
 
 
 async def _body(request: Request) -> bytes:
@@ -167,6 +186,15 @@ def _sorry(request: Request, status: int, sentence: str) -> Response:
     if _JSON in request.headers.get("accept", ""):
         return JSONResponse({"error": sentence}, status)
     return Response(f"{sentence}\n", status, media_type="text/plain")
+
+
+def names(host: str, address: str) -> list[str]:
+    """Of an address that only this machine reaches, the names that lead there; else any."""
+    # Of other names none leads here, except for a page that wants a browser to believe so.
+    if not ipaddress.ip_address(address).is_loopback:
+        return ["*"]
+    shown = f"[{address}]" if ":" in address else address
+    return sorted({*LOOPBACK, host.lower(), shown})
 
 
 def _listening(host: str, port: int) -> socket.socket:

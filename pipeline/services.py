@@ -1,10 +1,13 @@
 """Starts MLflow, Prefect and the scheduled retraining on this machine, and ends them together."""
 
+import fcntl
 import os
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -16,6 +19,7 @@ from pipeline import companions, config, repro, store
 from pipeline.root import project_root
 
 PROCFILE = Path("Procfile")
+_LOCK = Path(".work/up.lock")
 _HOST = "127.0.0.1"
 _PATIENCE = 240  # seconds until all answer
 
@@ -30,12 +34,37 @@ def run(*, mlflow_port: int, prefect_port: int) -> None:
     Raises:
         ValueError: if something is in the way, or one of them ended by itself.
     """
-    check({"MLFLOW_PORT": mlflow_port, "PREFECT_PORT": prefect_port})
-    surroundings = environment(mlflow_port=mlflow_port, prefect_port=prefect_port)
-    Path(surroundings["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
-    # MLflow's server makes its database step by step, and one ended half-way leaves it unusable.
-    subprocess.run([sys.executable, "-m", "pipeline.tracking.database"], check=True)
-    companions.run(PROCFILE, surroundings, partial(_announce, surroundings, time.time()))
+    with alone(project_root() / _LOCK):
+        check({"MLFLOW_PORT": mlflow_port, "PREFECT_PORT": prefect_port})
+        surroundings = environment(mlflow_port=mlflow_port, prefect_port=prefect_port)
+        Path(surroundings["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+        # MLflow's server makes its database step by step; one ended half-way leaves it unusable.
+        made = subprocess.run([sys.executable, "-m", "pipeline.tracking.database"], check=False)
+        if made.returncode:
+            raise ValueError(f"{store.database()} cannot be made or read: the lines above say why")
+        companions.run(PROCFILE, surroundings, partial(_announce, surroundings, time.time()))
+
+
+@contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Hold the folder for one `make up`: two would share its databases, whatever their ports.
+
+    Args:
+        lock: the file to hold; it goes with the process, however that ends.
+
+    Raises:
+        ValueError: if another one holds it.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"`make up` is at work in this folder ({lock} is held): use what it has started, or"
+                " end it with ctrl-C in its terminal"
+            ) from None
+        yield
 
 
 def check(ports: dict[str, int]) -> None:
@@ -53,6 +82,11 @@ def check(ports: dict[str, int]) -> None:
                 f"{name} is set to {store.without_secrets(address)}, and `make up` starts servers"
                 f" of its own: unset it, or serve to yours with `python -m pipeline serve`"
             )
+    if len(set(ports.values())) < len(ports):
+        raise ValueError(
+            f"{' and '.join(ports)} are the same port, {', '.join(map(str, ports.values()))}: each"
+            " server needs one of its own"
+        )
     for name, port in ports.items():
         _check_port(name, port)
     config.load(Path("params.yaml"))
@@ -95,7 +129,7 @@ def environment(*, mlflow_port: int, prefect_port: int) -> dict[str, str]:
         **repro.quiet_environment(),
         **store.QUIET,
         **os.environ,
-        # The Procfile calls mlflow and prefect by name, and MLflow's server calls uvicorn.
+        # The Procfile calls mlflow and uvicorn by name, and MLflow's server calls uvicorn too.
         "PATH": os.pathsep.join(path),
         "PYTHONUNBUFFERED": "1",
         "MLFLOW_PORT": str(mlflow_port),
@@ -105,8 +139,11 @@ def environment(*, mlflow_port: int, prefect_port: int) -> dict[str, str]:
         "PREFECT_API_URL": f"{prefect}/api",
         # Neither profiles nor database of another project.
         "PREFECT_HOME": str(project_root() / ".work" / "prefect"),
-        # A page of another site, open in the same browser, may not start anything here.
+        # A page of another site, open in the same browser, can neither ask (flows.local_server)
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"{prefect},http://localhost:{prefect_port}",
+        # nor the token without which nothing is changed; Prefect's own page and client fetch one.
+        "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
+        "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",  # its older name
     }
 
 
@@ -124,11 +161,16 @@ def _announce(surroundings: dict[str, str], since: float) -> None:
     prefect = api.removesuffix("/api")
     _say(
         "\n"
-        f"  runs and models   {mlflow}/#/experiments\n"
+        f"  runs and models   {_runs(mlflow)}\n"
         f"  flows             {prefect}\n"
         f"  the retraining    {prefect}/v2/deployments/deployment/{found['id']}\n"
         "\n  ctrl-C ends all\n"
     )
+
+
+def _runs(server: str) -> str:
+    """The page of the runs, in the columns that the project comes with."""
+    return store.page().replace(store.browser_address(), server)
 
 
 def _is_served(deployment: dict[str, Any], since: float) -> bool:

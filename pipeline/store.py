@@ -96,11 +96,21 @@ def page() -> str:
 
     By itself MLflow opens its page on GenAI.
     """
-    server = without_secrets(uri()) if uri().startswith("http") else f"http://127.0.0.1:{PORT}"
-    number = _experiment_number()
+    return page_of(_experiment_number())
+
+
+def page_of(number: str | None) -> str:
+    """Return the page of an experiment's runs; None: that of all experiments."""
     place = f"/{number}/runs" if number else ""
     view = f"&viewStateShareKey={VIEW}" if number else ""
-    return f"{server.rstrip('/')}/#/experiments{place}?workflowType=machine_learning{view}"
+    return f"{browser_address()}/#/experiments{place}?workflowType=machine_learning{view}"
+
+
+def browser_address() -> str:
+    """Return the server's address for a browser, without user and password: it asks for them."""
+    if not uri().startswith("http"):
+        return f"http://127.0.0.1:{PORT}"
+    return without_secrets(uri()).replace("//***@", "//", 1).rstrip("/")
 
 
 def _experiment_number() -> str | None:
@@ -142,9 +152,10 @@ def refusal(trouble: Exception) -> str:
 def reason(trouble: Exception) -> str:
     """Return what is wrong with the store, in a line."""
     first_line = next(iter(str(trouble).splitlines()), type(trouble).__name__)
-    return without_secrets(first_line.split("(Caused by ")[-1][:200])
+    # Hidden before it is cut: of half an address nobody sees that a password is in it.
+    return without_secrets(first_line).split("(Caused by ")[-1][:200]
 
 
 def without_secrets(text: str) -> str:
     """Return the text with user and password of every address in it replaced by ***."""
-    return re.sub(r"//[^/@\s]+@", "//***@", text)
+    return re.sub(r"//[^/\s]*@", "//***@", text)  # up to the last @: a password may hold others

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline import store
 from segformer import checkpoint, serving
+from segformer.encoder import MIN_SIDE
 from segformer.serving import Segmenter
 
 CHAMPION = "champion"
@@ -38,8 +39,10 @@ def load_model(wanted: str = CHAMPION, size: tuple[int, int] | None = None) -> T
             for a folder those it was trained with.
 
     Raises:
-        ValueError: if there is no such model, or it is damaged.
+        ValueError: if there is no such model, it is damaged, or the size cannot be.
     """
+    if size:
+        _check(size)
     if wanted == CHAMPION:
         wanted = _champion()
     if not wanted.startswith(_IN_MLFLOW):
@@ -59,6 +62,15 @@ def _load(
     return TrainedModel(
         name, segmenter, classes or [f"class {k}" for k in range(segmenter.num_classes)]
     )
+
+
+def _check(size: tuple[int, int]) -> None:
+    rows, columns = size
+    if min(size) < MIN_SIDE or rows * columns > serving.MAX_PIXELS:
+        raise ValueError(
+            f"--size {rows} {columns}: a network sees {MIN_SIDE} rows and columns at least,"
+            f" {serving.MAX_PIXELS} pixels at most; leave it out for the size of the evaluation"
+        )
 
 
 def _champion() -> str:

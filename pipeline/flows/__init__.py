@@ -4,13 +4,14 @@
 import logging
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import httpx
 from prefect import State, flow, get_run_logger
 from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext
 from prefect.logging import get_logger
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -19,6 +20,7 @@ from prefect.states import Cancelled, Completed, Failed
 from pipeline import repro, workspace
 from pipeline.flows import links, report, stage_runs
 from pipeline.flows.stage_runs import DOWNLOAD, StageRun
+from pipeline.process_group import ending_with_parent
 from pipeline.stages.download import source_changes
 
 _PARAMS = Path("params.yaml")
@@ -47,7 +49,7 @@ def retrain(
     """
     logging.getLogger("prefect.task_runs").addFilter(_is_news)
     try:
-        with workspace.held(f"flow run {flow_run.name}", Path.cwd()):
+        with _served(), workspace.held(f"flow run {flow_run.name}", Path.cwd()):
             settings = _settings(overrides, force=force)
             graph = repro.graph()
             named = repro.targets(graph, stages or graph)
@@ -60,6 +62,13 @@ def retrain(
         return Cancelled(message=str(taken))
     except ValueError as mistake:
         return Failed(message=str(mistake))
+
+
+def _served() -> AbstractContextManager[None]:
+    """End where what serves it ended: nobody could cancel it any more, and it holds the folder."""
+    # Only a runner or a worker runs a deployment, in a process that it has started.
+    known = getattr(FlowRunContext.get(), "flow_run", None)
+    return ending_with_parent() if known and known.deployment_id else nullcontext()
 
 
 def run(
@@ -130,7 +139,10 @@ def _stages_with_changed_sources(plan: repro.Graph) -> set[str]:
 
 def _bring_up_to_date(plan: repro.Graph, forced: set[str], *, promote: bool) -> State:
     runs = stage_runs.in_workspace(plan, forced)
-    state, said = _decision(runs) if promote else (_verdict(runs), "")
+    state, said = _verdict(runs), ""
+    if promote and state.is_completed():
+        arms = [arm for stage in plan if (arm := stage.partition("@")[2])]
+        state, said = _decision(state, links.of_arms(dict.fromkeys(arms)))
     _publish(
         report.Retraining(
             _sentence(state), runs, repro.results(), promotion=said, links=links.to_runs(None)
@@ -143,7 +155,9 @@ def _experiment(settings: list[str], plan: repro.Graph, *, promote: bool) -> Sta
     # It becomes a part of a name in Git, and of one on a command line.
     name = re.sub(r"[^\w-]+", "-", str(flow_run.name)).strip("-")
     runs = stage_runs.in_experiment(name, settings, plan)
-    state, said = _decision(runs) if promote else (_verdict(runs), "")
+    state, said = _verdict(runs), ""
+    if promote and state.is_completed():
+        state, said = _decision(state, ["--experiment", name])
     results, runs_in_mlflow = repro.results(name), links.to_runs(name)
     _publish(
         report.Retraining(_sentence(state), runs, results, name, settings, said, runs_in_mlflow)
@@ -151,14 +165,11 @@ def _experiment(settings: list[str], plan: repro.Graph, *, promote: bool) -> Sta
     return state
 
 
-def _decision(runs: list[StageRun]) -> tuple[State, str]:
-    """Ask the gate, unless a stage failed: the state of all, and what the gate said."""
-    state = _verdict(runs)
-    if not state.is_completed():
-        return state, ""
+def _decision(state: State, whose: list[str]) -> tuple[State, str]:
+    """Ask the gate about these challengers: the state of all, and what the gate said."""
     with TemporaryDirectory(prefix="gate-") as folder:
         reasons = Path(folder) / "gate.md"
-        decision = stage_runs.promotion(reasons, return_state=True)
+        decision = stage_runs.promotion(reasons, whose, return_state=True)
         if decision.is_completed():
             return state, reasons.read_text(encoding="utf-8")
     return Failed(message=f"promote: {decision.message}"), decision.message or ""

@@ -1,6 +1,7 @@
 """Where the runs of a retraining are in MLflow, asked of its server without importing MLflow."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,9 +40,18 @@ def to_runs(experiment: str | None) -> list[Link]:
         runs = _of_experiment(number, experiment) if experiment else _of_workspace()
     except (requests.RequestException, ValueError, KeyError):
         return []
-    page = f"{store.without_secrets(store.uri()).rstrip('/')}/#/experiments/{number}"
+    page = f"{store.browser_address()}/#/experiments/{number}"
     arms = [Link(name, f"{page}/runs/{run}", f"run-{name}".lower()) for name, run in runs.items()]
-    return [*arms, Link("all runs", f"{page}/runs", "all-runs")]
+    return [*arms, Link("all runs", store.page_of(number), "all-runs")]
+
+
+def of_arms(arms: Iterable[str]) -> list[str]:
+    """The runs of these arms of the workspace: ids, or keys of runs that MLflow was not told of."""
+    one = repro.output("run.json")
+    files = [one.parent.parent / arm / one.name for arm in arms] if one else []
+    facts = [json.loads(file.read_text()) for file in files if file.exists()]
+    runs = [known.get("mlflow_run_id") or known.get("run_key") for known in facts]
+    return [run for run in runs if run]
 
 
 def _of_workspace() -> dict[str, str]:

@@ -1,9 +1,10 @@
 """The deployment `retrain/weekly`: its schedule, its triggers, and what guards its runs."""
 
 import time
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 from prefect._internal import observers
 from prefect.automations import Automation
@@ -11,6 +12,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterName,
+    FlowFilter,
+    FlowFilterName,
     FlowRunFilter,
     FlowRunFilterState,
     FlowRunFilterStateType,
@@ -36,7 +39,8 @@ NEW_DATA = "segformer.data.changed"
 _DESCRIPTION = """Brings the results up to date: new data are taken in, what DVC finds stale runs,
 and the gate decides whether the new model becomes the champion. docs/retraining.md tells more."""
 
-_OUTAGE = 7  # times that the pause between two questions doubles: for an hour in all
+_OUTAGE = 3600.0  # seconds that the server may be away
+_DOUBLINGS = 3  # of the pause between two questions, which are 10 s apart: 40 s at most
 _ALIVE = FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING, StateType.CANCELLING])
 _SILENCE = 90  # seconds without a heartbeat; there is one every 30
 _ENDS = ("Completed", "Cached", "Failed", "Cancelled", "Crashed", "TimedOut")
@@ -57,10 +61,7 @@ def serve(cron: str, timezone: str, patience: float) -> None:
     schedule = Cron(cron, timezone=timezone)
     install_guard(patience)
     _bury_the_dead()
-    # By itself it ends, and a training with it, when the server is away for half a minute.
-    patient_loop = partial(critical_service_loop, backoff=_OUTAGE)
-    for who_asks in (_scheduled_run_poller, observers):  # for what to run, for what to cancel
-        vars(who_asks).update(critical_service_loop=patient_loop)
+    _be_patient()
     retrain.serve(
         NAME,
         schedules=[schedule],
@@ -73,6 +74,33 @@ def serve(cron: str, timezone: str, patience: float) -> None:
         print_starting_message=False,
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
+
+
+def _be_patient() -> None:
+    """Outlive a server that is away: Prefect ends after half a minute, and a training with it."""
+    for who_asks in (_scheduled_run_poller, observers):  # for what to run, for what to cancel
+        assert "critical_service_loop" in vars(who_asks), "not in this version of Prefect"
+        vars(who_asks).update(critical_service_loop=_patient_loop)
+
+
+async def _patient_loop(
+    workload: Callable[..., Awaitable[Any]], interval: float, **options: Any
+) -> None:
+    """Prefect's loop, begun anew where it gives up, until the server was away for an hour."""
+    answered = time.monotonic()
+
+    async def asked() -> None:
+        nonlocal answered
+        await workload()
+        answered = time.monotonic()
+
+    while True:
+        try:
+            return await critical_service_loop(asked, interval, **options, backoff=_DOUBLINGS)
+        except RuntimeError as given_up:
+            is_its_own = "exceeded error threshold" in str(given_up)
+            if not is_its_own or time.monotonic() - answered > _OUTAGE:
+                raise
 
 
 def install_guard(patience: float) -> None:
@@ -112,6 +140,8 @@ def _bury_the_dead() -> None:
         return
     with get_client(sync_client=True) as client:
         for run in client.read_flow_runs(
+            # On a shared server other projects have a deployment of that name as well.
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[retrain.name])),
             deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=[NAME])),
             flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=_ALIVE)),
         ):
@@ -126,6 +156,7 @@ def _guard() -> Automation:
             after={"prefect.flow-run.heartbeat"},
             expect={f"prefect.flow-run.{event}" for event in ("heartbeat", *_ENDS)},
             match={"prefect.resource.id": "prefect.flow-run.*"},
+            # A sign of life tells its deployment's id alone, and that is not there before `serve`.
             match_related={"prefect.resource.role": "flow", "prefect.resource.name": retrain.name},
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,

@@ -73,21 +73,31 @@ def experiment_stage(stage: str, at_work: repro.AtWork) -> State:
 
 
 @task(task_run_name="promote", cache_policy=NO_CACHE)
-def promotion(report: Path) -> State:
+def promotion(report: Path, whose: list[str]) -> State:
     """Have the gate decide about the champion; it writes its reasons into a file.
 
     That the champion stays is a decision as well: then the command's exit status is not 0 either.
+
+    Args:
+        report: where to write them.
+        whose: what `promote` is told about the challengers.
     """
+    _told("sync")  # it may lack what was trained while it was away; `promote` says so if it is
+    told = _told("promote", *whose, "--report", str(report))
+    message = "\n".join(told[-15:])
+    return Completed(message=message) if report.exists() else Failed(message=message)
+
+
+def _told(*arguments: str) -> list[str]:
+    """Run a sub-command, and pass on what it says."""
     say, told = get_run_logger().info, []
-    command = [sys.executable, "-m", "pipeline", "promote", "--report", str(report)]
-    with started(command, os.environ) as process:
+    with started([sys.executable, "-m", "pipeline", *arguments], os.environ) as process:
         assert process.stdout is not None
         for line in lines(process.stdout):
             told.append(line)
             say(line)
         process.wait()
-    message = "\n".join(told[-15:])
-    return Completed(message=message) if report.exists() else Failed(message=message)
+    return told
 
 
 def in_workspace(plan: repro.Graph, forced: set[str]) -> list[StageRun]:

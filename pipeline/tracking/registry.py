@@ -15,6 +15,7 @@ from mlflow.models import Model
 
 from pipeline import store
 from pipeline.scores import Scores
+from pipeline.tracking import challengers
 from pipeline.tracking.run import TROUBLE
 from pipeline.tracking.segformer_pyfunc import __name__ as _loader
 
@@ -65,34 +66,26 @@ class Registry:
             mlflow.set_tracking_uri(store.uri())
             self._client = MlflowClient()
 
-    def find(self, wanted: str) -> Entry:
-        """Return the model of a run: the run's id, or the name of the newest one evaluated."""
-        with _answering():
-            names = (wanted, f"{wanted}-restored")
-            alike = self._runs(f"attributes.run_name LIKE '{wanted}%'")
-            found = [run for run in alike if run.info.run_name in names]
-            with suppress(MlflowException):
-                found.append(self._client.get_run(wanted))
-            if not found:
-                raise ValueError(f"MLflow knows no evaluated run {wanted!r}: name an arm, or an id")
-            return self._entry_of(found[0])
+    def find(self, *wanted: str, experiment: str | None = None) -> Entry:
+        """Return the model of a run; of several named, the one of the highest mIoU.
 
-    def best_of_newest_ablation(self) -> Entry:
-        """Return the arm with the highest mIoU among those that were compared last."""
+        Args:
+            wanted: of each run its id, the beginning of it, its key, or its name, which means the
+                newest one evaluated.
+            experiment: the DVC experiment whose runs are meant by a name; None: the workspace's.
+        """
         with _answering():
-            ablations = self._runs("tags.`ablation.arms` != ''", evaluated=False)
-            if not ablations:
-                raise ValueError(
-                    "MLflow knows no ablation yet: `dvc repro` makes one, or name an arm"
-                )
-            arms = [
-                self._client.get_run(arm)
-                for arm in ablations[0].data.tags["ablation.arms"].split(",")
-            ]
-            evaluated = [arm for arm in arms if "eval/miou" in arm.data.metrics]
-            if not evaluated:
-                raise ValueError("no arm of the newest ablation is evaluated: `dvc repro evaluate`")
-            return self._entry_of(max(evaluated, key=lambda arm: arm.data.metrics["eval/miou"]))
+            return self._entry_of(challengers.best_named(self._client, wanted, experiment))
+
+    def best_of_newest_ablation(self, experiment: str | None = None) -> Entry:
+        """Return the arm with the highest mIoU among those that were compared last.
+
+        Args:
+            experiment: the DVC experiment in which they were; None: in the workspace, because what
+                an experiment tries is not up for promotion unasked.
+        """
+        with _answering():
+            return self._entry_of(challengers.best_of_newest_ablation(self._client, experiment))
 
     def holder(self, alias: str) -> Entry | None:
         """Return the model that bears an alias."""
@@ -168,15 +161,6 @@ class Registry:
             for key, value in tags.items():
                 self._client.set_tag(entry.run_id, key, value)
             self._client.log_text(entry.run_id, report, "gate/report.md")
-
-    def _runs(self, which: str, *, evaluated: bool = True) -> list[Any]:
-        experiment = self._client.get_experiment_by_name(store.experiment())
-        if experiment is None:
-            return []
-        found = self._client.search_runs(
-            [experiment.experiment_id], which, order_by=["attributes.start_time DESC"]
-        )
-        return [run for run in found if not evaluated or "eval/miou" in run.data.metrics]
 
     def _entry_of(self, run: Any) -> Entry:
         versions = self._versions(run.info.run_id)

@@ -1,6 +1,7 @@
 """Sends what MLflow could not be told while it was away."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import mlflow
 from mlflow import MlflowClient
@@ -28,7 +29,8 @@ def sync() -> Iterator[tuple[str, str | None]]:
         raise ValueError(store.failure(trouble)) from None
     for journal in waiting:
         if not journal.hold():
-            yield _name(journal), "it is still being written"
+            if journal.is_there:  # or else another process has sent it
+                yield _name(journal), "it is still being written"
             continue
         delivery = Delivery(client, journal)
         missing = delivery.advance() or _close(delivery, journal)
@@ -68,12 +70,14 @@ def _is_at_work(other: Journal, journal: Journal) -> bool:
         return False
     is_free = other.hold()
     other.close()
-    return not is_free
+    return not is_free and other.is_there
 
 
 def _beginning(journal: Journal) -> dict[str, object]:
-    line = next(journal.lines(), None)
-    return line.content if line else {}
+    with suppress(OSError):  # another process may have dropped it just now
+        if line := next(journal.lines(), None):
+            return line.content
+    return {}
 
 
 def _name(journal: Journal) -> str:

@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 
 import requests
 
-from pipeline import repro
+from pipeline import services
 
 ROOT = Path(__file__).parents[2]
-PREFECT = Path(sys.executable).with_name("prefect")
+UVICORN = Path(sys.executable).with_name("uvicorn")
 _Found = TypeVar("_Found")
 
 
@@ -42,23 +42,26 @@ class OwnPrefect:
         self.page = f"http://127.0.0.1:{port}"
         self.api = f"{self.page}/api"
         self.environment = {
-            **os.environ,
-            **repro.quiet_environment(),
+            **services.environment(mlflow_port=1, prefect_port=port),
             "PREFECT_HOME": str(home),
-            "PREFECT_API_URL": self.api,
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_RUNNER_POLL_FREQUENCY": "1",
             "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
             "OMP_NUM_THREADS": "1",
         }
         self.environment.pop("MLFLOW_TRACKING_URI", None)
-        command = [str(PREFECT), "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+        command = [str(UVICORN), "--factory", "pipeline.flows.local_server:application"]
+        command += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
+        self._session = requests.Session()
         self.log = home / "log"
         self.server = self._started(command, project)
         until(lambda: self._answers("/health"), within=120)
-        self.served = self._started([sys.executable, "-m", "pipeline", "serve"], project)
+        self.serve(project)
         until(lambda: self._answers("/deployments/name/retrain/weekly"), within=60)
         self.deployment = self.ask("/deployments/name/retrain/weekly")["id"]
+
+    def serve(self, project: Path) -> None:
+        """Serve the deployment, in a process of its own."""
+        self.served = self._started([sys.executable, "-m", "pipeline", "serve"], project)
 
     def _started(self, command: list[str], folder: Path) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
@@ -78,8 +81,13 @@ class OwnPrefect:
             return False
 
     def ask(self, path: str, **body: Any) -> Any:
-        """Post to the server, or get where there is nothing to post."""
-        call = requests.post if body else requests.get
+        """Post to the server, with a token as its own page does, or get what is not posted."""
+        if body and "Prefect-Csrf-Client" not in self._session.headers:
+            client = "0b3a1f34-7d0c-4d3e-9f43-0f4b6cf2f1a5"
+            token = self.ask(f"/csrf-token?client={client}")["token"]
+            self._session.headers["Prefect-Csrf-Client"] = client
+            self._session.headers["Prefect-Csrf-Token"] = token
+        call = self._session.post if body else self._session.get
         answer = call(self.api + path, timeout=20, **({"json": body} if body else {}))
         answer.raise_for_status()
         return answer.json()

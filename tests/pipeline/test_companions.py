@@ -59,6 +59,17 @@ def test_one_that_ends_ends_all_and_is_named(tmp_path: Path) -> None:
     assert is_gone(tmp_path / "child")
 
 
+def test_what_the_first_to_end_left_ends_too(tmp_path: Path) -> None:
+    """The child of a process that was killed, and so could not end it, does not stay."""
+    leaves = (
+        "killed: sh -c 'echo $$ > child; exec sleep 60' > /dev/null 2>&1 & sleep 0.3; kill -9 $$"
+    )
+    process = start(tmp_path, leaves)
+    _, errors = process.communicate(timeout=30)
+    assert "error: killed ended by itself" in errors
+    assert is_gone(tmp_path / "child", within=2)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
 def test_nothing_outlives_them(tmp_path: Path, number: int) -> None:
     """Ctrl-C, a terminal that is closed, and even SIGKILL end every child."""

@@ -12,7 +12,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.events.schemas.automations import EventTrigger
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Failed
+from prefect.states import Failed, Running
 from prefect.testing.utilities import prefect_test_harness
 
 from pipeline import flows, workspace
@@ -159,6 +159,21 @@ def test_the_guard_waits_for_every_end_of_a_run() -> None:
     trigger = serving._guard().trigger
     assert isinstance(trigger, EventTrigger)
     assert expected <= trigger.expect
+
+
+def test_only_ones_own_dead_are_buried(toy: ToyProject) -> None:
+    """A run of another project's deployment, which is called weekly as well, stays as it is."""
+    runs = {}
+    with get_client(sync_client=True) as client:
+        for name in ("retrain", "billing"):
+            flow = client.request("POST", "/flows/", json={"name": name}).json()
+            body = {"name": serving.NAME, "flow_id": flow["id"]}
+            deployment = client.request("POST", "/deployments/", json=body).json()["id"]
+            runs[name] = client.create_flow_run_from_deployment(UUID(deployment)).id
+            client.set_flow_run_state(runs[name], Running(), force=True)
+        serving._bury_the_dead()
+        states = {name: client.read_flow_run(run).state_name for name, run in runs.items()}
+    assert {"retrain": "Crashed", "billing": "Running"} == states
 
 
 def test_an_unknown_stage_is_refused(toy: ToyProject) -> None:

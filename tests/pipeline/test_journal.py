@@ -1,3 +1,5 @@
+import resource
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -71,3 +73,56 @@ def test_the_oldest_comes_first(tmp_path: Path) -> None:
         Journal.create(tmp_path, name).close()
     names = [journal.folder.name.split("-")[1] for journal in journals(tmp_path)]
     assert ["dice", "ce", "ablation"] == names
+
+
+def test_half_a_line_is_an_error(journal: Journal) -> None:
+    """A nearly full disk, here a limit of the file's size, writes a part: the caller is told."""
+    journal.append("metrics", x=1)
+    size = (journal.folder / "lines.jsonl").stat().st_size
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, limits[1]))
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            journal.append("metrics", x=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [("metrics", 1)] == told(journal)
+
+
+def test_what_is_dropped_does_not_come_back(journal: Journal, tmp_path: Path) -> None:
+    """A process that has found a journal which another one drops cannot have it, or make it."""
+    [other] = journals(tmp_path / "journals")
+    journal.remove()
+    assert not other.hold()
+    assert not other.is_there
+    assert [] == list((tmp_path / "journals").iterdir())
+
+
+def test_nobody_has_it_while_it_is_dropped(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is let go of when it is a journal no more, not before."""
+    [other] = journals(tmp_path / "journals")
+    had = []
+    unlink = Path.unlink
+
+    def look_and_unlink(path: Path, *, missing_ok: bool) -> None:
+        had.append(other.hold())
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", look_and_unlink)
+    journal.remove()
+    assert [False] == had
+
+
+def test_what_cannot_be_dropped_fails_nothing(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the disk does not let go of a copy, it is no journal any more all the same."""
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(path)
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    journal.remove()
+    assert [] == journals(tmp_path / "journals")

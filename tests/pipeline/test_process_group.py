@@ -58,6 +58,35 @@ def test_a_child_is_given_time_to_end_in_order() -> None:
     assert "saved\n" == Path("state").read_text()
 
 
+def test_a_process_ends_with_the_one_that_started_it() -> None:
+    """SIGKILL of the parent is noticed in a second, and the child's stack unwinds."""
+    child = (
+        "import os, signal, sys, time\n"
+        "from pathlib import Path\n"
+        "from pipeline.process_group import ending_with_parent\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit())\n"
+        "try:\n"
+        "    with ending_with_parent():\n"
+        "        Path('child').write_text(str(os.getpid()))\n"
+        "        time.sleep(60)\n"
+        "finally:\n"
+        "    Path('state').write_text('saved')\n"
+    )
+    parent = subprocess.Popen(
+        [
+            *(sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])"),
+            *(sys.executable, "-c", child),
+        ],
+        env={**os.environ, "PYTHONPATH": str(Path(process_group.__file__).parents[1])},
+    )
+    with parent:
+        while not (Path("child").exists() and Path("child").read_text()):
+            time.sleep(0.05)
+        parent.kill()
+    assert is_gone(Path("child"))
+    assert "saved" == Path("state").read_text()
+
+
 def test_the_children_end_when_the_caller_is_killed() -> None:
     """Even SIGKILL of the caller, which can clean up nothing, leaves no process behind."""
     program = (

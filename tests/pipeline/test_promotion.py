@@ -92,7 +92,7 @@ def mlflow(tmp_path: Path, empty: Path, monkeypatch: pytest.MonkeyPatch) -> Stor
 def test_the_first_champion(mlflow: Store) -> None:
     """Where there is none, a model becomes champion unopposed, and nothing is `previous`."""
     run_id = mlflow.run("ce-0", seen_by(0.7))
-    result = promotion.promote(RULES, "ce-0")
+    result = promotion.promote(RULES, ["ce-0"])
     assert Outcome.FIRST == result.decision.outcome
     assert run_id == mlflow.holder("champion")
     assert mlflow.holder("previous") is None
@@ -102,7 +102,7 @@ def test_a_better_one(mlflow: Store) -> None:
     """A better model becomes champion, the former one `previous`, with the reason on both pages."""
     former = mlflow.champion("ce-0", seen_by(0.7))
     run_id = mlflow.run("dice-0", seen_by(0.8, seed=1))
-    result = promotion.promote(RULES, "dice-0")
+    result = promotion.promote(RULES, ["dice-0"])
     assert (run_id, former) == (mlflow.holder("champion"), mlflow.holder("previous"))
     tags = mlflow.client.get_run(run_id).data.tags
     assert {
@@ -135,7 +135,7 @@ def test_the_champion_stays(mlflow: Store, scores: Scores, outcome: Outcome) -> 
     """Worse, undecided, a class lost, measured otherwise: no alias moves, and the run says why."""
     champion = mlflow.champion("ce-0", seen_by(0.7))
     run_id = mlflow.run("dice-0", scores)
-    result = promotion.promote(RULES, "dice-0")
+    result = promotion.promote(RULES, ["dice-0"])
     assert outcome == result.decision.outcome
     assert champion == mlflow.holder("champion")
     assert mlflow.holder("previous") is None
@@ -155,7 +155,7 @@ def test_a_champion_that_lost_its_scores(mlflow: Store, what: str) -> None:
         version = mlflow.client.create_model_version(store.MODEL, source, "0" * 32)
         mlflow.client.set_registered_model_alias(store.MODEL, "champion", version.version)
     mlflow.run("dice-0", seen_by(0.8))
-    result = promotion.promote(RULES, "dice-0")
+    result = promotion.promote(RULES, ["dice-0"])
     assert Outcome.NO_CHAMPION_SCORES == result.decision.outcome
     assert "has no evaluate/confusions.npz in MLflow" in result.decision.reason
     assert not result.decision.is_promoted
@@ -167,14 +167,14 @@ def test_a_champion_with_damaged_scores(mlflow: Store) -> None:
     [kept] = (Path("mlartifacts") / champion).rglob("confusions.npz")
     kept.write_bytes(b"no zip")
     mlflow.run("dice-0", seen_by(0.8))
-    assert Outcome.NO_CHAMPION_SCORES == promotion.promote(RULES, "dice-0").decision.outcome
+    assert Outcome.NO_CHAMPION_SCORES == promotion.promote(RULES, ["dice-0"]).decision.outcome
 
 
 def test_regardless(mlflow: Store) -> None:
     """A person may promote what the gate refuses; tags say so, and what the gate had said."""
     former = mlflow.champion("ce-0", seen_by(0.7))
     run_id = mlflow.run("dice-0", seen_by(0.6))
-    result = promotion.promote(RULES, "dice-0", regardless=True)
+    result = promotion.promote(RULES, ["dice-0"], regardless=True)
     assert (run_id, former) == (mlflow.holder("champion"), mlflow.holder("previous"))
     assert "the gate said: worse" in result.decision.reason
     assert "promoted regardless" == mlflow.client.get_run(run_id).data.tags["gate.outcome"]
@@ -197,12 +197,12 @@ def test_what_was_rolled_back_does_not_return_by_itself(mlflow: Store) -> None:
     former = mlflow.champion("ce-0", seen_by(0.7))
     mlflow.champion("dice-0", seen_by(0.8, seed=1))
     promotion.rollback()
-    result = promotion.promote(RULES, "dice-0")
+    result = promotion.promote(RULES, ["dice-0"])
     assert Outcome.ROLLED_BACK == result.decision.outcome
     assert former == mlflow.holder("champion")
-    promotion.promote(RULES, "dice-0", regardless=True)
-    promotion.promote(RULES, "ce-0", regardless=True)
-    assert Outcome.BETTER == promotion.promote(RULES, "dice-0").decision.outcome
+    promotion.promote(RULES, ["dice-0"], regardless=True)
+    promotion.promote(RULES, ["ce-0"], regardless=True)
+    assert Outcome.BETTER == promotion.promote(RULES, ["dice-0"]).decision.outcome
 
 
 def test_no_rollback_without_a_former_champion(mlflow: Store) -> None:
@@ -217,7 +217,7 @@ def test_the_champion_challenging_itself(mlflow: Store) -> None:
     """Nothing changes, no second version is made, and its own reason stays."""
     mlflow.run("ce-0", seen_by(0.7))
     for outcome in (Outcome.FIRST, Outcome.SAME, Outcome.SAME):
-        assert outcome == promotion.promote(RULES, "ce-0", regardless=True).decision.outcome
+        assert outcome == promotion.promote(RULES, ["ce-0"], regardless=True).decision.outcome
     [version] = mlflow.client.search_model_versions()
     assert "first champion" == version.tags["gate.outcome"]
 
@@ -229,7 +229,7 @@ def test_a_run_evaluated_anew_is_a_new_version(mlflow: Store) -> None:
     promotion.rollback()
     logged = mlflow.client.create_logged_model(mlflow.experiment, "segformer", newer)
     mlflow.client.finalize_logged_model(logged.model_id, "READY")
-    promotion.promote(RULES, "dice-0", regardless=True)
+    promotion.promote(RULES, ["dice-0"], regardless=True)
     version = mlflow.client.get_model_version_by_alias(store.MODEL, "champion")
     assert ("3", f"models:/{logged.model_id}") == (str(version.version), version.source)
 
@@ -255,26 +255,112 @@ def test_without_a_name_the_best_arm_is_meant(mlflow: Store) -> None:
     assert arms[1] == registry.Registry().best_of_newest_ablation().run_id
 
 
+def test_an_experiments_arms_are_left_out(mlflow: Store) -> None:
+    """What a DVC experiment tried challenges nobody, by name or by default, unless it is named."""
+    arms = [mlflow.run("ce-0", seen_by(0.7)) for _ in range(2)]
+    mlflow.client.set_tag(arms[1], "dvc.exp", "wild-try")
+    mlflow.client.create_run(
+        mlflow.experiment, run_name="ablation", tags={"ablation.arms": arms[0]}
+    )
+    tried = {"ablation.arms": arms[1], "dvc.exp": "wild-try"}
+    mlflow.client.create_run(mlflow.experiment, run_name="ablation", tags=tried)
+    models = registry.Registry()
+    assert arms == [models.best_of_newest_ablation(one).run_id for one in (None, "wild-try")]
+    assert arms == [models.find("ce-0", experiment=one).run_id for one in (None, "wild-try")]
+    assert arms[1] == models.find(arms[1]).run_id
+
+
+def test_where_an_arm_would_be_is_told(mlflow: Store) -> None:
+    """If only experiments have such an arm, the newest of them is named."""
+    mlflow.client.set_tag(mlflow.run("ce-0", seen_by(0.7)), "dvc.exp", "wild-try")
+    with pytest.raises(ValueError, match=r"no evaluated run 'ce-0' but .*`--experiment wild-try`"):
+        promotion.promote(RULES, ["ce-0"])
+    with pytest.raises(ValueError, match="'ce-0' of the experiment other"):
+        promotion.promote(RULES, ["ce-0"], experiment="other")
+
+
+def test_of_several_the_best_challenges(mlflow: Store) -> None:
+    """Arms may be named by id and by key; one that is not evaluated is passed over."""
+    arms = [mlflow.run(name) for name in ("ce-0", "dice-0", "focal-0")]
+    for run_id, miou in zip(arms, (0.6, 0.7, 0.8), strict=True):
+        mlflow.client.log_metric(run_id, "eval/miou", miou)
+    mlflow.client.set_tag(arms[1], "run.key", "20260101T000000-dice-0-0a1b2c3d")
+    unscored = mlflow.client.create_run(mlflow.experiment, run_name="ohem-0").info.run_id
+    wanted = (arms[0], "20260101T000000-dice-0-0a1b2c3d", unscored)
+    models = registry.Registry()
+    assert arms[1] == models.find(*wanted).run_id
+    with pytest.raises(ValueError, match="none is evaluated"):
+        models.find(unscored, unscored)
+
+
+def test_the_beginning_of_an_id(mlflow: Store) -> None:
+    """The eight letters by which a run is shown are enough, fewer are not."""
+    run_id = mlflow.run("ce-0")
+    models = registry.Registry()
+    assert run_id == models.find(run_id[:8]).run_id
+    with pytest.raises(ValueError, match="no evaluated run"):
+        models.find(run_id[:7])
+
+
+def test_a_deleted_run_is_refused(mlflow: Store) -> None:
+    """It does not get as far as the registry: as a challenger it is told, as an arm passed over."""
+    deleted, there = (mlflow.run(name, seen_by(0.7)) for name in ("ce-0", "dice-0"))
+    gone = "0" * 32
+    tags = {"ablation.arms": ",".join([deleted, there, gone])}
+    mlflow.client.create_run(mlflow.experiment, run_name="ablation", tags=tags)
+    mlflow.client.log_metric(deleted, "eval/miou", 0.9)
+    mlflow.client.delete_run(deleted)
+    with pytest.raises(ValueError, match="is deleted: `mlflow runs restore"):
+        promotion.promote(RULES, [deleted])
+    assert [] == mlflow.client.search_registered_models()
+    assert there == registry.Registry().best_of_newest_ablation().run_id
+
+
+def test_a_run_that_was_restored(mlflow: Store) -> None:
+    """The id of a run that MLflow has lost means the one that was made in its place."""
+    lost, restored = (mlflow.run(name, seen_by(0.7)) for name in ("ce-0", "ce-0-restored"))
+    mlflow.client.set_tag(restored, "restored_from", lost)
+    mlflow.client.delete_run(lost)
+    assert restored == registry.Registry().find(lost).run_id
+
+
+def test_turned_away_from_and_no_champion(mlflow: Store) -> None:
+    """If somebody took the name away, what was rolled back stays out, and nothing breaks."""
+    former = mlflow.champion("ce-0", seen_by(0.7))
+    mlflow.champion("dice-0", seen_by(0.8, seed=1))
+    promotion.rollback()
+    assert former == mlflow.holder("champion")
+    mlflow.client.delete_registered_model_alias(store.MODEL, "champion")
+    result = promotion.promote(RULES, ["dice-0"])
+    assert Outcome.ROLLED_BACK == result.decision.outcome
+    assert (None, False) == (result.champion, result.is_challenger_champion)
+    assert "is not promoted, there is no champion: rolled back before" in result.sentence
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("focal-7", "no evaluated run 'focal-7'"), ("it's", "it's"), (None, "no ablation yet")],
+    [
+        ("focal-7", "no evaluated run 'focal-7'"),
+        ("it's", 'no evaluated run "it\'s"'),
+        (None, "no ablation yet"),
+    ],
 )
 def test_a_challenger_that_is_not_there(mlflow: Store, name: str | None, said: str) -> None:
     """A run that nobody knows is told in a sentence."""
     with pytest.raises(ValueError, match=said):
-        promotion.promote(RULES, name)
+        promotion.promote(RULES, [name] if name else [])
 
 
 def test_a_challenger_without_scores_or_model(mlflow: Store) -> None:
     """What the run lacks is named, and what brings it."""
     mlflow.run("ce-0")
     with pytest.raises(ValueError, match=r"ce-0.*evaluate/confusions.npz.*evaluate@ce-0"):
-        promotion.promote(RULES, "ce-0")
+        promotion.promote(RULES, ["ce-0"])
     mlflow.run("ce-0", seen_by(0.7))
     for logged in mlflow.client.search_logged_models([mlflow.experiment]):
         mlflow.client.delete_logged_model(logged.model_id)
     with pytest.raises(ValueError, match=r"ce-0.* holds no model"):
-        promotion.promote(RULES, "ce-0")
+        promotion.promote(RULES, ["ce-0"])
     assert [] == mlflow.client.search_registered_models()
 
 
@@ -293,7 +379,7 @@ def test_a_server_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told in one line, without the password in the address."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", NOWHERE.replace("//", "//me:secret@"))
     with pytest.raises(ValueError, match="does not answer") as told:
-        promotion.promote(RULES, "ce-0")
+        promotion.promote(RULES, ["ce-0"])
     assert "secret" not in str(told.value)
     assert "\n" not in str(told.value)
 
@@ -332,7 +418,7 @@ def test_the_champion_is_what_predicts(
     registry.Registry()  # tells MLflow's fluent functions which store is meant
     how = {"example": serving.example((32, 64)), "input_size": (64, 128)}
     model.log(mlflow.client, run_id, weights, how)
-    promotion.promote(RULES, "ce-0")
+    promotion.promote(RULES, ["ce-0"])
     champion = load_model()
     assert f"models:/{store.MODEL}/1" == champion.name
     picture = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)

@@ -1,3 +1,4 @@
+import asyncio
 import io
 import json
 import os
@@ -14,9 +15,10 @@ import pytest
 import requests
 import torch
 from PIL import Image
+from starlette.testclient import TestClient
 
-from pipeline.scoring_server import MAX_BYTES, serve
-from pipeline.trained_model import load_model
+from pipeline.scoring_server import MAX_BYTES, make_app, names, serve
+from pipeline.trained_model import TrainedModel, load_model
 from segformer import checkpoint, serving
 from segformer.cityscapes import CLASS_NAMES
 from segformer.model import SegFormer
@@ -166,3 +168,82 @@ def test_a_port_that_is_taken(folder: Path) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(ValueError, match=f"127.0.0.1:{port} cannot be listened on .*--port"):
             serve(load_model(str(folder)), "127.0.0.1", port, say=json.dumps)
+
+
+class Greedy:
+    """A network that needs more memory than there is."""
+
+    def classes(self, _picture: np.ndarray) -> np.ndarray:
+        """What PyTorch raises on a CPU, raised by PyTorch itself."""
+        return torch.empty(2**60, dtype=torch.uint8).numpy()
+
+
+def test_no_memory_on_a_cpu() -> None:
+    """It is told as 503 and in a sentence, and not as a mistake of the server's."""
+    model = TrainedModel("greedy", Greedy(), list(CLASS_NAMES))
+    with TestClient(make_app(model), base_url="http://localhost") as client:
+        answer = client.post("/predict", content=encoded(PICTURE))
+    assert (503, "no memory for so many pixels; send fewer\n") == (answer.status_code, answer.text)
+
+
+def test_a_folder_with_any_letters(folder: Path) -> None:
+    """A name that no header can hold is sent percent-encoded, and the classes arrive."""
+    model = load_model(str(folder))
+    named = TrainedModel("modèles/ce-0 模型", model.segmenter, model.classes)
+    with TestClient(make_app(named), base_url="http://localhost") as client:
+        answer = client.post("/predict", content=encoded(PICTURE))
+    assert 200 == answer.status_code
+    assert named.name == requests.utils.unquote(answer.headers["X-Model"])
+
+
+def test_a_client_that_leaves(folder: Path) -> None:
+    """One that hangs up in the middle of a picture is no error."""
+    said: list[object] = []
+
+    async def receive() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, object]) -> None:
+        said.append(message["type"])
+
+    scope = {"type": "http", "method": "POST", "path": "/predict", "headers": [(b"host", b"[::1]")]}
+    asyncio.run(make_app(load_model(str(folder)))({**scope, "query_string": b""}, receive, send))
+    assert ["http.response.start", "http.response.body"] == said
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "is_closed"),
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("127.0.0.2", "127.0.0.2", True),
+        ("My-Desk", "127.0.1.1", True),
+        ("::1", "::1", True),
+        ("0.0.0.0", "0.0.0.0", False),
+        ("192.168.1.4", "192.168.1.4", False),
+    ],
+)
+def test_who_may_be_called(host: str, address: str, is_closed: bool) -> None:
+    """Wherever on loopback it listens, it is reached by that name and by no foreign one."""
+    model = TrainedModel("ce-0", Greedy(), [])
+    shown = f"[{host}]" if ":" in host else host
+    with TestClient(make_app(model, names(host, address))) as client:
+        asked = [client.get("/", headers={"Host": f"{x}:5101"}) for x in (shown, "evil.example")]
+    assert [200, 400 if is_closed else 200] == [answer.status_code for answer in asked]
+
+
+def test_an_address_of_ipv6_is_shown_with_brackets(folder: Path) -> None:
+    """What is printed can be given to curl."""
+    model = load_model(str(folder))
+
+    def stop(sentence: str) -> None:
+        raise KeyboardInterrupt(sentence)
+
+    with pytest.raises(KeyboardInterrupt, match=r"http://\[::1\]:\d+/predict"):
+        serve(model, "::1", 0, say=stop)
+
+
+@pytest.mark.parametrize("size", [(0, 0), (28, 64), (2**13, 2**13)])
+def test_a_size_that_cannot_be(size: tuple[int, int]) -> None:
+    """It is refused before a model is looked for."""
+    with pytest.raises(ValueError, match=f"--size {size[0]} {size[1]}: a network sees 29 rows"):
+        load_model("nowhere", size)

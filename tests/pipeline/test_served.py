@@ -15,6 +15,7 @@ pytestmark = pytest.mark.slow
 TRAINING = (
     "echo $$ >> pids; test -e state || { touch state; exec sleep 60; }; cp raw ${item.loss}-0"
 )
+STUBBORN = f"trap '' TERM; {TRAINING}"  # what a stage inside one long call is
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +60,18 @@ def training(toy: ToyProject, number: int) -> str:
     return str(started[0])
 
 
+def running(prefect: OwnPrefect) -> list[object]:
+    """The runs that are at work."""
+    wanted = {"state": {"type": {"any_": ["RUNNING"]}}}
+    return list(prefect.ask("/flow_runs/filter", flow_runs=wanted))
+
+
 def test_cancelled_is_over_and_the_next_goes_on(prefect: OwnPrefect, toy: ToyProject) -> None:
-    """Cancelled while it trains, all ends in 15 s; a second run meanwhile is cancelled at once.
+    """Cancelled, even a stubborn training ends in 15 s; a second run is cancelled at once.
 
     The next run then goes on where the first was.
     """
-    toy.change("train", TRAINING)
+    toy.change("train", STUBBORN)
     first = prefect.start()
     pid = training(toy, 0)
     second = prefect.end_state(prefect.start())
@@ -96,20 +103,30 @@ def test_new_data_start_a_retraining(prefect: OwnPrefect) -> None:
     assert runs
 
 
+def test_a_serve_that_dies_takes_its_training_along(prefect: OwnPrefect, toy: ToyProject) -> None:
+    """Killed, it could not cancel it any more: the training ends, and the run has crashed."""
+    (toy.folder / "state").unlink(missing_ok=True)
+    (toy.folder / "pids").touch()
+    toy.change("train", TRAINING)
+    until(lambda: not running(prefect), within=60)
+    count = len((toy.folder / "pids").read_text().split())
+    run = prefect.start(force=True)
+    pid = training(toy, count)
+    prefect.served.kill()
+    prefect.served.wait()
+    assert until(lambda: not is_at_work(pid), within=15)
+    prefect.serve(toy.folder)
+    assert "Crashed" == prefect.end_state(run)[0]
+
+
 def test_a_server_that_dies_ends_no_training(prefect: OwnPrefect, toy: ToyProject) -> None:
     """The training goes on to its end without the server, and so does what follows it."""
     toy.change("train", "echo $$ >> pids; sleep 15; cp raw ${item.loss}-0")
     count = len((toy.folder / "pids").read_text().split())
-    until(
-        lambda: (
-            prefect.ask("/flow_runs/filter", flow_runs={"state": {"type": {"any_": ["RUNNING"]}}})
-            == []
-        ),
-        within=60,
-    )
+    until(lambda: not running(prefect), within=60)
     prefect.start(force=True)
     pid = training(toy, count)
     prefect.server.kill()
-    (toy.folder / "ablation.md").unlink()
+    (toy.folder / "ablation.md").unlink(missing_ok=True)
     assert until(lambda: (toy.folder / "ablation.md").exists(), within=120)
     assert not is_at_work(pid)

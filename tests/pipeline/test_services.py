@@ -24,6 +24,24 @@ def test_a_taken_port_is_named() -> None:
             services.check({"MLFLOW_PORT": port})
 
 
+def test_one_port_for_both_is_refused() -> None:
+    """Two servers cannot have one port, and the check of each alone would not find it."""
+    with pytest.raises(ValueError, match="MLFLOW_PORT and PREFECT_PORT are the same port, 4321"):
+        services.check({"MLFLOW_PORT": 4321, "PREFECT_PORT": 4321})
+
+
+def test_a_folder_has_one_make_up(tmp_path: Path) -> None:
+    """A second one is refused whatever its ports; the first one's end frees the folder."""
+    with (
+        services.alone(tmp_path / "lock"),
+        pytest.raises(ValueError, match="`make up` is at work in this folder"),
+        services.alone(tmp_path / "lock"),
+    ):
+        pass
+    with services.alone(tmp_path / "lock"):
+        pass
+
+
 def test_a_server_of_ones_own_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the address of a server is set, none is started; its password is not shown."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@runs.example")
@@ -62,6 +80,6 @@ def test_nothing_reports_home_and_no_other_page_may_call() -> None:
 
 def test_every_server_listens_on_loopback() -> None:
     """Both servers of the Procfile are given loopback's address."""
-    lines = [line for line in services.PROCFILE.read_text().splitlines() if " server " in line]
+    lines = [line for line in services.PROCFILE.read_text().splitlines() if " --port " in line]
     assert 2 == len(lines)
     assert all("--host 127.0.0.1" in line for line in lines)

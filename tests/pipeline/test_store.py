@@ -42,7 +42,8 @@ def test_a_server_keeps_its_own_files(monkeypatch: pytest.MonkeyPatch) -> None:
     assert store.uri() == "https://me:secret@mlflow.example/"
     assert store.artifacts() is None
     assert store.where_to_look() == "https://***@mlflow.example/"
-    assert store.page().startswith("https://***@mlflow.example/#/experiments")
+    assert store.page().startswith("https://mlflow.example/#/experiments?")
+    assert store.page_of("3").startswith("https://mlflow.example/#/experiments/3/runs?")
 
 
 def test_the_command_shows_the_embedded_store(tmp_path: Path) -> None:
@@ -70,6 +71,21 @@ def test_a_databases_password_is_not_printed(monkeypatch: pytest.MonkeyPatch) ->
     assert "secret" not in store.where_to_look()
     assert store.where_to_look().endswith('--backend-store-uri "$MLFLOW_TRACKING_URI"')
     assert "secret" not in store.failure(OSError("postgresql://me:secret@host/runs is full"))
+
+
+def test_a_password_with_an_at_sign_is_hidden() -> None:
+    """Nothing of it stays, even where the sign was not escaped; the host does."""
+    assert "postgresql://***@host/runs" == store.without_secrets("postgresql://me:p@ss@host/runs")
+    models = "models:/segformer-cityscapes@champion of http://host:5000/#/a@b"
+    assert models == store.without_secrets(models)
+
+
+def test_a_password_is_hidden_before_the_line_is_cut() -> None:
+    """An address that the end of a long line falls into shows no half of its password."""
+    for length in range(160, 200):
+        line = store.reason(OSError(f"{'x' * length} postgresql://me:secret@host/runs"))
+        assert "sec" not in line
+        assert len(line) <= 200
 
 
 def test_a_failure_is_one_line() -> None:

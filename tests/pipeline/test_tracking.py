@@ -15,8 +15,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from pipeline import store, tracking
+from pipeline import journal, store, tracking
+from pipeline.journal import Journal
 from pipeline.stage_commands import app
+from pipeline.tracking import syncing
 from segformer import checkpoint, serving
 from segformer.frames import create
 from segformer.inference import segment
@@ -580,6 +582,19 @@ def test_a_file_that_is_not_there_fails_nothing(
 
 @pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType")
 @pytest.mark.filterwarnings("ignore:Operation with range is deprecated")
+def test_a_journal_that_goes_meanwhile_fails_nothing(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that another process drops just now troubles neither a training's end nor `sync`."""
+    Journal.create(store.journals(), "dice-0").close()
+    found = journal.journals(store.journals())
+    found[0].remove()
+    monkeypatch.setattr(syncing, "journals", lambda _place: found)
+    train("ce-0")
+    assert "FINISHED" == runs(client)["ce-0"].info.status
+    assert [] == list(tracking.sync())
+
+
 def test_a_model_is_logged_once(client: MlflowClient, model: Path) -> None:
     """Evaluating the same model again adds no second copy of it to the run."""
     run_id = train()

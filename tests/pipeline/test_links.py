@@ -1,0 +1,67 @@
+"""pipeline.flows.links: pages and runs of a retraining."""
+
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from pipeline import store
+from pipeline.flows import links
+from tests.pipeline.toy_project import ToyProject
+
+
+class _Mlflow(BaseHTTPRequestHandler):
+    """Knows one experiment, without runs."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"experiment": {"experiment_id": "7"}}')
+
+    do_POST = do_GET  # noqa: N815  so http.server calls it
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def mlflow() -> Iterator[str]:
+    """Host and port of a server that answers like MLflow's."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Mlflow)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_link_works_for_whoever_opens_it(mlflow: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has neither a password nor stars in its place, and opens the view of the arms."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@{mlflow}/")
+    (table,) = links.to_runs("mild-otter")
+    address, _, view = table.address.partition("?")
+    assert f"http://{mlflow}/#/experiments/7/runs" == address
+    assert {"workflowType=machine_learning", f"viewStateShareKey={store.VIEW}"} == (
+        set(view.split("&"))
+    )
+
+
+def test_the_arms_that_challenge_are_this_graphs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs go by their id, or by their key if MLflow has not seen them; a former arm's is not in.
+
+    The former arm's folder lies beside the others.
+    """
+    toy = ToyProject(tmp_path / "toy", monkeypatch)
+    arms = {"ce-0": ("id of ce", "key"), "dice-0": (None, "key of dice"), "former-0": ("f", "f")}
+    for arm, (run, key) in arms.items():
+        (toy.folder / arm).mkdir()
+        facts = json.dumps({"mlflow_run_id": run, "run_key": key})
+        (toy.folder / arm / "run.json").write_text(facts)
+    toy.stages["train"]["outs"] = ["${item.loss}-${item.seed}/run.json"]
+    toy.stages["ablation"]["deps"] = []
+    toy.save()
+    assert ["id of ce", "key of dice"] == links.of_arms(["ce-0", "dice-0"])
