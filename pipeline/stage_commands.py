@@ -144,7 +144,7 @@ def train(
     weights: Annotated[Path, path("--weights", "The folder with the starting weights.")],
     out: Out,
     work: Annotated[Path, path("--work", "The folder of trainings in progress.")],
-    loss: Annotated[str, typer.Option("--loss", help="The loss; ablation.losses in params.yaml lists all.")],
+    loss: Annotated[str, typer.Option("--loss", help="One of those that params.yaml lists.")],
     seed: Annotated[int, typer.Option("--seed", help="Of weights, order and augmentation.")],
     params: Params = PARAMS,
 ) -> None:
