@@ -18,17 +18,11 @@ TRAINING = (
 STUBBORN = f"trap '' TERM; {TRAINING}"  # what a stage inside one long call is
 
 
-@pytest.fixture(scope="module")
-def patch() -> Iterator[pytest.MonkeyPatch]:
-    """Changes of the environment that last for the module."""
-    with pytest.MonkeyPatch.context() as patch:
-        yield patch
-
-
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch) -> ToyProject:
+# Each test has its own project and server: some of them kill what the others would need.
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ToyProject:
     """A project in Git nothing of which has run."""
-    toy = ToyProject(tmp_path_factory.mktemp("served") / "toy", patch)
+    toy = ToyProject(tmp_path / "toy", monkeypatch)
     toy.stages["train"]["matrix"] = {"loss": ["ce"], "seed": [0]}
     toy.stages["ablation"] = {"cmd": "cp ce-0 ablation.md", "deps": ["ce-0"]}
     toy.stages["ablation"]["outs"] = [{"ablation.md": {"cache": False}}]
@@ -37,7 +31,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch) -> 
     return toy
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def prefect(toy: ToyProject) -> Iterator[OwnPrefect]:
     """A server, and the deployment of the project."""
     prefect = OwnPrefect(toy.folder.parent, toy.folder)
@@ -52,18 +46,12 @@ def is_at_work(pid: str) -> bool:
     return Path("/proc", pid).exists()
 
 
-def training(toy: ToyProject, number: int) -> str:
-    """The process of the training that was started as the `number`th, once it is there."""
+def training(toy: ToyProject) -> str:
+    """The process of the first training, once it is there."""
     pids = toy.folder / "pids"
-    started = until(lambda: pids.exists() and pids.read_text().split()[number:], within=60)
+    started = until(lambda: pids.exists() and pids.read_text().split(), within=60)
     assert started
     return str(started[0])
-
-
-def running(prefect: OwnPrefect) -> list[object]:
-    """The runs that are at work."""
-    wanted = {"state": {"type": {"any_": ["RUNNING"]}}}
-    return list(prefect.ask("/flow_runs/filter", flow_runs=wanted))
 
 
 def test_cancelled_is_over_and_the_next_goes_on(prefect: OwnPrefect, toy: ToyProject) -> None:
@@ -73,7 +61,7 @@ def test_cancelled_is_over_and_the_next_goes_on(prefect: OwnPrefect, toy: ToyPro
     """
     toy.change("train", STUBBORN)
     first = prefect.start()
-    pid = training(toy, 0)
+    pid = training(toy)
     second = prefect.end_state(prefect.start())
     assert "Cancelled" == second[0]
     assert second[1].startswith("a retraining is at work here")
@@ -105,13 +93,9 @@ def test_new_data_start_a_retraining(prefect: OwnPrefect) -> None:
 
 def test_a_serve_that_dies_takes_its_training_along(prefect: OwnPrefect, toy: ToyProject) -> None:
     """Killed, it could not cancel it any more: the training ends, and the run has crashed."""
-    (toy.folder / "state").unlink(missing_ok=True)
-    (toy.folder / "pids").touch()
     toy.change("train", TRAINING)
-    until(lambda: not running(prefect), within=60)
-    count = len((toy.folder / "pids").read_text().split())
-    run = prefect.start(force=True)
-    pid = training(toy, count)
+    run = prefect.start()
+    pid = training(toy)
     prefect.served.kill()
     prefect.served.wait()
     assert until(lambda: not is_at_work(pid), within=15)
@@ -122,11 +106,8 @@ def test_a_serve_that_dies_takes_its_training_along(prefect: OwnPrefect, toy: To
 def test_a_server_that_dies_ends_no_training(prefect: OwnPrefect, toy: ToyProject) -> None:
     """The training goes on to its end without the server, and so does what follows it."""
     toy.change("train", "echo $$ >> pids; sleep 15; cp raw ${item.loss}-0")
-    count = len((toy.folder / "pids").read_text().split())
-    until(lambda: not running(prefect), within=60)
-    prefect.start(force=True)
-    pid = training(toy, count)
+    prefect.start()
+    pid = training(toy)
     prefect.server.kill()
-    (toy.folder / "ablation.md").unlink(missing_ok=True)
     assert until(lambda: (toy.folder / "ablation.md").exists(), within=120)
     assert not is_at_work(pid)
