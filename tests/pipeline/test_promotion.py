@@ -403,9 +403,6 @@ def test_the_command(mlflow: Store, monkeypatch: pytest.MonkeyPatch, capsys) -> 
     assert "there is no former champion" in capsys.readouterr().err
 
 
-# MLflow warns of its own type hints when it imports them, and compares columns in an old way.
-@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType")
-@pytest.mark.filterwarnings("ignore:Operation with range is deprecated")
 def test_the_champion_is_what_predicts(
     mlflow: Store, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -286,9 +286,6 @@ def test_an_ablation_groups_its_arms(client: MlflowClient, tmp_path: Path) -> No
         assert stored.path == "ablation/ablation.md"
 
 
-# MLflow warns of its own type hints when it imports them, and compares columns in an old way.
-@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType")
-@pytest.mark.filterwarnings("ignore:Operation with range is deprecated")
 def test_a_logged_model_loads_and_predicts_the_same(client: MlflowClient, model: Path) -> None:
     """Loaded in a process of its own elsewhere, with its own copy of our code: the same classes."""
     run_id = train()
@@ -580,8 +577,6 @@ def test_a_file_that_is_not_there_fails_nothing(
     assert ["not there.csv"] == [said.split(" is not kept")[0] for said in warnings(caplog)]
 
 
-@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType")
-@pytest.mark.filterwarnings("ignore:Operation with range is deprecated")
 def test_a_journal_that_goes_meanwhile_fails_nothing(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
