@@ -18,6 +18,7 @@ from pipeline import (
     stage_commands,
     submit_command,
 )
+from pipeline.stage_commands import PARAMS
 from pipeline.termination import unwinding
 
 # Nothing heavy up here: --help answers in a moment, each command imports what it needs.
@@ -36,7 +37,6 @@ app.add_typer(run_commands.app)
 app.add_typer(service_commands.app)
 
 TOOLS = "For people"
-PARAMS = Path("params.yaml")
 PRESETS = Path("presets")
 
 

@@ -5,12 +5,14 @@ from typing import Annotated
 
 import typer
 
+from pipeline.stage_commands import PARAMS
+from pipeline.store import CHAMPION
+
 # Nothing heavy up here: --help answers in a moment, each command imports what it needs.
 
 app = typer.Typer()
 
 MODELS = "Trained models"
-PARAMS = Path("params.yaml")
 
 Model = Annotated[
     str,
@@ -36,7 +38,7 @@ def predict(
     out: Annotated[Path, typer.Option("--out", help="The folder to write below.")] = Path(
         "predictions"
     ),
-    model: Model = "champion",
+    model: Model = CHAMPION,
     size: Size = None,
 ) -> None:
     """Segment pictures: PNGs of train ids into labels/, coloured photographs into overlay/.
@@ -58,7 +60,7 @@ def predict(
 
 @app.command("serve-model", rich_help_panel=MODELS)
 def serve_model(
-    model: Model = "champion",
+    model: Model = CHAMPION,
     size: Size = None,
     port: Annotated[int, typer.Option(help="0: any that is free.")] = 5101,
     host: Annotated[

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pipeline import gate, store
 from pipeline.gate import Decision, Outcome, Promote
 from pipeline.gate_report import write_report
-from pipeline.tracking.registry import CHAMPION, PREVIOUS, ROLLED_BACK, Entry, Registry
+from pipeline.tracking.registry import PREVIOUS, ROLLED_BACK, Entry, Registry
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def promote(
         entry = models.find(*challengers, experiment=experiment)
     else:
         entry = models.best_of_newest_ablation(experiment)
-    champion = models.holder(CHAMPION)
+    champion = models.holder(store.CHAMPION)
     decision = _decide(rules, models, entry, champion)
     if regardless and not decision.is_promoted and decision.outcome is not Outcome.SAME:
         decision = replace(
@@ -94,7 +94,7 @@ def rollback() -> str:
         ValueError: if there is no former champion, or MLflow does not answer.
     """
     models = Registry()
-    champion, former = models.holder(CHAMPION), models.holder(PREVIOUS)
+    champion, former = models.holder(store.CHAMPION), models.holder(PREVIOUS)
     if champion is None or former is None or former.version == champion.version:
         raise ValueError(
             f"there is no former champion of {store.MODEL} to return to; the versions are listed in"

@@ -1,9 +1,9 @@
 """What made a run: the commit, the DVC stage and experiment, and the Prefect flow run, as tags."""
 
 import os
-import subprocess
 from pathlib import Path
 
+from pipeline import git
 from pipeline.lock import lineage
 
 REPRODUCES = "reproduces"
@@ -33,9 +33,9 @@ def tags() -> dict[str, str]:
     }
     if stage := os.environ.get("DVC_STAGE"):
         found["mlflow.source.name"] = f"dvc repro {stage}"
-    if commit := _git("rev-parse", "--verify", "HEAD"):
+    if commit := _asked("rev-parse", "--verify", "HEAD"):
         found["mlflow.source.git.commit"] = commit
-        changed = _git("status", "--porcelain", "--", ":/*.py", ":/params.yaml", ":/dvc.yaml")
+        changed = _asked("status", "--porcelain", "--", ":/*.py", ":/params.yaml", ":/dvc.yaml")
         found["git.dirty"] = str(bool(changed)).lower()
     return found
 
@@ -59,9 +59,5 @@ def description(name: str, tags: dict[str, str]) -> str:
     return "\n\n".join(lines)
 
 
-def _git(*arguments: str) -> str:
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+def _asked(*arguments: str) -> str:
+    return git.answer(*arguments).decode().strip()

@@ -1,17 +1,17 @@
 """The sub-commands around services: retrain as a flow, serve it on a schedule, start everything."""
 
 import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from pipeline.stage_commands import PARAMS
 
 # Nothing heavy up here: --help answers in a moment, each command imports what it needs.
 
 app = typer.Typer()
 
 SERVICES = "Retraining"
-PARAMS = Path("params.yaml")
 
 Force = Annotated[
     bool,

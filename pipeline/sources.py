@@ -1,12 +1,12 @@
 """What a run was made from, as files that are kept with it: parameters, graph, sums, changes."""
 
-import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from pipeline import git
 
 PATCH = "changes.patch"
 """What the working tree's code had on top of the commit; empty if it had nothing."""
@@ -36,7 +36,7 @@ def collected(params: Path) -> Iterator[Path]:
 
 def patch() -> bytes:
     """The code's difference to the commit, new files included; empty outside Git."""
-    index = _git("rev-parse", "--git-path", "index").strip().decode()
+    index = git.answer("rev-parse", "--git-path", "index").strip().decode()
     if not index:
         return b""
     with TemporaryDirectory() as folder:
@@ -45,14 +45,5 @@ def patch() -> bytes:
         if Path(index).exists():
             shutil.copyfile(index, own)
         for part in _CODE:  # one by one: Git adds nothing if one of them is not there
-            _git("add", "--all", "--", part, index=own)
-        return _git("diff", "--cached", "--binary", "HEAD", "--", *_CODE, index=own)
-
-
-def _git(*arguments: str, index: Path | None = None) -> bytes:
-    environment = dict(os.environ) | ({"GIT_INDEX_FILE": str(index)} if index else {})
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, env=environment)
-    except FileNotFoundError:
-        return b""
-    return done.stdout if done.returncode == 0 else b""
+            git.answer("add", "--all", "--", part, index=own)
+        return git.answer("diff", "--cached", "--binary", "HEAD", "--", *_CODE, index=own)

@@ -17,6 +17,7 @@ from pipeline.root import project_root
 
 EXPERIMENT = "cityscapes-segformer"
 MODEL = "segformer-cityscapes"  # in the registry
+CHAMPION = "champion"  # the alias of its version that is used
 PORT = 5000  # of the page
 VIEW = "arms"  # the columns and charts that the experiment comes with, in MLflow's page
 

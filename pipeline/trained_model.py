@@ -11,7 +11,6 @@ from segformer import checkpoint, serving
 from segformer.encoder import MIN_SIDE
 from segformer.serving import Segmenter
 
-CHAMPION = "champion"
 _IN_MLFLOW = "models:/"
 
 
@@ -30,7 +29,7 @@ class TrainedModel:
     classes: list[str]
 
 
-def load_model(wanted: str = CHAMPION, size: tuple[int, int] | None = None) -> TrainedModel:
+def load_model(wanted: str = store.CHAMPION, size: tuple[int, int] | None = None) -> TrainedModel:
     """Load a model.
 
     Args:
@@ -43,7 +42,7 @@ def load_model(wanted: str = CHAMPION, size: tuple[int, int] | None = None) -> T
     """
     if size:
         _check(size)
-    if wanted == CHAMPION:
+    if wanted == store.CHAMPION:
         wanted = _champion()
     if not wanted.startswith(_IN_MLFLOW):
         return _load(wanted, Path(wanted), _facts(Path(wanted)), size)
@@ -78,7 +77,7 @@ def _champion() -> str:
 
     another = "or name a model, for example `--model data/train/ce-0`"
     try:
-        champion = Registry().holder(CHAMPION)
+        champion = Registry().holder(store.CHAMPION)
     except ValueError as mistake:
         raise ValueError(f"{mistake}; {another}") from None
     if champion is None:
@@ -91,7 +90,7 @@ def _champion() -> str:
 def _facts(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise ValueError(
-            f"there is no folder {folder}: name {CHAMPION}, the folder of a trained model, or"
+            f"there is no folder {folder}: name {store.CHAMPION}, the folder of a trained model, or"
             f" {_IN_MLFLOW}... as MLflow shows it"
         )
     return checkpoint.read_config(folder)

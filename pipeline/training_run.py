@@ -14,7 +14,6 @@ from segformer import processes
 from segformer.acceleration import best_device
 
 _SECTIONS = ("download", "remap", "frequency", "pack", "pretrained", "train")
-_MACHINE = ("torch", "numpy", "device", "threads", "processes")
 
 
 def run(params: Path, *, loss: str, seed: int, inputs: Inputs, out: Path, work: Path) -> None:
@@ -49,7 +48,7 @@ def run(params: Path, *, loss: str, seed: int, inputs: Inputs, out: Path, work: 
         if not processes.is_first():
             start(report=lambda _: None, facts={})
             return
-        tags |= {"fingerprint": folder.fingerprint} | {name: parts[name] for name in _MACHINE}
+        tags |= {"fingerprint": folder.fingerprint} | ingredients.machine()
         tags |= provenance.sums(*inputs.files())
         with (
             folder.opened(),

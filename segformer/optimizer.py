@@ -42,34 +42,20 @@ def parameter_groups(
     return list(groups.values())
 
 
-def adamw(
-    model: nn.Module,
-    *,
-    lr: float,
-    decoder_lr_factor: float,
-    weight_decay: float,
-    betas: tuple[float, float] = (0.9, 0.999),
-) -> AdamW:
-    """Return AdamW over `parameter_groups`; the betas are the paper's."""
+def adamw(model: nn.Module, *, lr: float, decoder_lr_factor: float, weight_decay: float) -> AdamW:
+    """Return AdamW over `parameter_groups`; PyTorch's betas, 0.9 and 0.999, are the paper's."""
     groups = parameter_groups(
         model, lr=lr, decoder_lr_factor=decoder_lr_factor, weight_decay=weight_decay
     )
-    return AdamW(groups, betas=betas, fused=_has_fused_kernel(model))
+    return AdamW(groups, fused=_has_fused_kernel(model))
 
 
-def adam(
-    model: nn.Module,
-    *,
-    lr: float,
-    decoder_lr_factor: float,
-    weight_decay: float,
-    betas: tuple[float, float] = (0.9, 0.999),
-) -> Adam:
-    """Return Adam over `parameter_groups`; here the decay is a part of the gradient."""
+def adam(model: nn.Module, *, lr: float, decoder_lr_factor: float, weight_decay: float) -> Adam:
+    """Return Adam, as `adamw` but for the decay, which here is a part of the gradient."""
     groups = parameter_groups(
         model, lr=lr, decoder_lr_factor=decoder_lr_factor, weight_decay=weight_decay
     )
-    return Adam(groups, betas=betas, fused=_has_fused_kernel(model))
+    return Adam(groups, fused=_has_fused_kernel(model))
 
 
 OPTIMIZERS = {"adamw": adamw, "adam": adam}

@@ -123,11 +123,6 @@ def any_of(is_so: bool) -> bool:
     return any(bool(each) for each in gathered(torch.tensor(is_so)))
 
 
-def barrier() -> None:
-    """Wait until every process is here; for no GPU."""
-    any_of(False)
-
-
 def from_first(value: T) -> T:
     """Return what the first process holds; it is pickled, and goes over the host."""
     if count() == 1:

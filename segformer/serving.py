@@ -177,8 +177,3 @@ def load(path: Path | str, model_config: Mapping[str, Any] | None = None) -> Seg
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = checkpoint.load(Path(path), device)
     return Segmenter(model, (int(size[0]), int(size[1])) if size else None)
-
-
-def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> Segmenter:
-    """Load a model that MLflow keeps under this module's name."""
-    return load(path, model_config)

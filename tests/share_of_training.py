@@ -86,7 +86,7 @@ def main(what: str, folder: Path) -> None:
             torch.save(findings(folder), folder / f"{processes.rank()}.pt")
             if is_last:
                 raise ValueError(MISTAKE)
-        processes.barrier()
+        processes.any_of(False)  # all wait for all
 
 
 if __name__ == "__main__":

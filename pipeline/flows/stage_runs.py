@@ -15,6 +15,7 @@ from prefect.states import Completed, Failed, Pending
 
 from pipeline import repro
 from pipeline.process_group import started
+from pipeline.repro.running import LAST_LINES
 from pipeline.repro.words import lines
 
 DOWNLOAD = "download"
@@ -84,7 +85,7 @@ def promotion(report: Path, whose: list[str]) -> State:
     """
     _told("sync")  # it may lack what was trained while it was away; `promote` says so if it is
     told = _told("promote", *whose, "--report", str(report))
-    message = "\n".join(told[-15:])
+    message = "\n".join(told[-LAST_LINES:])
     return Completed(message=message) if report.exists() else Failed(message=message)
 
 

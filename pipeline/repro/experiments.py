@@ -1,11 +1,11 @@
 """What the graph came to, in the workspace or in an experiment, as it is read for a report."""
 
 import json
-import subprocess
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from pipeline import git
 from pipeline.repro.asking import metrics, output
 
 _REPORT = "ablation.md"
@@ -42,9 +42,9 @@ def results(experiment: str | None = None) -> Results:
 
 def _kept(commit: str) -> Results:
     """DVC keeps an experiment as a commit, and in it whatever is in Git and not in its cache."""
-    paths = _git("ls-tree", "-r", "--name-only", commit).decode().splitlines()
+    paths = git.answer("ls-tree", "-r", "--name-only", commit).decode().splitlines()
     scores = {
-        path: json.loads(_git("show", f"{commit}:{path}"))
+        path: json.loads(git.answer("show", f"{commit}:{path}"))
         for path in paths
         if PurePosixPath(path).name == "metrics.json"
     }
@@ -52,18 +52,13 @@ def _kept(commit: str) -> Results:
     if not reports:
         return Results(scores)
     pictures = {
-        picture.name: _git("show", f"{commit}:{picture}")
+        picture.name: git.answer("show", f"{commit}:{picture}")
         for picture in map(PurePosixPath, paths)
         if picture.parent == reports[0].parent and picture.suffix == ".png"
     }
-    return Results(scores, _git("show", f"{commit}:{reports[0]}").decode(), pictures)
+    return Results(scores, git.answer("show", f"{commit}:{reports[0]}").decode(), pictures)
 
 
 def _commit(experiment: str) -> str | None:
-    known = _git("for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{experiment}")
+    known = git.answer("for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{experiment}")
     return next(iter(known.decode().split()), None)
-
-
-def _git(*arguments: str) -> bytes:
-    done = subprocess.run(["git", *arguments], capture_output=True, check=False)
-    return done.stdout if done.returncode == 0 else b""

@@ -12,7 +12,9 @@ from pipeline.process_group import started
 from pipeline.repro.asking import DVC, quiet_environment
 from pipeline.repro.words import Outcome, failure, head, lines
 
-_LAST_LINES = 15
+LAST_LINES = 15
+"""What is told of the output of a command that failed, or that says why it did not."""
+
 Say = Callable[[str], None]
 
 
@@ -31,7 +33,7 @@ class AtWork:
         self._to_come = set(stages)
         self._begun: tuple[str, Outcome] | None = None
         self._first_line = ""
-        self._last: deque[str] = deque(maxlen=_LAST_LINES)
+        self._last: deque[str] = deque(maxlen=LAST_LINES)
 
     def next_stage(self, say: Say) -> str | None:
         """Read on until DVC begins a stage, and name it; None: it has ended, and all is well.

@@ -128,7 +128,7 @@ class Delivery:
         for line in lines:
             source = json.dumps({"uri": line["name"]})
             dataset = Dataset(line["name"], line["digest"], source_type="local", source=source)
-            read = DatasetInput(dataset, [InputTag("mlflow.data.context", line["context"])])
+            read = DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
             self._client.log_inputs(self.run_id, [read])
 
     def _send_files(self, lines: list[dict[str, Any]]) -> None:

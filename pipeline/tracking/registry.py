@@ -19,7 +19,7 @@ from pipeline.tracking import challengers
 from pipeline.tracking.run import TROUBLE
 from pipeline.tracking.segformer_pyfunc import __name__ as _loader
 
-CHAMPION, PREVIOUS = "champion", "previous"
+PREVIOUS = "previous"
 ROLLED_BACK = "gate.rolled_back"
 """The tag of a version that people have turned away from."""
 
@@ -143,11 +143,11 @@ class Registry:
 
     def crown(self, version: str) -> None:
         """Make a version the champion in one step; the former one is `previous` before that."""
-        former = self.holder(CHAMPION)
+        former = self.holder(store.CHAMPION)
         with _answering():
             if former and former.version and former.version != version:
                 self._client.set_registered_model_alias(store.MODEL, PREVIOUS, former.version)
-            self._client.set_registered_model_alias(store.MODEL, CHAMPION, version)
+            self._client.set_registered_model_alias(store.MODEL, store.CHAMPION, version)
 
     def mark(self, version: str, tags: Mapping[str, str]) -> None:
         """Write tags on a version; an empty one is as good as none."""

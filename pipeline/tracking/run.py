@@ -78,10 +78,10 @@ class Run:
         """Store a file, or what is in a folder, in the run's folder `under`."""
         self._write_with(path, "files", under=under)
 
-    def log_dataset(self, folder: Path, md5: str | None, context: str = "training") -> None:
+    def log_dataset(self, folder: Path, md5: str | None) -> None:
         """Name the data that is read; DVC's md5 is its digest (None: not under DVC)."""
         digest = (md5 or "unknown")[:36]  # MLflow takes no more letters
-        self._write("dataset", name=folder.as_posix(), digest=digest, context=context)
+        self._write("dataset", name=folder.as_posix(), digest=digest)
 
     def log_model(
         self, folder: Path, *, example: str, input_size: tuple[int, int] | None = None

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pipeline.archive import IMAGE, LABEL_IDS, member_name
+from segformer import checkpoint
+from segformer.model import SegFormer
 
 SHIPPED = Path(__file__).parents[2] / "params.yaml"
 KEYS = (
@@ -69,3 +72,12 @@ def tree(tmp_path: Path) -> Path:
         label_ids = random.integers(0, 34, SIZE, dtype=np.uint8)
         save_png(folder / member_name(key, LABEL_IDS), label_ids)
     return folder
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved model with random weights, trained at 64 x 96."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("models") / "ce-0"
+    checkpoint.save(SegFormer("b0"), path, size=(64, 96))
+    return path

@@ -2,31 +2,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from pipeline.predict import find_pictures, overlay, predict
 from pipeline.trained_model import TrainedModel, load_model
-from segformer import checkpoint, serving
+from segformer import serving
 from segformer.cityscapes import CLASS_NAMES, LABELS
-from segformer.model import SegFormer
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A saved model with random weights, trained at 64 x 96."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("models") / "ce-0"
-    checkpoint.save(SegFormer("b0"), path, size=(64, 96))
-    return path
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> TrainedModel:
+def model(model_folder: Path) -> TrainedModel:
     """That model, loaded."""
-    return load_model(str(folder))
+    return load_model(str(model_folder))
 
 
 @pytest.fixture
@@ -77,14 +66,14 @@ def test_two_of_one_name(frames: Path) -> None:
         find_pictures([frames])
 
 
-def test_labels_and_overlays(frames: Path, folder: Path, model: TrainedModel) -> None:
+def test_labels_and_overlays(frames: Path, model_folder: Path, model: TrainedModel) -> None:
     """Every picture gets the library's train ids at its own size, and an overlay of that size."""
     out = frames.parent / "out"
     steps: list[tuple[int, int]] = []
     pictures = find_pictures([frames])
     assert [] == predict(model, pictures, out, lambda done, total: steps.append((done, total)))
     assert [(1, 2), (2, 2)] == steps
-    expected = serving.load(folder, {"input_size": (64, 96)}).classes(NOISE)
+    expected = serving.load(model_folder, {"input_size": (64, 96)}).classes(NOISE)
     with Image.open(out / "labels/000001.png") as labels:
         assert "L" == labels.mode
         np.testing.assert_array_equal(expected, np.array(labels))
@@ -119,10 +108,10 @@ def test_the_overlay_has_the_official_colours() -> None:
         np.testing.assert_allclose(ratio, ratio[0], atol=0.02)
 
 
-def test_a_size_can_be_chosen(folder: Path) -> None:
+def test_a_size_can_be_chosen(model_folder: Path) -> None:
     """`size` is what the network sees, whatever it was trained with."""
-    chosen = load_model(str(folder), (32, 64)).segmenter.classes(NOISE)
-    expected = serving.load(folder, {"input_size": (32, 64)}).classes(NOISE)
+    chosen = load_model(str(model_folder), (32, 64)).segmenter.classes(NOISE)
+    expected = serving.load(model_folder, {"input_size": (32, 64)}).classes(NOISE)
     np.testing.assert_array_equal(expected, chosen)
 
 

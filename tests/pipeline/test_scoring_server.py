@@ -19,9 +19,8 @@ from starlette.testclient import TestClient
 
 from pipeline.scoring_server import MAX_BYTES, make_app, names, serve
 from pipeline.trained_model import TrainedModel, load_model
-from segformer import checkpoint, serving
+from segformer import serving
 from segformer.cityscapes import CLASS_NAMES
-from segformer.model import SegFormer
 
 ROOT = Path(__file__).parents[2]
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
@@ -35,18 +34,18 @@ def encoded(pixels: np.ndarray, encoding: str = "PNG") -> bytes:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A saved model with random weights, trained at 64 x 96."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("models") / "ce-0"
-    checkpoint.save(SegFormer("b0"), path, size=(64, 96))
-    return path
-
-
-@pytest.fixture(scope="module")
-def server(folder: Path) -> Iterator[str]:
+def server(model_folder: Path) -> Iterator[str]:
     """The address of a server in a process of its own; it must end well at SIGTERM."""
-    command = [sys.executable, "-m", "pipeline", "serve-model", "--model", folder, "--port", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline",
+        "serve-model",
+        "--model",
+        model_folder,
+        "--port",
+        "0",
+    ]
     with subprocess.Popen(
         command,
         cwd=ROOT,
@@ -69,10 +68,12 @@ def post(server: str, body: bytes, **headers: str) -> requests.Response:
 
 
 @pytest.mark.parametrize("encoding", ["PNG", "JPEG"])
-def test_a_picture_is_answered_with_its_classes(server: str, folder: Path, encoding: str) -> None:
+def test_a_picture_is_answered_with_its_classes(
+    server: str, model_folder: Path, encoding: str
+) -> None:
     """The PNG that comes back holds the train ids that the library gives, at the picture's size."""
     body = encoded(PICTURE, encoding)
-    model = serving.load(folder, {"input_size": (64, 96)})
+    model = serving.load(model_folder, {"input_size": (64, 96)})
     expected = model.classes(serving.read_picture(body))
     answer = post(server, body)
     assert (200, "image/png") == (answer.status_code, answer.headers["Content-Type"])
@@ -133,10 +134,10 @@ def test_another_kind_of_answer(server: str) -> None:
     assert "image/png or application/json" in answer.text
 
 
-def test_what_is_served(server: str, folder: Path) -> None:
+def test_what_is_served(server: str, model_folder: Path) -> None:
     """GET / names the model, its classes, and how to use it."""
     told = requests.get(server, timeout=30).json()
-    assert str(folder) == told["model"]
+    assert str(model_folder) == told["model"]
     assert list(CLASS_NAMES) == told["classes"]
 
 
@@ -162,12 +163,12 @@ def test_many_at_once(server: str) -> None:
     assert {k: [expected[k]] * 5 for k in range(4)} == answers
 
 
-def test_a_port_that_is_taken(folder: Path) -> None:
+def test_a_port_that_is_taken(model_folder: Path) -> None:
     """It is told in a sentence, before anything is served."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ValueError, match=f"127.0.0.1:{port} cannot be listened on .*--port"):
-            serve(load_model(str(folder)), "127.0.0.1", port, say=json.dumps)
+            serve(load_model(str(model_folder)), "127.0.0.1", port, say=json.dumps)
 
 
 class Greedy:
@@ -186,9 +187,9 @@ def test_no_memory_on_a_cpu() -> None:
     assert (503, "no memory for so many pixels; send fewer\n") == (answer.status_code, answer.text)
 
 
-def test_a_folder_with_any_letters(folder: Path) -> None:
+def test_a_folder_with_any_letters(model_folder: Path) -> None:
     """A name that no header can hold is sent percent-encoded, and the classes arrive."""
-    model = load_model(str(folder))
+    model = load_model(str(model_folder))
     named = TrainedModel("modèles/ce-0 模型", model.segmenter, model.classes)
     with TestClient(make_app(named), base_url="http://localhost") as client:
         answer = client.post("/predict", content=encoded(PICTURE))
@@ -196,7 +197,7 @@ def test_a_folder_with_any_letters(folder: Path) -> None:
     assert named.name == requests.utils.unquote(answer.headers["X-Model"])
 
 
-def test_a_client_that_leaves(folder: Path) -> None:
+def test_a_client_that_leaves(model_folder: Path) -> None:
     """One that hangs up in the middle of a picture is no error."""
     said: list[object] = []
 
@@ -207,7 +208,9 @@ def test_a_client_that_leaves(folder: Path) -> None:
         said.append(message["type"])
 
     scope = {"type": "http", "method": "POST", "path": "/predict", "headers": [(b"host", b"[::1]")]}
-    asyncio.run(make_app(load_model(str(folder)))({**scope, "query_string": b""}, receive, send))
+    asyncio.run(
+        make_app(load_model(str(model_folder)))({**scope, "query_string": b""}, receive, send)
+    )
     assert ["http.response.start", "http.response.body"] == said
 
 
@@ -231,9 +234,9 @@ def test_who_may_be_called(host: str, address: str, is_closed: bool) -> None:
     assert [200, 400 if is_closed else 200] == [answer.status_code for answer in asked]
 
 
-def test_an_address_of_ipv6_is_shown_with_brackets(folder: Path) -> None:
+def test_an_address_of_ipv6_is_shown_with_brackets(model_folder: Path) -> None:
     """What is printed can be given to curl."""
-    model = load_model(str(folder))
+    model = load_model(str(model_folder))
 
     def stop(sentence: str) -> None:
         raise KeyboardInterrupt(sentence)

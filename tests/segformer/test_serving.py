@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def served(folder: Path) -> serving.Segmenter:
     """That model, loaded for serving."""
-    return serving._load_pyfunc(str(folder))
+    return serving.load(str(folder))
 
 
 def expected(folder: Path, input_size: tuple[int, int]) -> np.ndarray:
@@ -45,7 +45,7 @@ def test_served_prediction_is_the_librarys(
     folder: Path, model_config: dict[str, object] | None, input_size: tuple[int, int]
 ) -> None:
     """A PNG through the served model gives the classes that the library gives for its pixels."""
-    model = serving._load_pyfunc(str(folder), model_config)
+    model = serving.load(str(folder), model_config)
     predicted = model.predict([serving.encode(PICTURE)])
     assert np.uint8 == predicted.dtype
     np.testing.assert_array_equal(expected(folder, input_size), predicted)
