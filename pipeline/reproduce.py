@@ -17,12 +17,13 @@ _COMMIT = "mlflow.source.git.commit"
 _logger = logging.getLogger(__name__)
 
 
-def run(run_id: str, folder: Path) -> Iterator[str]:
+def run(wanted: str, folder: Path | None) -> Iterator[str]:
     """Train what a run has trained once more, in a new folder, and compare the models.
 
     Args:
-        run_id: MLflow's id of a training's run.
-        folder: where; it must not be there yet.
+        wanted: a training's run: its id in MLflow, the beginning of it, or its name, which means
+            the newest one.
+        folder: where; it must not be there yet. None: reproduced-<run>.
 
     Yields:
         What is done, what is missing, what differs: a sentence each.
@@ -30,10 +31,11 @@ def run(run_id: str, folder: Path) -> Iterator[str]:
     Raises:
         ValueError: if the run cannot be made again, or the model's bytes are others.
     """
-    if folder.exists():
-        raise ValueError(f"{folder} is there already: name another place with --folder")
     with TemporaryDirectory() as scratch:
-        origin = tracking.origin(run_id, Path(scratch))
+        origin = tracking.origin(wanted, Path(scratch))
+        folder = folder or Path(f"reproduced-{origin.run_id[:8]}")
+        if folder.exists():
+            raise ValueError(f"{folder} is there already: name another place with --folder")
         stage = _stage(origin)
         yield f"{origin.name}: commit {_check_out(origin, folder)} in {folder}"
         threads = yield from _machines(origin)
@@ -44,7 +46,7 @@ def run(run_id: str, folder: Path) -> Iterator[str]:
         environment = {
             "MLFLOW_TRACKING_URI": store.uri(),
             "OMP_NUM_THREADS": threads,
-            provenance.REPRODUCES_VARIABLE: run_id,
+            provenance.REPRODUCES_VARIABLE: origin.run_id,
         }
         repro.run_stage(stage, say=_logger.info, force=True, environment=environment)
         yield _compared(stage, origin)

@@ -39,7 +39,13 @@ def sync() -> None:
 
 @app.command(rich_help_panel=RUNS)
 def reproduce(
-    run: Annotated[str, typer.Argument(metavar="RUN_ID", help="MLflow's id of a training's run.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN_ID",
+            help="A training's run in MLflow: its id, 8 letters of it, or its name.",
+        ),
+    ],
     folder: Annotated[
         Path | None, typer.Option("--folder", help="A new folder; else reproduced-<run>.")
     ] = None,
@@ -49,10 +55,9 @@ def reproduce(
     Says what is missing or differs before it begins, and in the end whether the model's bytes are
     the same; on a CPU with as many threads they are.
 
-    Example: python -m pipeline reproduce 4f0f6d2b9c8e4a5d8f3b7a6c5d4e3f2a
+    Example: python -m pipeline reproduce 4f0f6d2b
     """
     from pipeline import reproduce
 
-    place = folder or Path(f"reproduced-{run[:8]}")
-    for sentence in reproduce.run(run, place):
+    for sentence in reproduce.run(run, folder):
         typer.echo(sentence)

@@ -62,6 +62,16 @@ def create(fill: Callable[[str], object]) -> None:
             os.link(part, path)
 
 
+def check_is_there() -> None:
+    """Refuse to ask the project's own database before there is one: MLflow would make it, empty.
+
+    Raises:
+        ValueError: if it is to be asked and is not there.
+    """
+    if not os.environ.get("MLFLOW_TRACKING_URI") and not database().exists():
+        raise ValueError(f"{database()} is missing: `dvc repro` trains and keeps a model")
+
+
 def experiment() -> str:
     """Return MLFLOW_EXPERIMENT_NAME, or else the project's own name."""
     return os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT

@@ -50,9 +50,7 @@ def retrain(
     logging.getLogger("prefect.task_runs").addFilter(_is_news)
     try:
         with _served(), workspace.held(f"flow run {flow_run.name}", Path.cwd()):
-            settings = _settings(overrides, force=force)
-            graph = repro.graph()
-            named = repro.targets(graph, stages or graph)
+            settings, graph, named = _understood(overrides, stages, force=force)
             plan = repro.with_upstream(graph, named)
             changed = _stages_with_changed_sources(plan)
             if settings:
@@ -83,6 +81,8 @@ def run(
     Raises:
         ValueError: if a stage failed or none could run; the message says which and why.
     """
+    if stages or overrides:
+        _understood(overrides, stages, force=force)  # before a server is started for it
     with _server():
         state = retrain(
             overrides=list(overrides),
@@ -112,6 +112,29 @@ def _server() -> Iterator[None]:
 def _is_news(record: logging.LogRecord) -> bool:
     """Drop the line that says a failure once more, with an empty traceback."""
     return not record.getMessage().startswith("Task run failed with state")
+
+
+def _understood(
+    overrides: Sequence[str], stages: Sequence[str], *, force: bool
+) -> tuple[list[str], repro.Graph, set[str]]:
+    """What a retraining was told: its settings, DVC's graph, and the stages that are meant.
+
+    Raises:
+        ValueError: with every mistake.
+    """
+    graph = repro.graph()
+    settings, named, mistakes = [], set(graph), []
+    try:
+        settings = _settings(overrides, force=force)
+    except ValueError as mistake:
+        mistakes.append(str(mistake))
+    try:
+        named = repro.targets(graph, stages or graph)
+    except ValueError as mistake:
+        mistakes.append(str(mistake))
+    if mistakes:
+        raise ValueError("\n".join(mistakes))
+    return settings, graph, named
 
 
 def _settings(overrides: Sequence[str], *, force: bool) -> list[str]:

@@ -55,16 +55,19 @@ def targets(graph: Graph, names: Iterable[str]) -> set[str]:
     """Return the stages meant by `names`; the name of a matrix (`train`) means all its items.
 
     Raises:
-        ValueError: if a name is neither.
+        ValueError: with every name that is neither.
     """
     chosen: set[str] = set()
+    mistakes = []
     for name in names:
         found = {stage for stage in graph if name in (stage, stage.partition("@")[0])}
         if not found:
             known = list(dict.fromkeys([s.partition("@")[0] for s in graph] + list(graph)))
             hint = nearest(name, known) or f"; choose from {', '.join(known)}"
-            raise ValueError(f"{name} is not a stage of dvc.yaml{hint}")
+            mistakes.append(f"{name} is not a stage of dvc.yaml{hint}")
         chosen |= found
+    if mistakes:
+        raise ValueError("\n".join(mistakes))
     return chosen
 
 

@@ -7,6 +7,7 @@ import mlflow
 from mlflow import MlflowClient
 
 from pipeline import store
+from pipeline.tracking import naming
 from pipeline.tracking.delivery import TROUBLE
 
 
@@ -15,26 +16,34 @@ class Origin:
     """Where a run comes from.
 
     Attributes:
+        run_id: MLflow's.
         name: of the run.
         tags: all of them, by name.
         source: a folder with the files that were kept under `source`.
     """
 
+    run_id: str
     name: str
     tags: dict[str, str]
     source: Path
 
 
-def origin(run_id: str, into: Path) -> Origin:
+def origin(wanted: str, into: Path) -> Origin:
     """Read what a run says of its origin; its files are brought into the folder `into`.
+
+    Args:
+        wanted: the run's id, the beginning of it, its key, or its name, which means the newest one.
+        into: a folder.
 
     Raises:
         ValueError: if there is no such run, or it has not kept what it was made from.
     """
+    store.check_is_there()
     try:
         mlflow.set_tracking_uri(store.uri())
         client = MlflowClient()
-        run = client.get_run(run_id)
+        run = naming.named(client, wanted, None)
+        run_id = run.info.run_id
         kept = [entry.path for entry in client.list_artifacts(run_id, "source")]
         if "source/params.yaml" not in kept:
             raise ValueError(
@@ -44,4 +53,4 @@ def origin(run_id: str, into: Path) -> Origin:
         source = Path(client.download_artifacts(run_id, "source", str(into)))
     except TROUBLE as trouble:
         raise ValueError(store.refusal(trouble)) from None
-    return Origin(str(run.info.run_name), dict(run.data.tags), source)
+    return Origin(run_id, str(run.info.run_name), dict(run.data.tags), source)

@@ -1,6 +1,5 @@
 """MLflow's registry of models: which is champion, which was, and what the runs behind them hold."""
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -60,8 +59,7 @@ class Registry:
     """
 
     def __init__(self) -> None:
-        if not os.environ.get("MLFLOW_TRACKING_URI") and not store.database().exists():
-            raise ValueError(f"{store.database()} is missing: `dvc repro` trains and keeps a model")
+        store.check_is_there()
         with _answering():
             mlflow.set_tracking_uri(store.uri())
             self._client = MlflowClient()

@@ -176,11 +176,19 @@ def test_only_ones_own_dead_are_buried(toy: ToyProject) -> None:
     assert {"retrain": "Crashed", "billing": "Running"} == states
 
 
-def test_an_unknown_stage_is_refused(toy: ToyProject) -> None:
-    """To the command line a misspelt stage is a ValueError with the right name, before any work."""
-    with pytest.raises(ValueError, match=r"trian is not a stage of dvc\.yaml, did you mean train"):
-        flows.run(["trian"])
-    assert not Path("raw").exists()
+def test_what_is_not_understood_is_refused_at_once(
+    toy: ToyProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command line names every mistake, with the right names, before it starts a server."""
+    monkeypatch.setattr(flows, "_server", lambda: pytest.fail("a server was asked for"))
+    with pytest.raises(ValueError) as told:  # noqa: PT011  the whole message is compared
+        flows.run(["trian", "ablatoin"], overrides=["lrr=2"])
+    expected = (
+        "overrides: lrr is not a parameter, did you mean lr?\n"
+        "trian is not a stage of dvc.yaml, did you mean train?\n"
+        "ablatoin is not a stage of dvc.yaml, did you mean ablation?"
+    )
+    assert expected == str(told.value)
 
 
 def test_a_failure_reaches_the_command_line(toy: ToyProject) -> None:

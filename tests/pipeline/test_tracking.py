@@ -15,10 +15,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from pipeline import journal, store, tracking
+from pipeline import journal, reproduce, store, tracking
 from pipeline.journal import Journal
 from pipeline.stage_commands import app
-from pipeline.tracking import syncing
+from pipeline.tracking import naming, syncing
 from segformer import checkpoint, serving
 from segformer.frames import create
 from segformer.inference import segment
@@ -119,6 +119,29 @@ def test_a_training_is_one_run(client: MlflowClient) -> None:
     assert {"train/learning_rate": 6e-5, "train/images_per_second": 10.0}.items() <= (
         run.data.metrics.items()
     )
+
+
+def test_a_run_is_found_by_id_part_and_name(client: MlflowClient) -> None:
+    """Its id, the first eight letters of it and its name mean the same run."""
+    train()
+    run_id = train("dice-0")
+    assert run_id
+    found = {naming.named(client, one, None).info.run_id for one in (run_id, run_id[:8], "dice-0")}
+    assert {run_id} == found
+
+
+def test_a_run_that_is_not_there_is_not_made_again(client: MlflowClient) -> None:
+    """The sentence names the run, and does not blame MLflow."""
+    with pytest.raises(ValueError, match="MLflow knows no run 'focal-0'"):
+        list(reproduce.run("focal-0", None))
+
+
+def test_where_no_run_was_none_is_made_again(client: MlflowClient, tmp_path: Path) -> None:
+    """Without a database the sentence says so, and none is made by asking."""
+    (tmp_path / "mlflow.db").unlink()
+    with pytest.raises(ValueError, match=r"mlflow\.db is missing"):
+        list(reproduce.run("focal-0", None))
+    assert not (tmp_path / "mlflow.db").exists()
 
 
 def test_more_parameters_than_mlflow_takes_at_once(client: MlflowClient) -> None:
