@@ -106,6 +106,14 @@ def test_packages_hold_no_code_that_a_stage_depends_on(package: str) -> None:
     assert "torch" not in names
 
 
+def test_importing_the_flow_loads_nothing_heavy() -> None:
+    """Prefect imports the flow for each run: without PyTorch, MLflow, pandas or DVC."""
+    program = "import sys, pipeline.flows; print(*sys.modules)"
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert set() == {"torch", "mlflow", "pandas", "dvc"} & set(done.stdout.split())
+
+
 def test_library_exports() -> None:
     """Every name in `segformer.__all__` can be imported from `segformer`."""
     library = importlib.import_module("segformer")

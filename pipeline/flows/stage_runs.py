@@ -61,6 +61,14 @@ def dvc_stage(stage: str, force: bool) -> State:
     return _state_of(bring)
 
 
+@task(task_run_name="{stage}", cache_policy=NO_CACHE)
+def fresh_stage(stage: str) -> State:
+    """Show a stage that DVC has said to be up to date, in DVC's words."""
+    get_run_logger().info("Stage '%s' didn't change, skipping", stage)
+    name, message = _STATES[repro.Outcome.FRESH]
+    return Completed(name=name, message=message)
+
+
 # But a site that is away may be back later, and a download goes on where it was.
 fetching_stage = dvc_stage.with_options(
     retries=len(_PAUSES), retry_delay_seconds=_PAUSES, retry_condition_fn=_site_is_away
@@ -104,15 +112,15 @@ def _told(*arguments: str) -> list[str]:
 def in_workspace(plan: repro.Graph, forced: set[str]) -> list[StageRun]:
     """Run the stages one by one, in this thread, because that is the one a cancellation reaches."""
     runs: dict[str, StageRun] = {}
+    fresh = repro.fresh(plan, forced=forced)  # asked one by one, each would take a second
     for stage, upstream in plan.items():
         start = time.monotonic()
-        run = fetching_stage if stage == DOWNLOAD else dvc_stage
-        state = run(
-            stage,
-            stage in forced,
-            wait_for=[runs[before].state for before in upstream],
-            return_state=True,
-        )
+        waited_for = [runs[before].state for before in upstream]
+        if stage in fresh:
+            state = fresh_stage(stage, wait_for=waited_for, return_state=True)
+        else:
+            run = fetching_stage if stage == DOWNLOAD else dvc_stage
+            state = run(stage, stage in forced, wait_for=waited_for, return_state=True)
         runs[stage] = StageRun(stage, state, time.monotonic() - start)
     return list(runs.values())
 

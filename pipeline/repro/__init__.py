@@ -3,6 +3,7 @@
 from pipeline.repro.asking import (
     Graph,
     cache_folder,
+    fresh,
     graph,
     metrics,
     output,
@@ -25,6 +26,7 @@ __all__ = [
     "WorkspaceBusy",
     "cache_folder",
     "experiment",
+    "fresh",
     "graph",
     "metrics",
     "output",

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
 import requests
 
 from pipeline import services
@@ -62,6 +63,16 @@ class OwnPrefect:
     def serve(self, project: Path) -> None:
         """Serve the deployment, in a process of its own."""
         self.served = self._started([sys.executable, "-m", "pipeline", "serve"], project)
+
+    def machine_dies(self) -> None:
+        """End what serves the deployment and all that it has started, none of which can say so."""
+        serving = psutil.Process(self.served.pid)
+        every = [serving, *serving.children(recursive=True)]
+        for process in every:
+            process.suspend()  # or else the first to go would be seen by the others
+        for process in every:
+            process.kill()
+        self.served.wait()
 
     def _started(self, command: list[str], folder: Path) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:

@@ -15,9 +15,10 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Failed, Running
 from prefect.testing.utilities import prefect_test_harness
 
-from pipeline import flows, workspace
+from pipeline import flows, repro, workspace
 from pipeline.flows import serving, stage_runs
 from pipeline.stages import download
+from pipeline.workspace import LOCK
 from tests.pipeline.toy_project import ToyProject
 
 TRAIN = ["train@ce-0", "train@dice-0"]
@@ -93,6 +94,23 @@ def test_what_does_not_run_says_why(toy: ToyProject) -> None:
     restored = ("Cached", "restored from DVC's cache of earlier runs")
     expected = {"download": FRESH, TRAIN[0]: restored, TRAIN[1]: restored, "ablation": FRESH}
     assert expected == task_runs(state)
+
+
+def test_nothing_stale_is_said_and_leaves_no_run(
+    toy: ToyProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All are up to date, DVC is asked for none by itself, and MLflow hears of nothing."""
+    toy.repro()
+    monkeypatch.setattr(repro, "run_stage", lambda *_, **__: pytest.fail("DVC is asked again"))
+    state = retrain()
+    assert ("Cached", "everything is up to date") == (state.name, state.message)
+    assert dict.fromkeys(ALL, FRESH) == task_runs(state)
+    text = report()
+    assert text.startswith("**Everything is up to date.**")
+    for stage in ALL:
+        assert f"| {stage} | up to date |" in text
+    assert {LOCK} == {path for path in Path(".work").rglob("*") if path.is_file()}
+    assert not Path("mlflow.db").exists()
 
 
 def test_followers_of_a_failed_stage_do_not_run(toy: ToyProject) -> None:

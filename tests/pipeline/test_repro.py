@@ -55,6 +55,25 @@ def test_the_graph_is_in_an_order_in_which_it_can_run(toy: ToyProject) -> None:
     assert 4 == len(done)
 
 
+def test_what_is_fresh_has_nothing_stale_or_forced_before_it(toy: ToyProject) -> None:
+    """DVC calls stale what has changed itself; what follows it is not taken for fresh either."""
+    assert set() == repro.fresh(repro.graph())
+    toy.repro()
+    graph = repro.graph()
+    assert set(graph) == repro.fresh(graph)
+    assert {"download", "train@dice-0"} == repro.fresh(graph, forced=["train@ce-0"])
+    toy.change("download", "echo raw > raw && echo '{ }' > source.json")
+    assert set() == repro.fresh(graph)
+
+
+def test_where_dvc_cannot_tell_nothing_is_fresh(toy: ToyProject) -> None:
+    """Another DVC process holds what a question would read."""
+    toy.repro()
+    lock = {"write": {str(Path("raw").resolve()): {"pid": 1, "cmd": "/bin/dvc repro download"}}}
+    Path(".dvc/tmp/rwlock").write_text(json.dumps(lock))
+    assert set() == repro.fresh(repro.graph())
+
+
 def test_a_parameter_that_dvc_yaml_misses_is_named(toy: ToyProject) -> None:
     """A graph that DVC cannot read is a ValueError with DVC's reason."""
     toy.change("train", "echo ${train.rate}")

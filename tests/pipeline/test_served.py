@@ -103,6 +103,22 @@ def test_a_serve_that_dies_takes_its_training_along(prefect: OwnPrefect, toy: To
     assert "Crashed" == prefect.end_state(run)[0]
 
 
+def test_a_machine_that_dies_blocks_nobody_for_long(prefect: OwnPrefect, toy: ToyProject) -> None:
+    """All its processes gone at once, the server calls the run crashed within two minutes.
+
+    By itself: the deployment is served again only then. The next run goes on with the training.
+    """
+    toy.change("train", TRAINING)
+    run = prefect.start()
+    training(toy)
+    prefect.machine_dies()
+    assert "RUNNING" == prefect.state(run)["type"]
+    crashed = ("Crashed", "No sign of life for 90 seconds: its process or machine died.")
+    assert crashed == prefect.end_state(run, within=120)
+    prefect.serve(toy.folder)
+    assert ("Completed", "ran: train@ce-0, ablation") == prefect.end_state(prefect.start())
+
+
 def test_a_server_that_dies_ends_no_training(prefect: OwnPrefect, toy: ToyProject) -> None:
     """The training goes on to its end without the server, and so does what follows it."""
     toy.change("train", "echo $$ >> pids; sleep 15; cp raw ${item.loss}-0")
