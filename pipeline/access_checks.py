@@ -8,6 +8,7 @@ import requests
 
 from pipeline import credentials, store
 from pipeline.finding import Finding
+from pipeline.journal import waiting
 
 _PATIENCE = 3.0  # seconds, for a server to answer
 _BROKEN = 500  # from this HTTP status on it is the server that fails
@@ -32,6 +33,19 @@ def service(name: str, variable: str, otherwise: str) -> Finding:
         remedy = f"start it, or unset {variable}"
         return Finding("services", False, f"{name}: {shown} {trouble}: {remedy}")
     return Finding("services", True, f"{name}: {shown} answers")
+
+
+def unsent(place: Path) -> Finding:
+    """Tell how many runs MLflow lacks something of.
+
+    Args:
+        place: the folder of their journals.
+    """
+    if num_waiting := len(waiting(place)):
+        runs = "a run" if num_waiting == 1 else f"{num_waiting} runs"
+        sentence = f"MLflow lacks something of {runs}: `python -m pipeline sync` sends it"
+        return Finding("runs", False, sentence)
+    return Finding("runs", True, "nothing waits to be sent to MLflow")
 
 
 def account(*, is_needed: bool) -> Finding:

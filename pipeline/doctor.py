@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import access_checks, machine_checks, repro
+from pipeline import access_checks, machine_checks, repro, store
 from pipeline.checking import BREAKS, checked, why_it_broke
 from pipeline.finding import Finding
 from pipeline.root import project_root
@@ -56,6 +56,7 @@ def examine(params: Path) -> list[Finding]:
             *mistakes,
             *checked("raw data", partial(_data, settings, source, counts)),
             *(finding for answer in (*services, *elsewhere) for finding in answer.result()),
+            *checked("runs", partial(access_checks.unsent, store.journals())),
         ]
 
 

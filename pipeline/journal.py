@@ -161,6 +161,14 @@ def journals(place: Path) -> list[Journal]:
     return [Journal(path.parent) for path in sorted(place.glob(f"*/{_LINES}"))]
 
 
+def waiting(place: Path) -> list[Journal]:
+    """The journals in a place that nobody writes any more: what they tell is still to be sent."""
+    free = [journal for journal in journals(place) if journal.hold()]
+    for journal in free:
+        journal.close()
+    return free
+
+
 def _parsed(text: bytes) -> dict[str, Any] | None:
     try:
         content = json.loads(text)

@@ -3,6 +3,7 @@ import os
 import shutil
 import stat
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 import pipeline
-from pipeline import credentials, doctor, repro
+from pipeline import credentials, doctor, repro, store
 from pipeline.cli import app
+from pipeline.journal import Journal
 from pipeline.stages import remap
 from pipeline.stages.download import IMAGE_ZIP, LABEL_ZIP, Download, run
 from tests.pipeline.conftest import SHIPPED, spoil_directory
@@ -32,6 +34,7 @@ def _somebody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(credentials, "official_file", lambda: tmp_path / "credentials.json")
+    monkeypatch.setattr(store, "journals", lambda: tmp_path / "tracking")
 
 
 @pytest.fixture
@@ -94,6 +97,7 @@ def test_everything_is_looked_at(source: Path) -> None:
         "deep look",
         "services",
         "credentials",
+        "runs",
     ]
     assert expected == list(dict.fromkeys(topics))
 
@@ -325,6 +329,14 @@ def test_weights_that_are_not_there_are_told(source: Path, tmp_path: Path) -> No
     params = changed(tmp_path, "pretrained", source="file", file=str(tmp_path / "mit.pth"))
     (told,) = mistakes(params)
     assert f"pretrained.file: {tmp_path / 'mit.pth'} is missing" in told
+
+
+def test_runs_that_mlflow_lacks_are_told(source: Path, tmp_path: Path) -> None:
+    """What nobody writes any more waits for `sync`; what a training writes does not."""
+    Journal.create(tmp_path / "tracking", "ce-0").close()
+    with closing(Journal.create(tmp_path / "tracking", "dice-0")):
+        (told,) = mistakes()
+    assert "MLflow lacks something of a run: `python -m pipeline sync` sends it" == told
 
 
 def test_git_without_a_name_is_told(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
