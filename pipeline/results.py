@@ -21,23 +21,23 @@ def summary() -> str:
     }
     if report is None or not report.exists() or not arms:
         raise ValueError("there are no results yet: run `dvc repro`")
-    panels = {str(folder.parent / "*" / "panels") for folder in arms}
+    panels = [place for folder in arms if (place := folder / "panels").is_dir()]
+    head = "Results" if panels else "Results, as they were committed: `dvc repro` makes them here"
     lines = [
         "",
-        "Results",
+        head,
         *(f"  {_arm(folder.name, metrics)}" for folder, metrics in arms.items()),
     ]
     lines += ["", f"  {_verdict(report)}", ""]
-    lines += [
-        "Where to look",
-        f"  the comparison   {report}",
-        f"  the worst frames {', '.join(sorted(panels))}",
-        "  all plots        dvc plots show -o dvc_plots --open",
-        f"  the runs         {store.where_to_look()}",
-        f"                   then open {store.page()}",
-        "",
-        "To type these commands, first: source .venv/bin/activate",
-    ]
+    lines += ["Where to look", f"  the comparison   {report}"]
+    if panels:
+        worst = {str(place.parent.parent / "*" / place.name) for place in panels}
+        lines += [f"  the worst frames {', '.join(sorted(worst))}"]
+        lines += ["  all plots        dvc plots show -o dvc_plots --open"]
+    if store.is_there():
+        lines += [f"  the runs         {store.where_to_look()}"]
+        lines += [f"                   then open {store.page()}"]
+    lines += ["", "To type these commands, first: source .venv/bin/activate"]
     return "\n".join(lines)
 
 

@@ -53,7 +53,7 @@ def create(fill: Callable[[str], object]) -> None:
         fill: makes a database at the address it is given.
     """
     path = database()
-    if os.environ.get("MLFLOW_TRACKING_URI") or path.exists():
+    if is_there():
         return
     with TemporaryDirectory(prefix=".mlflow-", dir=path.parent) as folder:
         part = Path(folder) / path.name
@@ -62,13 +62,21 @@ def create(fill: Callable[[str], object]) -> None:
             os.link(part, path)
 
 
+def is_there() -> bool:
+    """Whether there is something to ask: a server that is named, or the project's own database.
+
+    Asked before it is made, MLflow would make an empty one.
+    """
+    return bool(os.environ.get("MLFLOW_TRACKING_URI")) or database().exists()
+
+
 def check_is_there() -> None:
-    """Refuse to ask the project's own database before there is one: MLflow would make it, empty.
+    """Refuse to ask a store before there is one.
 
     Raises:
-        ValueError: if it is to be asked and is not there.
+        ValueError: if there is none.
     """
-    if not os.environ.get("MLFLOW_TRACKING_URI") and not database().exists():
+    if not is_there():
         raise ValueError(f"{database()} is missing: `dvc repro` trains and keeps a model")
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import repro
+from pipeline import repro, store
 from pipeline.results import summary
 
 METRICS = {"miou": 0.2123, "miou_low": 0.2, "miou_high": None, "protocol": "val2/official/1x1"}
@@ -10,7 +10,11 @@ METRICS = {"miou": 0.2123, "miou_low": 0.2, "miou_high": None, "protocol": "val2
 
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A report and one arm's metrics, as DVC would name them."""
+    """A report and one arm's metrics and pictures, as DVC would name them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(store, "database", lambda: tmp_path / "mlflow.db")
+    (tmp_path / "mlflow.db").touch()
+    (tmp_path / "data/evaluate/ce-0/panels").mkdir(parents=True)
     report = tmp_path / "ablation.md"
     report.write_text("# Ablation\n\n**The data cannot tell.**\n\n| loss |\n")
     monkeypatch.setattr(repro, "output", lambda name: report)
@@ -29,6 +33,17 @@ def test_the_figures_the_verdict_and_the_places_are_told(results: Path) -> None:
     assert str(results) in told
     assert "data/evaluate/*/panels" in told
     assert "mlflow" in told
+
+
+def test_what_is_not_here_is_not_named(results: Path) -> None:
+    """In a fresh clone there are the figures that are in Git, and neither pictures nor runs."""
+    Path("data/evaluate/ce-0/panels").rmdir()
+    Path("mlflow.db").unlink()
+    told = summary()
+    assert "Results, as they were committed: `dvc repro` makes them here" in told.splitlines()
+    assert str(results) in told
+    assert "panels" not in told
+    assert "mlflow" not in told
 
 
 def test_without_results_it_says_what_to_run(results: Path) -> None:
