@@ -316,3 +316,17 @@ def test_a_run_is_made_again_byte_by_byte(project: Project, tmp_path: Path) -> N
     assert whole == project.bytes_of("again/data/train/ce-0")
     assert "nobody committed" in (project.folder / "again/segformer/losses.py").read_text()
     assert [run_id] == [run["reproduces"] for run in project.runs() if "reproduces" in run]
+
+
+def test_a_run_of_an_experiment_is_made_again(project: Project, tmp_path: Path) -> None:
+    """It was trained in a folder that is gone, with a parameter that the workspace never had."""
+    project = Project(shutil.copytree(project.folder, tmp_path / "project", symlinks=True))
+    setting = ["--set-param", "train.steps=3", "--name", "three"]
+    project.dvc("exp", "run", "--temp", *setting, "train@ce-0")
+    [run] = [run for run in project.runs() if run.get("dvc.exp") == "three"]
+    assert "steps: 2" in (project.folder / "params.yaml").read_text()
+
+    said = project.pipeline("reproduce", run["id"][:8])
+    assert "the same bytes as the run's" in said
+    again = project.folder / f"reproduced-{run['id'][:8]}"
+    assert "3" == (again / "data/train/ce-0/history.csv").read_text().splitlines()[-1].split(",")[0]
