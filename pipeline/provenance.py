@@ -1,7 +1,9 @@
 """What made a run: the commit, the DVC stage and experiment, and the Prefect flow run, as tags."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pipeline import git
 from pipeline.lock import lineage
@@ -11,6 +13,9 @@ REPRODUCES = "reproduces"
 
 REPRODUCES_VARIABLE = "SEGFORMER_REPRODUCES"
 """The environment variable by which a stage is told of it."""
+
+EVALUATES = "evaluates"
+"""The tag of a run in which an experiment scores a model that it did not train: its training."""
 
 SUM = "dvc.md5."
 """What a tag begins with that tells DVC's sum of an output."""
@@ -38,6 +43,27 @@ def tags() -> dict[str, str]:
         changed = _asked("status", "--porcelain", "--", ":/*.py", ":/params.yaml", ":/dvc.yaml")
         found["git.dirty"] = str(bool(changed)).lower()
     return found
+
+
+def experiment() -> str | None:
+    """Return the name of the DVC experiment that this is a part of; None: of the workspace."""
+    return os.environ.get("DVC_EXP_NAME") or None
+
+
+def own_run(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return which run gets what is found out here about a trained arm, as run.json names it.
+
+    The training's; but where an experiment did not train the arm itself, a run of its own: what
+    it tries is not to be taken for what the workspace's models reach.
+
+    Args:
+        facts: what run.json of the arm says.
+    """
+    here = experiment()
+    if here is None or here == facts.get("experiment"):
+        return dict(facts)
+    trained_as = facts.get("run_key") or facts.get("mlflow_run_id")
+    return {**facts, "mlflow_run_id": None, "run_key": f"{trained_as}-in-{here}"}
 
 
 def sums(*paths: Path) -> dict[str, str]:

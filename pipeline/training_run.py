@@ -61,7 +61,12 @@ def run(params: Path, *, loss: str, seed: int, inputs: Inputs, out: Path, work: 
             _tell_origin(run, params, folder, inputs, md5)
             start(
                 report=progress.both(run.report, progress.of_training(advance)),
-                facts={"mlflow_run_id": run.id, "run_key": run.key, "data_md5": md5},
+                facts={
+                    "mlflow_run_id": run.id,
+                    "run_key": run.key,
+                    "experiment": provenance.experiment(),
+                    "data_md5": md5,
+                },
             )
             _tell_outcome(run, out)
         folder.remove()

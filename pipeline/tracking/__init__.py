@@ -59,13 +59,18 @@ def training_run(
 def resumed_run(facts: Mapping[str, Any], name: str, tags: _Values | None = None) -> Iterator[Run]:
     """Open a run again to add to it; if the store lacks it, a new one, `{name}-restored`.
 
+    A DVC experiment adds to runs of its own only (`provenance.own_run`).
+
     Args:
         facts: what run.json of the training says.
         name: of the new run.
         tags: what else is known.
     """
-    known = {key: facts.get(written) for key, written in NAMED_BY.items()}
-    wanted = _wanted(name, {}, tags or {}, is_new=False)
+    own = provenance.own_run(facts)
+    is_new = own != facts
+    origin = {provenance.EVALUATES: facts.get("mlflow_run_id")} if is_new else {}
+    known = {key: own.get(written) for key, written in NAMED_BY.items()}
+    wanted = _wanted(name, {}, {**(tags or {}), **origin}, is_new=is_new)
     named = {key: text for key, text in known.items() if text}
     with _until_end(name, wanted | named, patience=LATER) as run:
         yield run
@@ -90,7 +95,7 @@ def ablation_run(
         protocol: by which the arms were scored.
     """
     with _until_end(name, _wanted(name, {}, {"protocol": protocol}), patience=LATER) as run:
-        run.log_arms(arms)
+        run.log_arms([provenance.own_run(facts) for facts in arms])
         run.log_metrics(metrics)
         run.log_artifacts(folder, under="ablation")
     return run.id

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline import store
 from pipeline.journal import Journal
 from pipeline.tracking.delivery import HISTORY, Delivery
 from pipeline.tracking.delivery import TROUBLE as TROUBLE
@@ -121,7 +122,7 @@ class Run:
         try:
             copy = self._journal.keep(path)
         except OSError as trouble:
-            _logger.warning(f"{path} is not kept for MLflow: {trouble}")
+            _logger.warning(f"{path} is not kept for MLflow: {store.reason(trouble)}")
             return
         self._write(kind, copy=copy, **content)
 

@@ -144,6 +144,40 @@ def test_where_no_run_was_none_is_made_again(client: MlflowClient, tmp_path: Pat
     assert not (tmp_path / "mlflow.db").exists()
 
 
+def test_an_experiment_adds_nothing_to_a_run_of_the_workspace(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, model: Path
+) -> None:
+    """What it scores without training it is a run of its own, and the child of its ablation."""
+    trained = {"mlflow_run_id": train(), "run_key": "a-key"}
+    monkeypatch.setenv("DVC_EXP_NAME", "half-size")
+    for miou in (0.3, 0.4):  # a stage that is run again makes no second one
+        with tracking.resumed_run(trained, "ce-0", {"loss": "ce"}) as run:
+            run.log_evaluation({"miou": miou}, {}, "val2/official/64x128/whole/ss/last")
+    parent = tracking.ablation_run("ablation", [trained], {"difference": 0.1}, model)
+    assert 3 == len(client.search_runs([client.get_run(run.id).info.experiment_id]))
+    untouched, own = client.get_run(trained["mlflow_run_id"]).data, client.get_run(run.id).data
+    assert "eval/miou" not in untouched.metrics
+    assert not {"protocol", "mlflow.parentRunId"} & set(untouched.tags)
+    assert 0.4 == own.metrics["eval/miou"]
+    expected = {
+        "dvc.exp": "half-size",
+        "evaluates": trained["mlflow_run_id"],
+        "mlflow.parentRunId": parent,
+    }
+    assert expected.items() <= own.tags.items()
+
+
+def test_an_experiment_adds_to_what_it_has_trained(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training and evaluation of an experiment are one run."""
+    monkeypatch.setenv("DVC_EXP_NAME", "half-size")
+    facts = {"mlflow_run_id": train(), "experiment": "half-size"}
+    with tracking.resumed_run(facts, "ce-0") as run:
+        run.log_metrics({"eval/miou": 0.4})
+    assert facts["mlflow_run_id"] == run.id
+
+
 def test_more_parameters_than_mlflow_takes_at_once(client: MlflowClient) -> None:
     """All of 250 parameters are logged, though MLflow takes 100 in one call."""
     params = {f"section.number_{i}": i for i in range(250)}
