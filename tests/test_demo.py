@@ -229,11 +229,23 @@ def test_a_queued_experiment_runs_without_downloading(project: Project) -> None:
     assert "Running stage 'download'" not in project.dvc("queue", "logs", "queued")
 
 
-def test_the_flow_says_that_all_is_fresh(project: Project) -> None:
-    """`retrain` without a server ends well and makes no MLflow run when nothing is stale."""
+def test_a_retraining_with_nothing_stale_asks_the_gate(project: Project) -> None:
+    """Without a server it ends well, makes no MLflow run, and crowns the workspace's best arm."""
     before = len(project.runs())
-    project.pipeline("retrain")
+    project.pipeline("retrain", "--promote")
     assert before == len(project.runs())
+    code = (
+        "import mlflow\n"
+        "client = mlflow.MlflowClient('sqlite:///mlflow.db')\n"
+        "print(client.get_model_version_by_alias('segformer-cityscapes', 'champion').run_id)"
+    )
+    arms = {}
+    for arm in ("ce-0", "dice-0"):
+        score = project.folder / "data/evaluate" / arm / "metrics.json"
+        run = json.loads((project.folder / "data/train" / arm / "run.json").read_text())
+        arms[run["mlflow_run_id"]] = json.loads(score.read_text())["miou"]
+    champion = project.run(sys.executable, "-c", code).strip()
+    assert max(arms.values()) == arms[champion]
 
 
 def test_photographs_from_a_folder(project: Project, tmp_path: Path) -> None:
