@@ -208,12 +208,22 @@ def test_dvc_tells_metrics_and_plots(project: Project) -> None:
         assert title in page
 
 
-def test_an_experiment_leaves_the_workspace_and_can_be_shown(project: Project) -> None:
-    """`dvc exp run -S` runs under its name, and MLflow's runs name it."""
-    project.dvc("exp", "run", "--temp", "-n", "shorter", "-S", "train.steps=3")
-    assert "shorter" in project.dvc("exp", "list", "--name-only")
-    assert "shorter" in {run.get("dvc.exp") for run in project.runs()}
+def test_an_experiment_is_shown_and_made_again(project: Project, tmp_path: Path) -> None:
+    """`dvc exp run -S` runs under its name, MLflow's run names it, the workspace stays as it was.
+
+    That run is made again from its id alone, though the folder in which it was trained is gone.
+    """
+    project = Project(shutil.copytree(project.folder, tmp_path / "project", symlinks=True))
+    setting = ["--set-param", "train.steps=3", "--name", "longer"]
+    project.dvc("exp", "run", "--temp", *setting, "train@ce-0")
+    assert "longer" in project.dvc("exp", "list", "--name-only")
     assert "" == project.run("git", "status", "--porcelain", "params.yaml")
+    [run] = [run for run in project.runs() if run.get("dvc.exp") == "longer"]
+
+    assert "the same bytes as the run's" in project.pipeline("reproduce", run["id"][:8])
+    again = project.folder / f"reproduced-{run['id'][:8]}" / "data/train/ce-0/history.csv"
+    rows = list(csv.DictReader(again.read_text().splitlines()))
+    assert ["1", "2", "3"] == [row["step"] for row in rows]
 
 
 def test_a_queued_experiment_runs_without_downloading(project: Project) -> None:
@@ -249,7 +259,7 @@ def test_a_retraining_with_nothing_stale_asks_the_gate(project: Project) -> None
 
 
 def test_photographs_from_a_folder(project: Project, tmp_path: Path) -> None:
-    """A folder of frames of an odd size goes through the whole graph; a change is taken in."""
+    """A folder of frames of an odd size is trained on and scored; a change in it is taken in."""
     project = Project(shutil.copytree(project.folder, tmp_path / "project", symlinks=True))
     frames = draw_tree(tmp_path / "cityscapes", rows=90, columns=120)
     yaml = YAML()
@@ -257,14 +267,14 @@ def test_photographs_from_a_folder(project: Project, tmp_path: Path) -> None:
     params["evaluate"]["size"] = None
     params["download"] |= {"source": "folder", "folder": str(tmp_path / "cityscapes")}
     yaml.dump(params, project.folder / "params.yaml")
-    project.dvc("repro")
+    project.dvc("repro", "evaluate@ce-0")
     table = (project.folder / "data/remap/frames.csv").read_text()
     assert f"{frames[0]},train,avalon,90,120" in table
 
     for name in ("leftImg8bit", "gtFine_labelIds"):
         kind = name.split("_")[0]
         (tmp_path / "cityscapes" / kind / f"{frames[0]}_{name}.png").unlink()
-    assert "Data and pipelines are up to date" in project.dvc("status")
+    assert "Data and pipelines are up to date" in project.dvc("status", "download")
     assert "2 files removed since the download" in project.pipeline("doctor", fails=True)
     project.pipeline("retrain", "remap")
     assert frames[0] not in (project.folder / "data/remap/frames.csv").read_text()
@@ -328,17 +338,3 @@ def test_a_run_is_made_again_byte_by_byte(project: Project, tmp_path: Path) -> N
     assert whole == project.bytes_of("again/data/train/ce-0")
     assert "nobody committed" in (project.folder / "again/segformer/losses.py").read_text()
     assert [run_id] == [run["reproduces"] for run in project.runs() if "reproduces" in run]
-
-
-def test_a_run_of_an_experiment_is_made_again(project: Project, tmp_path: Path) -> None:
-    """It was trained in a folder that is gone, with a parameter that the workspace never had."""
-    project = Project(shutil.copytree(project.folder, tmp_path / "project", symlinks=True))
-    setting = ["--set-param", "train.steps=3", "--name", "three"]
-    project.dvc("exp", "run", "--temp", *setting, "train@ce-0")
-    [run] = [run for run in project.runs() if run.get("dvc.exp") == "three"]
-    assert "steps: 2" in (project.folder / "params.yaml").read_text()
-
-    said = project.pipeline("reproduce", run["id"][:8])
-    assert "the same bytes as the run's" in said
-    again = project.folder / f"reproduced-{run['id'][:8]}"
-    assert "3" == (again / "data/train/ce-0/history.csv").read_text().splitlines()[-1].split(",")[0]
