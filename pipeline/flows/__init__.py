@@ -53,7 +53,7 @@ def retrain(
             settings = _settings(overrides, force=force)
             graph = repro.graph()
             named = repro.targets(graph, stages or graph)
-            plan = repro.with_upstream(graph, named)
+            plan = repro.direct(repro.with_upstream(graph, named))
             changed = _stages_with_changed_sources(plan)
             if settings:
                 return _experiment(settings, plan, promote=promote)

@@ -3,6 +3,7 @@
 from pipeline.repro.asking import (
     Graph,
     cache_folder,
+    direct,
     graph,
     metrics,
     output,
@@ -24,6 +25,7 @@ __all__ = [
     "StageFailed",
     "WorkspaceBusy",
     "cache_folder",
+    "direct",
     "experiment",
     "graph",
     "metrics",
