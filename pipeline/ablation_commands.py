@@ -70,4 +70,5 @@ def ablation(
     result = ablation.run(section, inputs=inputs, out=out)
     typer.echo(result.sentence)
     arms = [read_facts(histories / arm) for arm in section.arms()]
-    tracking.ablation_run("ablation", arms, result.metrics, out, result.protocol)
+    tags = {"protocol": result.protocol, "verdict": result.sentence}
+    tracking.ablation_run("ablation", arms, result.metrics, out, tags)

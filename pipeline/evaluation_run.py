@@ -34,11 +34,16 @@ def run(params: Path, *, model: Path, data: evaluate.Data, out: Path) -> None:
     size = settings.evaluate.size
     with tracking.resumed_run(facts, name=model.name, tags=tags) as run:
         run.log_evaluation(result.metrics, result.class_iou, result.protocol)
-        for piece in sorted(out.iterdir()):
-            if piece.name != "predictions":  # hundreds of files, which DVC keeps
-                under = f"evaluate/{piece.name}" if piece.is_dir() else "evaluate"
-                run.log_artifacts(piece, under=under)
+        for piece in told(out):
+            under = f"evaluate/{piece.name}" if piece.is_dir() else "evaluate"
+            run.log_artifacts(piece, under=under)
         run.log_model(model, example=example(size), input_size=size)
+
+
+def told(out: Path) -> list[Path]:
+    """Of an evaluation's folder what MLflow is told: no predictions, no files of DVC's own."""
+    kept_elsewhere = ("predictions", ".gitignore")  # hundreds of files, which DVC keeps
+    return [piece for piece in sorted(out.iterdir()) if piece.name not in kept_elsewhere]
 
 
 def check_official(result: Path) -> None:

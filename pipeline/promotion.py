@@ -140,4 +140,5 @@ def _write_down(
     }
     models.write_down(entry, tags, report)
     if decision.is_promoted and entry.version:
-        models.mark(entry.version, {**tags, ROLLED_BACK: ""})
+        story = f"{entry.name}, {decision.outcome}: {decision.reason}. `gate/report.md` in its run."
+        models.mark(entry.version, {**tags, ROLLED_BACK: ""}, description=story)

@@ -75,6 +75,8 @@ def description(name: str, tags: dict[str, str]) -> str:
     """Return a Markdown paragraph on a run for people who open it."""
     what = [f"{key} `{tags[key]}`" for key in ("loss", "seed") if key in tags]
     lines = [f"**{name}**" + (": " + ", ".join(what) if what else "")]
+    if verdict := tags.get("verdict"):
+        lines.append(verdict)
     if stage := tags.get("dvc.stage"):
         lines.append(f"Made by `dvc repro {stage}`.")
     if experiment := tags.get("dvc.exp"):

@@ -21,6 +21,9 @@ CHAMPION = "champion"  # the alias of its version that is used
 PORT = 5000  # of the page
 VIEW = "arms"  # the columns and charts that the experiment comes with, in MLflow's page
 
+_TRAINING = "workflowType=machine_learning"
+"""In an address: by itself MLflow opens its pages on GenAI."""
+
 QUIET = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -111,10 +114,7 @@ def where_to_look() -> str:
 
 
 def page() -> str:
-    """Return the page to open: the runs, best first, or the experiments if MLflow is not here.
-
-    By itself MLflow opens its page on GenAI.
-    """
+    """Return the page to open: the runs, best first, or the experiments if MLflow is not here."""
     return page_of(_experiment_number())
 
 
@@ -122,7 +122,12 @@ def page_of(number: str | None) -> str:
     """Return the page of an experiment's runs; None: that of all experiments."""
     place = f"/{number}/runs" if number else ""
     view = f"&viewStateShareKey={VIEW}" if number else ""
-    return f"{browser_address()}/#/experiments{place}?workflowType=machine_learning{view}"
+    return f"{browser_address()}/#/experiments{place}?{_TRAINING}{view}"
+
+
+def page_of_run(number: str, run_id: str) -> str:
+    """Return the page of a run of the experiment with that number."""
+    return f"{browser_address()}/#/experiments/{number}/runs/{run_id}?{_TRAINING}"
 
 
 def browser_address() -> str:

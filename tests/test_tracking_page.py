@@ -1,25 +1,22 @@
 """MLflow's page in headless Chromium, as a person opens it (mark `browser`)."""
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from pipeline import store, tracking
 from segformer import checkpoint, serving
 from segformer.model import SegFormer
 from segformer.training_state import Progress
+from tests import browser
 from tests.test_tracking_server import Server
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium"),
-]
+pytestmark = browser.MARKS
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +25,10 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("page")
     torch.manual_seed(0)
     checkpoint.save(SegFormer("b0"), folder / "model")
+    report = folder / "report"
+    report.mkdir()
+    (report / "ablation.md").write_text("# Dice or CE\n\n**The data cannot tell.**\n")
+    Image.new("RGB", (8, 8)).save(folder / "confusion.png")
     server = Server(folder)
     with pytest.MonkeyPatch.context() as patch, server.running():
         patch.chdir(folder)
@@ -40,8 +41,9 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             arms.append({"mlflow_run_id": run.id})
             with tracking.resumed_run(arms[-1], f"{loss}-0") as run:
                 run.log_evaluation({"miou": miou}, {}, "val2/official/64x128/whole/ss/last")
+                run.log_artifacts(folder / "confusion.png", under="evaluate")
                 run.log_model(folder / "model", example=serving.example((32, 64)))
-        tracking.ablation_run("ablation", arms, {"difference": 0.1}, folder / "model")
+        tracking.ablation_run("ablation", arms, {"difference": 0.1}, report)
         client = tracking.MlflowClient(server.address)
         experiment = client.get_experiment_by_name(store.EXPERIMENT).experiment_id
         [one, _] = client.search_logged_models([experiment])
@@ -53,10 +55,11 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def opened(address: str, profile: Path) -> str:
     """What Chromium shows of a page once it is still, as HTML."""
-    assert CHROMIUM
+    assert browser.CHROMIUM
     options = ["--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
     still = ["--virtual-time-budget=30000", "--window-size=1900,1200", "--dump-dom"]
-    done = subprocess.run([CHROMIUM, *options, *still, address], capture_output=True, timeout=120)
+    command = [browser.CHROMIUM, *options, *still, address]
+    done = subprocess.run(command, capture_output=True, timeout=120)
     return done.stdout.decode()
 
 
@@ -73,6 +76,50 @@ def test_charts_compare_the_arms(version: str, tmp_path: Path) -> None:
     page = opened(f"{store.page()}&compareRunsMode=CHART", tmp_path)
     for text in ("ce-0 (train/loss)", "dice-0 (train/loss)", "dice-0 (val/miou)"):
         assert text in page
+
+
+@pytest.fixture
+def page() -> Iterator[Any]:
+    """An empty tab, in which a test may click."""
+    with browser.tab() as page:
+        yield page
+
+
+def page_of(name: str) -> str:
+    """The address of the run with that name."""
+    client = tracking.MlflowClient(store.uri())
+    experiment = client.get_experiment_by_name(store.EXPERIMENT).experiment_id
+    (run,) = client.search_runs([experiment], f"attributes.run_name = '{name}'")
+    return store.page_of_run(experiment, run.info.run_id)
+
+
+def opened_file(page: Any, run: str, folder: str, file: str) -> None:
+    """Open a file of a run as one does: the run, its artifacts, the folder, the file."""
+    page.goto(page_of(run))
+    page.get_by_role("tab", name="Artifacts").click()
+    for name in (folder, file):
+        page.get_by_test_id("artifact-tree-node").get_by_text(name, exact=True).click()
+
+
+def test_a_picture_of_a_run_opens(version: str, page: Any) -> None:
+    """The confusion matrix lies in the folder of the evaluation, and is drawn."""
+    opened_file(page, "ce-0", "evaluate", "confusion.png")
+    assert browser.is_drawn(page.locator("img[src^='blob:'], img[src*='confusion.png']").first)
+
+
+def test_the_ablations_report_opens(version: str, page: Any) -> None:
+    """It is shown as a page, not as Markdown's signs."""
+    opened_file(page, "ablation", "ablation", "ablation.md")
+    page.get_by_role("heading", name="Dice or CE").wait_for()
+
+
+def test_parent_and_children_lead_to_each_other(version: str, page: Any) -> None:
+    """The ablation's page names the arms that it compares, an arm's page its ablation."""
+    page.goto(page_of("ablation"))
+    page.get_by_role("link", name="dice-0", exact=True).click()
+    page.get_by_role("heading", name="dice-0").wait_for()
+    page.get_by_role("link", name="ablation", exact=True).click()
+    page.get_by_role("heading", name="ablation").wait_for()
 
 
 def test_a_model_shows_its_signature(version: str, tmp_path: Path) -> None:

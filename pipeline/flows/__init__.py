@@ -51,7 +51,7 @@ def retrain(
     try:
         with _served(), workspace.held(f"flow run {flow_run.name}", Path.cwd()):
             settings, graph, named = _understood(overrides, stages, force=force)
-            plan = repro.with_upstream(graph, named)
+            plan = repro.direct(repro.with_upstream(graph, named))
             changed = _stages_with_changed_sources(plan)
             if settings:
                 return _experiment(settings, plan, promote=promote)

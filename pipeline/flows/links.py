@@ -14,15 +14,10 @@ _PATIENCE = 5.0  # seconds
 
 @dataclass(frozen=True)
 class Link:
-    """A page, and the words that lead to it.
-
-    Attributes:
-        key: of the artifact in Prefect: lower case letters, digits and dashes.
-    """
+    """A page, and the words that lead to it."""
 
     text: str
     address: str
-    key: str
 
 
 def to_runs(experiment: str | None) -> list[Link]:
@@ -40,9 +35,8 @@ def to_runs(experiment: str | None) -> list[Link]:
         runs = _of_experiment(number, experiment) if experiment else _of_workspace()
     except (requests.RequestException, ValueError, KeyError):
         return []
-    page = f"{store.browser_address()}/#/experiments/{number}"
-    arms = [Link(name, f"{page}/runs/{run}", f"run-{name}".lower()) for name, run in runs.items()]
-    return [*arms, Link("all runs", store.page_of(number), "all-runs")]
+    arms = [Link(name, store.page_of_run(number, run)) for name, run in runs.items()]
+    return [*arms, Link("all runs", store.page_of(number))]
 
 
 def of_arms(arms: Iterable[str]) -> list[str]:

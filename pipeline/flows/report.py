@@ -7,18 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from prefect.artifacts import (
-    create_link_artifact,
-    create_markdown_artifact,
-    create_table_artifact,
-)
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from pipeline import store
 from pipeline.flows.links import Link
 from pipeline.flows.stage_runs import StageRun
 from pipeline.repro import Results
+from pipeline.wording import percent
 
-KEY = "retrain"
+KEY = "retrain-report"
+_SCORES = "retrain-scores"
+_RUNS = "retrain-runs"
 _LARGEST = 300_000  # bytes of a picture; the report is a row of Prefect's database
 
 
@@ -46,16 +45,15 @@ class Retraining:
 
 
 def publish(told: Retraining) -> None:
-    """Make the artifacts; tables and links only where there is something to say."""
+    """Make the artifacts; scores and links only where there is something to say."""
     create_markdown_artifact(
         markdown(told), key=KEY, description="What ran, what was up to date, and what came out"
     )
     if rows := _scores(told.results):
-        create_table_artifact(rows, key="scores", description="The arms on the validation frames")
-    for link in told.links:
-        create_link_artifact(
-            link.address, link_text=link.text, key=link.key, description="In MLflow"
-        )
+        create_table_artifact(rows, key=_SCORES, description="The arms on the validation frames")
+    if told.links:
+        pages = "\n".join(f"- {_shown(link)}" for link in told.links)
+        create_markdown_artifact(pages, key=_RUNS, description="The runs in MLflow")
 
 
 def markdown(told: Retraining) -> str:
@@ -70,7 +68,8 @@ def markdown(told: Retraining) -> str:
         parts += ["## Scores", _table(list(scores[0]), values)]
     parts.append(_on_runs(told.links))
     if told.promotion:
-        parts += ["## The gate", _lower(told.promotion)]
+        head = [] if told.promotion.startswith("#") else ["## The gate"]
+        parts += [*head, _lower(told.promotion)]
     if told.results.report:
         parts.append(_with_pictures(_lower(told.results.report), told.results.pictures))
     return "\n\n".join(parts)
@@ -91,17 +90,20 @@ def _on_experiment(name: str, settings: Iterable[str]) -> str:
 def _on_runs(links: Sequence[Link]) -> str:
     if not links:
         return f"The runs in MLflow: `{store.where_to_look()}`"
-    shown = ", ".join(f"[{link.text}]({link.address})" for link in links)
-    return f"The runs in MLflow: {shown}"
+    return f"The runs in MLflow: {', '.join(map(_shown, links))}"
+
+
+def _shown(link: Link) -> str:
+    return f"[{link.text}]({link.address})"
 
 
 def _scores(results: Results) -> list[dict[str, Any]]:
     return [
         {
             "arm": PurePosixPath(path).parent.name,
-            "mIoU": _fraction(values["miou"]),
+            "mIoU in per cent": _percent(values["miou"]),
             "95 % interval": " to ".join(
-                _fraction(values.get(end)) for end in ("miou_low", "miou_high")
+                _percent(values.get(end)) for end in ("miou_low", "miou_high")
             ),
             "protocol": values.get("protocol", ""),
         }
@@ -132,6 +134,6 @@ def _with_pictures(report: str, pictures: dict[str, bytes]) -> str:
     return re.sub(r"!\[(?P<text>[^]]*)\]\((?P<name>[^):]+\.png)\)", picture, report)
 
 
-def _fraction(value: float | None) -> str:
+def _percent(value: float | None) -> str:
     """Format a score; one that is undefined (say, no class occurs) is a dash."""
-    return "-" if value is None else f"{value:.4f}"
+    return "-" if value is None else percent(value)

@@ -3,6 +3,7 @@
 from pipeline.repro.asking import (
     Graph,
     cache_folder,
+    direct,
     fresh,
     graph,
     metrics,
@@ -25,6 +26,7 @@ __all__ = [
     "StageFailed",
     "WorkspaceBusy",
     "cache_folder",
+    "direct",
     "experiment",
     "fresh",
     "graph",

@@ -80,6 +80,17 @@ def with_upstream(graph: Graph, stages: Iterable[str]) -> Graph:
     return {stage: before for stage, before in graph.items() if stage in needed}
 
 
+def direct(graph: Graph) -> Graph:
+    """Return the graph without the edges that others imply: what is left is what one would draw."""
+    behind: dict[str, set[str]] = {}
+    for stage, before in graph.items():
+        behind[stage] = set(before).union(*(behind[one] for one in before))
+    return {
+        stage: [one for one in before if not any(one in behind[other] for other in before)]
+        for stage, before in graph.items()
+    }
+
+
 def fresh(graph: Graph, *, forced: Collection[str] = ()) -> set[str]:
     """Return the stages of a graph that are up to date now, as are all before them.
 

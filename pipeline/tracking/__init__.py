@@ -18,6 +18,7 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.tracking.context.registry import resolve_tags
 
+from pipeline.tracking import view
 from pipeline.tracking.delivery import TROUBLE, Delivery
 from pipeline.tracking.origin import Origin as Origin
 from pipeline.tracking.origin import origin as origin
@@ -81,7 +82,7 @@ def ablation_run(
     arms: Sequence[Mapping[str, Any]],
     metrics: _Figures,
     folder: Path,
-    protocol: str | None = None,
+    tags: _Values | None = None,
 ) -> str | None:
     """Write down an ablation as the parent of the runs it compares, and return its id.
 
@@ -92,9 +93,9 @@ def ablation_run(
         arms: what run.json of each arm says.
         metrics: the figures that sum it up.
         folder: with the report.
-        protocol: by which the arms were scored.
+        tags: what else is known: the `protocol` by which the arms were scored, the `verdict`.
     """
-    with _until_end(name, _wanted(name, {}, {"protocol": protocol}), patience=LATER) as run:
+    with _until_end(name, _wanted(name, {}, tags or {}), patience=LATER) as run:
         run.log_arms([provenance.own_run(facts) for facts in arms])
         run.log_metrics(metrics)
         run.log_artifacts(folder, under="ablation")
@@ -107,9 +108,10 @@ def _wanted(name: str, params: _Values, tags: _Values, *, is_new: bool = True) -
     if is_new:
         every = {**resolve_tags(), **provenance.tags(), **every}
         every["mlflow.note.content"] = provenance.description(name, every)
+        every |= view.of_arm(every)
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     key = f"{now}-{name}-{uuid4().hex[:8]}"
-    return {"name": name, "key": key, "params": texts(params), "tags": every}
+    return {"name": name, "key": key, "params": texts(params), "tags": every, "adds": not is_new}
 
 
 @contextmanager

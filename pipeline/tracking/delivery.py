@@ -43,6 +43,7 @@ class Delivery:
         self._journal = journal
         self._sent = journal.sent()
         self._known: dict[str, set[int]] | None = {}
+        self._adds = False
 
     def advance(self) -> Exception | None:
         """Send all that has not been sent; return what went wrong, if something did."""
@@ -68,6 +69,7 @@ class Delivery:
         if line is None:
             return
         self.run_id, is_new = finding.begin(self._client, line.content)
+        self._adds = line.content.get("adds", False)
         if self._sent.run_id not in (None, self.run_id):
             self._sent = Sent()  # another store, or that run is gone: this one lacks everything
         self._known = {} if is_new else None
@@ -154,9 +156,14 @@ class Delivery:
             self.end(line["status"], line["time"])
 
     def end(self, status: str, when: int) -> None:
-        """Close the run, unless it was ended later than `when` already; milliseconds since 1970."""
-        if (self._client.get_run(self.run_id).info.end_time or 0) < when:
-            self._client.set_terminated(self.run_id, status, when)
+        """Close the run, unless it was ended later than `when` already; milliseconds since 1970.
+
+        What only adds to a run leaves its end, so that its duration is that of the training.
+        """
+        ended = self._client.get_run(self.run_id).info.end_time or 0
+        if ended < when:
+            end = ended if self._adds and ended else when
+            self._client.set_terminated(self.run_id, status, end)
 
 
 def _groups(lines: Iterator[Line]) -> Iterator[list[Line]]:

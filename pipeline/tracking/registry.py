@@ -22,6 +22,11 @@ PREVIOUS = "previous"
 ROLLED_BACK = "gate.rolled_back"
 """The tag of a version that people have turned away from."""
 
+_DESCRIPTION = (
+    "SegFormer for street scenes: PNGs or JPEGs in, as base64, a train id per pixel out."
+    f" `{store.CHAMPION}` is the version that `predict` and `serve-model` take, `{PREVIOUS}` the"
+    " one before it; `python -m pipeline promote` moves the names past a gate, `--rollback` back."
+)
 _SCORES = "evaluate/confusions.npz"
 _LOADERS = (_loader.rpartition(".")[2], "segformer.serving")
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the latter of an alias
@@ -133,7 +138,7 @@ class Registry:
                 if version.source == source:
                     return str(version.version)
             with suppress(MlflowException):  # it is there already; if not, so says the next line
-                self._client.create_registered_model(store.MODEL)
+                self._client.create_registered_model(store.MODEL, description=_DESCRIPTION)
             made = self._client.create_model_version(
                 store.MODEL, source, run_id=entry.run_id, model_id=logged[0].model_id
             )
@@ -147,11 +152,16 @@ class Registry:
                 self._client.set_registered_model_alias(store.MODEL, PREVIOUS, former.version)
             self._client.set_registered_model_alias(store.MODEL, store.CHAMPION, version)
 
-    def mark(self, version: str, tags: Mapping[str, str]) -> None:
-        """Write tags on a version; an empty one is as good as none."""
+    def mark(self, version: str, tags: Mapping[str, str], *, description: str = "") -> None:
+        """Write tags on a version, and what people read there; an empty tag is taken away."""
         with _answering():
             for key, value in tags.items():
-                self._client.set_model_version_tag(store.MODEL, version, key, value)
+                if value:
+                    self._client.set_model_version_tag(store.MODEL, version, key, value)
+                else:
+                    self._client.delete_model_version_tag(store.MODEL, version, key)
+            if description:
+                self._client.update_model_version(store.MODEL, version, description)
 
     def write_down(self, entry: Entry, tags: Mapping[str, str], report: str) -> None:
         """Write tags on the run of a model, and a report into its folder `gate`."""

@@ -34,9 +34,10 @@ class OwnPrefect:
     Args:
         home: of its database.
         project: the folder to serve from.
+        mlflow: the address of MLflow's server; None: there is none.
     """
 
-    def __init__(self, home: Path, project: Path) -> None:
+    def __init__(self, home: Path, project: Path, mlflow: str | None = None) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -50,6 +51,8 @@ class OwnPrefect:
             "OMP_NUM_THREADS": "1",
         }
         self.environment.pop("MLFLOW_TRACKING_URI", None)
+        if mlflow:
+            self.environment["MLFLOW_TRACKING_URI"] = mlflow
         command = [str(UVICORN), "--factory", "pipeline.flows.local_server:application"]
         command += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
         self._session = requests.Session()

@@ -49,6 +49,27 @@ def test_a_picture_that_is_not_there_is_a_word() -> None:
 
 def test_links_lead_to_the_runs() -> None:
     """Each arm's run in MLflow is a link."""
-    link = Link("ce-0", "http://127.0.0.1:5000/#/experiments/1/runs/2", "run-ce-0")
+    link = Link("ce-0", "http://127.0.0.1:5000/#/experiments/1/runs/2")
     text = markdown(Retraining("ran", [], NOTHING, links=[link]))
     assert "[ce-0](http://127.0.0.1:5000/#/experiments/1/runs/2)" in text
+
+
+def test_the_gate_is_headed_once() -> None:
+    """Its report brings a head of its own; where it failed, what it said gets one."""
+    report = "# Gate: dice-0 is promoted\n\n**First champion.**\n"
+    told = markdown(Retraining("ran", [], NOTHING, promotion=report))
+    assert ["## Stages", "## Gate: dice-0 is promoted"] == heads(told)
+    told = markdown(Retraining("ran", [], NOTHING, promotion="MLflow does not answer"))
+    assert ["## Stages", "## The gate"] == heads(told)
+
+
+def test_scores_are_in_per_cent() -> None:
+    """As in the ablation's report below them, and in the log; what is undefined is a dash."""
+    score = {"miou": 0.2457, "miou_low": 0.2336, "miou_high": None, "protocol": "val32"}
+    text = markdown(Retraining("ran", [], Results({"data/evaluate/dice-0/metrics.json": score})))
+    assert "| dice-0 | 24.6 | 23.4 to - | val32 |" in text
+
+
+def heads(report: str) -> list[str]:
+    """The lines that are heads."""
+    return [line for line in report.splitlines() if line.startswith("#")]

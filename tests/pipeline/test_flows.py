@@ -70,7 +70,7 @@ def task_runs(state: State) -> dict[str, tuple[str | None, str]]:
 
 def report() -> str:
     """The latest report artifact."""
-    body = {"artifacts": {"key": {"any_": ["retrain"]}}, "sort": "CREATED_DESC", "limit": 1}
+    body = {"artifacts": {"key": {"any_": ["retrain-report"]}}, "sort": "CREATED_DESC", "limit": 1}
     with get_client(sync_client=True) as client:
         (latest,) = client.request("POST", "/artifacts/filter", json=body).json()
     return str(latest["data"])
@@ -238,7 +238,7 @@ def test_the_report_tells_states_scores_and_ablation(toy: ToyProject) -> None:
     retrain()
     text = report()
     assert "| ablation | ran |" in text
-    assert "| ce-0 | 0.1234 | 0.1000 to - | val5 |" in text
+    assert "| ce-0 | 12.3 | 10.0 to - | val5 |" in text
     assert text.endswith("\n\n## Dice or CE\n")
 
 

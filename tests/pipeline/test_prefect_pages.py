@@ -1,49 +1,113 @@
 """Prefect's pages in a browser, as a user sees them."""
 
-import shutil
+import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import requests
+from PIL import Image
 
-from tests.pipeline.own_prefect import OwnPrefect
+from pipeline import store
+from tests import browser
+from tests.pipeline.own_prefect import OwnPrefect, until
 from tests.pipeline.toy_project import ToyProject
+from tests.test_tracking_server import Server
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
-]
+pytestmark = browser.MARKS
+
+TRAINED = '{"mlflow_run_id": "%s", "lr": ${lr}}'
+
+
+class Shown:
+    """A project in miniature whose pages are looked at; its trainings wait until they may end.
+
+    Args:
+        toy: the project.
+        run_id: of the run in MLflow that its trainings say they are.
+    """
+
+    def __init__(self, toy: ToyProject, run_id: str) -> None:
+        self.toy = toy
+        self.run_id = run_id
+        self.may_end = toy.folder.parent / "may-end"
+        self.may_end.touch()
+        train, ablation = toy.stages["train"], toy.stages["ablation"]
+        fact = TRAINED % run_id
+        train["cmd"] = (
+            f"echo learning rate ${{lr}}; until test -e {self.may_end}; do sleep 0.1; done;"
+            f" mkdir -p ${{item.loss}}-0; echo '{fact}' > ${{item.loss}}-0/run.json"
+        )
+        train["outs"] = ["${item.loss}-${item.seed}/run.json"]
+        Image.new("RGB", (8, 8)).save(toy.folder / "drawn.png")
+        ablation["cmd"] = "cp drawn.png curve.png; echo '![The curve](curve.png)' > ablation.md"
+        ablation["outs"] = ["ablation.md", "curve.png"]
+        toy.save()
+        toy.into_git()
 
 
 @pytest.fixture(scope="module")
-def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnPrefect]:
-    """A server, and the deployment of a project in miniature."""
-    with pytest.MonkeyPatch.context() as patch:
-        toy = ToyProject(tmp_path_factory.mktemp("pages") / "toy", patch)
-        toy.into_git()
-        prefect = OwnPrefect(toy.folder.parent, toy.folder)
-        try:
-            yield prefect
-        finally:
-            prefect.end()
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shown, str]]:
+    """The project, and the address of a server of MLflow's that knows its run."""
+    folder = tmp_path_factory.mktemp("pages")
+    mlflow = Server(folder)
+    with pytest.MonkeyPatch.context() as patch, mlflow.running():
+        yield Shown(ToyProject(folder / "toy", patch), made_run(mlflow.address)), mlflow.address
+
+
+def made_run(mlflow: str) -> str:
+    """The id of a run that was made just now."""
+
+    def made(what: str, **told: str) -> Any:
+        answer = requests.post(f"{mlflow}/api/2.0/mlflow/{what}/create", json=told, timeout=20)
+        answer.raise_for_status()
+        return answer.json()
+
+    experiment = made("experiments", name=store.EXPERIMENT)["experiment_id"]
+    run = made("runs", experiment_id=experiment, run_name="of-this-test")["run"]
+    return str(run["info"]["run_id"])
+
+
+@pytest.fixture(scope="module")
+def toy(shown: tuple[Shown, str]) -> ToyProject:
+    """The project."""
+    return shown[0].toy
+
+
+@pytest.fixture(scope="module")
+def prefect(shown: tuple[Shown, str]) -> Iterator[OwnPrefect]:
+    """A server, and the project's deployment."""
+    folder = shown[0].toy.folder
+    prefect = OwnPrefect(folder.parent, folder, mlflow=shown[1])
+    try:
+        yield prefect
+    finally:
+        prefect.end()
+
+
+@pytest.fixture(scope="module")
+def retrained(prefect: OwnPrefect, toy: ToyProject) -> str:
+    """The id of a run in which every stage was brought up to date."""
+    run = prefect.start()
+    assert "Completed" == prefect.end_state(run)[0]
+    return run
 
 
 @pytest.fixture
-def page(prefect: OwnPrefect) -> Iterator["playwright.Page"]:
+def page() -> Iterator[Any]:
     """An empty tab of a browser without a window."""
-    with playwright.sync_playwright() as driver:
-        # Without its sandbox it also runs as root, as in a container.
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1200, "height": 900})
-        page.set_default_timeout(60_000)
+    with browser.tab() as page:
         yield page
-        browser.close()
 
 
-def test_the_schedule_is_shown_and_can_be_paused(
-    prefect: OwnPrefect, page: "playwright.Page"
-) -> None:
+def artifact(prefect: OwnPrefect, run: str, key: str) -> str:
+    """The page of an artifact of a run."""
+    wanted = {"flow_run_id": {"any_": [run]}, "key": {"any_": [key]}}
+    (found,) = prefect.ask("/artifacts/filter", artifacts=wanted)
+    return f"{prefect.page}/v2/artifacts/artifact/{found['id']}"
+
+
+def test_the_schedule_is_shown_and_can_be_paused(prefect: OwnPrefect, page: Any) -> None:
     """The deployment's page tells the schedule in words, and its switch pauses it."""
     page.goto(f"{prefect.page}/v2/deployments/deployment/{prefect.deployment}")
     page.get_by_text("At 02:00 AM, only on Sunday").wait_for()
@@ -53,9 +117,7 @@ def test_the_schedule_is_shown_and_can_be_paused(
     assert not schedule["active"]
 
 
-def test_a_run_started_from_the_form_completes(
-    prefect: OwnPrefect, page: "playwright.Page"
-) -> None:
+def test_a_run_started_from_the_form_completes(prefect: OwnPrefect, page: Any) -> None:
     """The form's fields are explained, and a run with an override shows its stages as tasks."""
     page.goto(f"{prefect.page}/v2/deployments/deployment/{prefect.deployment}/run")
     page.get_by_text("Parameters that are to differ from params.yaml").wait_for()
@@ -71,3 +133,51 @@ def test_a_run_started_from_the_form_completes(
     page.goto(f"{prefect.page}/v2/runs/flow-run/{run}?tab=TaskRuns")
     for stage in ("download", "train@ce-0", "ablation"):
         page.get_by_text(stage, exact=True).first.wait_for()
+
+
+def test_lines_are_shown_while_a_stage_is_at_work(
+    prefect: OwnPrefect, shown: tuple[Shown, str], toy: ToyProject, page: Any
+) -> None:
+    """What DVC says of a stage, and what the stage itself says, is in the log before it ends."""
+    toy.set_learning_rate(7)
+    shown[0].may_end.unlink()
+    run = prefect.start(stages=["train@ce-0"])
+    try:
+        page.goto(f"{prefect.page}/v2/runs/flow-run/{run}?tab=Logs")
+        page.get_by_text("Running stage 'train@ce-0':", exact=True).wait_for()
+        page.get_by_text("learning rate 7", exact=True).wait_for()
+        assert "Running" == prefect.state(run)["name"]
+    finally:
+        shown[0].may_end.touch()
+    assert "Completed" == prefect.end_state(run)[0]
+
+
+def test_fresh_stages_are_told_from_those_that_ran(
+    prefect: OwnPrefect, retrained: str, toy: ToyProject, page: Any
+) -> None:
+    """After another learning rate, the download is Cached and the training is Completed."""
+    toy.set_learning_rate(8)
+    run = prefect.start(stages=["train@ce-0"])
+    assert ("Completed", "ran: train@ce-0") == prefect.end_state(run)
+    page.goto(f"{prefect.page}/v2/runs/flow-run/{run}?tab=TaskRuns")
+    page.get_by_text("2 Task runs", exact=True).last.wait_for()
+    for line in (r"\bdownload\s+Cached\b", r"\btrain@ce-0\s+Completed\b"):
+        assert until(lambda: re.search(line, page.inner_text("body")), within=20)  # noqa: B023
+
+
+def test_the_report_opens(prefect: OwnPrefect, retrained: str, page: Any) -> None:
+    """Its table has a row for each stage, and the ablation's picture is drawn."""
+    page.goto(artifact(prefect, retrained, "retrain-report"))
+    for stage in ("download", "train@ce-0", "train@dice-0", "ablation"):
+        page.get_by_role("cell", name=stage, exact=True).wait_for()
+    assert browser.is_drawn(page.get_by_alt_text("The curve"))
+
+
+def test_a_link_leads_to_the_run(
+    prefect: OwnPrefect, retrained: str, shown: tuple[Shown, str], page: Any
+) -> None:
+    """A click on an arm's name opens the run that trained it, in MLflow."""
+    page.goto(artifact(prefect, retrained, "retrain-runs"))
+    page.get_by_role("link", name="ce-0", exact=True).click()
+    page.get_by_role("heading", name="of-this-test").wait_for()
+    assert f"/runs/{shown[0].run_id}" in page.url

@@ -14,6 +14,14 @@ def test_plain_lines_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert "pack: 3/3 frames" == capsys.readouterr().out.splitlines()[-1]
 
 
+def test_a_long_line_stays_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """A log has no edge: a line above 80 letters is not broken in two."""
+    with progress.showing("train ce-0", "steps") as advance:
+        advance(120, 120, "loss 1.378, " * 9 + "the end")
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith("the end")
+
+
 def test_few_lines_for_many_pieces(capsys: pytest.CaptureFixture[str]) -> None:
     """A thousand quick pieces do not make a thousand lines."""
     with progress.showing("pack", "frames") as advance:

@@ -112,8 +112,21 @@ def test_a_better_one(mlflow: Store) -> None:
     }.items() <= tags.items()
     version = mlflow.client.get_model_version_by_alias(store.MODEL, "champion")
     assert version.tags["gate.reason"] == result.decision.reason
+    assert version.description.startswith("dice-0, better: mIoU is higher")
     kept = mlflow.client.download_artifacts(run_id, "gate/report.md")
     assert result.report == Path(kept).read_text()
+
+
+def test_a_version_bears_no_empty_tag(mlflow: Store) -> None:
+    """That it was not rolled back, or is no longer, is no tag: an empty one would look like one."""
+    for name in ("ce-0", "dice-0"):
+        mlflow.run(name, seen_by(0.7))
+        promotion.promote(RULES, [name], regardless=True)
+    promotion.rollback()
+    promotion.rollback()
+    for version in mlflow.client.search_model_versions(f"name = '{store.MODEL}'"):
+        assert all(version.tags.values())
+        assert (registry.ROLLED_BACK in version.tags) == (str(version.version) == "1")
 
 
 def but(accuracy: float, name: str, other: float) -> np.ndarray:

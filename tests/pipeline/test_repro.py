@@ -110,6 +110,12 @@ def test_a_selection_brings_all_that_it_needs() -> None:
     assert {"a": [], "b@ce-0": ["a"], "c": ["b@ce-0"]} == repro.with_upstream(GRAPH, {"c"})
 
 
+def test_edges_that_others_imply_are_left_out() -> None:
+    """Of the ways to a stage only the longest stay: Prefect draws each edge as a line."""
+    graph = {"a": [], "b": ["a"], "c": ["a"], "d": ["a", "b", "c"], "e": ["a", "d", "b"]}
+    assert {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"], "e": ["d"]} == repro.direct(graph)
+
+
 def test_a_stage_runs_once(toy: ToyProject) -> None:
     """A stale stage runs, the same stage again is fresh, and forced it runs again."""
     assert Outcome.RAN == run("download")[0]

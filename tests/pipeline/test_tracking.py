@@ -18,10 +18,11 @@ from typer.testing import CliRunner
 from pipeline import journal, reproduce, store, tracking
 from pipeline.journal import Journal
 from pipeline.stage_commands import app
-from pipeline.tracking import naming, syncing
+from pipeline.tracking import naming, syncing, view
 from segformer import checkpoint, serving
 from segformer.frames import create
 from segformer.inference import segment
+from segformer.losses import LOSSES
 from segformer.model import SegFormer
 from segformer.training_state import Progress
 from tests.pipeline.conftest import changed_params
@@ -261,6 +262,35 @@ def test_an_evaluation_goes_into_the_trainings_run(client: MlflowClient, tmp_pat
     ] == sorted(path.relative_to(stored).as_posix() for path in stored.rglob("*.*"))
 
 
+def test_an_evaluation_leaves_the_trainings_duration(client: MlflowClient) -> None:
+    """A run ends when its training does, however much later it is evaluated, and whichever way."""
+    run_id = train()
+    trained = client.get_run(str(run_id)).info.end_time
+    with tracking.resumed_run({"mlflow_run_id": run_id}, name="ce-0"):
+        time.sleep(0.01)
+        assert "RUNNING" == client.get_run(str(run_id)).info.status
+    with suppress(SystemExit), tracking.resumed_run({"mlflow_run_id": run_id}, name="ce-0"):
+        sys.exit()
+    assert (trained, "KILLED") == (
+        client.get_run(str(run_id)).info.end_time,
+        client.get_run(str(run_id)).info.status,
+    )
+
+
+def test_every_loss_has_its_colour(client: MlflowClient) -> None:
+    """In MLflow's charts no two arms look alike: a hue for each loss, a tint for each seed."""
+    colors = {
+        view.of_arm({"loss": loss, "seed": str(seed)})["mlflow.runColor"]
+        for loss in LOSSES
+        for seed in range(3)
+    }
+    assert 3 * len(LOSSES) == len(colors)
+    with tracking.training_run("dice-0", {}, {"loss": "dice", "seed": 0}):
+        pass
+    assert "#D55E00" == runs(client)["dice-0"].data.tags["mlflow.runColor"]
+    assert {} == view.of_arm({"dvc.stage": "ablation"})
+
+
 def test_a_training_shows_how_often_each_class_occurs(client: MlflowClient, tmp_path: Path) -> None:
     """The run of the train command holds frequency's tables and chart, in the folder `data`."""
     noise = np.random.default_rng(0)
@@ -323,17 +353,19 @@ def test_a_deleted_run_counts_as_unknown(client: MlflowClient) -> None:
 def test_an_ablation_groups_its_arms(client: MlflowClient, tmp_path: Path) -> None:
     """The arms are the children of the latest ablation; an earlier one still names them.
 
-    An ablation bears the protocol by which the arms were scored.
+    An ablation bears the protocol by which the arms were scored, and tells its verdict.
     """
     arms = [train("ce-0"), train("dice-0")]
     facts = [{"mlflow_run_id": arm} for arm in [*arms, None]]
     (tmp_path / "report").mkdir()
     (tmp_path / "report/ablation.md").write_text("# CE wins\n")
     first = tracking.ablation_run("first", facts, {"difference": 0.01}, tmp_path / "report")
-    second = tracking.ablation_run("second", facts, {"difference": 0.02}, tmp_path / "report", "p")
+    told = {"protocol": "p", "verdict": "CE wins by 2 points."}
+    second = tracking.ablation_run("second", facts, {"difference": 0.02}, tmp_path / "report", told)
     found = runs(client)
     assert {second} == {found[arm].data.tags["mlflow.parentRunId"] for arm in ("ce-0", "dice-0")}
     assert "p" == found["second"].data.tags["protocol"]
+    assert "CE wins by 2 points." in found["second"].data.tags["mlflow.note.content"]
     for run_id, difference in ((first, 0.01), (second, 0.02)):
         run = client.get_run(str(run_id))
         assert run.info.status == "FINISHED"

@@ -1,0 +1,34 @@
+"""A browser without a window, for the tests marked `browser`."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+MARKS = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium"),
+]
+
+
+@contextmanager
+def tab() -> Iterator[Any]:
+    """An empty tab, as playwright's Page."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as driver:
+        # Without its sandbox it also runs as root, as in a container.
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1200, "height": 900})
+        page.set_default_timeout(60_000)
+        yield page
+        browser.close()
+
+
+def is_drawn(picture: Any) -> bool:
+    """Whether the browser could decode the picture that an `img` shows."""
+    picture.wait_for()
+    return bool(picture.evaluate("image => image.decode().then(() => image.naturalWidth > 0)"))
