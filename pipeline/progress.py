@@ -87,7 +87,9 @@ def _lines(console: Console, title: str, unit: str) -> Progress:
         last = now
         left = (now - start) / max(done, 1) * (total - done)
         parts = [f"{title}: {done}/{total} {unit}", words, f"{_span(left)} left" if left else ""]
-        console.print(", ".join(part for part in parts if part), markup=False, highlight=False)
+        line = ", ".join(part for part in parts if part)
+        # Off a terminal rich takes 80 columns for given, and would cut a line of a log in two.
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     return advance
 

@@ -14,6 +14,14 @@ def test_plain_lines_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert "pack: 3/3 frames" == capsys.readouterr().out.splitlines()[-1]
 
 
+def test_a_long_line_stays_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """Off a terminal a line is as long as it is: a log has no columns."""
+    words = "loss 0.668, 4.0 images/s, val mIoU 13.8%, and words that go on and on and on and on"
+    with progress.showing("train ce-0", "steps") as advance:
+        advance(6000, 6000, words)
+    assert [f"train ce-0: 6000/6000 steps, {words}"] == capsys.readouterr().out.splitlines()
+
+
 def test_few_lines_for_many_pieces(capsys: pytest.CaptureFixture[str]) -> None:
     """A thousand quick pieces do not make a thousand lines."""
     with progress.showing("pack", "frames") as advance:
