@@ -1,6 +1,7 @@
 """Where the runs of a retraining are in MLflow, asked of its server without importing MLflow."""
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -58,16 +59,32 @@ def _of_workspace() -> dict[str, str]:
 
 def _of_experiment(number: str, name: str) -> dict[str, str]:
     wanted = {"experiment_ids": [number], "filter": f"tags.`dvc.exp` = '{name}'"}
-    answer = requests.post(_address("runs/search"), json=wanted, timeout=_PATIENCE)
+    answer = requests.post(_address("runs/search"), json=wanted, timeout=_PATIENCE, **_access())
     answer.raise_for_status()
     runs = answer.json().get("runs", [])
     return {run["info"]["run_name"]: run["info"]["run_id"] for run in runs}
 
 
 def _get(method: str, **values: str) -> Any:
-    answer = requests.get(_address(method), params=values, timeout=_PATIENCE)
+    answer = requests.get(_address(method), params=values, timeout=_PATIENCE, **_access())
     answer.raise_for_status()
     return answer.json()
+
+
+def _access() -> dict[str, Any]:
+    """Who asks, and what certificate is trusted, in the variables that MLflow's client reads."""
+    told = {
+        name: os.environ.get(f"MLFLOW_TRACKING_{name}")
+        for name in ("USERNAME", "PASSWORD", "TOKEN", "SERVER_CERT_PATH")
+    }
+    access: dict[str, Any] = {}
+    if told["USERNAME"] and told["PASSWORD"]:
+        access["auth"] = (told["USERNAME"], told["PASSWORD"])
+    elif told["TOKEN"]:
+        access["headers"] = {"Authorization": f"Bearer {told['TOKEN']}"}
+    if told["SERVER_CERT_PATH"]:
+        access["verify"] = told["SERVER_CERT_PATH"]
+    return access
 
 
 def _address(method: str) -> str:

@@ -7,14 +7,16 @@ from urllib.parse import urlsplit
 
 from prefect.server.api.server import create_app
 from prefect.settings import PREFECT_SERVER_CORS_ALLOWED_ORIGINS
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 
 class OwnPagesOnly:
     """Refuses what a page of another site sends: Prefect's own check leaves out web sockets.
+
+    Its own pages may ask this server alone: Prefect's ask amplitude.com, analytics on or off.
 
     Args:
         application: what to guard.
@@ -26,16 +28,26 @@ class OwnPagesOnly:
         self._application = application
         self._origins = origins
         self._hosts = [urlsplit(origin).netloc for origin in origins]
+        sockets = [origin.replace("http", "ws", 1) for origin in origins]
+        self._policy = " ".join(["connect-src", *origins, *sockets])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it: status 403."""
         if scope["type"] == "lifespan" or self._is_own(Headers(scope=scope)):
-            await self._application(scope, receive, send)
+            await self._application(scope, receive, self._at_home(send))
         elif scope["type"] == "websocket":
             await WebSocketClose(code=1008)(scope, receive, send)  # before it is open: 403
         else:
             why = f"only pages of {' and '.join(self._origins)} may ask\n"
             await PlainTextResponse(why, status_code=403)(scope, receive, send)
+
+    def _at_home(self, send: Send) -> Send:
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["Content-Security-Policy"] = self._policy
+            await send(message)
+
+        return sent
 
     def _is_own(self, headers: Headers) -> bool:
         origin = headers.get("origin")  # programs send none

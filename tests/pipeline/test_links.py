@@ -14,10 +14,13 @@ from tests.pipeline.toy_project import ToyProject
 
 
 class _Mlflow(BaseHTTPRequestHandler):
-    """Knows one experiment, without runs."""
+    """Knows one experiment, without runs, and tells it to whom it is meant to."""
+
+    wanted: str | None = None
+    """The header Authorization that it asks for; None: none."""
 
     def do_GET(self) -> None:
-        self.send_response(200)
+        self.send_response(401 if self.wanted not in (None, self.headers["Authorization"]) else 200)
         self.end_headers()
         self.wfile.write(b'{"experiment": {"experiment_id": "7"}}')
 
@@ -46,6 +49,26 @@ def test_a_link_works_for_whoever_opens_it(mlflow: str, monkeypatch: pytest.Monk
     assert {"workflowType=machine_learning", f"viewStateShareKey={store.VIEW}"} == (
         set(view.split("&"))
     )
+
+
+@pytest.mark.parametrize(
+    ("account", "header"),
+    [
+        ({"USERNAME": "worker", "PASSWORD": "secret"}, "Basic d29ya2VyOnNlY3JldA=="),
+        ({"TOKEN": "secret"}, "Bearer secret"),
+    ],
+)
+def test_a_server_with_accounts_is_asked_with_the_one_that_mlflow_uses(
+    account: dict[str, str], header: str, mlflow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is set for MLflow's client opens it for the links, too, and is in none of them."""
+    monkeypatch.setattr(_Mlflow, "wanted", header)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{mlflow}")
+    assert [] == links.to_runs("mild-otter")
+    for name, value in account.items():
+        monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", value)
+    (table,) = links.to_runs("mild-otter")
+    assert "secret" not in table.address
 
 
 def test_the_arms_that_challenge_are_this_graphs(

@@ -73,3 +73,11 @@ def test_its_own_page_may_change_things(server: TestClient) -> None:
     token = server.get(f"/api/csrf-token?client={client}").json()["token"]
     headers = {"Origin": OWN, "Prefect-Csrf-Client": client, "Prefect-Csrf-Token": token}
     assert 201 == server.post("/api/flows/", json={"name": "x"}, headers=headers).status_code
+
+
+def test_its_pages_ask_no_other_server(server: TestClient) -> None:
+    """Prefect's pages would ask amplitude.com at each load; the browser is told not to let them."""
+    policy = server.get("/api/health").headers["Content-Security-Policy"]
+    directive, *allowed = policy.split()
+    assert "connect-src" == directive
+    assert {"127.0.0.1:4200", "localhost:4200"} == {source.split("//")[1] for source in allowed}
