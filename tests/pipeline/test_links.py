@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import ClassVar
 
 import pytest
 
@@ -14,12 +15,16 @@ from tests.pipeline.toy_project import ToyProject
 
 
 class _Mlflow(BaseHTTPRequestHandler):
-    """Knows one experiment, without runs."""
+    """Knows one experiment."""
+
+    runs: ClassVar[list[str]] = []
+    """The names of its runs, which are their ids as well."""
 
     def do_GET(self) -> None:
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(b'{"experiment": {"experiment_id": "7"}}')
+        runs = [{"info": {"run_name": name, "run_id": name}} for name in self.runs]
+        self.wfile.write(json.dumps({"experiment": {"experiment_id": "7"}, "runs": runs}).encode())
 
     do_POST = do_GET  # noqa: N815  so http.server calls it
 
@@ -46,6 +51,16 @@ def test_a_link_works_for_whoever_opens_it(mlflow: str, monkeypatch: pytest.Monk
     assert {"workflowType=machine_learning", f"viewStateShareKey={store.VIEW}"} == (
         set(view.split("&"))
     )
+
+
+def test_an_experiments_runs_are_in_order(mlflow: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow names the newest first; a reader looks for a name. Each opens among trainings."""
+    monkeypatch.setattr(_Mlflow, "runs", ["dice-0", "ce-1", "ce-0"])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{mlflow}")
+    found = links.to_runs("mild-otter")
+    assert ["ce-0", "ce-1", "dice-0", "all runs"] == [link.text for link in found]
+    page = f"http://{mlflow}/#/experiments/7/runs/ce-0?workflowType=machine_learning"
+    assert page == found[0].address
 
 
 def test_the_arms_that_challenge_are_this_graphs(
