@@ -140,5 +140,8 @@ def _write_down(
     }
     models.write_down(entry, tags, report)
     if decision.is_promoted and entry.version:
-        story = f"{entry.name}, {decision.outcome}: {decision.reason}. `gate/report.md` in its run."
+        story = (
+            f"{entry.name}, {decision.outcome}: {decision.reason}."
+            " The gate's report is `gate/report.md` in its run."
+        )
         models.mark(entry.version, {**tags, ROLLED_BACK: ""}, description=story)

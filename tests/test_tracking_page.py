@@ -66,7 +66,7 @@ def opened(address: str, profile: Path) -> str:
 def test_the_runs_are_useful_at_first_sight(version: str, tmp_path: Path) -> None:
     """The address that `results` names shows every arm with its mIoU, the best one first."""
     page = opened(store.page(), tmp_path)
-    for text in ("eval/miou", "train.steps", "0.5678", "ablation"):
+    for text in ("eval/miou", "train.steps", "protocol", "0.5678", "ablation"):
         assert text in page
     assert page.index("dice-0") < page.index("ce-0")
 

@@ -62,7 +62,7 @@ def _of_experiment(number: str, name: str) -> dict[str, str]:
     answer = requests.post(_address("runs/search"), json=wanted, timeout=_PATIENCE, **_access())
     answer.raise_for_status()
     runs = answer.json().get("runs", [])
-    return {run["info"]["run_name"]: run["info"]["run_id"] for run in runs}
+    return dict(sorted((run["info"]["run_name"], run["info"]["run_id"]) for run in runs))
 
 
 def _get(method: str, **values: str) -> Any:

@@ -10,17 +10,14 @@ _COLUMNS = (
     "metrics.`eval/miou_low`",
     "metrics.`eval/miou_high`",
     "params.`train.steps`",
-    "params.`train.variant`",
     "tags.`dvc.exp`",
     "tags.`gate.outcome`",
-    "tags.`git.dirty`",
     "tags.`protocol`",
 )
-"""As many as a page shows; of loss and seed the run's name tells, and losses cannot be compared."""
+"""As many as a page shows; loss and seed are in a run's name, and losses are not comparable."""
 
 _SECTIONS = {"train": True, "val": True, "eval": True, "eval/iou": False, "system": False}
 """Of the charts: by name, whether it is open."""
-
 
 _COLORS = {
     "ce": "#333333",

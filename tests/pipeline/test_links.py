@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import ClassVar
 
 import pytest
 
@@ -14,15 +15,19 @@ from tests.pipeline.toy_project import ToyProject
 
 
 class _Mlflow(BaseHTTPRequestHandler):
-    """Knows one experiment, without runs, and tells it to whom it is meant to."""
+    """Knows one experiment, and tells it to whom it is meant to."""
 
     wanted: str | None = None
     """The header Authorization that it asks for; None: none."""
 
+    runs: ClassVar[list[str]] = []
+    """The names of its runs, which are their ids as well."""
+
     def do_GET(self) -> None:
         self.send_response(401 if self.wanted not in (None, self.headers["Authorization"]) else 200)
         self.end_headers()
-        self.wfile.write(b'{"experiment": {"experiment_id": "7"}}')
+        runs = [{"info": {"run_name": name, "run_id": name}} for name in self.runs]
+        self.wfile.write(json.dumps({"experiment": {"experiment_id": "7"}, "runs": runs}).encode())
 
     do_POST = do_GET  # noqa: N815  so http.server calls it
 
@@ -69,6 +74,16 @@ def test_a_server_with_accounts_is_asked_with_the_one_that_mlflow_uses(
         monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", value)
     (table,) = links.to_runs("mild-otter")
     assert "secret" not in table.address
+
+
+def test_an_experiments_runs_are_in_order(mlflow: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow names the newest first; a reader looks for a name. Each opens among trainings."""
+    monkeypatch.setattr(_Mlflow, "runs", ["dice-0", "ce-1", "ce-0"])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{mlflow}")
+    found = links.to_runs("mild-otter")
+    assert ["ce-0", "ce-1", "dice-0", "all runs"] == [link.text for link in found]
+    page = f"http://{mlflow}/#/experiments/7/runs/ce-0?workflowType=machine_learning"
+    assert page == found[0].address
 
 
 def test_the_arms_that_challenge_are_this_graphs(
