@@ -35,13 +35,13 @@ def service(name: str, variable: str, otherwise: str) -> Finding:
     return Finding("services", True, f"{name}: {shown} answers")
 
 
-def unsent(place: Path) -> Finding:
+def unsent(folder: Path) -> Finding:
     """Tell how many runs MLflow lacks something of.
 
     Args:
-        place: the folder of their journals.
+        folder: of their journals.
     """
-    if num_waiting := len(waiting(place)):
+    if num_waiting := len(waiting(folder)):
         runs = "a run" if num_waiting == 1 else f"{num_waiting} runs"
         sentence = f"MLflow lacks something of {runs}: `python -m pipeline sync` sends it"
         return Finding("runs", False, sentence)

@@ -56,8 +56,11 @@ class Journal:
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
         journal = cls(place / f"{now}-{name}-{os.getpid()}")
         journal.folder.mkdir(parents=True)
-        (journal.folder / _LINES).touch()
-        journal.hold()
+        # Held before it can be seen: whoever looks at journals would find it free, and empty.
+        part = journal.folder / f"{_LINES}.part"
+        journal._file = part.open("ab", buffering=0)
+        fcntl.flock(journal._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        part.rename(journal.folder / _LINES)
         return journal
 
     def hold(self) -> bool:
@@ -122,6 +125,13 @@ class Journal:
                     yield Line(content.pop("kind"), content, start, end)
                 start = end
 
+    def beginning(self) -> dict[str, Any]:
+        """What its first line tells: of which run it is; nothing if another process dropped it."""
+        with suppress(OSError):
+            if line := next(self.lines(), None):
+                return line.content
+        return {}
+
     def sent(self) -> "Sent":
         """How much has been sent."""
         path = self.folder / _SENT
@@ -161,12 +171,12 @@ def journals(place: Path) -> list[Journal]:
     return [Journal(path.parent) for path in sorted(place.glob(f"*/{_LINES}"))]
 
 
-def waiting(place: Path) -> list[Journal]:
-    """The journals in a place that nobody writes any more: what they tell is still to be sent."""
+def waiting(place: Path) -> set[str]:
+    """The keys of runs with something still to be sent, in journals that nobody writes any more."""
     free = [journal for journal in journals(place) if journal.hold()]
     for journal in free:
         journal.close()
-    return free
+    return {str(journal.beginning().get("key", journal.folder.name)) for journal in free}
 
 
 def _parsed(text: bytes) -> dict[str, Any] | None:

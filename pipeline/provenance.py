@@ -1,6 +1,7 @@
 """What made a run: the commit, the DVC stage and experiment, and the Prefect flow run, as tags."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ REPRODUCES_VARIABLE = "SEGFORMER_REPRODUCES"
 
 EVALUATES = "evaluates"
 """The tag of a run in which an experiment scores a model that it did not train: its training."""
+
+MODEL_SUM = "model.sha256"
+"""The tag with the sum of the model's file, which a training writes when it has finished."""
 
 SUM = "dvc.md5."
 """What a tag begins with that tells DVC's sum of an output."""
@@ -62,8 +66,19 @@ def own_run(facts: Mapping[str, Any]) -> dict[str, Any]:
     here = experiment()
     if here is None or here == facts.get("experiment"):
         return dict(facts)
-    trained_as = facts.get("run_key") or facts.get("mlflow_run_id")
-    return {**facts, "mlflow_run_id": None, "run_key": f"{trained_as}-in-{here}"}
+    # A name may be given again on another commit, and may hold what a key must not.
+    where = re.sub(r"[^\w.-]", "-", here) + os.environ.get("DVC_EXP_BASELINE_REV", "")[:8]
+    return {**facts, "mlflow_run_id": None, "run_key": f"{_trained_as(facts)}-in-{where}"}
+
+
+def training_of(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tag by which an experiment's own run names the training of what it scored."""
+    return {} if own_run(facts) == facts else {EVALUATES: _trained_as(facts)}
+
+
+def _trained_as(facts: Mapping[str, Any]) -> str | None:
+    """The key of the training's run, or its id in MLflow where an earlier version left no key."""
+    return facts.get("run_key") or facts.get("mlflow_run_id")
 
 
 def sums(*paths: Path) -> dict[str, str]:
@@ -77,6 +92,8 @@ def description(name: str, tags: dict[str, str]) -> str:
     lines = [f"**{name}**" + (": " + ", ".join(what) if what else "")]
     if verdict := tags.get("verdict"):
         lines.append(verdict)
+    if training := tags.get(EVALUATES):
+        lines.append(f"Scores the model of the run `{training}`, which it did not train.")
     if stage := tags.get("dvc.stage"):
         lines.append(f"Made by `dvc repro {stage}`.")
     if experiment := tags.get("dvc.exp"):

@@ -17,13 +17,14 @@ _COMMIT = "mlflow.source.git.commit"
 _logger = logging.getLogger(__name__)
 
 
-def run(wanted: str, folder: Path | None) -> Iterator[str]:
+def run(wanted: str, folder: Path | None, experiment: str | None = None) -> Iterator[str]:
     """Train what a run has trained once more, in a new folder, and compare the models.
 
     Args:
         wanted: a training's run: its id in MLflow, the beginning of it, or its name, which means
-            the newest one.
+            the newest one that finished.
         folder: where; it must not be there yet. None: reproduced-<run>.
+        experiment: the DVC experiment whose runs are meant by a name; None: the workspace's.
 
     Yields:
         What is done, what is missing, what differs: a sentence each.
@@ -32,10 +33,12 @@ def run(wanted: str, folder: Path | None) -> Iterator[str]:
         ValueError: if the run cannot be made again, or the model's bytes are others.
     """
     with TemporaryDirectory() as scratch:
-        origin = tracking.origin(wanted, Path(scratch))
-        folder = folder or Path(f"reproduced-{origin.run_id[:8]}")
-        if folder.exists():
-            raise ValueError(f"{folder} is there already: name another place with --folder")
+        if folder:
+            _check_is_new(folder)  # before anything is fetched
+        origin = tracking.origin(wanted, Path(scratch), experiment)
+        if folder is None:
+            folder = Path(f"reproduced-{origin.run_id[:8]}")
+            _check_is_new(folder)
         stage = _stage(origin)
         yield f"{origin.name}: commit {_check_out(origin, folder)} in {folder}"
         threads = yield from _machines(origin)
@@ -50,6 +53,11 @@ def run(wanted: str, folder: Path | None) -> Iterator[str]:
         }
         repro.run_stage(stage, say=_logger.info, force=True, environment=environment)
         yield _compared(stage, origin)
+
+
+def _check_is_new(folder: Path) -> None:
+    if folder.exists():
+        raise ValueError(f"{folder} is there already: name another place with --folder")
 
 
 def _stage(origin: tracking.Origin) -> str:
@@ -125,7 +133,7 @@ def _bring_data(stage: str, origin: tracking.Origin, missing: list[str]) -> Iter
 def _compared(stage: str, origin: tracking.Origin) -> str:
     [model] = [path for path in lock.outputs(stage) if path.name == "model.safetensors"]
     found = hashlib.sha256(model.read_bytes()).hexdigest()
-    if (expected := origin.tags.get("model.sha256")) is None:
+    if (expected := origin.tags.get(provenance.MODEL_SUM)) is None:
         return f"{Path.cwd() / model}: the run tells no sum of its model to compare with"
     if found != expected:
         raise ValueError(

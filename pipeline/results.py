@@ -21,7 +21,7 @@ def summary() -> str:
     }
     if report is None or not report.exists() or not arms:
         raise ValueError("there are no results yet: run `dvc repro`")
-    panels = [place for folder in arms if (place := folder / "panels").is_dir()]
+    panels = [folder for folder in arms if (folder / "panels").is_dir()]
     head = "Results" if panels else "Results, as they were committed: `dvc repro` makes them here"
     lines = [
         "",
@@ -31,7 +31,7 @@ def summary() -> str:
     lines += ["", f"  {_verdict(report)}", ""]
     lines += ["Where to look", f"  the comparison   {report}"]
     if panels:
-        worst = {str(place.parent.parent / "*" / place.name) for place in panels}
+        worst = {str(folder.parent / "*" / "panels") for folder in panels}
         lines += [f"  the worst frames {', '.join(sorted(worst))}"]
         lines += ["  all plots        dvc plots show -o dvc_plots --open"]
     if store.is_there():

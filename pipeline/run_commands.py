@@ -49,6 +49,9 @@ def reproduce(
     folder: Annotated[
         Path | None, typer.Option("--folder", help="A new folder; else reproduced-<run>.")
     ] = None,
+    experiment: Annotated[
+        str | None, typer.Option(help="The DVC experiment whose runs a name means; else none's.")
+    ] = None,
 ) -> None:
     """Train once more what a run has trained: its commit, parameters and data, in a new folder.
 
@@ -59,5 +62,5 @@ def reproduce(
     """
     from pipeline import reproduce
 
-    for sentence in reproduce.run(run, folder):
+    for sentence in reproduce.run(run, folder, experiment):
         typer.echo(sentence)

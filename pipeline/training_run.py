@@ -96,4 +96,4 @@ def _tell_outcome(run: tracking.Run, out: Path) -> None:
     run.log_artifacts(out / "history.csv", under="train")
     run.log_artifacts(out / "config.json", under="train")
     with (out / "model.safetensors").open("rb") as file:
-        run.log_tags({"model.sha256": hashlib.file_digest(file, "sha256").hexdigest()})
+        run.log_tags({provenance.MODEL_SUM: hashlib.file_digest(file, "sha256").hexdigest()})

@@ -124,8 +124,13 @@ def _understood(
     """
     graph = repro.graph()
     settings, named, mistakes = [], set(graph), []
+    if force and any(map(str.strip, overrides)):
+        mistakes.append(
+            "overrides and force do not go together: DVC would also run again, in the experiment,"
+            " all that comes before; leave one of them out"
+        )
     try:
-        settings = _settings(overrides, force=force)
+        settings = _settings(overrides)
     except ValueError as mistake:
         mistakes.append(str(mistake))
     try:
@@ -137,18 +142,12 @@ def _understood(
     return settings, graph, named
 
 
-def _settings(overrides: Sequence[str], *, force: bool) -> list[str]:
+def _settings(overrides: Sequence[str]) -> list[str]:
     if not overrides:
         return []
     from pipeline.overrides import checked  # loads every stage, and with them PyTorch
 
-    settings = checked(overrides, _PARAMS)
-    if settings and force:
-        raise ValueError(
-            "overrides and force do not go together: DVC would also run again, in the experiment,"
-            " all that comes before; leave one of them out"
-        )
-    return settings
+    return checked(overrides, _PARAMS)
 
 
 def _stages_with_changed_sources(plan: repro.Graph) -> set[str]:

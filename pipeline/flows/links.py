@@ -62,7 +62,8 @@ def _of_experiment(number: str, name: str) -> dict[str, str]:
     answer = requests.post(_address("runs/search"), json=wanted, timeout=_PATIENCE, **_access())
     answer.raise_for_status()
     runs = answer.json().get("runs", [])
-    return dict(sorted((run["info"]["run_name"], run["info"]["run_id"]) for run in runs))
+    newest = {run["info"]["run_name"]: run["info"]["run_id"] for run in reversed(runs)}
+    return dict(sorted(newest.items()))
 
 
 def _get(method: str, **values: str) -> Any:
@@ -72,7 +73,7 @@ def _get(method: str, **values: str) -> Any:
 
 
 def _access() -> dict[str, Any]:
-    """Who asks, and what certificate is trusted, in the variables that MLflow's client reads."""
+    """Who asks, and what certificate is trusted, by those of MLflow's variables that tell it."""
     told = {
         name: os.environ.get(f"MLFLOW_TRACKING_{name}")
         for name in ("USERNAME", "PASSWORD", "TOKEN", "SERVER_CERT_PATH")

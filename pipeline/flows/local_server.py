@@ -16,7 +16,8 @@ from starlette.websockets import WebSocketClose
 class OwnPagesOnly:
     """Refuses what a page of another site sends: Prefect's own check leaves out web sockets.
 
-    Its own pages may ask this server alone: Prefect's ask amplitude.com, analytics on or off.
+    Its own pages may ask this server alone, pictures too: Prefect's ask amplitude.com, analytics on
+    or off.
 
     Args:
         application: what to guard.
@@ -29,7 +30,8 @@ class OwnPagesOnly:
         self._origins = origins
         self._hosts = [urlsplit(origin).netloc for origin in origins]
         sockets = [origin.replace("http", "ws", 1) for origin in origins]
-        self._policy = " ".join(["connect-src", *origins, *sockets])
+        asked = " ".join([*origins, *sockets])
+        self._policy = f"connect-src {asked}; img-src 'self' data: blob:"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it: status 403."""

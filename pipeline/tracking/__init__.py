@@ -68,10 +68,9 @@ def resumed_run(facts: Mapping[str, Any], name: str, tags: _Values | None = None
         tags: what else is known.
     """
     own = provenance.own_run(facts)
-    is_new = own != facts
-    origin = {provenance.EVALUATES: facts.get("mlflow_run_id")} if is_new else {}
+    training = provenance.training_of(facts)
     known = {key: own.get(written) for key, written in NAMED_BY.items()}
-    wanted = _wanted(name, {}, {**(tags or {}), **origin}, is_new=is_new)
+    wanted = _wanted(name, {}, {**(tags or {}), **training}, is_new=bool(training))
     named = {key: text for key, text in known.items() if text}
     with _until_end(name, wanted | named, patience=LATER) as run:
         yield run
@@ -96,7 +95,7 @@ def ablation_run(
         tags: what else is known: the `protocol` by which the arms were scored, the `verdict`.
     """
     with _until_end(name, _wanted(name, {}, tags or {}), patience=LATER) as run:
-        run.log_arms([provenance.own_run(facts) for facts in arms])
+        run.log_arms(arms, [provenance.own_run(facts) for facts in arms])
         run.log_metrics(metrics)
         run.log_artifacts(folder, under="ablation")
     return run.id

@@ -145,11 +145,15 @@ class Delivery:
 
     def _send_arms(self, lines: list[dict[str, Any]]) -> None:
         for line in lines:
-            found = [finding.find(self._client, arm) for arm in line["arms"]]
-            known = [run.info.run_id for run in found if run]
-            for run_id in known:
-                self._client.set_tag(run_id, "mlflow.parentRunId", self.run_id)
-            self._client.set_tag(self.run_id, "ablation.arms", ",".join(known))
+            compared = []
+            for arm, own in zip(line["arms"], line.get("own", line["arms"]), strict=True):
+                run = finding.find(self._client, own)
+                if run:
+                    self._client.set_tag(run.info.run_id, "mlflow.parentRunId", self.run_id)
+                # What an experiment compares and did not score is as the workspace scored it.
+                if run := run or finding.find(self._client, arm):
+                    compared.append(run.info.run_id)
+            self._client.set_tag(self.run_id, "ablation.arms", ",".join(compared))
 
     def _send_end(self, lines: list[dict[str, Any]]) -> None:
         for line in lines:
@@ -158,12 +162,13 @@ class Delivery:
     def end(self, status: str, when: int) -> None:
         """Close the run, unless it was ended later than `when` already; milliseconds since 1970.
 
-        What only adds to a run leaves its end, so that its duration is that of the training.
+        What only adds to a run leaves it as it ended, so that duration and status are those of the
+        training: it has finished, or else there would be no model to say something of.
         """
         ended = self._client.get_run(self.run_id).info.end_time or 0
         if ended < when:
-            end = ended if self._adds and ended else when
-            self._client.set_terminated(self.run_id, status, end)
+            how = ("FINISHED", ended) if self._adds and ended else (status, when)
+            self._client.set_terminated(self.run_id, *how)
 
 
 def _groups(lines: Iterator[Line]) -> Iterator[list[Line]]:

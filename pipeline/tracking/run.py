@@ -97,10 +97,14 @@ class Run:
         size = list(input_size) if input_size else None
         self._write_with(folder, "model", example=example, input_size=size)
 
-    def log_arms(self, arms: Sequence[Mapping[str, Any]]) -> None:
-        """Make this run the parent of the runs that the arms' run.json name."""
-        named = [{key: arm.get(name) for key, name in NAMED_BY.items()} for arm in arms]
-        self._write("arms", arms=named)
+    def log_arms(self, arms: Sequence[Mapping[str, Any]], own: Sequence[Mapping[str, Any]]) -> None:
+        """Name the runs that were compared, and make this one the parent of those of its own.
+
+        Args:
+            arms: what run.json of each says.
+            own: how their runs are named here; the training's stands for one that is not there.
+        """
+        self._write("arms", arms=list(map(_named, arms)), own=list(map(_named, own)))
 
     def end(self, status: str) -> bool:
         """Close the run as FINISHED, FAILED or KILLED; whether MLflow has all of it."""
@@ -137,6 +141,10 @@ class Run:
 
 NAMED_BY = {"run_id": "mlflow_run_id", "key": "run_key"}
 """How run.json of a trained arm calls what its run is found by."""
+
+
+def _named(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: facts.get(name) for key, name in NAMED_BY.items()}
 
 
 def texts(values: Mapping[str, object]) -> dict[str, str]:

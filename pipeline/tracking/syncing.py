@@ -1,7 +1,6 @@
 """Sends what MLflow could not be told while it was away."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 
 import mlflow
 from mlflow import MlflowClient
@@ -45,7 +44,7 @@ def sync() -> Iterator[tuple[str, str | None]]:
 def drop_earlier(key: str) -> None:
     """Drop what is left of a training's earlier attempts: the one that ended it has told all."""
     for journal in journals(store.journals()):
-        if _beginning(journal).get("key") == key and journal.hold():
+        if journal.beginning().get("key") == key and journal.hold():
             journal.remove()
 
 
@@ -66,19 +65,12 @@ def _close(delivery: Delivery, journal: Journal) -> Exception | None:
 
 def _is_at_work(other: Journal, journal: Journal) -> bool:
     """Whether another process goes on with the run that this journal is of."""
-    if other.folder == journal.folder or _beginning(other).get("key") != _beginning(journal)["key"]:
+    if other.folder == journal.folder or other.beginning().get("key") != journal.beginning()["key"]:
         return False
     is_free = other.hold()
     other.close()
     return not is_free and other.is_there
 
 
-def _beginning(journal: Journal) -> dict[str, object]:
-    with suppress(OSError):  # another process may have dropped it just now
-        if line := next(journal.lines(), None):
-            return line.content
-    return {}
-
-
 def _name(journal: Journal) -> str:
-    return str(_beginning(journal).get("name", journal.folder.name))
+    return str(journal.beginning().get("name", journal.folder.name))

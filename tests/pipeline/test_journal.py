@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.journal import Journal, Sent, journals
+from pipeline.journal import Journal, Sent, journals, waiting
 
 
 @pytest.fixture
@@ -19,6 +19,34 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 def told(journal: Journal) -> list[tuple[str, object]]:
     """The lines that are whole, without their times."""
     return [(line.kind, line.content.get("x")) for line in journal.lines()]
+
+
+def test_a_new_journal_is_held_before_it_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looks for journals that wait never gets hold of one that is just being made."""
+    found = []
+    rename = Path.rename
+
+    def look(path: Path, target: Path) -> Path:
+        found.append(waiting(tmp_path))
+        made = rename(path, target)
+        found.append(waiting(tmp_path))
+        return made
+
+    monkeypatch.setattr(Path, "rename", look)
+    with closing(Journal.create(tmp_path, "ce-0")) as journal:
+        journal.append("metrics", x=1)
+        assert [("metrics", 1)] == told(journal)
+    assert [set(), set()] == found
+
+
+def test_runs_that_wait_are_counted_once(tmp_path: Path) -> None:
+    """A training that was killed and its evaluation have a journal each, and are one run."""
+    for name in ("ce-0", "ce-0", "dice-0"):
+        with closing(Journal.create(tmp_path, name)) as journal:
+            journal.append("run", key=f"key of {name}")
+    assert {"key of ce-0", "key of dice-0"} == waiting(tmp_path)
 
 
 def test_lines_are_read_as_they_were_written(journal: Journal) -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from pipeline import journal, reproduce, store, tracking
+from pipeline import journal, provenance, reproduce, store, tracking
 from pipeline.journal import Journal
 from pipeline.stage_commands import app
 from pipeline.tracking import naming, syncing, view
@@ -133,8 +133,24 @@ def test_a_run_is_found_by_id_part_and_name(client: MlflowClient) -> None:
 
 def test_a_run_that_is_not_there_is_not_made_again(client: MlflowClient) -> None:
     """The sentence names the run, and does not blame MLflow."""
-    with pytest.raises(ValueError, match="MLflow knows no run 'focal-0'"):
+    with pytest.raises(ValueError, match="MLflow knows no finished training 'focal-0'"):
         list(reproduce.run("focal-0", None))
+
+
+def test_an_arm_to_be_made_again_is_its_newest_finished_training(
+    client: MlflowClient, tmp_path: Path
+) -> None:
+    """Neither one that was itself made again, nor one that was killed; and one scored elsewhere."""
+    with tracking.training_run("ce-0", {}, {provenance.MODEL_SUM: "1"}) as run:
+        run.log_artifacts(changed_params(tmp_path), under="source")
+    for tags in ({provenance.MODEL_SUM: "1", provenance.REPRODUCES: run.id}, {}):
+        with tracking.training_run("ce-0", {}, tags):
+            pass
+    with tracking.training_run("elsewhere", {}, {provenance.EVALUATES: run.key}) as scored:
+        pass
+    for wanted in ("ce-0", scored.id):
+        assert wanted
+        assert run.id == tracking.origin(wanted, tmp_path).run_id
 
 
 def test_where_no_run_was_none_is_made_again(client: MlflowClient, tmp_path: Path) -> None:
@@ -162,10 +178,38 @@ def test_an_experiment_adds_nothing_to_a_run_of_the_workspace(
     assert 0.4 == own.metrics["eval/miou"]
     expected = {
         "dvc.exp": "half-size",
-        "evaluates": trained["mlflow_run_id"],
+        "evaluates": "a-key",
         "mlflow.parentRunId": parent,
     }
     assert expected.items() <= own.tags.items()
+
+
+def test_what_an_experiment_did_not_score_is_compared_as_the_workspace_scored_it(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, model: Path
+) -> None:
+    """One that compares anew, or adds an arm, names every arm, and takes none from its parent."""
+    workspaces = {"mlflow_run_id": train(), "run_key": "a-key"}
+    monkeypatch.setenv("DVC_EXP_NAME", "another-seed")
+    added = {"mlflow_run_id": train("ce-1"), "experiment": "another-seed"}
+    parent = tracking.ablation_run("ablation", [workspaces, added], {"difference": 0.1}, model)
+    runs = [client.get_run(arm["mlflow_run_id"]).data.tags for arm in (workspaces, added)]
+    assert [None, parent] == [tags.get("mlflow.parentRunId") for tags in runs]
+    expected = f"{workspaces['mlflow_run_id']},{added['mlflow_run_id']}"
+    assert expected == client.get_run(str(parent)).data.tags["ablation.arms"]
+
+
+def test_any_name_of_an_experiment_names_its_runs(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One with a quotation mark, which MLflow's filters end at, finds its run again."""
+    trained = {"mlflow_run_id": train(), "run_key": "a-key"}
+    monkeypatch.setenv("DVC_EXP_NAME", "it's")
+    ids = []
+    for _ in range(2):
+        with tracking.resumed_run(trained, "ce-0") as run:
+            pass
+        ids.append(run.id)
+    assert None is not ids[0] == ids[1]
 
 
 def test_an_experiment_adds_to_what_it_has_trained(
@@ -263,7 +307,7 @@ def test_an_evaluation_goes_into_the_trainings_run(client: MlflowClient, tmp_pat
 
 
 def test_an_evaluation_leaves_the_trainings_duration(client: MlflowClient) -> None:
-    """A run ends when its training does, however much later it is evaluated, and whichever way."""
+    """A run ends as its training did, however much later it is evaluated, and however that ends."""
     run_id = train()
     trained = client.get_run(str(run_id)).info.end_time
     with tracking.resumed_run({"mlflow_run_id": run_id}, name="ce-0"):
@@ -271,7 +315,7 @@ def test_an_evaluation_leaves_the_trainings_duration(client: MlflowClient) -> No
         assert "RUNNING" == client.get_run(str(run_id)).info.status
     with suppress(SystemExit), tracking.resumed_run({"mlflow_run_id": run_id}, name="ce-0"):
         sys.exit()
-    assert (trained, "KILLED") == (
+    assert (trained, "FINISHED") == (
         client.get_run(str(run_id)).info.end_time,
         client.get_run(str(run_id)).info.status,
     )
