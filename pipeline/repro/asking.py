@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Collection, Iterable
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -123,8 +124,16 @@ def outputs(*names: str) -> dict[str, Path | None]:
     Raises:
         ValueError: if dvc.yaml or params.yaml cannot be read, or there is no DVC project here.
     """
-    listed = dict.fromkeys(re.findall(r'"([^"]+)"', _ask("dag", "--dot", "--outs")))
-    return {name: _place_of(name, map(Path, listed)) for name in names}
+    declared = [Path("dvc.yaml"), Path("params.yaml")]
+    listed = _listed(Path.cwd(), *(path.read_bytes() for path in declared if path.exists()))
+    return {name: _place_of(name, listed) for name in names}
+
+
+@cache
+def _listed(folder: Path, *declared: bytes) -> tuple[Path, ...]:  # noqa: ARG001  they are the key
+    """Ask for all outputs in a folder, once for what dvc.yaml and params.yaml hold there."""
+    found = re.findall(r'"([^"]+)"', _ask("dag", "--dot", "--outs"))
+    return tuple(map(Path, dict.fromkeys(found)))
 
 
 def _place_of(name: str, listed: Iterable[Path]) -> Path | None:
