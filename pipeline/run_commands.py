@@ -25,7 +25,7 @@ def sync() -> None:
     from pipeline.journal import journals
 
     if not journals(store.journals()):
-        typer.echo("nothing is missing")
+        typer.echo("nothing waits to be sent to MLflow")
         return
     from pipeline import tracking
 
