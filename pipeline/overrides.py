@@ -16,8 +16,10 @@ _FORM = re.compile(r"(?P<key>[\w.]+)\s*=\s*(?P<value>\S.*)")
 _SEVERAL = re.compile(r"[^\[{\"'][^,]*,.*")  # DVC makes an experiment of each
 
 
-def checked(overrides: Iterable[str], params: Path) -> list[str]:
-    """Return the overrides as `dvc exp run --set-param` takes them; blank ones are left out.
+def checked(overrides: Iterable[str], params: Path) -> tuple[list[str], dict[str, Any]]:
+    """Return the overrides as `dvc exp run --set-param` takes them, and all parameters with them.
+
+    Blank ones are left out.
 
     Args:
         overrides: `section.parameter=value` each, the value as in YAML.
@@ -46,7 +48,7 @@ def checked(overrides: Iterable[str], params: Path) -> list[str]:
     mistakes += [mistake for mistake in check(document)[1] if mistake not in mistaken_before]
     if mistakes:
         raise ValueError("\n".join(f"overrides: {mistake}" for mistake in mistakes))
-    return settings
+    return settings, document
 
 
 def _put(document: dict[str, Any], key: str, value: Any) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import httpx
 from prefect import State, flow, get_run_logger
@@ -122,17 +123,19 @@ def _understood(
     Raises:
         ValueError: with every mistake.
     """
-    graph = repro.graph()
-    settings, named, mistakes = [], set(graph), []
+    settings: list[str] = []
+    params, mistakes = None, []
     if force and any(map(str.strip, overrides)):
         mistakes.append(
             "overrides and force do not go together: DVC would also run again, in the experiment,"
             " all that comes before; leave one of them out"
         )
     try:
-        settings = _settings(overrides)
+        settings, params = _settings(overrides)
     except ValueError as mistake:
         mistakes.append(str(mistake))
+    graph = repro.graph(params)  # they may change the arms, and with them the stages
+    named = set(graph)
     try:
         named = repro.targets(graph, stages or graph)
     except ValueError as mistake:
@@ -142,12 +145,14 @@ def _understood(
     return settings, graph, named
 
 
-def _settings(overrides: Sequence[str]) -> list[str]:
+def _settings(overrides: Sequence[str]) -> tuple[list[str], dict[str, Any] | None]:
+    """The overrides as DVC takes them, and the parameters with them; None: as they are."""
     if not overrides:
-        return []
+        return [], None
     from pipeline.overrides import checked  # loads every stage, and with them PyTorch
 
-    return checked(overrides, _PARAMS)
+    settings, params = checked(overrides, _PARAMS)
+    return settings, params if settings else None
 
 
 def _stages_with_changed_sources(plan: repro.Graph) -> set[str]:

@@ -5,10 +5,11 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipeline.section import nearest
@@ -36,20 +37,35 @@ def quiet_environment() -> dict[str, str]:
     }
 
 
-def graph() -> Graph:
+def graph(params: Mapping[str, Any] | None = None) -> Graph:
     """Read the graph of stages from DVC, in an order in which they can run.
+
+    Args:
+        params: what params.yaml is to hold instead, for another graph of the same dvc.yaml.
 
     Raises:
         ValueError: if dvc.yaml or params.yaml cannot be read, or there is no DVC project here.
     """
     upstream: Graph = {}
-    for line in _ask("dag", "--dot").splitlines():
+    told = _ask("dag", "--dot") if params is None else _told_of(params)
+    for line in told.splitlines():
         match re.findall(r'"([^"]+)"', line):
             case [stage]:
                 upstream[stage] = []
             case [before, after]:
                 upstream[after].append(before)
     return {stage: upstream[stage] for stage in TopologicalSorter(upstream).static_order()}
+
+
+def _told_of(params: Mapping[str, Any]) -> str:
+    """Ask in a folder where there is nothing else: DVC takes no other parameters for a question."""
+    with TemporaryDirectory(prefix="graph-") as name:
+        folder = Path(name)
+        (folder / ".dvc").mkdir()
+        (folder / ".dvc" / "config").write_text("[core]\n    no_scm = true\n")
+        (folder / "dvc.yaml").write_bytes(Path("dvc.yaml").read_bytes())
+        (folder / "params.yaml").write_text(json.dumps(params))  # JSON is YAML
+        return _ask("dag", "--dot", folder=folder)
 
 
 def targets(graph: Graph, names: Iterable[str]) -> set[str]:
@@ -157,10 +173,12 @@ def cache_folder() -> Path:
     return Path(_ask("cache", "dir").strip())
 
 
-def _ask(*arguments: str) -> str:
-    """Run a DVC command that only looks, and return what it printed."""
+def _ask(*arguments: str, folder: Path | None = None) -> str:
+    """Run a DVC command that only looks, here or in another folder; return what it printed."""
     environment = quiet_environment() | dict(os.environ)
-    done = subprocess.run([*DVC, *arguments], capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        [*DVC, *arguments], capture_output=True, text=True, env=environment, cwd=folder
+    )
     if done.returncode:
         errors = done.stderr.strip().removeprefix("ERROR: ")
         raise ValueError(f"dvc {arguments[0]}: {errors}")

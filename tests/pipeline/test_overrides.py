@@ -9,7 +9,9 @@ from tests.pipeline.conftest import SHIPPED
 def test_overrides_come_out_as_dvc_takes_them() -> None:
     """Blanks around them and empty lines of the form are dropped; lists stay lists."""
     given = [" train.steps = 20 ", "", "ablation.losses=[ce, dice]"]
-    assert ["train.steps=20", "ablation.losses=[ce, dice]"] == checked(given, SHIPPED)
+    settings, params = checked(given, SHIPPED)
+    assert ["train.steps=20", "ablation.losses=[ce, dice]"] == settings
+    assert (20, ["ce", "dice"]) == (params["train"]["steps"], params["ablation"]["losses"])
 
 
 @pytest.mark.parametrize(

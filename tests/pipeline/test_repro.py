@@ -44,6 +44,17 @@ def test_the_graph_is_what_dvc_yaml_says(toy: ToyProject) -> None:
     assert expected == repro.graph()
 
 
+def test_the_graph_of_other_parameters(toy: ToyProject) -> None:
+    """Parameters that make other arms make another graph, and the workspace is not touched."""
+    toy.stages["train"]["matrix"]["loss"] = "${losses}"
+    toy.stages["ablation"]["deps"] = ["raw"]
+    toy.save()
+    Path("params.yaml").write_text("lr: 1\nlosses: [ce, dice]\n")
+    expected = {"download", "train@ce-0", "train@focal-0", "ablation"}
+    assert expected == set(repro.graph({"lr": 1e-05, "losses": ["ce", "focal"]}))
+    assert "train@focal-0" not in repro.graph()
+
+
 def test_the_graph_is_in_an_order_in_which_it_can_run(toy: ToyProject) -> None:
     """A stage comes after all it waits for, also where dvc.yaml has them the other way round."""
     toy.stages = dict(reversed(toy.stages.items()))
