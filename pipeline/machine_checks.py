@@ -102,5 +102,7 @@ def git() -> Finding:
         is_known = subprocess.run(asked, capture_output=True, check=False).returncode == 0
     except FileNotFoundError:
         return Finding("git", False, "Git is missing: DVC works in a Git repository, install it")
-    remedy = ": `dvc exp` needs it; `git config user.name` and `user.email` set it"
-    return Finding("git", is_known, f"Git knows who you are{'' if is_known else ' not' + remedy}")
+    if is_known:
+        return Finding("git", True, "Git knows who you are")
+    remedy = "`dvc exp` needs it; `git config user.name` and `user.email` set it"
+    return Finding("git", False, f"Git does not know who you are: {remedy}")

@@ -12,6 +12,8 @@ _CHATTER = re.compile(
     r"|To track the changes with git, run:|\s+git add |To enable auto staging, run:"
     r"|\s+dvc config core\.autostage |WARNING: Process '.*' had been killed\. Auto removed it "
     r"|To apply the results of an experiment |\s+dvc exp apply <exp>"
+    # An arm that an experiment adds has no outputs yet: nothing is lost.
+    r"|WARNING: No file hash info found for '\S*/\.dvc/tmp/exps/"
 )
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\].*?(\x07|\x1b\\)")
 _BUSY = re.compile(r"'(?P<path>[^']+)' is busy, it is being blocked by:")

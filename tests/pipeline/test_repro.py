@@ -274,6 +274,17 @@ def test_a_failure_belongs_to_the_stage_that_is_on() -> None:
             dvc.finish("train@ce-0", print)
 
 
+def test_an_arm_that_an_experiment_adds_alarms_nobody() -> None:
+    """DVC warns of each output that it has not made yet; the line is left out."""
+    said: list[str] = []
+    warning = (
+        "WARNING: No file hash info found for '/a/.dvc/tmp/exps/standalone/tmp1/data/x'. It won't"
+    )
+    with at_work(f"{warning}\nRunning stage 'train@focal-0':\n", status=0) as dvc:
+        dvc.finish("train@focal-0", said.append)
+    assert not any("hash info" in line for line in said)
+
+
 def test_an_experiment_that_cannot_begin_says_why() -> None:
     """Where DVC refuses before any stage, its words are the message."""
     with (
