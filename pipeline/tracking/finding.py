@@ -22,8 +22,8 @@ def begin(client: MlflowClient, wanted: Mapping[str, Any]) -> tuple[str, bool]:
 
     Args:
         client: of the store.
-        wanted: `key` and `run_id` to find it by, `name`, `params` and `tags` to give it, `time`,
-            and `if_lost`, the name of a new one in place of one that the store should have.
+        wanted: `key` and `run_id` to find it by, `name`, `params` and `tags` to give it, `time`; in
+            place of one that the store has lost, a new one is called `{name}-restored`.
 
     Returns:
         The run's id, and whether it was made just now.
