@@ -29,7 +29,7 @@ def _convolution_backward(
     return 2 * prod(of_output) * prod(weight[1:]) * int(sum(wanted[:2]))
 
 
-_COUNTED: dict[Any, Any] = {
+_FLOP_FORMULAS: dict[Any, Any] = {
     _aten.convolution_backward: _convolution_backward,
     _aten.addmm_: unwrap(addmm_flop),
     _aten.baddbmm_: unwrap(baddbmm_flop),
@@ -39,17 +39,17 @@ _COUNTED: dict[Any, Any] = {
 """Besides what PyTorch's counter knows: products written in place, and attention on a CPU."""
 
 
-def operations(function: Callable[[], object]) -> int:
+def count_flops(function: Callable[[], object]) -> int:
     """Floating-point operations of a function's products, convolutions and attention.
 
     A multiplication and an addition are two. Nothing compiled is seen.
     """
-    with FlopCounterMode(display=False, custom_mapping=_COUNTED) as counter:
+    with FlopCounterMode(display=False, custom_mapping=_FLOP_FORMULAS) as counter:
         function()
     return int(counter.get_total_flops())
 
 
-def peak_rate(device: torch.device, dtype: torch.dtype) -> float:
+def measure_peak_flops(device: torch.device, dtype: torch.dtype) -> float:
     """Operations per second in a product of two large square matrices, the best of several."""
     side, repeats = (8192, 20) if device.type == "cuda" else (2048, 3)
     left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
@@ -57,15 +57,15 @@ def peak_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def _seconds(left: torch.Tensor, right: torch.Tensor, repeats: int) -> float:
-    wait(left.device)
+    synchronize(left.device)
     start = time.perf_counter()
     for _ in range(repeats):
         torch.mm(left, right)
-    wait(left.device)
+    synchronize(left.device)
     return time.perf_counter() - start
 
 
-def wait(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
     """Return when the device has done all that it was asked to."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

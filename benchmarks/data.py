@@ -26,15 +26,15 @@ from skimage.transform import resize
 from torch import Tensor
 
 from pipeline import synthetic
-from pipeline.archive import IMAGE, LABEL_IDS, Archive, writing
+from pipeline.archive import IMAGE, LABEL_IDS, Archive, write_zip
 from segformer.cityscapes import train_id_table
 from segformer.frames import PackedFrames
-from segformer.packing import put, reserve
+from segformer.packing import write_frame, allocate
 
-DRAWN = (1024, 2048)
-PACKED = 128  # frames the batches are drawn from: more than a processor's caches hold
+FRAME_SIZE = (1024, 2048)
+NUM_PACKED = 128  # frames the batches are drawn from: more than a processor's caches hold
 
-STAGE = """
+STAGE_SCRIPT = """
 import os, sys
 from pathlib import Path
 from pipeline.stages import pack, remap
@@ -57,7 +57,7 @@ Size = tuple[int, int]
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
-def by_pillow(photograph: Path, label_map: Path, size: Size) -> Pair:
+def decode_with_pillow(photograph: Path, label_map: Path, size: Size) -> Pair:
     """Decode and shrink as fast as Pillow can."""
     at = (size[1], size[0])
     image = Image.open(photograph).resize(at, Image.Resampling.BILINEAR)
@@ -65,14 +65,14 @@ def by_pillow(photograph: Path, label_map: Path, size: Size) -> Pair:
     return np.asarray(image), train_id_table()[np.asarray(labels)]
 
 
-def by_skimage(photograph: Path, label_map: Path, size: Size) -> Pair:
+def decode_with_skimage(photograph: Path, label_map: Path, size: Size) -> Pair:
     """Decode and shrink as the course did."""
     image = resize(imread(photograph), size, anti_aliasing=True, preserve_range=True)
     labels = resize(imread(label_map), size, order=0, anti_aliasing=False, preserve_range=True)
     return image.round().astype(np.uint8), train_id_table()[labels.astype(np.uint8)]
 
 
-def decoding(
+def make_batch_decoder(
     decode: Callable[[Path, Path, Size], Pair],
     files: Sequence[tuple[Path, Path]],
     size: Size,
@@ -88,18 +88,18 @@ def decoding(
     return run
 
 
-def packed_frames(
+def write_packed_frames(
     folder: Path, files: Sequence[tuple[Path, Path]], size: Size, number: int
 ) -> PackedFrames:
     """So many packed frames, made of the files over and over."""
-    reserve(folder, [str(index) for index in range(number)], size)
-    pairs = [by_pillow(*pair, size) for pair in files]
+    allocate(folder, [str(index) for index in range(number)], size)
+    pairs = [decode_with_pillow(*pair, size) for pair in files]
     for index in range(number):
-        put(folder, index, *pairs[index % len(pairs)])
+        write_frame(folder, index, *pairs[index % len(pairs)])
     return PackedFrames.open(folder)
 
 
-def processor_medians(functions: Sequence[Callable[[], object]], repeats: int) -> list[float]:
+def median_cpu_seconds(functions: Sequence[Callable[[], object]], repeats: int) -> list[float]:
     """Median processor seconds of each function, called in turns; the first turn only warms up."""
     times: list[list[float]] = [[] for _ in functions]
     for _ in range(repeats + 1):
@@ -113,16 +113,16 @@ def processor_medians(functions: Sequence[Callable[[], object]], repeats: int) -
 def compare_batches(folder: Path, files: Sequence[tuple[Path, Path]], size: Size) -> None:
     """Print what a frame costs by each way."""
     batch_size = 4
-    frames = packed_frames(folder / "many", files, size, PACKED)
+    frames = write_packed_frames(folder / "many", files, size, NUM_PACKED)
     generator = torch.Generator().manual_seed(0)
     ways = {
-        "pack": lambda: frames.batch(torch.randperm(PACKED, generator=generator)[:batch_size]),
-        "Pillow": decoding(by_pillow, files, size, batch_size),
-        "scikit-image": decoding(by_skimage, files, size, batch_size),
+        "pack": lambda: frames.batch(torch.randperm(NUM_PACKED, generator=generator)[:batch_size]),
+        "Pillow": make_batch_decoder(decode_with_pillow, files, size, batch_size),
+        "scikit-image": make_batch_decoder(decode_with_skimage, files, size, batch_size),
     }
     for images, labels in (way() for way in ways.values()):
         assert (images.shape, labels.shape) == ((batch_size, *size, 3), (batch_size, *size))
-    ours, *others = processor_medians(list(ways.values()), repeats=5)
+    ours, *others = median_cpu_seconds(list(ways.values()), repeats=5)
     kilobytes = np.mean([photograph.stat().st_size for photograph, _ in files]) / 1e3
     print(f"batches of {batch_size} frames at {size[0]} x {size[1]}, PNGs of {kilobytes:.0f} kB")
     print(f"{'pack':14}{1e3 * ours / batch_size:9.2f} ms a frame")
@@ -137,7 +137,7 @@ def compare_stages(
     zips = folder / "left.zip", folder / "gt.zip"
     keys = [f"train/a/a_{i:06}_000000" for i in range(number - 1)] + ["val/b/b_000000_000000"]
     for path, kind, which in zip(zips, (IMAGE, LABEL_IDS), (0, 1), strict=True):
-        with writing(path) as archive:
+        with write_zip(path) as archive:
             for index, key in enumerate(keys):
                 content = files[index % len(files)][which].read_bytes()
                 archive.add(f"{kind.split('_')[0]}/{key}_{kind}.png", content)
@@ -146,27 +146,27 @@ def compare_stages(
         row = f"{count} {'process' if count == 1 else 'processes':10}"
         for stage in ("remap", "pack"):
             # As the command line runs them: with a main module that is light to import.
-            command = [sys.executable, "-c", STAGE, stage, folder, *map(str, (count, *size))]
+            command = [sys.executable, "-c", STAGE_SCRIPT, stage, folder, *map(str, (count, *size))]
             said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
             wall, processor = map(float, said.split())
             row += f"{number / wall:8.1f} /s{1e3 * processor / number:8.1f} ms each"
         print(row, flush=True)
 
 
-def drawn_files(folder: Path, number: int) -> list[tuple[Path, Path]]:
+def draw_files(folder: Path, number: int) -> list[tuple[Path, Path]]:
     """Draw streets, and lay their photographs and label maps out as files."""
     zips = folder / "drawn_left.zip", folder / "drawn_gt.zip"
-    synthetic.write(*zips, train=number, val=0, size=DRAWN, seed=0, progress=lambda *_: None)
+    synthetic.write(*zips, train=number, val=0, size=FRAME_SIZE, seed=0, progress=lambda *_: None)
     for path, kind in zip(zips, (IMAGE, LABEL_IDS), strict=True):
         with Archive(path) as archive:
             for member in archive.members(kind).values():
                 file = folder / "tree" / member.name
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(archive.read(member.name))
-    return paired_files(folder / "tree", number)
+    return list_pairs(folder / "tree", number)
 
 
-def paired_files(tree: Path, number: int) -> list[tuple[Path, Path]]:
+def list_pairs(tree: Path, number: int) -> list[tuple[Path, Path]]:
     """Photographs and label maps of the first frames of a tree."""
     with Archive(tree) as archive:
         left, right = archive.members(IMAGE), archive.members(LABEL_IDS)
@@ -188,9 +188,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if arguments.tree:
-            files = paired_files(arguments.tree, arguments.frames)
+            files = list_pairs(arguments.tree, arguments.frames)
         else:
-            files = drawn_files(folder, arguments.frames)
+            files = draw_files(folder, arguments.frames)
         compare_batches(folder, files, size)
         compare_stages(folder, files, size, arguments.staged, arguments.processes)
 

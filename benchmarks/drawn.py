@@ -15,7 +15,7 @@ _NOISE = 6
 """Grey levels by which neighbouring pixels differ; without it PNGs would decode too fast."""
 
 
-def drawn_frames(number: int, size: tuple[int, int], seed: int = 0) -> PackedFrames:
+def make_test_frames(number: int, size: tuple[int, int], seed: int = 0) -> PackedFrames:
     """Draw frames of overlapping rectangles, one class and one colour each, with noise on them.
 
     Args:

@@ -13,7 +13,7 @@ TARGET = 3.0  # seconds
 DVC = [sys.executable, "-m", "dvc"]
 
 
-def seconds(*arguments: str) -> float:
+def time_dvc(*arguments: str) -> float:
     """Wall time of one DVC command, seconds."""
     start = time.perf_counter()
     done = subprocess.run([*DVC, *arguments], capture_output=True, text=True, check=False)
@@ -30,8 +30,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     repeats = parser.parse_args().repeats
-    seconds("repro")  # a first one warms the disk cache
-    pairs = [(seconds("repro"), seconds("--version")) for _ in range(repeats)]
+    time_dvc("repro")  # a first one warms the disk cache
+    pairs = [(time_dvc("repro"), time_dvc("--version")) for _ in range(repeats)]
     repro, bare = (statistics.median(times) for times in zip(*pairs, strict=True))
     print(f"dvc repro, nothing stale   {repro:6.2f} s   (target: under {TARGET:.0f} s)")
     print(f"dvc --version              {bare:6.2f} s")

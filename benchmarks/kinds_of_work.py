@@ -10,7 +10,7 @@ from torch.autograd.profiler import record_function
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.arithmetic import wait
+from benchmarks.arithmetic import synchronize
 from segformer.losses import Loss
 
 LOSS, OPTIMIZER = "loss", "optimizer"
@@ -30,7 +30,7 @@ _OPTIMIZER = re.compile(r"Optimizer\.|_foreach_|vector_norm")
 _STEP = "one step"
 
 
-def by_kind(step: Callable[[], object], device: torch.device) -> dict[str, float]:
+def profile_step(step: Callable[[], object], device: torch.device) -> dict[str, float]:
     """Milliseconds of a step by kind of work; on a GPU those in which it works.
 
     Args:
@@ -43,25 +43,25 @@ def by_kind(step: Callable[[], object], device: torch.device) -> dict[str, float
     with profile(activities=activities) as profiler:
         with record_function(_STEP):
             step()
-        wait(device)
+        synchronize(device)
     events = [event for event in profiler.events() if event.device_type.name == "CPU"]
     of_loss = {
         event.sequence_nr
         for event in events
-        if event.sequence_nr >= 0 and any(parent.name == LOSS for parent in _upwards(event))
+        if event.sequence_nr >= 0 and any(parent.name == LOSS for parent in _iter_ancestors(event))
     }
     times: Counter[str] = Counter()
     for event in events:
         if device.type == "cuda" and event.is_user_annotation:
             continue  # a GPU counts what ran within it once more
         if device.type == "cuda":
-            times[_kind(event, of_loss)] += event.self_device_time_total / 1e3
+            times[_classify_event(event, of_loss)] += event.self_device_time_total / 1e3
         else:
-            times[_kind(event, of_loss)] += event.self_cpu_time_total / 1e3
+            times[_classify_event(event, of_loss)] += event.self_cpu_time_total / 1e3
     return dict(times.most_common())
 
 
-def marked(loss: Loss) -> Loss:
+def annotate_loss(loss: Loss) -> Loss:
     """The same loss, which `by_kind` can tell from the network."""
 
     def run(scores: Tensor, target: Tensor) -> Tensor:
@@ -71,8 +71,8 @@ def marked(loss: Loss) -> Loss:
     return run
 
 
-def _kind(event: FunctionEvent, of_loss: set[int]) -> str:
-    parents = list(_upwards(event))
+def _classify_event(event: FunctionEvent, of_loss: set[int]) -> str:
+    parents = list(_iter_ancestors(event))
     # An operator of the backward pass has the number of the one that it belongs to.
     is_of_loss = any(
         parent.name == LOSS
@@ -88,7 +88,7 @@ def _kind(event: FunctionEvent, of_loss: set[int]) -> str:
     return next(kind for kind, pattern in _KINDS.items() if re.search(pattern, event.name[6:]))
 
 
-def _upwards(event: FunctionEvent) -> Iterator[FunctionEvent]:
+def _iter_ancestors(event: FunctionEvent) -> Iterator[FunctionEvent]:
     """The event and all that called it."""
     above: FunctionEvent | None = event
     while above is not None:

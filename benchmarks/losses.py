@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.measure import medians, peak_on_cpu, peak_on_gpu, printed_by
+from benchmarks.measure import median_seconds, cpu_peak_mib, gpu_peak_mib, run_benchmark
 from segformer.cityscapes import IGNORE, NUM_CLASSES
-from segformer.losses import CE_DICE, CE_JACCARD, LOSSES, WEIGHTED, Loss, get_loss
-from segformer.pixel_losses import EASY, FOCAL_GAMMA, KEPT_ONE_IN
+from segformer.losses import CE_DICE, CE_JACCARD, LOSSES, WEIGHTED_LOSSES, Loss, get_loss
+from segformer.pixel_losses import OHEM_THRESHOLD, FOCAL_GAMMA, OHEM_KEEP_ONE_IN
 
 WEIGHTS = torch.linspace(0.5, 2.0, NUM_CLASSES)
 VOID_SHARE = 0.11  # as in the real training set
@@ -38,8 +38,8 @@ def plain_ohem_ce(scores: Tensor, target: Tensor) -> Tensor:
     """The costs sorted; those above the threshold, or the largest share of them."""
     costs = F.cross_entropy(scores, target, ignore_index=IGNORE, reduction="none")
     costs = costs[target != IGNORE].sort(descending=True).values
-    fewest = -(-len(costs) // KEPT_ONE_IN)
-    return costs[: max(fewest, int((costs > -math.log(EASY)).sum()))].mean()
+    fewest = -(-len(costs) // OHEM_KEEP_ONE_IN)
+    return costs[: max(fewest, int((costs > -math.log(OHEM_THRESHOLD)).sum()))].mean()
 
 
 def plain_focal(scores: Tensor, target: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ def plain_ce_jaccard(scores: Tensor, target: Tensor) -> Tensor:
     return CE_JACCARD[0] * plain_ce(scores, target) + CE_JACCARD[1] * plain_jaccard(scores, target)
 
 
-PLAIN: dict[str, Loss] = {
+PLAIN_LOSSES: dict[str, Loss] = {
     "ce": plain_ce,
     "weighted_ce": plain_weighted_ce,
     "ohem_ce": plain_ohem_ce,
@@ -103,13 +103,13 @@ PLAIN: dict[str, Loss] = {
 }
 
 
-def forms(name: str, device: str) -> dict[str, Loss]:
+def get_both_losses(name: str, device: str) -> dict[str, Loss]:
     """The plain loss and ours."""
-    ours = get_loss(name, WEIGHTS.to(device) if name in WEIGHTED else None)
-    return {"plain": PLAIN[name], "ours": ours}
+    ours = get_loss(name, WEIGHTS.to(device) if name in WEIGHTED_LOSSES else None)
+    return {"plain": PLAIN_LOSSES[name], "ours": ours}
 
 
-def example(size: Sequence[int], layout: str, device: str) -> tuple[Tensor, Tensor]:
+def make_inputs(size: Sequence[int], layout: str, device: str) -> tuple[Tensor, Tensor]:
     """Random scores (b, 19, h, w) with a gradient, and labels (b, h, w) in part void."""
     b, h, w = size
     torch.manual_seed(0)
@@ -123,7 +123,7 @@ def example(size: Sequence[int], layout: str, device: str) -> tuple[Tensor, Tens
     return scores.requires_grad_(), target
 
 
-def step(loss: Loss, scores: Tensor, target: Tensor) -> Callable[[], float]:
+def make_step(loss: Loss, scores: Tensor, target: Tensor) -> Callable[[], float]:
     """A function that runs the loss once forward and backward and returns its value."""
 
     def run() -> float:
@@ -135,31 +135,31 @@ def step(loss: Loss, scores: Tensor, target: Tensor) -> Callable[[], float]:
     return run
 
 
-def peak_here(loss: Loss, arguments: argparse.Namespace) -> float:
+def measure_peak_in_process(loss: Loss, arguments: argparse.Namespace) -> float:
     """MiB that one step on the CPU needs at its peak, in this process."""
-    warm_up = example((1, 4, 4), arguments.layout, "cpu")
-    step(loss, *warm_up)()  # libraries and threads take their memory once
-    return peak_on_cpu(step(loss, *example(arguments.size, arguments.layout, "cpu")))
+    warm_up = make_inputs((1, 4, 4), arguments.layout, "cpu")
+    make_step(loss, *warm_up)()  # libraries and threads take their memory once
+    return cpu_peak_mib(make_step(loss, *make_inputs(arguments.size, arguments.layout, "cpu")))
 
 
-def peaks(name: str, arguments: argparse.Namespace) -> list[float]:
+def measure_peaks(name: str, arguments: argparse.Namespace) -> list[float]:
     """MiB that one step needs at its peak, of the plain loss and of ours."""
-    losses = forms(name, arguments.device)
+    losses = get_both_losses(name, arguments.device)
     if arguments.device == "cpu":
         given = ["--layout", arguments.layout, "--threads", str(arguments.threads)]
         given += ["--size", *map(str, arguments.size)]
-        return [printed_by("losses", "--peak-of", name, form, *given) for form in losses]
-    batch = example(arguments.size, arguments.layout, arguments.device)
-    return [peak_on_gpu(step(loss, *batch)) for loss in losses.values()]
+        return [run_benchmark("losses", "--peak-of", name, form, *given) for form in losses]
+    batch = make_inputs(arguments.size, arguments.layout, arguments.device)
+    return [gpu_peak_mib(make_step(loss, *batch)) for loss in losses.values()]
 
 
 def compare(name: str, arguments: argparse.Namespace) -> None:
     """Print one row of the table."""
-    scores, target = example(arguments.size, arguments.layout, arguments.device)
-    losses = forms(name, arguments.device)
-    steps = [step(loss, scores, target) for loss in losses.values()]
-    plain, ours = medians(steps, arguments.repeats)
-    plain_peak, our_peak = peaks(name, arguments)
+    scores, target = make_inputs(arguments.size, arguments.layout, arguments.device)
+    losses = get_both_losses(name, arguments.device)
+    steps = [make_step(loss, scores, target) for loss in losses.values()]
+    plain, ours = median_seconds(steps, arguments.repeats)
+    plain_peak, our_peak = measure_peaks(name, arguments)
     difference = abs(steps[0]() - steps[1]())
     print(
         f"{name:12}{1e3 * plain:8.0f} ms{1e3 * ours:8.0f} ms{plain / ours:7.2f}x"
@@ -187,7 +187,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     if arguments.peak_of:
         name, form = arguments.peak_of
-        print(peak_here(forms(name, "cpu")[form], arguments))
+        print(measure_peak_in_process(get_both_losses(name, "cpu")[form], arguments))
         return
     where = f"{arguments.device}, {arguments.threads} threads, {arguments.layout}"
     print(f"torch {torch.__version__}, {where}, {arguments.size}, forward and backward")

@@ -15,11 +15,11 @@ from typing import TypeVar
 import torch
 
 Item = TypeVar("Item")
-Mark = float | torch.cuda.Event
+Timestamp = float | torch.cuda.Event
 """A moment: seconds of the clock, or a place in a GPU's work."""
 
 
-def medians(functions: Sequence[Callable[[], object]], repeats: int) -> list[float]:
+def median_seconds(functions: Sequence[Callable[[], object]], repeats: int) -> list[float]:
     """Median seconds of each function, called in turns; the first turn only warms up."""
     times: list[list[float]] = [[] for _ in functions]
     for _ in range(repeats + 1):
@@ -32,20 +32,20 @@ def medians(functions: Sequence[Callable[[], object]], repeats: int) -> list[flo
     return [statistics.median(taken[1:]) for taken in times]
 
 
-def printed_by(benchmark: str, *arguments: str) -> float:
+def run_benchmark(benchmark: str, *arguments: str) -> float:
     """The number that a benchmark prints, run in a process of its own."""
     command = [sys.executable, "-m", f"benchmarks.{benchmark}", *arguments]
     return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
-def peak_on_cpu(function: Callable[[], object]) -> float:
+def cpu_peak_mib(function: Callable[[], object]) -> float:
     """MiB that this process needs at its peak beyond what it has now; once per process."""
     before = _kibibytes("VmRSS")
     function()
     return (_kibibytes("VmHWM") - before) / 1024
 
 
-def peak_on_gpu(function: Callable[[], object]) -> float:
+def gpu_peak_mib(function: Callable[[], object]) -> float:
     """MiB that a function needs at its peak on the GPU beyond what is there already."""
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
@@ -53,14 +53,14 @@ def peak_on_gpu(function: Callable[[], object]) -> float:
     return (torch.cuda.max_memory_allocated() - before) / 2**20
 
 
-class Waits:
+class WaitTimer:
     """How long a device waits for what it works on, measured where that is handed over."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._marks: list[tuple[Mark, Mark]] = []
+        self._marks: list[tuple[Timestamp, Timestamp]] = []
 
-    def over(self, items: Iterator[Item]) -> Iterator[Item]:
+    def wrap(self, items: Iterator[Item]) -> Iterator[Item]:
         """Yield the same items."""
         while True:
             # A GPU passes the first mark when all work before is done, and the second when it has
@@ -72,9 +72,9 @@ class Waits:
 
     def seconds(self) -> float:
         """In all; the device must have done its work."""
-        return sum(_between(before, after) for before, after in self._marks)
+        return sum(_elapsed_seconds(before, after) for before, after in self._marks)
 
-    def _mark(self) -> Mark:
+    def _mark(self) -> Timestamp:
         if self._device.type != "cuda":
             return time.perf_counter()
         event = torch.cuda.Event(enable_timing=True)
@@ -82,7 +82,7 @@ class Waits:
         return event
 
 
-def _between(before: Mark, after: Mark) -> float:
+def _elapsed_seconds(before: Timestamp, after: Timestamp) -> float:
     if isinstance(before, torch.cuda.Event) and isinstance(after, torch.cuda.Event):
         return float(before.elapsed_time(after)) / 1e3
     assert isinstance(before, float)
@@ -90,8 +90,8 @@ def _between(before: Mark, after: Mark) -> float:
     return after - before
 
 
-def _kibibytes(what: str) -> int:
+def _kibibytes(field: str) -> int:
     """Memory of this process as Linux counts it: VmRSS now, VmHWM at its peak."""
     # Not resource.getrusage: its peak starts at that of the process which started this one.
     lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(what)).split()[1])
+    return int(next(line for line in lines if line.startswith(field)).split()[1])

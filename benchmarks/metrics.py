@@ -35,14 +35,14 @@ from segformer.instances import (
 )
 from segformer.metrics import category_iou, class_iou, confusion_matrix
 from segformer.runs import count_label_ids
-from segformer.score_bands import classes_at, seen_at, whole
+from segformer.score_bands import resize_and_argmax, reduce_scores, as_single_window
 
 SIZE = (1024, 2048)
-KINDS = ("predicted", "gtFine_labelIds", "gtFine_instanceIds")
+FILE_KINDS = ("predicted", "gtFine_labelIds", "gtFine_instanceIds")
 Counts = tuple[Tensor, Tensor]
 
 
-def official(folder: Path, number: int) -> Callable[[], dict[str, Any]]:
+def make_official_scorer(folder: Path, number: int) -> Callable[[], dict[str, Any]]:
     """A function that lets the official script score the frames in `folder`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -52,17 +52,17 @@ def official(folder: Path, number: int) -> Callable[[], dict[str, Any]]:
     vars(np).setdefault("in1d", np.isin)  # NumPy 2.4 dropped what the script calls
     script.args.quiet, script.args.JSONOutput = True, False
     predicted, labels = (
-        [str(folder / f"{i}_{kind}.png") for i in range(number)] for kind in KINDS[:2]
+        [str(folder / f"{i}_{kind}.png") for i in range(number)] for kind in FILE_KINDS[:2]
     )
     return lambda: dict(script.evaluateImgLists(predicted, labels, script.args))
 
 
-def read(folder: Path, i: int, kind: str) -> NDArray[Any]:
+def read_png(folder: Path, i: int, kind: str) -> NDArray[Any]:
     """One picture of a frame."""
     return np.asarray(Image.open(folder / f"{i}_{kind}.png"))
 
 
-def largest_difference(told: dict[str, Any], counts: Sequence[Counts]) -> float:
+def largest_difference(official_scores: dict[str, Any], counts: Sequence[Counts]) -> float:
     """Of our scores to the script's."""
     confusion, instances = (sum(one[i] for one in counts) for i in range(2))
     assert isinstance(confusion, Tensor)
@@ -73,10 +73,10 @@ def largest_difference(told: dict[str, Any], counts: Sequence[Counts]) -> float:
         ("averageScoreInstClasses", instance_iou(instances, confusion)),
         ("averageScoreInstCategories", category_instance_iou(instances, confusion)),
     ]
-    return max(abs(float(told[name]) - float(ours.nanmean())) for name, ours in pairs)
+    return max(abs(float(official_scores[name]) - float(ours.nanmean())) for name, ours in pairs)
 
 
-def fastest(
+def fastest_ms(
     function: Callable[[], object], repeats: int, clock: Callable[[], float] = time.process_time
 ) -> float:
     """Milliseconds of the fastest of some calls after a first one."""
@@ -89,33 +89,33 @@ def fastest(
     return 1000 * min(taken)
 
 
-def draw(folder: Path, number: int) -> list[int]:
+def write_frames(folder: Path, number: int) -> list[int]:
     """Write frames as the script reads them, each predicted as itself three pixels aside."""
     instances = []
     for i in range(number):
         street = draw_frame(np.random.default_rng(i), SIZE)
         shifted = np.roll(street.label_ids, 3, axis=1)
         drawn: list[NDArray[Any]] = [shifted, street.label_ids, street.instance_ids]
-        for kind, picture in zip(KINDS, drawn, strict=True):
+        for kind, picture in zip(FILE_KINDS, drawn, strict=True):
             Image.fromarray(picture).save(folder / f"{i}_{kind}.png")
         instances.append(len(np.unique(street.instance_ids[street.instance_ids >= 1000])))
     return instances
 
 
-def against_the_script(folder: Path, number: int, repeats: int) -> None:
+def compare_with_script(folder: Path, number: int, repeats: int) -> None:
     """Score the frames in many ways, and print what each takes."""
     frames = range(number)
-    predicted = [read(folder, i, KINDS[0]) for i in frames]
-    instances = [read(folder, i, KINDS[2]) for i in frames]
+    predicted = [read_png(folder, i, FILE_KINDS[0]) for i in frames]
+    instances = [read_png(folder, i, FILE_KINDS[2]) for i in frames]
 
     def from_pngs(i: int) -> Counts:
-        return count_label_ids(read(folder, i, KINDS[0]), read(folder, i, KINDS[2]))
+        return count_label_ids(read_png(folder, i, FILE_KINDS[0]), read_png(folder, i, FILE_KINDS[2]))
 
     def from_truth(i: int) -> Counts:
-        return count_label_ids(predicted[i], read(folder, i, KINDS[2]))
+        return count_label_ids(predicted[i], read_png(folder, i, FILE_KINDS[2]))
 
-    script = official(folder, number)
-    told, base = script(), fastest(script, repeats) / number
+    script = make_official_scorer(folder, number)
+    told, base = script(), fastest_ms(script, repeats) / number
     print(f"{'official script, three PNGs':44} {base:7.1f} ms a frame")
     cores = len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(cores) as pool:
@@ -131,35 +131,35 @@ def against_the_script(folder: Path, number: int, repeats: int) -> None:
         for what, way in ways.items():
             # What threads gain is only seen on the wall's clock, which a busy machine puts off.
             clock = time.perf_counter if "threads" in what else time.process_time
-            taken = fastest(way, repeats, clock) / number
+            taken = fastest_ms(way, repeats, clock) / number
             same = largest_difference(told, way())
             print(f"{what:44} {taken:7.1f} ms {base / taken:5.1f} times as fast, within {same:.0e}")
-    alone = fastest(lambda: [read(folder, i, kind) for i in frames for kind in KINDS], repeats)
+    alone = fastest_ms(lambda: [read_png(folder, i, kind) for i in frames for kind in FILE_KINDS], repeats)
     print(f"{'reading all three PNGs':44} {alone / number:7.1f} ms")
 
 
-def parts(folder: Path, repeats: int) -> None:
+def print_part_times(folder: Path, repeats: int) -> None:
     """Print what each thing counted takes, and the way from scores to it."""
-    instances = read(folder, 0, KINDS[2])
-    target = torch.from_numpy(train_id_table()[read(folder, 0, KINDS[1])])[None]
+    instances = read_png(folder, 0, FILE_KINDS[2])
+    target = torch.from_numpy(train_id_table()[read_png(folder, 0, FILE_KINDS[1])])[None]
     predicted = torch.roll(target.where(target < NUM_CLASSES, 0), 3, dims=2)
     scores = torch.randn(NUM_CLASSES, SIZE[0] // 4, SIZE[1] // 4)
-    seen = seen_at([whole(scores)], SIZE)
+    seen = reduce_scores([as_single_window(scores)], SIZE)
     resized = torch.nn.functional.interpolate(scores[None], SIZE, mode="bilinear")
     ways: dict[str, Callable[[], object]] = {
         "confusion": lambda: confusion_matrix(predicted, target, NUM_CLASSES),
         "instances": lambda: count_instances(predicted[0], instances),
         "boundaries": lambda: boundary_counts(predicted, target, NUM_CLASSES),
         "calibration": lambda: calibration_counts(seen.confidence[None], predicted, target),
-        "scores to classes": lambda: classes_at(scores, SIZE),
-        "scores to classes and confidence": lambda: seen_at([whole(scores)], SIZE),
+        "scores to classes": lambda: resize_and_argmax(scores, SIZE),
+        "scores to classes and confidence": lambda: reduce_scores([as_single_window(scores)], SIZE),
         "all scores resized, then argmax": lambda: torch.nn.functional.interpolate(
             scores[None], SIZE, mode="bilinear"
         ).argmax(1),
         "softmax and its maximum": lambda: resized.softmax(1).amax(1),
     }
     for what, function in ways.items():
-        print(f"{what:44} {fastest(function, repeats):7.1f} ms")
+        print(f"{what:44} {fastest_ms(function, repeats):7.1f} ms")
 
 
 def main() -> None:
@@ -170,10 +170,10 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
-        instances = draw(Path(name), chosen.frames)
+        instances = write_frames(Path(name), chosen.frames)
         print(f"{chosen.frames} frames {SIZE[0]}x{SIZE[1]}, instances in each: {instances}")
-        against_the_script(Path(name), chosen.frames, chosen.repeats)
-        parts(Path(name), chosen.repeats)
+        compare_with_script(Path(name), chosen.frames, chosen.repeats)
+        print_part_times(Path(name), chosen.repeats)
 
 
 if __name__ == "__main__":

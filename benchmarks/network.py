@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
-from benchmarks.measure import medians, peak_on_cpu, peak_on_gpu, printed_by
+from benchmarks.measure import median_seconds, cpu_peak_mib, gpu_peak_mib, run_benchmark
 from segformer.cityscapes import NUM_CLASSES
 from segformer.decoder import MlpDecoder
 from segformer.interop import load_model
@@ -26,7 +26,7 @@ from segformer.variants import VARIANTS, get_variant
 Call = Callable[[Tensor], Tensor]
 
 
-def reference(variant: str) -> nn.Module:
+def build_reference(variant: str) -> nn.Module:
     """Transformers' network of the same size, with random weights and random batch statistics."""
     size = get_variant(variant)
     config = SegformerConfig(
@@ -45,7 +45,7 @@ def reference(variant: str) -> nn.Module:
     return network
 
 
-def ours_like(network: nn.Module, variant: str) -> SegFormer:
+def build_ours(network: nn.Module, variant: str) -> SegFormer:
     """Our network with the weights of transformers', carried over in a file."""
     model = SegFormer(variant, drop_path=0.0, dropout=0.0)
     with tempfile.TemporaryDirectory() as folder:
@@ -55,7 +55,7 @@ def ours_like(network: nn.Module, variant: str) -> SegFormer:
     return model
 
 
-class DecoderAsPublished(MlpDecoder):
+class PublishedDecoder(MlpDecoder):
     """The paper's order: every map widened and resized, all stacked, and mixed at full size."""
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
@@ -70,11 +70,11 @@ class DecoderAsPublished(MlpDecoder):
         return scores
 
 
-def networks(variant: str) -> dict[str, tuple[nn.Module, Call]]:
+def build_networks(variant: str) -> dict[str, tuple[nn.Module, Call]]:
     """All three with the same weights, each with what makes scores of images."""
-    theirs = reference(variant)
-    ours, as_published = ours_like(theirs, variant), ours_like(theirs, variant)
-    as_published.decoder.__class__ = DecoderAsPublished  # the same layers, in another order
+    theirs = build_reference(variant)
+    ours, as_published = build_ours(theirs, variant), build_ours(theirs, variant)
+    as_published.decoder.__class__ = PublishedDecoder  # the same layers, in another order
     return {
         "transformers": (theirs, lambda images: theirs(images).logits),
         "as published": (as_published, as_published),
@@ -82,7 +82,7 @@ def networks(variant: str) -> dict[str, tuple[nn.Module, Call]]:
     }
 
 
-def infer(module: nn.Module, call: Call, images: Tensor) -> Callable[[], Tensor]:
+def make_inference(module: nn.Module, call: Call, images: Tensor) -> Callable[[], Tensor]:
     """A function that runs a network once without gradients."""
     module.eval()
 
@@ -93,7 +93,7 @@ def infer(module: nn.Module, call: Call, images: Tensor) -> Callable[[], Tensor]
     return run
 
 
-def learn(module: nn.Module, call: Call, images: Tensor) -> Callable[[], None]:
+def make_training_step(module: nn.Module, call: Call, images: Tensor) -> Callable[[], None]:
     """A function that runs a network once forward and backward, with batch statistics."""
     module.train()
 
@@ -105,8 +105,8 @@ def learn(module: nn.Module, call: Call, images: Tensor) -> Callable[[], None]:
 
 
 MODES: dict[str, Callable[[nn.Module, Call, Tensor], Callable[[], object]]] = {
-    "inference": infer,
-    "forward and backward": learn,
+    "inference": make_inference,
+    "forward and backward": make_training_step,
 }
 
 
@@ -119,16 +119,16 @@ def random_images(arguments: argparse.Namespace) -> Tensor:
 def compare(variant: str, arguments: argparse.Namespace) -> None:
     """Print one row per mode, and how far the scores differ."""
     images = random_images(arguments)
-    all_networks = networks(variant)
+    all_networks = build_networks(variant)
     for module, _ in all_networks.values():
         module.to(images.device)
-    expected, *others = (infer(*network, images)() for network in all_networks.values())
+    expected, *others = (make_inference(*network, images)() for network in all_networks.values())
     difference = max((scores - expected).abs().max() for scores in others) / expected.abs().max()
     for mode, prepare in MODES.items():
         runs = [prepare(*network, images) for network in all_networks.values()]
-        times = medians(runs, arguments.repeats)
+        times = median_seconds(runs, arguments.repeats)
         del runs
-        peaks = [peak(variant, name, mode, arguments) for name in all_networks]
+        peaks = [measure_peak(variant, name, mode, arguments) for name in all_networks]
         told = "".join(
             f"{name} {1e3 * seconds:.0f} ms {mib:.0f} MiB"
             + ("" if name == "ours" else f" ({seconds / times[-1]:.2f}x, {mib / peaks[-1]:.2f}x); ")
@@ -140,16 +140,16 @@ def compare(variant: str, arguments: argparse.Namespace) -> None:
     )
 
 
-def peak(variant: str, name: str, mode: str, arguments: argparse.Namespace) -> float:
+def measure_peak(variant: str, name: str, mode: str, arguments: argparse.Namespace) -> float:
     """MiB that a network needs at its peak."""
     if arguments.device == "cpu":
         given = ["--size", *map(str, arguments.size), "--threads", str(arguments.threads)]
-        return printed_by("network", "--peak-of", variant, name, mode, *given)
-    module, call = networks(variant)[name]
+        return run_benchmark("network", "--peak-of", variant, name, mode, *given)
+    module, call = build_networks(variant)[name]
     module.to(arguments.device)
     run = MODES[mode](module, call, random_images(arguments))
     run()
-    return peak_on_gpu(run)
+    return gpu_peak_mib(run)
 
 
 def main() -> None:
@@ -165,8 +165,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     if arguments.peak_of:
         variant, name, mode = arguments.peak_of
-        run = MODES[mode](*networks(variant)[name], random_images(arguments))
-        print(peak_on_cpu(run))
+        run = MODES[mode](*build_networks(variant)[name], random_images(arguments))
+        print(cpu_peak_mib(run))
         return
     where = f"{arguments.device}, {arguments.threads} threads"
     print(f"torch {torch.__version__}, {where}, {arguments.size}, batch 1")

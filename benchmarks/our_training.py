@@ -6,9 +6,9 @@ from functools import partial
 
 import torch
 
-from segformer.acceleration import Compile, Precision, autocast_type, compiled
+from segformer.acceleration import Compile, Precision, autocast_dtype, maybe_compile
 from segformer.augment import Augment
-from segformer.batches import Batches, Residency
+from segformer.batches import BatchLoader, Residency
 from segformer.frames import PackedFrames
 from segformer.losses import Loss, get_loss
 from segformer.model import SegFormer
@@ -18,16 +18,16 @@ from segformer.schedule import warmup_poly
 from segformer.training import Batch, Recipe, backward, fit
 from segformer.training_state import TrainingState
 
-PAPER = 160_000  # updates; section 4.1
+PAPER_STEPS = 160_000  # updates; section 4.1
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What is trained, and how: `variant` in batches of `batch` crops of `crop`, rows, columns."""
+class TrainingSetup:
+    """What is trained, and how: `variant` in batches of `batch_size` crops of `crop`, rows, columns."""
 
     variant: str
     crop: tuple[int, int]
-    batch: int
+    batch_size: int
     device: torch.device
     precision: Precision = "auto"
     compile: Compile = "auto"
@@ -36,21 +36,21 @@ class Setting:
     @property
     def autocast(self) -> torch.dtype | None:
         """What the network computes in, if that is not float32."""
-        return autocast_type(self.precision, self.device)
+        return autocast_dtype(self.precision, self.device)
 
 
-class OurTraining:
+class PipelineTraining:
     """A training that can go on for some steps."""
 
-    def __init__(self, frames: PackedFrames, setting: Setting) -> None:
+    def __init__(self, frames: PackedFrames, setting: TrainingSetup) -> None:
         model = SegFormer(setting.variant).to(setting.device)
         optimizer = adamw(model, lr=6e-5, decoder_lr_factor=10.0, weight_decay=0.01)
         self._state = TrainingState(model, optimizer)
-        self._network = compiled(model, setting.compile, setting.device)
-        self._recipe = recipe(setting)
-        self._batches = Batches(
+        self._network = maybe_compile(model, setting.compile, setting.device)
+        self._recipe = make_recipe(setting)
+        self._batches = BatchLoader(
             frames,
-            shuffled(len(frames), setting.batch, seed=0),
+            shuffled(len(frames), setting.batch_size, seed=0),
             Augment(setting.crop),
             seed=0,
             device=setting.device,
@@ -62,7 +62,7 @@ class OurTraining:
         """Give batches on the device, without end."""
         return self._batches(self._state.step)
 
-    def learn(self, batches: Iterator[Batch], steps: int) -> float:
+    def train(self, batches: Iterator[Batch], steps: int) -> float:
         """Make so many updates and return the mean loss, which waits for the device."""
         fit(
             self._state,
@@ -79,21 +79,21 @@ class OurTraining:
         self._recipe = replace(self._recipe, loss=wrapper(self._recipe.loss))
 
 
-def recipe(setting: Setting) -> Recipe:
+def make_recipe(setting: TrainingSetup) -> Recipe:
     """The paper's numbers; `steps` is for the caller to set."""
     return Recipe(
         steps=0,
         loss=get_loss("ce"),
-        schedule=partial(warmup_poly, steps=PAPER, warmup_steps=1500),
+        schedule=partial(warmup_poly, steps=PAPER_STEPS, warmup_steps=1500),
         autocast=setting.autocast,
-        validate_every=PAPER,
-        save_every=PAPER,
+        validate_every=PAPER_STEPS,
+        save_every=PAPER_STEPS,
     )
 
 
-def one_pass(setting: Setting) -> Callable[[], object]:
+def make_single_pass(setting: TrainingSetup) -> Callable[[], object]:
     """A function that takes one image forward and backward, and compiles nothing."""
     model = SegFormer(setting.variant).to(setting.device)
     images = torch.randn(1, 3, *setting.crop, device=setting.device)
     labels = torch.zeros(1, *setting.crop, dtype=torch.int64, device=setting.device)
-    return partial(backward, model, images, labels, recipe(setting))
+    return partial(backward, model, images, labels, make_recipe(setting))

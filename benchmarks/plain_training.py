@@ -59,7 +59,7 @@ class PngFrames(Dataset[tuple[Tensor, Tensor]]):
         )
 
 
-class PlainTraining:
+class ReferenceTraining:
     """Transformers' network and its own loss, AdamW, and batches of a DataLoader."""
 
     def __init__(
@@ -103,7 +103,7 @@ class PlainTraining:
                 labels.to(self._device, non_blocking=True),
             )
 
-    def learn(self, batches: Iterator[tuple[Tensor, Tensor]], steps: int) -> float:
+    def train(self, batches: Iterator[tuple[Tensor, Tensor]], steps: int) -> float:
         """Make so many updates and return the last loss."""
         self.network.train()
         for _ in range(steps):

@@ -19,12 +19,12 @@ import numpy as np
 import requests
 import torch
 
-from benchmarks.drawn import drawn_frames
+from benchmarks.drawn import make_test_frames
 from segformer import checkpoint
 from segformer.model import SegFormer
 from segformer.serving import encode
 
-SECONDS = 60  # an answer may take
+TIMEOUT_SECONDS = 60  # an answer may take
 
 
 def main() -> None:
@@ -33,15 +33,15 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=500, help="for each number of clients")
     parser.add_argument("--size", type=int, nargs=2, default=(256, 512), help="rows and columns")
     given = parser.parse_args()
-    body = base64.b64decode(encode(drawn_frames(1, tuple(given.size)).images[0]))
+    body = base64.b64decode(encode(make_test_frames(1, tuple(given.size)).images[0]))
     print(f"B0, PNG of {given.size[0]} x {given.size[1]}, {len(body)} bytes")
     print("| clients | answers/s | median, ms | 95 %, ms | failed |")
     print("|---:|---:|---:|---:|---:|")
-    with serving() as address:
-        expected = requests.post(address, data=body, timeout=SECONDS).content
+    with run_server() as address:
+        expected = requests.post(address, data=body, timeout=TIMEOUT_SECONDS).content
         failed = 0
         for clients in (1, 4):
-            load = Load(address, body, expected)
+            load = LoadTest(address, body, expected)
             seconds = load.run(clients, given.requests)
             median, late = 1e3 * np.quantile(load.seconds, [0.5, 0.95])
             rate = given.requests / seconds
@@ -51,7 +51,7 @@ def main() -> None:
         sys.exit(f"{failed} answers failed")
 
 
-class Load:
+class LoadTest:
     """Clients that ask for one picture again and again, and compare what they get.
 
     Attributes:
@@ -69,7 +69,7 @@ class Load:
     def run(self, clients: int, number: int) -> float:
         """Send a number of requests from as many clients at once; return the seconds it took."""
         shares = [number // clients + (k < number % clients) for k in range(clients)]
-        threads = [threading.Thread(target=self._ask, args=(share,)) for share in shares]
+        threads = [threading.Thread(target=self._send_requests, args=(share,)) for share in shares]
         start = time.perf_counter()
         for thread in threads:
             thread.start()
@@ -77,12 +77,12 @@ class Load:
             thread.join()
         return time.perf_counter() - start
 
-    def _ask(self, number: int) -> None:
+    def _send_requests(self, number: int) -> None:
         with requests.Session() as session:
             for _ in range(number):
                 start = time.perf_counter()
                 try:
-                    answer = session.post(self._address, data=self._body, timeout=SECONDS)
+                    answer = session.post(self._address, data=self._body, timeout=TIMEOUT_SECONDS)
                     is_right = answer.content == self._expected
                 except requests.RequestException:
                     is_right = False
@@ -91,7 +91,7 @@ class Load:
 
 
 @contextmanager
-def serving() -> Iterator[str]:
+def run_server() -> Iterator[str]:
     """Serve B0 with random weights in a process of its own; give the address to post to."""
     with TemporaryDirectory() as folder:
         torch.manual_seed(0)

@@ -14,18 +14,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.official_counts import PIXELS
-from pipeline.parallel import in_order
-from pipeline.synthetic.writing import draw_numbered, files_of
+from pipeline.official_counts import OFFICIAL_PIXELS
+from pipeline.parallel import ordered_map
+from pipeline.synthetic.writing import draw_frame_number, encode_frame
 from segformer.cityscapes import CLASSES, IGNORE, LABELS, NUM_CLASSES, train_id_table
 from segformer.metrics import class_iou, confusion_matrix, mean_iou
 
 Size = tuple[int, int]
 
 
-def label_ids(split: str, number: int, *, seed: int, size: Size) -> NDArray[np.uint8]:
+def draw_label_ids(split: str, number: int, *, seed: int, size: Size) -> NDArray[np.uint8]:
     """(h, w) uint8: the label ids of the frame that the demo draws under this number."""
-    return draw_numbered(split, number, seed=seed, size=size).label_ids
+    return draw_frame_number(split, number, seed=seed, size=size).label_ids
 
 
 def guess_by_position(train_ids: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
@@ -49,7 +49,7 @@ def guess_by_position(train_ids: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint
     return guess
 
 
-def confusion_of(guess: NDArray[np.uint8], train_ids: Iterable[NDArray[np.uint8]]) -> torch.Tensor:
+def score_guess(guess: NDArray[np.uint8], train_ids: Iterable[NDArray[np.uint8]]) -> torch.Tensor:
     """(k, k) int64: the same guess, (h, w), scored on every one of some label maps of its size."""
     total = torch.zeros((NUM_CLASSES, NUM_CLASSES), dtype=torch.int64)
     for frame in train_ids:
@@ -59,29 +59,29 @@ def confusion_of(guess: NDArray[np.uint8], train_ids: Iterable[NDArray[np.uint8]
     return total
 
 
-def frames_per_second(size: Size, frames: int) -> tuple[float, float]:
+def measure_frames_per_second(size: Size, frames: int) -> tuple[float, float]:
     """Frames per second of one core, drawn only, and drawn and encoded as the four PNGs."""
-    draw_numbered("train", 0, seed=1, size=size)  # The first one fills the tiles.
+    draw_frame_number("train", 0, seed=1, size=size)  # The first one fills the tiles.
     drawing, encoding = [], []
     for number in range(frames):
         start = time.process_time()
-        frame = draw_numbered("train", number, seed=1, size=size)
+        frame = draw_frame_number("train", number, seed=1, size=size)
         middle = time.process_time()
-        files_of(frame, "train", number)
+        encode_frame(frame, "train", number)
         drawing.append(middle - start)
         encoding.append(time.process_time() - middle)
     return frames / sum(drawing), frames / (sum(drawing) + sum(encoding))
 
 
-def drawn(split: str, number: int, *, seed: int, size: Size) -> Iterator[NDArray[np.uint8]]:
+def draw_split(split: str, number: int, *, seed: int, size: Size) -> Iterator[NDArray[np.uint8]]:
     """The label ids of the first frames of a split, drawn on all cores."""
-    with in_order(partial(label_ids, split, seed=seed, size=size), range(number)) as frames:
+    with ordered_map(partial(draw_label_ids, split, seed=seed, size=size), range(number)) as frames:
         yield from frames
 
 
 def print_shares(counts: NDArray[np.int64]) -> None:
     """Print the share of each label id, (34,) counts, as a Markdown table beside the real one."""
-    ours, real = counts / counts.sum(), np.array(PIXELS) / sum(PIXELS)
+    ours, real = counts / counts.sum(), np.array(OFFICIAL_PIXELS) / sum(OFFICIAL_PIXELS)
     print("| class | drawn, % | real, % | ratio |\n|---|---:|---:|---:|")
     for label in sorted(LABELS, key=lambda label: (label.train_id == IGNORE, label.label_id)):
         share, wanted = float(ours[label.label_id]), float(real[label.label_id])
@@ -102,14 +102,14 @@ def main() -> None:
     size = (asked.size[0], asked.size[1])
     for timed in (size, (1024, 2048)) if asked.timed else ():
         frames = asked.timed if timed == size else max(1, asked.timed // 4)
-        alone, encoded = frames_per_second(timed, frames)
+        alone, encoded = measure_frames_per_second(timed, frames)
         print(f"{timed[0]}x{timed[1]}: {alone:.1f} frames/s per core, {encoded:.1f} with the PNGs")
     table = train_id_table()
     train, val = (
-        [table[ids] for ids in drawn(split, number, seed=asked.seed, size=size)]
+        [table[ids] for ids in draw_split(split, number, seed=asked.seed, size=size)]
         for split, number in (("train", asked.train), ("val", asked.val))
     )
-    confusion = confusion_of(guess_by_position(train), val)
+    confusion = score_guess(guess_by_position(train), val)
     print(
         f"most frequent class at each position: mIoU {100 * float(mean_iou(confusion)):.2f} %"
         f" on {asked.val} val frames of {size[0]}x{size[1]}, learnt from {asked.train}"
@@ -117,7 +117,7 @@ def main() -> None:
     for label, iou in zip(CLASSES, class_iou(confusion).tolist(), strict=True):
         print(f"  {label.name:14} {100 * iou:6.2f} %")
     if asked.shares:
-        ids = drawn("train", asked.shares, seed=asked.seed, size=size)
+        ids = draw_split("train", asked.shares, seed=asked.seed, size=size)
         print_shares(sum((np.bincount(f.ravel(), minlength=34) for f in ids), np.zeros(34, int)))
 
 

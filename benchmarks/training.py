@@ -22,12 +22,12 @@ from typing import Protocol
 
 import torch
 
-from benchmarks.arithmetic import operations, peak_rate, wait
-from benchmarks.drawn import drawn_frames, write_pngs
-from benchmarks.kinds_of_work import by_kind, marked
-from benchmarks.measure import Waits, medians
-from benchmarks.our_training import OurTraining, Setting, one_pass
-from segformer.acceleration import Compile, best_device, without_chance
+from benchmarks.arithmetic import count_flops, measure_peak_flops, synchronize
+from benchmarks.drawn import make_test_frames, write_pngs
+from benchmarks.kinds_of_work import profile_step, annotate_loss
+from benchmarks.measure import WaitTimer, median_seconds
+from benchmarks.our_training import PipelineTraining, TrainingSetup, make_single_pass
+from segformer.acceleration import Compile, best_device, set_deterministic
 from segformer.frames import PackedFrames
 from segformer.training import Batch
 from segformer.variants import VARIANTS
@@ -44,11 +44,11 @@ class Training(Protocol):
     def stream(self) -> Generator[Batch, None, None]:
         """Give batches on the device, without end."""
 
-    def learn(self, batches: Iterator[Batch], steps: int) -> float:
+    def train(self, batches: Iterator[Batch], steps: int) -> float:
         """Make so many updates and return a loss, which waits for the device."""
 
 
-class Measured:
+class TimedTraining:
     """A training, and what its turns took.
 
     Attributes:
@@ -64,77 +64,77 @@ class Measured:
         self._training = make()
         with closing(self._training.stream()) as stream:
             self._batch = next(stream)
-            self._training.learn(stream, 2)  # compiles, and chooses algorithms
+            self._training.train(stream, 2)  # compiles, and chooses algorithms
         if is_gpu:
             torch.cuda.reset_peak_memory_stats()
-        self._training.learn(itertools.repeat(self._batch), 2)
+        self._training.train(itertools.repeat(self._batch), 2)
         self.memory = torch.cuda.max_memory_allocated() - before if is_gpu else 0
         self.step: list[float] = []
         self.loop: list[float] = []
         self.waits: list[float] = []
 
-    def take_step_turn(self, steps: int) -> None:
+    def time_steps(self, steps: int) -> None:
         """Time so many steps with the same batch."""
         self.step.append(self._seconds(itertools.repeat(self._batch), steps))
 
-    def take_loop_turn(self, steps: int) -> None:
+    def time_loop(self, steps: int) -> None:
         """Time so many steps of the whole loop."""
-        waits = Waits(self._device)
+        waits = WaitTimer(self._device)
         with closing(self._training.stream()) as stream:
-            self._training.learn(stream, 1)  # so that what reads and decodes is under way
-            self.loop.append(self._seconds(waits.over(stream), steps))
+            self._training.train(stream, 1)  # so that what reads and decodes is under way
+            self.loop.append(self._seconds(waits.wrap(stream), steps))
         self.waits.append(waits.seconds())
 
     def _seconds(self, batches: Iterator[Batch], steps: int) -> float:
         start = time.perf_counter()
-        self._training.learn(batches, steps)
+        self._training.train(batches, steps)
         return time.perf_counter() - start
 
 
-def plain_training(
-    frames: PackedFrames, folder: Path, setting: Setting, workers: int
+def make_reference_training(
+    frames: PackedFrames, folder: Path, setting: TrainingSetup, workers: int
 ) -> Callable[[], Training]:
     """What makes the plain loop, which reads PNGs in `folder`."""
-    from benchmarks.plain_training import PlainTraining, PngFrames
+    from benchmarks.plain_training import ReferenceTraining, PngFrames
 
     files = PngFrames(write_pngs(frames, folder), setting.crop)
     kilobytes = statistics.mean(pair[0].stat().st_size for pair in files.files) / 1e3
     print(f"PNGs of {kilobytes:.0f} kB, decoded by {workers} processes")
-    return lambda: PlainTraining(
+    return lambda: ReferenceTraining(
         setting.variant,
         files,
-        batch_size=setting.batch,
+        batch_size=setting.batch_size,
         workers=workers,
         device=setting.device,
         autocast=setting.autocast,
     )
 
 
-def compare(arguments: argparse.Namespace, setting: Setting) -> None:
+def compare(arguments: argparse.Namespace, setting: TrainingSetup) -> None:
     """Print images per second, and ratios where there is something to compare with."""
-    frames = drawn_frames(arguments.frames, tuple(arguments.frame_size))
+    frames = make_test_frames(arguments.frames, tuple(arguments.frame_size))
     with tempfile.TemporaryDirectory() as folder:
         makers: dict[str, Callable[[], Training]] = {}
         if importlib.util.find_spec("transformers") is None:
             print("transformers is not installed: there is nothing to compare with")
         else:
-            makers["plain"] = plain_training(frames, Path(folder), setting, arguments.workers)
-        makers["ours"] = lambda: OurTraining(frames, setting)
-        trainings = {name: Measured(make, setting.device) for name, make in makers.items()}
+            makers["plain"] = make_reference_training(frames, Path(folder), setting, arguments.workers)
+        makers["ours"] = lambda: PipelineTraining(frames, setting)
+        trainings = {name: TimedTraining(make, setting.device) for name, make in makers.items()}
         rates = []
         for _ in range(arguments.turns):
-            rates.append(peak_rate(setting.device, setting.autocast or torch.float32))
+            rates.append(measure_peak_flops(setting.device, setting.autocast or torch.float32))
             for training in trainings.values():
-                training.take_step_turn(arguments.steps)
+                training.time_steps(arguments.steps)
             for training in trainings.values():
-                training.take_loop_turn(arguments.steps)
-    print_speeds(trainings, setting.batch * arguments.steps)
-    work = operations(one_pass(setting))
+                training.time_loop(arguments.steps)
+    print_speeds(trainings, setting.batch_size * arguments.steps)
+    work = count_flops(make_single_pass(setting))
     print(f"an image is {work / 1e9:.0f} GFLOP forward and backward")
-    print_arithmetic(trainings["ours"], work * setting.batch * arguments.steps, max(rates))
+    print_arithmetic(trainings["ours"], work * setting.batch_size * arguments.steps, max(rates))
 
 
-def print_speeds(trainings: dict[str, Measured], images: int) -> None:
+def print_speeds(trainings: dict[str, TimedTraining], images: int) -> None:
     """Print a row each for the step, the loop and what the device needs; `images` in a turn."""
     print(f"{'':24}" + "".join(f"{name:>16}" for name in trainings))
     for what in ("step", "loop"):
@@ -149,7 +149,7 @@ def print_speeds(trainings: dict[str, Measured], images: int) -> None:
         print(f"{'peak memory':24}{row}")
 
 
-def print_arithmetic(ours: Measured, work: int, peak: float) -> None:
+def print_arithmetic(ours: TimedTraining, work: int, peak: float) -> None:
     """Print how near our training comes to what the device can do.
 
     Args:
@@ -163,22 +163,22 @@ def print_arithmetic(ours: Measured, work: int, peak: float) -> None:
         print(f"{name:24}{rate / 1e12:9.3g} TFLOP/s{rate / peak:8.1%}")
 
 
-def print_profile(arguments: argparse.Namespace, setting: Setting) -> None:
+def print_profile(arguments: argparse.Namespace, setting: TrainingSetup) -> None:
     """Print the milliseconds of one step of ours by kind of work, and of making a batch."""
-    frames = drawn_frames(arguments.frames, tuple(arguments.frame_size))
-    training = OurTraining(frames, setting)
-    training.wrap_loss(marked)
+    frames = make_test_frames(arguments.frames, tuple(arguments.frame_size))
+    training = PipelineTraining(frames, setting)
+    training.wrap_loss(annotate_loss)
     with closing(training.stream()) as stream:
         batch = next(stream)
         start = time.perf_counter()
         batches = [next(stream) for _ in range(arguments.steps)]
-        wait(setting.device)
+        synchronize(setting.device)
         making = 1e3 * (time.perf_counter() - start) / len(batches)
     again = itertools.repeat(batch)
-    training.learn(again, 2)
-    (seconds,) = medians([lambda: training.learn(again, 1)], arguments.steps)
+    training.train(again, 2)
+    (seconds,) = median_seconds([lambda: training.train(again, 1)], arguments.steps)
     print(f"a step takes {1e3 * seconds:.0f} ms; profiled:")
-    times = by_kind(lambda: training.learn(again, 1), setting.device)
+    times = profile_step(lambda: training.train(again, 1), setting.device)
     for kind, milliseconds in times.items():
         print(f"{kind:28}{milliseconds:9.1f} ms{milliseconds / sum(times.values()):8.1%}")
     print(f"{'making a batch, beside it':28}{making:9.1f} ms")
@@ -209,25 +209,25 @@ def main() -> None:
     arguments.batch = arguments.batch or (8 if is_gpu else 2)
     arguments.steps = arguments.steps or (50 if is_gpu else 4)
     arguments.frame_size = arguments.frame_size or [2 * side for side in arguments.size]
-    setting = Setting(
+    setting = TrainingSetup(
         variant=arguments.variant,
         crop=tuple(arguments.size),
-        batch=arguments.batch,
+        batch_size=arguments.batch,
         device=torch.device(arguments.device),
         precision=arguments.precision,
         compile=COMPILE["no" if arguments.profile else arguments.compile],
         residency=arguments.residency,
     )
     torch.set_num_threads(arguments.threads)
-    without_chance(False)  # as the pipeline does unless told otherwise
+    set_deterministic(False)  # as the pipeline does unless told otherwise
     print(
-        f"torch {torch.__version__}, {where(arguments)}; {setting.variant}, batch {setting.batch}"
+        f"torch {torch.__version__}, {describe_device(arguments)}; {setting.variant}, batch {setting.batch_size}"
     )
     print(f"crops of {arguments.size} from frames of {arguments.frame_size}")
     (print_profile if arguments.profile else compare)(arguments, setting)
 
 
-def where(arguments: argparse.Namespace) -> str:
+def describe_device(arguments: argparse.Namespace) -> str:
     """The device in words."""
     if arguments.device == "cpu":
         return f"CPU, {arguments.threads} threads"

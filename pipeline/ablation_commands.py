@@ -5,21 +5,21 @@ from typing import Annotated
 
 import typer
 
-from pipeline.stage_commands import PARAMS, STAGES, Out, Params, path
+from pipeline.stage_commands import PARAMS, STAGES, Out, Params, path_option
 
 # Nothing heavy up here: --help answers in a moment, each command imports what it needs.
 
-app = typer.Typer()
+ablation_app = typer.Typer()
 
-Models = Annotated[Path, path("--models", "The folder with every arm's training.")]
+Models = Annotated[Path, path_option("--models", "The folder with every arm's training.")]
 
 
-@app.command(rich_help_panel=STAGES)
+@ablation_app.command(rich_help_panel=STAGES)
 def gradients(
     models: Models,
-    pack: Annotated[Path, path("--pack", "The packed frames.")],
-    weights: Annotated[Path, path("--weights", "The folder with the starting weights.")],
-    class_weights: Annotated[Path, path("--class-weights", "The table of class weights.")],
+    pack: Annotated[Path, path_option("--pack", "The packed frames.")],
+    weights: Annotated[Path, path_option("--weights", "The folder with the starting weights.")],
+    class_weights: Annotated[Path, path_option("--class-weights", "The table of class weights.")],
     out: Out,
     params: Params = PARAMS,
 ) -> None:
@@ -32,27 +32,27 @@ def gradients(
     from pipeline.stages import gradients
     from segformer.acceleration import best_device
 
-    settings = config.load(params)
-    arms = gradients.Arms(
+    settings = config.load_config(params)
+    arms = gradients.ArmSelection(
         settings.ablation.losses, settings.ablation.seeds, settings.train.class_weights
     )
-    with progress.showing("gradients", "models") as advance:
-        gradients.run(
+    with progress.inference_settings("gradients", "models") as advance:
+        gradients.measure_gradients(
             settings.gradients,
             arms=arms,
-            inputs=gradients.Inputs(models, pack, weights, class_weights),
+            inputs=gradients.GradientInputs(models, pack, weights, class_weights),
             out=out,
             device=best_device(),
             progress=advance,
         )
 
 
-@app.command(rich_help_panel=STAGES)
+@ablation_app.command(rich_help_panel=STAGES)
 def ablation(
-    evaluations: Annotated[Path, path("--evaluations", "The folder with every arm's scores.")],
-    histories: Annotated[Path, path("--histories", "The folder with every arm's training.")],
-    gradients: Annotated[Path, path("--gradients", "The folder with the gradients' tables.")],
-    frequency: Annotated[Path, path("--frequency", "The table of class frequencies.")],
+    evaluations: Annotated[Path, path_option("--evaluations", "The folder with every arm's scores.")],
+    histories: Annotated[Path, path_option("--histories", "The folder with every arm's training.")],
+    gradients: Annotated[Path, path_option("--gradients", "The folder with the gradients' tables.")],
+    frequency: Annotated[Path, path_option("--frequency", "The table of class frequencies.")],
     out: Out,
     params: Params = PARAMS,
 ) -> None:
@@ -63,12 +63,12 @@ def ablation(
     """
     from pipeline import config, tracking
     from pipeline.stages import ablation
-    from pipeline.stages.train import read_facts
+    from pipeline.stages.train import read_run_facts
 
-    section = config.load(params).ablation
-    inputs = ablation.Inputs(evaluations, histories, gradients, frequency)
-    result = ablation.run(section, inputs=inputs, out=out)
+    section = config.load_config(params).ablation
+    inputs = ablation.AblationInputs(evaluations, histories, gradients, frequency)
+    result = ablation.compare_arms(section, inputs=inputs, out=out)
     typer.echo(result.sentence)
-    arms = [read_facts(histories / arm) for arm in section.arms()]
+    arms = [read_run_facts(histories / arm) for arm in section.arm_names()]
     tags = {"protocol": result.protocol, "verdict": result.sentence}
-    tracking.ablation_run("ablation", arms, result.metrics, out, tags)
+    tracking.log_ablation_run("ablation", arms, result.metrics, out, tags)

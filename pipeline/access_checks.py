@@ -8,54 +8,54 @@ import requests
 
 from pipeline import credentials, store
 from pipeline.finding import Finding
-from pipeline.journal import waiting
+from pipeline.journal import list_pending_runs
 
-_PATIENCE = 3.0  # seconds, for a server to answer
-_BROKEN = 500  # from this HTTP status on it is the server that fails
+_TIMEOUT = 3.0  # seconds, for a server to answer
+_SERVER_ERROR = 500  # from this HTTP status on it is the server that fails
 
 
-def service(name: str, variable: str, otherwise: str) -> Finding:
+def check_service(name: str, variable: str, default: str) -> Finding:
     """Ask the server whose address an environment variable holds.
 
     Args:
         name: of the service.
         variable: of the environment.
-        otherwise: what happens where the variable is not set.
+        default: what happens where the variable is not set.
     """
     address = os.environ.get(variable)
     if not address:
-        return Finding("services", True, f"{name}: {variable} is not set, {otherwise}")
-    shown = store.without_secrets(address)
+        return Finding("services", True, f"{name}: {variable} is not set, {default}")
+    shown = store.redact_secrets(address)
     if not address.startswith("http"):
         return Finding("services", True, f"{name}: {shown}")
-    trouble = _trouble(address)
+    trouble = _probe(address)
     if trouble:
         remedy = f"start it, or unset {variable}"
         return Finding("services", False, f"{name}: {shown} {trouble}: {remedy}")
     return Finding("services", True, f"{name}: {shown} answers")
 
 
-def unsent(folder: Path) -> Finding:
+def check_pending_runs(folder: Path) -> Finding:
     """Tell how many runs MLflow lacks something of.
 
     Args:
         folder: of their journals.
     """
-    if num_waiting := len(waiting(folder)):
+    if num_waiting := len(list_pending_runs(folder)):
         runs = "a run" if num_waiting == 1 else f"{num_waiting} runs"
         sentence = f"MLflow lacks something of {runs}: `python -m pipeline sync` sends it"
         return Finding("runs", False, sentence)
     return Finding("runs", True, "nothing waits to be sent to MLflow")
 
 
-def account(*, is_needed: bool) -> Finding:
+def check_account(*, is_needed: bool) -> Finding:
     """Tell whether there is an account for the Cityscapes site; never what it is.
 
     Args:
         is_needed: whether the parameters ask for a download that has not been made.
     """
     try:
-        origin = credentials.origin()
+        origin = credentials.find_account_origin()
     except ValueError as mistake:
         return Finding("credentials", False, str(mistake).removeprefix("download: "))
     if origin:
@@ -70,7 +70,7 @@ def account(*, is_needed: bool) -> Finding:
     )
 
 
-def hub(repository: str, revision: str, filename: str) -> Iterator[Finding]:
+def check_hub(repository: str, revision: str, filename: str) -> Iterator[Finding]:
     """Look whether a file of the Hugging Face hub is here, or can be fetched."""
     name = f"{filename} of {repository}"
     place = f"models--{repository.replace('/', '--')}/snapshots/{revision}/{filename}"
@@ -83,18 +83,18 @@ def hub(repository: str, revision: str, filename: str) -> Iterator[Finding]:
         yield Finding("hub", False, sentence)
         return
     address = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-    trouble = _trouble(f"{address}/{repository}/resolve/{revision}/{filename}")
-    shown = store.without_secrets(address)
+    trouble = _probe(f"{address}/{repository}/resolve/{revision}/{filename}")
+    shown = store.redact_secrets(address)
     if trouble:
         yield Finding("hub", False, f"{name} is not in the cache, and {shown} {trouble}: {remedy}")
     else:
         yield Finding("hub", True, f"{name} is not here yet; {shown} answers")
 
 
-def site(address: str) -> Finding:
+def check_site(address: str) -> Finding:
     """Ask the site that the data is to come from."""
-    trouble = _trouble(address)
-    shown = store.without_secrets(address)
+    trouble = _probe(address)
+    shown = store.redact_secrets(address)
     if trouble:
         remedy = "try later, or bring the zips by hand and name their folder (download.folder)"
         return Finding("site", False, f"{shown} {trouble}: {remedy}")
@@ -111,10 +111,10 @@ def _hub_cache() -> Path:
     return Path(home, "hub").expanduser()
 
 
-def _trouble(address: str) -> str | None:
+def _probe(address: str) -> str | None:
     """What is wrong with a server: `does not answer`, `answers with 502`; None if nothing is."""
     try:
-        answer = requests.head(address, timeout=_PATIENCE, allow_redirects=False)
+        answer = requests.head(address, timeout=_TIMEOUT, allow_redirects=False)
     except requests.RequestException:
         return "does not answer"
-    return f"answers with {answer.status_code}" if answer.status_code >= _BROKEN else None
+    return f"answers with {answer.status_code}" if answer.status_code >= _SERVER_ERROR else None

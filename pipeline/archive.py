@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline import pictures
-from pipeline.problems import refuse
-from pipeline.safe_members import content_of, folder_files, zip_problems
+from pipeline.problems import raise_problems
+from pipeline.safe_members import read_member, list_folder_files, find_zip_problems
 from pipeline.splits import TRAIN_EXTRA
 from segformer.atomic import replacing
 
@@ -28,7 +28,7 @@ COARSE_LABEL_IDS = "gtCoarse_labelIds"
 TRAIN_IDS = "gtFine_labelTrainIds"
 COARSE_TRAIN_IDS = "gtCoarse_labelTrainIds"
 
-_NAME = re.compile(
+_NAME_PATTERN = re.compile(
     r"(?:.*/)?(?P<package>leftImg8bit|gtFine|gtCoarse)/(?P<split>[^/]+)/(?P<city>[^/]+)/"
     r"(?P<stem>(?P=city)_\d{6}_\d{6})_(?P<kind>[A-Za-z0-9_]+)\.png"
 )
@@ -76,14 +76,14 @@ class Archive:
         self.path = path
         self._zip = None if path.is_dir() else _open_zip(path)
         if self._zip is None:
-            names, problems = folder_files(path)
+            names, problems = list_folder_files(path)
         else:
             entries = self._zip.infolist()
             names = [entry.filename for entry in entries if not entry.is_dir()]
-            problems = zip_problems(entries)
+            problems = find_zip_problems(entries)
         if problems:
             self._close()
-            refuse(problems, str(path), "and nothing was read; mend it or fetch it again")
+            raise_problems(problems, str(path), "and nothing was read; mend it or fetch it again")
         self._names = dict.fromkeys(sorted(names))
 
     def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
@@ -114,7 +114,7 @@ class Archive:
         Raises:
             ValueError: if two files claim the same frame.
         """
-        return index(self._names, kind, self.path)
+        return index_by_frame(self._names, kind, self.path)
 
     def read(self, name: str) -> bytes:
         """The bytes of one file.
@@ -127,25 +127,25 @@ class Archive:
         if self._zip is None:
             return (self.path / name).read_bytes()
         try:
-            return content_of(self._zip, name)
+            return read_member(self._zip, name)
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
             raise ValueError(f"{self.path}: {name} is damaged ({error})") from None
 
-    def bytes_of(self, name: str) -> int:
+    def file_size(self, name: str) -> int:
         """How large a file is, unpacked."""
         if self._zip is None:
             return (self.path / name).stat().st_size
         return self._zip.getinfo(name).file_size
 
-    def image_size(self, name: str) -> tuple[int, int]:
+    def read_image_size(self, name: str) -> tuple[int, int]:
         """Rows and columns of a photograph whose checksums hold; its pixels are not decoded.
 
         Raises:
             ValueError: naming the file, if it is no picture, is damaged, or is not 8 bit RGB.
         """
-        return pictures.checked_size(self.read(name), "RGB", f"{self.path}: {name}")
+        return pictures.verify(self.read(name), "RGB", f"{self.path}: {name}")
 
-    def photograph(self, key: str) -> NDArray[np.uint8]:
+    def open_photograph(self, key: str) -> NDArray[np.uint8]:
         """(h, w, 3) uint8 RGB: the photograph of a frame.
 
         Raises:
@@ -166,7 +166,7 @@ class Archive:
         Raises:
             ValueError: naming the file, if it cannot be decoded or is not 8 bit RGB.
         """
-        return np.asarray(self._picture(name, "RGB"), dtype=np.uint8)
+        return np.asarray(self._open_png(name, "RGB"), dtype=np.uint8)
 
     def open_labels(self, name: str) -> NDArray[np.uint8]:
         """(h, w) uint8: one label map, ids as stored.
@@ -174,18 +174,18 @@ class Archive:
         Raises:
             ValueError: naming the file, if it cannot be decoded or is not 8 bit grey.
         """
-        return np.asarray(self.label_picture(name), dtype=np.uint8)
+        return np.asarray(self.open_label_image(name), dtype=np.uint8)
 
-    def label_picture(self, name: str) -> Image.Image:
+    def open_label_image(self, name: str) -> Image.Image:
         """One label map as PIL has it, for what PIL counts and maps faster than NumPy.
 
         Raises:
             ValueError: as `open_labels` does.
         """
-        return self._picture(name, "L")
+        return self._open_png(name, "L")
 
-    def _picture(self, name: str, mode: str) -> Image.Image:
-        return pictures.decoded(self.read(name), mode, f"{self.path}: {name}")
+    def _open_png(self, name: str, mode: str) -> Image.Image:
+        return pictures.decode(self.read(name), mode, f"{self.path}: {name}")
 
 
 class ZipWriter:
@@ -204,40 +204,40 @@ class ZipWriter:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[ZipWriter]:
+def write_zip(path: Path) -> Iterator[ZipWriter]:
     """Write a zip at `path`, whole or not at all."""
     with replacing(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
         yield ZipWriter(archive)
 
 
-def index(names: Iterable[str], kind: str, where: Path) -> dict[str, Member]:
+def index_by_frame(names: Iterable[str], kind: str, location: Path) -> dict[str, Member]:
     """Find the pictures of one kind among file names, by frame key.
 
     Raises:
-        ValueError: if two files claim the same frame; all such are listed, `where` is named.
+        ValueError: if two files claim the same frame; all such are listed, `location` is named.
     """
     found: dict[str, Member] = {}
     twice = []
     for name in names:
-        parts = _NAME.fullmatch(name)
+        parts = _NAME_PATTERN.fullmatch(name)
         if parts is None or parts["kind"] != kind or parts["package"] != kind.split("_")[0]:
             continue
         key = f"{parts['split']}/{parts['city']}/{parts['stem']}"
         if key in found:
             twice.append(f"{found[key].name} and {name} are the same frame")
         found.setdefault(key, Member(name, key, kind))
-    refuse(twice, str(where), "with frames that are there twice; keep one of each")
+    raise_problems(twice, str(location), "with frames that are there twice; keep one of each")
     return found
 
 
-def misnamed(names: Iterable[str], kind: str) -> list[str]:
+def find_misnamed(names: Iterable[str], kind: str) -> list[str]:
     """Files that end like a picture of one kind but are not named as the official ones are."""
     return [
         name
         for name in names
         if name.endswith(f"_{kind}.png")
         and not name.rpartition("/")[2].startswith(".")  # what macOS leaves beside a file
-        and _NAME.fullmatch(name) is None
+        and _NAME_PATTERN.fullmatch(name) is None
     ]
 
 

@@ -4,19 +4,19 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.comparison import ALL, CALIBRATION, FIRST_CLASS, FREQUENT, RARE, Comparison, Result
-from pipeline.figures import INK, Axes, canvas, headline, percent_axis, save, tidy
-from pipeline.verdict import SIGNIFICANT
-from pipeline.wording import percent
+from pipeline.comparison import ALL, CALIBRATION, FIRST_CLASS, FREQUENT, RARE, Comparison, LossResult
+from pipeline.figures import TEXT_COLOR, Axes, create_figure, add_title, format_percent_axis, save_figure, style_axes
+from pipeline.verdict import SIGNIFICANCE_LEVEL
+from pipeline.wording import format_percent
 from segformer.cityscapes import CLASS_NAMES
 
 # Okabe and Ito's colours: told apart by the colour-blind too. The baseline comes first.
 ARM_COLORS = ("#333333", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_LEAST_SHARE = 0.001  # of the pixels, for a bin to be drawn
-_BETTER, _WORSE, _OPEN = "#0072B2", "#D55E00", "#8c8c8c"
+_MIN_BIN_SHARE = 0.001  # of the pixels, for a bin to be drawn
+_BETTER_COLOR, _WORSE_COLOR, _INCONCLUSIVE_COLOR = "#0072B2", "#D55E00", "#8c8c8c"
 
 
-def draw_differences(comparison: Comparison, path: Path) -> None:
+def plot_differences(comparison: Comparison, path: Path) -> None:
     """Draw for every loss its difference to the baseline, on the means and class by class.
 
     Args:
@@ -24,16 +24,16 @@ def draw_differences(comparison: Comparison, path: Path) -> None:
         path: where the PNG is written.
     """
     losses = comparison.challengers
-    figure = canvas(5.2 + 4.6 * max(len(losses), 1), 8.6)
+    figure = create_figure(5.2 + 4.6 * max(len(losses), 1), 8.6)
     panes = figure.subplots(1, max(len(losses), 1), sharex=True, sharey=True, squeeze=False)[0]
     classes = np.argsort(-comparison.share, kind="stable")
     names = ["all classes", "frequent classes", "rare classes"]
     names += [f"{CLASS_NAMES[k]}{' (rare)' if comparison.is_rare[k] else ''}" for k in classes]
     places = [ALL, FREQUENT, RARE, *(FIRST_CLASS + classes)]
     heights = np.array([0, 1, 2, *(np.arange(len(classes)) + 3.7)])
-    bound = _bound([comparison.results[loss] for loss in losses])
+    bound = _axis_limit([comparison.results[loss] for loss in losses])
     for axes, loss in zip(panes, losses, strict=False):
-        _draw_forest(axes, comparison.results[loss], places, heights)
+        _plot_forest(axes, comparison.results[loss], places, heights)
         axes.set_xlabel(f"{loss} less {comparison.baseline}, points of IoU")
         axes.set_xlim(-bound, bound)
     panes[0].set_yticks(heights, names)
@@ -41,15 +41,15 @@ def draw_differences(comparison: Comparison, path: Path) -> None:
     if losses:
         subtitle = (
             "95 % intervals, each by itself. Blue: better, orange: worse, beyond chance (Holm's"
-            f" correction); hollow and grey: open\n{_basis(comparison)}"
+            f" correction); hollow and grey: open\n{_describe_setup(comparison)}"
         )
-        headline(figure, f"{' and '.join(losses)} against {comparison.baseline}", subtitle)
+        add_title(figure, f"{' and '.join(losses)} against {comparison.baseline}", subtitle)
     else:
-        headline(figure, f"Only {comparison.baseline} was trained", "there is nothing to compare")
-    save(figure, path)
+        add_title(figure, f"Only {comparison.baseline} was trained", "there is nothing to compare")
+    save_figure(figure, path)
 
 
-def _draw_forest(axes: Axes, result: Result, places: list[int], heights: np.ndarray) -> None:
+def _plot_forest(axes: Axes, result: LossResult, quantities: list[int], heights: np.ndarray) -> None:
     difference = result.difference
     assert difference is not None
     assert result.p_holm is not None
@@ -57,17 +57,17 @@ def _draw_forest(axes: Axes, result: Result, places: list[int], heights: np.ndar
     assert result.p_arm is not None
     means = [[result.p_arm], result.p_groups, difference.p[[CALIBRATION]]]
     p = np.concatenate([*means, result.p_holm])  # (q,)
-    axes.axvline(0, color=INK, linewidth=1)
+    axes.axvline(0, color=TEXT_COLOR, linewidth=1)
     axes.axhline(2.85, color="#bbbbbb", linewidth=0.8)
-    for place, height in zip(places, heights.tolist(), strict=True):
+    for place, height in zip(quantities, heights.tolist(), strict=True):
         value, low, high = (
             100 * ends[place] for ends in (difference.value, difference.low, difference.high)
         )
         if np.isnan(low):
             axes.text(0, height, "  too few frames", va="center", fontsize=9, color="#777777")
             continue
-        is_sure = p[place] < SIGNIFICANT
-        color = _OPEN if not is_sure else _BETTER if value > 0 else _WORSE
+        is_sure = p[place] < SIGNIFICANCE_LEVEL
+        color = _INCONCLUSIVE_COLOR if not is_sure else _BETTER_COLOR if value > 0 else _WORSE_COLOR
         axes.plot([low, high], [height, height], color=color, linewidth=2.2, solid_capstyle="butt")
         axes.plot(
             value,
@@ -78,10 +78,10 @@ def _draw_forest(axes: Axes, result: Result, places: list[int], heights: np.ndar
             markerfacecolor=color if is_sure else "white",
             markeredgewidth=1.8,
         )
-    tidy(axes)
+    style_axes(axes)
 
 
-def _bound(results: list[Result]) -> float:
+def _axis_limit(results: list[LossResult]) -> float:
     """How far the axis reaches, in points: all estimates, and most intervals to their ends.
 
     A class in two or three frames can have an interval of half the scale, which would leave
@@ -100,14 +100,14 @@ def _bound(results: list[Result]) -> float:
     return float(100 * max(1.25 * np.nanmax(values, initial=0.0), widest, 0.001))
 
 
-def draw_curves(comparison: Comparison, path: Path) -> None:
+def plot_validation_curves(comparison: Comparison, path: Path) -> None:
     """Draw validation mIoU against steps: a thin line per seed, a thick one for their mean.
 
     Args:
         comparison: of one or more losses.
         path: where the PNG is written.
     """
-    figure = canvas(10, 6)
+    figure = create_figure(10, 6)
     axes = figure.add_subplot()
     ordered = [comparison.baseline, *comparison.challengers]
     for place, loss in enumerate(ordered):
@@ -128,31 +128,31 @@ def draw_curves(comparison: Comparison, path: Path) -> None:
         )
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
-    percent_axis(axes, "y", digits=0)
-    tidy(axes, grid="y")
+    format_percent_axis(axes, "y", digits=0)
+    style_axes(axes, grid="y")
     axes.set_xlabel("training steps")
     axes.set_ylabel("validation mIoU during training")
     axes.legend(frameon=False, fontsize=11, loc="lower right")
     seeds = len(comparison.seeds)
     lines = "one seed" if seeds == 1 else f"thick: mean of {seeds} seeds, thin: each seed"
-    headline(figure, "mIoU against the budget", f"on the packed validation frames; {lines}")
-    save(figure, path)
+    add_title(figure, "mIoU against the budget", f"on the packed validation frames; {lines}")
+    save_figure(figure, path)
 
 
-def draw_calibration(comparison: Comparison, path: Path) -> None:
+def plot_calibration(comparison: Comparison, path: Path) -> None:
     """Draw accuracy against confidence, all seeds of a loss together; the diagonal is honest.
 
     Args:
         comparison: of one or more losses.
         path: where the PNG is written.
     """
-    figure = canvas(7.6, 7)
+    figure = create_figure(7.6, 7)
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=(0, (4, 3)))
     for place, loss in enumerate([comparison.baseline, *comparison.challengers]):
         result = comparison.results[loss]
         pixels, confident, right = result.calibration.T
-        held = pixels >= _LEAST_SHARE * pixels.sum()
+        held = pixels >= _MIN_BIN_SHARE * pixels.sum()
         axes.plot(
             confident[held] / pixels[held],
             right[held] / pixels[held],
@@ -161,24 +161,24 @@ def draw_calibration(comparison: Comparison, path: Path) -> None:
             marker="o",
             markersize=6,
             clip_on=False,
-            label=f"{loss}: {percent(result.scores.value[CALIBRATION])} %",
+            label=f"{loss}: {format_percent(result.scores.value[CALIBRATION])} %",
         )
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
-    percent_axis(axes, "x")
-    percent_axis(axes, "y")
-    tidy(axes, grid="both")
+    format_percent_axis(axes, "x")
+    format_percent_axis(axes, "y")
+    style_axes(axes, grid="both")
     axes.set_xlabel("confidence in the predicted class")
     axes.set_ylabel("pixels that are right")
     axes.legend(frameon=False, fontsize=11, loc="upper left", title="calibration error")
     subtitle = (
-        f"below the dashes: too sure; bins with 0.1 % of the pixels or more\n{_basis(comparison)}"
+        f"below the dashes: too sure; bins with 0.1 % of the pixels or more\n{_describe_setup(comparison)}"
     )
-    headline(figure, "Accuracy against confidence", subtitle)
-    save(figure, path)
+    add_title(figure, "Accuracy against confidence", subtitle)
+    save_figure(figure, path)
 
 
-def _basis(comparison: Comparison) -> str:
+def _describe_setup(comparison: Comparison) -> str:
     seeds = len(comparison.seeds)
     return (
         f"{comparison.steps} steps, {comparison.num_frames} frames, {seeds}"

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from pipeline.budgets import last_flip
+from pipeline.budgets import find_last_change
 from pipeline.comparison import (
     ALL,
     CALIBRATION,
@@ -11,68 +11,68 @@ from pipeline.comparison import (
     FREQUENT,
     RARE,
     Comparison,
-    Result,
+    LossResult,
 )
-from pipeline.pulls import Pulls
-from pipeline.scores import number
+from pipeline.pulls import GradientResults
+from pipeline.scores import to_json_number
 from segformer.cityscapes import CLASS_NAMES
 
 
-def figures_of(comparison: Comparison, pulls: Pulls) -> dict[str, dict[str, float | None]]:
+def collect_metrics(comparison: Comparison, gradients: GradientResults) -> dict[str, dict[str, float | None]]:
     """For every loss its scores, and for every pair with the baseline the differences."""
     figures = {
-        loss: _scores(result) | _shares(comparison, pulls, loss)
+        loss: _score_metrics(result) | _gradient_metrics(comparison, gradients, loss)
         for loss, result in comparison.results.items()
     }
     for loss in comparison.challengers:
-        difference = _difference(comparison.results[loss])
-        flip: dict[str, float | None] = {"flip_step": last_flip(comparison, loss)}
+        difference = _difference_metrics(comparison.results[loss])
+        flip: dict[str, float | None] = {"flip_step": find_last_change(comparison, loss)}
         figures[f"{loss}-{comparison.baseline}"] = difference | flip
     return figures
 
 
-def _shares(comparison: Comparison, pulls: Pulls, loss: str) -> dict[str, float | None]:
+def _gradient_metrics(comparison: Comparison, gradients: GradientResults, loss: str) -> dict[str, float | None]:
     """The rare classes' share of the gradient at the scores, untrained and after all trainings."""
-    shares = {weights: pulls.of[weights, loss].rare(comparison.is_rare) for weights in pulls.steps}
+    shares = {weights: gradients.summaries[weights, loss].rare_logit_share(comparison.is_rare) for weights in gradients.steps}
     return {
-        "rare_gradient_start": number(shares[pulls.start]),
-        "rare_gradient_trained": number(np.mean([shares[weights] for weights in pulls.trained])),
+        "rare_gradient_start": to_json_number(shares[gradients.initial_weights]),
+        "rare_gradient_trained": to_json_number(np.mean([shares[weights] for weights in gradients.trained_weights])),
     }
 
 
-def _scores(result: Result) -> dict[str, float | None]:
+def _score_metrics(result: LossResult) -> dict[str, float | None]:
     return {
-        "miou": number(result.scores.value[ALL]),
-        "miou_std": number(result.deviation[ALL]),
-        "low": number(result.scores.low[ALL]),
-        "high": number(result.scores.high[ALL]),
-        "rare": number(result.scores.value[RARE]),
-        "frequent": number(result.scores.value[FREQUENT]),
-        "ece": number(result.scores.value[CALIBRATION]),
+        "miou": to_json_number(result.scores.value[ALL]),
+        "miou_std": to_json_number(result.seed_std[ALL]),
+        "low": to_json_number(result.scores.low[ALL]),
+        "high": to_json_number(result.scores.high[ALL]),
+        "rare": to_json_number(result.scores.value[RARE]),
+        "frequent": to_json_number(result.scores.value[FREQUENT]),
+        "ece": to_json_number(result.scores.value[CALIBRATION]),
     }
 
 
-def _difference(result: Result) -> dict[str, float | None]:
+def _difference_metrics(result: LossResult) -> dict[str, float | None]:
     difference = result.difference
     assert difference is not None
     return {
-        "difference": number(difference.value[ALL]),
-        "low": number(difference.low[ALL]),
-        "high": number(difference.high[ALL]),
-        "p": number(difference.p[ALL]),
-        "rare": number(difference.value[RARE]),
-        "frequent": number(difference.value[FREQUENT]),
-        "ece": number(difference.value[CALIBRATION]),
-        "ece_low": number(difference.low[CALIBRATION]),
-        "ece_high": number(difference.high[CALIBRATION]),
+        "difference": to_json_number(difference.value[ALL]),
+        "low": to_json_number(difference.low[ALL]),
+        "high": to_json_number(difference.high[ALL]),
+        "p": to_json_number(difference.p[ALL]),
+        "rare": to_json_number(difference.value[RARE]),
+        "frequent": to_json_number(difference.value[FREQUENT]),
+        "ece": to_json_number(difference.value[CALIBRATION]),
+        "ece_low": to_json_number(difference.low[CALIBRATION]),
+        "ece_high": to_json_number(difference.high[CALIBRATION]),
     }
 
 
-def arm_table(comparison: Comparison) -> pd.DataFrame:
+def build_arm_table(comparison: Comparison) -> pd.DataFrame:
     """A row per loss: protocol, loss, seeds, steps, miou, std (empty with one seed), low, high."""
     rows = []
     for loss, result in comparison.results.items():
-        scores = _scores(result)
+        scores = _score_metrics(result)
         rows.append(
             {
                 "protocol": comparison.protocol,
@@ -88,7 +88,7 @@ def arm_table(comparison: Comparison) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def class_table(comparison: Comparison) -> pd.DataFrame:
+def build_class_table(comparison: Comparison) -> pd.DataFrame:
     """A row per class and loss that is compared with the baseline."""
     base = comparison.results[comparison.baseline].scores.value[FIRST_CLASS:]
     tables = []

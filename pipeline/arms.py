@@ -47,16 +47,16 @@ def read_arms(
             on other frames, or after other budgets.
     """
     names = {loss: [f"{loss}-{seed}" for seed in seeds] for loss in losses}
-    _refuse_missing(evaluations, histories, [name for loss in losses for name in names[loss]])
+    _check_present(evaluations, histories, [name for loss in losses for name in names[loss]])
     arms = {
-        loss: [_read(evaluations / name, histories / name) for name in names[loss]]
+        loss: [_read_arm(evaluations / name, histories / name) for name in names[loss]]
         for loss in losses
     }
-    _refuse_unlike([arm for of_loss in arms.values() for arm in of_loss])
+    _check_comparable([arm for of_loss in arms.values() for arm in of_loss])
     return arms
 
 
-def _read(evaluation: Path, training: Path) -> Arm:
+def _read_arm(evaluation: Path, training: Path) -> Arm:
     path = training / "history.csv"
     history = pd.read_csv(path)
     absent = [column for column in ("step", "val_miou") if column not in history.columns]
@@ -86,7 +86,7 @@ def _read_calibrations(path: Path, num_frames: int) -> Floats:
     return calibrations
 
 
-def _refuse_missing(evaluations: Path, histories: Path, names: Sequence[str]) -> None:
+def _check_present(evaluations: Path, histories: Path, names: Sequence[str]) -> None:
     missing = []
     for name in names:
         for path, stage in (
@@ -100,13 +100,13 @@ def _refuse_missing(evaluations: Path, histories: Path, names: Sequence[str]) ->
         raise ValueError("\n".join(missing))
 
 
-def _refuse_unlike(arms: Sequence[Arm]) -> None:
+def _check_comparable(arms: Sequence[Arm]) -> None:
     first = arms[0]
     for arm in arms[1:]:
         facts = {
             "protocols": (first.scores.protocol, arm.scores.protocol),
             "budgets": (f"{first.steps} steps", f"{arm.steps} steps"),
-            "steps of validation": (_validated(first), _validated(arm)),
+            "steps of validation": (_validation_steps(first), _validation_steps(arm)),
         }
         for kind, (one, other) in facts.items():
             if one != other:
@@ -123,5 +123,5 @@ def _refuse_unlike(arms: Sequence[Arm]) -> None:
             )
 
 
-def _validated(arm: Arm) -> str:
+def _validation_steps(arm: Arm) -> str:
     return ", ".join(map(str, arm.validation["step"])) or "none"

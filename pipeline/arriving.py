@@ -9,50 +9,50 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from pipeline.disk import FULL
-from pipeline.meter import in_words
-from segformer.atomic import put_in_place
+from pipeline.disk import DISK_FULL_ERRNOS
+from pipeline.meter import format_bytes
+from segformer.atomic import commit
 
 _CHUNK = 1 << 20
 # Not `.part` alone: that is where `segformer.atomic` writes, and clears away what it finds.
-_PART = ".download.part"
-_BAD = ".bad"
-_LEFT_OVER = {
-    _PART: "a download that was cut short; the next one goes on there, or delete it",
-    _BAD: "arrived, but is not what it should be, and is never used; delete it",
+_PART_SUFFIX = ".download.part"
+_QUARANTINE_SUFFIX = ".bad"
+_LEFTOVER_KINDS = {
+    _PART_SUFFIX: "a download that was cut short; the next one goes on there, or delete it",
+    _QUARANTINE_SUFFIX: "arrived, but is not what it should be, and is never used; delete it",
     ".part": "what a stage that was killed had begun; delete it unless one is running",
 }
 
 
-def part_of(target: Path) -> Path:
+def partial_path(target: Path) -> Path:
     """Where the pieces gather until they are the whole."""
-    return target.with_name(target.name + _PART)
+    return target.with_name(target.name + _PART_SUFFIX)
 
 
-def left_over(folder: Path) -> list[str]:
+def find_leftovers(folder: Path) -> list[str]:
     """What interrupted stages left below a folder: a sentence each, with size and remedy."""
     return [
-        f"{path}, {in_words(_bytes_below(path))}: {_remedy(path.name)}"
-        for path in sorted(_begun(folder))
+        f"{path}, {format_bytes(_total_bytes(path))}: {_leftover_advice(path.name)}"
+        for path in sorted(_find_unfinished(folder))
     ]
 
 
-def _begun(folder: Path) -> Iterator[Path]:
+def _find_unfinished(folder: Path) -> Iterator[Path]:
     """Files and folders that are left over, none below another."""
     for place, folders, files in os.walk(folder):
-        yield from (Path(place, name) for name in (*folders, *files) if _remedy(name))
-        folders[:] = [name for name in folders if not _remedy(name)]
+        yield from (Path(place, name) for name in (*folders, *files) if _leftover_advice(name))
+        folders[:] = [name for name in folders if not _leftover_advice(name)]
 
 
-def _remedy(name: str) -> str | None:
-    return next((words for end, words in _LEFT_OVER.items() if name.endswith(end)), None)
+def _leftover_advice(name: str) -> str | None:
+    return next((words for end, words in _LEFTOVER_KINDS.items() if name.endswith(end)), None)
 
 
-def _bytes_below(path: Path) -> int:
+def _total_bytes(path: Path) -> int:
     return sum(each.lstat().st_size for each in (path, *path.rglob("*")) if not each.is_dir())
 
 
-class Arriving:
+class PartialFile:
     """The pieces of `target` that have arrived, open for more; its name appears when it is whole.
 
     Use as a context manager. Leaving it keeps the pieces, for the next time. What is here of them
@@ -69,8 +69,8 @@ class Arriving:
 
     def __init__(self, target: Path, folder: Path | None = None) -> None:
         self.target = target
-        self.part = part_of((folder or target.parent) / target.name)
-        self._file = _opened_alone(self.part)
+        self.part = partial_path((folder or target.parent) / target.name)
+        self._file = _open_exclusively(self.part)
         self.size = os.fstat(self._file.fileno()).st_size
 
     @cached_property
@@ -94,7 +94,7 @@ class Arriving:
         trace: TracebackType | None,
     ) -> None:
         # Before it is closed, and with it the lock: then it may be another's already.
-        if self.size == 0 and _names(self.part, self._file):
+        if self.size == 0 and _is_same_file(self.part, self._file):
             self.part.unlink()
         self._file.close()
 
@@ -117,31 +117,31 @@ class Arriving:
                 self.size += written
                 left = left[written:]
         except OSError as mistake:
-            if mistake.errno not in FULL:
+            if mistake.errno not in DISK_FULL_ERRNOS:
                 raise
             raise ValueError(
                 f"download: no room is left for {self.target.name}"
-                f" ({os.strerror(mistake.errno)}): {in_words(self.size)} have arrived and stay in"
+                f" ({os.strerror(mistake.errno)}): {format_bytes(self.size)} have arrived and stay in"
                 f" {self.part}; make room and repeat, it goes on from there"
             ) from None
 
-    def start_over(self) -> None:
+    def restart(self) -> None:
         """Throw away what has arrived."""
         self._file.truncate(0)
         self._digest = hashlib.md5(usedforsecurity=False)
         self.size = 0
 
-    def accept(self) -> None:
+    def finalize(self) -> None:
         """Give the whole file its name; what was there is replaced, never written into."""
         self.target.parent.mkdir(parents=True, exist_ok=True)
-        put_in_place(self.part, self.target)
+        commit(self.part, self.target)
 
-    def set_aside(self) -> Path:
+    def quarantine(self) -> Path:
         """Put a file that is not what it should be where nothing takes it for the right one."""
-        return self.part.replace(self.part.with_name(self.target.name + _BAD))
+        return self.part.replace(self.part.with_name(self.target.name + _QUARANTINE_SUFFIX))
 
 
-def _opened_alone(part: Path) -> IO[bytes]:
+def _open_exclusively(part: Path) -> IO[bytes]:
     """A file open for more, which no other process has open so."""
     part.parent.mkdir(parents=True, exist_ok=True)
     while True:
@@ -160,12 +160,12 @@ def _opened_alone(part: Path) -> IO[bytes]:
                 f"download: {part} cannot be locked ({mistake.strerror}), so that a second download"
                 " could spoil it: put data/download on a disk that knows locks"
             ) from None
-        if _names(part, file):
+        if _is_same_file(part, file):
             return file
         file.close()  # whoever had it gave it another name after it was opened here
 
 
-def _names(path: Path, file: IO[bytes]) -> bool:
+def _is_same_file(path: Path, file: IO[bytes]) -> bool:
     """Whether a path leads to the very file that is open."""
     try:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from pipeline.starting_weights import ENCODER
+from pipeline.starting_weights import ENCODER_FILE
 from segformer.interop import load_encoder
-from segformer.losses import WEIGHTED, Loss, get_loss
+from segformer.losses import WEIGHTED_LOSSES, Loss, get_loss
 from segformer.model import SegFormer
 
 
-def seeds_of(seed: int) -> tuple[int, int, int]:
+def derive_seeds(seed: int) -> tuple[int, int, int]:
     """The seeds of an arm's random weights, of its frames' order and augmentation, of its dropout.
 
     Streams of random numbers that have nothing in common: torch's own would be the same.
@@ -21,13 +21,13 @@ def seeds_of(seed: int) -> tuple[int, int, int]:
     return of_weights, of_data, of_dropout
 
 
-def load_start(model: SegFormer, weights: Path) -> None:
+def load_pretrained(model: SegFormer, weights: Path) -> None:
     """Give a network the encoder that `pretrained` left in the folder, if there is one."""
-    if (weights / ENCODER).exists():
-        load_encoder(model.encoder, weights / ENCODER)
+    if (weights / ENCODER_FILE).exists():
+        load_encoder(model.encoder, weights / ENCODER_FILE)
 
 
-def make_loss(name: str, *, family: str, class_weights: Path, device: torch.device) -> Loss:
+def build_loss(name: str, *, family: str, class_weights: Path, device: torch.device) -> Loss:
     """Give the loss called `name`, with weights if it takes any.
 
     Args:
@@ -36,7 +36,7 @@ def make_loss(name: str, *, family: str, class_weights: Path, device: torch.devi
         class_weights: the table that `frequency` wrote; read only if the loss takes weights.
         device: of the scores.
     """
-    if name not in WEIGHTED:
+    if name not in WEIGHTED_LOSSES:
         return get_loss(name)
     table = pd.read_csv(class_weights).sort_values("train_id")
     return get_loss(name, torch.from_numpy(table[family].to_numpy(np.float32)).to(device))

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-LEVEL = 0.95
+CONFIDENCE_LEVEL = 0.95
 """How often an interval is to cover the truth."""
 
-_HALVINGS = 40  # of the bracket around a p-value: 12 digits of it
+_BISECTION_STEPS = 40  # of the bracket around a p-value: 12 digits of it
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class Intervals:
     high: Floats
     p: Floats
 
-    def within(self, least: float, most: float) -> Self:
+    def clip(self, lower: float, upper: float) -> Self:
         """The same, with no interval beyond what the quantity can be."""
-        low, high = (np.clip(end, least, most) for end in (self.low, self.high))
+        low, high = (np.clip(end, lower, upper) for end in (self.low, self.high))
         return replace(self, low=low, high=high)
 
 
-def draw_frames(num_frames: int, resamples: int, seed: int) -> Floats:
+def sample_frames(num_frames: int, resamples: int, seed: int) -> Floats:
     """(r, n): how often each of n frames is drawn in each of r samples of n with replacement."""
     even = np.full(num_frames, 1 / num_frames)
     generator = np.random.default_rng(seed)
@@ -57,7 +57,7 @@ def resample(counts: NDArray[np.int64] | Floats, draws: Floats) -> Floats:
     return (draws @ flat).reshape(len(draws), *counts.shape[1:])
 
 
-def estimate(values: Floats, replicates: Floats, occurrences: NDArray[np.int64]) -> Intervals:
+def estimate_intervals(values: Floats, replicates: Floats, occurrences: NDArray[np.int64]) -> Intervals:
     """Estimate quantities, with intervals, from s seeds scored on the same frames.
 
     Args:
@@ -76,11 +76,11 @@ def estimate(values: Floats, replicates: Floats, occurrences: NDArray[np.int64])
     of_seeds = _variance(values, ddof=1) / seeds if seeds > 1 else np.zeros(len(value))
     variances = np.stack([of_frames, of_seeds])
     freedoms = np.stack([np.maximum(occurrences - 1, 1), np.full(len(value), max(seeds - 1, 1))])
-    reach = _reach(np.full(len(value), 1 - LEVEL), variances, freedoms)
-    return Intervals(value, value - reach, value + reach, _tails(value, variances, freedoms))
+    reach = _half_width(np.full(len(value), 1 - CONFIDENCE_LEVEL), variances, freedoms)
+    return Intervals(value, value - reach, value + reach, _p_values(value, variances, freedoms))
 
 
-def _reach(alpha: Floats, variances: Floats, freedoms: NDArray[np.int64]) -> Floats:
+def _half_width(alpha: Floats, variances: Floats, degrees_of_freedom: NDArray[np.int64]) -> Floats:
     """(q,) how far an interval at 1 - alpha goes, given (2, q) variances and degrees of freedom.
 
     It is too short in at most a share of alpha of all cases, whatever the true variances (S. K.
@@ -91,27 +91,27 @@ def _reach(alpha: Floats, variances: Floats, freedoms: NDArray[np.int64]) -> Flo
     from scipy import special
 
     with np.errstate(invalid="ignore"):  # the quantile of 0 is endless
-        squares = special.stdtrit(freedoms, alpha / 2) ** 2 * variances
+        squares = special.stdtrit(degrees_of_freedom, alpha / 2) ** 2 * variances
     return np.asarray(np.sqrt(np.where(variances == 0, 0, squares).sum(axis=0)))
 
 
-def _tails(value: Floats, variances: Floats, freedoms: NDArray[np.int64]) -> Floats:
+def _p_values(value: Floats, variances: Floats, degrees_of_freedom: NDArray[np.int64]) -> Floats:
     """(q,) the alpha whose interval just reaches 0: the p-value that belongs to the intervals."""
     from scipy import special
 
     error = np.sqrt(variances.sum(axis=0))
     with np.errstate(divide="ignore", invalid="ignore"):
         # With the degrees of freedom of one variance for both it is too small, or too great.
-        between = 2 * special.stdtr(freedoms, -np.abs(value) / error)
+        between = 2 * special.stdtr(degrees_of_freedom, -np.abs(value) / error)
     low, high = between.min(axis=0), between.max(axis=0)
-    for _ in range(_HALVINGS):
+    for _ in range(_BISECTION_STEPS):
         middle = (low + high) / 2
-        reaches = _reach(middle, variances, freedoms) >= np.abs(value)
+        reaches = _half_width(middle, variances, degrees_of_freedom) >= np.abs(value)
         low, high = np.where(reaches, middle, low), np.where(reaches, high, middle)
     return np.asarray(np.where(error == 0, value == 0, (low + high) / 2), dtype=np.float64)
 
 
-def holm(p: Floats) -> Floats:
+def adjust_p_values(p: Floats) -> Floats:
     """(q,) p-values -> (q,), corrected as Holm does; nan is no test and stays nan."""
     corrected = np.full(len(p), np.nan)
     order = [i for i in np.argsort(p, kind="stable") if not np.isnan(p[i])]

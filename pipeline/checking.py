@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from pipeline.finding import Finding
 
-BREAKS = (OSError, ValueError, ImportError, RuntimeError, MemoryError)
+CHECK_ERRORS = (OSError, ValueError, ImportError, RuntimeError, MemoryError)
 """What a broken machine or file raises; PyTorch's RuntimeError is a device that does not answer.
 
 Not KeyError or TypeError: whoever reads a table or a file says ValueError where something lacks, so
@@ -12,7 +12,7 @@ that those are mistakes of ours, and seen.
 """
 
 
-def checked(topic: str, check: Callable[[], Finding | Iterable[Finding]]) -> list[Finding]:
+def guard(topic: str, check: Callable[[], Finding | Iterable[Finding]]) -> list[Finding]:
     """What a check finds; where it breaks, what it had found until then, and a line about that.
 
     Args:
@@ -24,22 +24,22 @@ def checked(topic: str, check: Callable[[], Finding | Iterable[Finding]]) -> lis
         one_or_more = check()
         for finding in [one_or_more] if isinstance(one_or_more, Finding) else one_or_more:
             found.append(finding)  # noqa: PERF402  what it finds before it breaks is kept
-    except BREAKS as trouble:
-        found.append(Finding(topic, False, why_it_broke(trouble)))
+    except CHECK_ERRORS as trouble:
+        found.append(Finding(topic, False, describe_error(trouble)))
     return found
 
 
-def why_it_broke(trouble: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """What a check could not do, and what to do about it."""
-    if isinstance(trouble, PermissionError) and trouble.filename:
+    if isinstance(error, PermissionError) and error.filename:
         remedy = "`ls -ld` shows whose it is; give yourself the right to read it"
-        return f"{trouble.filename} may not be looked at: {remedy}"
-    if isinstance(trouble, OSError) and trouble.filename:
+        return f"{error.filename} may not be looked at: {remedy}"
+    if isinstance(error, OSError) and error.filename:
         remedy = "nothing more was looked at there; mend or remove it"
-        return f"{trouble.filename} cannot be looked at ({trouble.strerror}): {remedy}"
-    if isinstance(trouble, ImportError):
+        return f"{error.filename} cannot be looked at ({error.strerror}): {remedy}"
+    if isinstance(error, ImportError):
         remedy = "`pip install -r requirements.lock` in an environment of its own"
-        return f"a package cannot be loaded ({trouble}): {remedy}"
-    first = str(trouble).strip().splitlines()[:1]
-    told = first[0] if first else type(trouble).__name__
+        return f"a package cannot be loaded ({error}): {remedy}"
+    first = str(error).strip().splitlines()[:1]
+    told = first[0] if first else type(error).__name__
     return f"this could not be looked at ({told}): mend that, then call the doctor again"

@@ -6,17 +6,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.figures import INK, PALE, Axes, canvas, headline, patch, percent_axis, save, tidy
+from pipeline.figures import TEXT_COLOR, LIGHT_GRAY, Axes, create_figure, add_title, make_legend_patch, format_percent_axis, save_figure, style_axes
 from segformer.cityscapes import IGNORE, LABELS
 
 _HATCH, _HATCH_COLOR = "////", "#b5b5b5"
-_PALE_PART = 0.18
+_UNSCORED_OPACITY = 0.18
 """How much of its colour is left of a label that is not scored; the rest is white."""
-_GAP = 0.7
+_CATEGORY_GAP = 0.7
 """Between two categories, in widths of a bar's place."""
 
 
-def draw_class_frequency(by_label: pd.DataFrame, num_frames: int, path: Path) -> None:
+def plot_class_frequency(by_label: pd.DataFrame, num_frames: int, path: Path) -> None:
     """Draw pixels per label id, and below them how many of the frames show it.
 
     As figure 1 of the data set's paper (arXiv:1604.01685): classes that are scored in their
@@ -27,24 +27,24 @@ def draw_class_frequency(by_label: pd.DataFrame, num_frames: int, path: Path) ->
         num_frames: that were counted.
         path: where the PNG is written.
     """
-    ordered = _arranged(by_label)
-    figure = canvas(13, 7)
+    ordered = _order_labels(by_label)
+    figure = create_figure(13, 7)
     bars, strip = figure.subplots(2, 1, sharex=True, height_ratios=[5, 1])
-    _draw_pixels(bars, ordered)
-    _name_groups(bars, ordered)
-    _draw_frames(strip, ordered, num_frames)
+    _plot_pixels(bars, ordered)
+    _annotate_categories(bars, ordered)
+    _plot_frames(strip, ordered, num_frames)
     pixels = by_label["pixels"].sum()
     labelled = by_label.loc[by_label["train_id"] != IGNORE, "pixels"].sum()
-    headline(
+    add_title(
         figure,
         "How often each class occurs in training",
-        f"{num_frames:,} frames, {_short(pixels)} pixels, {100 * labelled / max(pixels, 1):.1f} %"
+        f"{num_frames:,} frames, {_format_number(pixels)} pixels, {100 * labelled / max(pixels, 1):.1f} %"
         " of them of a class that is scored; above each bar its share of these, per cent",
     )
-    save(figure, path)
+    save_figure(figure, path)
 
 
-def _arranged(by_label: pd.DataFrame) -> pd.DataFrame:
+def _order_labels(by_label: pd.DataFrame) -> pd.DataFrame:
     """The labels to draw, with their `place` on the axis.
 
     Categories by their commonest class, void last; labels by count within a category.
@@ -55,10 +55,10 @@ def _arranged(by_label: pd.DataFrame) -> pd.DataFrame:
         ["most", "category", "pixels"], ascending=[False, True, False], kind="stable"
     )
     begins = ordered["category"] != ordered["category"].shift()
-    return ordered.assign(place=np.arange(len(ordered)) + _GAP * (begins.cumsum() - 1))
+    return ordered.assign(place=np.arange(len(ordered)) + _CATEGORY_GAP * (begins.cumsum() - 1))
 
 
-def _draw_pixels(axes: Axes, ordered: pd.DataFrame) -> None:
+def _plot_pixels(axes: Axes, ordered: pd.DataFrame) -> None:
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
     present = ordered.loc[ordered["pixels"] > 0, "pixels"]
@@ -81,23 +81,23 @@ def _draw_pixels(axes: Axes, ordered: pd.DataFrame) -> None:
         scored["place"], scored["pixels"], scored["share"], strict=True
     ):
         axes.annotate(
-            _per_cent(share) if pixels else "none",
+            _format_share(share) if pixels else "none",
             (place, max(pixels, bottom)),
             xytext=(0, 2),
             textcoords="offset points",
             ha="center",
             va="bottom",
             fontsize=8,
-            color=INK,
+            color=TEXT_COLOR,
         )
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _format_number(value)))
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.set_ylabel("pixels, log scale", color=INK)
-    tidy(axes, grid="y")
+    axes.set_ylabel("pixels, log scale", color=TEXT_COLOR)
+    style_axes(axes, grid="y")
     axes.tick_params(axis="both", which="both", length=0)
 
 
-def _name_groups(axes: Axes, ordered: pd.DataFrame) -> None:
+def _annotate_categories(axes: Axes, ordered: pd.DataFrame) -> None:
     """Each category above its bars, and what the hatching means."""
     for category, group in ordered.groupby("category"):
         axes.annotate(
@@ -110,7 +110,7 @@ def _name_groups(axes: Axes, ordered: pd.DataFrame) -> None:
             color="#777777",
         )
     if (ordered["train_id"] == IGNORE).any():
-        swatch = patch("#f4f4f4", "not scored")
+        swatch = make_legend_patch("#f4f4f4", "not scored")
         swatch.set(hatch=_HATCH, edgecolor=_HATCH_COLOR)
         axes.legend(
             handles=[swatch],
@@ -121,10 +121,10 @@ def _name_groups(axes: Axes, ordered: pd.DataFrame) -> None:
         )
 
 
-def _draw_frames(axes: Axes, ordered: pd.DataFrame, num_frames: int) -> None:
+def _plot_frames(axes: Axes, ordered: pd.DataFrame, num_frames: int) -> None:
     """A stem per label: the share of the frames that show it."""
     share = ordered["frames"] / max(num_frames, 1)
-    axes.vlines(ordered["place"], 0, share, color=PALE, linewidth=2)
+    axes.vlines(ordered["place"], 0, share, color=LIGHT_GRAY, linewidth=2)
     axes.scatter(
         ordered["place"],
         share,
@@ -136,9 +136,9 @@ def _draw_frames(axes: Axes, ordered: pd.DataFrame, num_frames: int) -> None:
     )
     axes.set_ylim(0, 1.12)
     axes.set_yticks([0, 0.5, 1])
-    percent_axis(axes, "y")
-    axes.set_ylabel("of frames", color=INK)
-    tidy(axes, grid="y")
+    format_percent_axis(axes, "y")
+    axes.set_ylabel("of frames", color=TEXT_COLOR)
+    style_axes(axes, grid="y")
     axes.tick_params(axis="x", length=0)
     axes.set_xticks(
         ordered["place"], ordered["class"], rotation=45, ha="right", rotation_mode="anchor"
@@ -149,17 +149,17 @@ def _draw_frames(axes: Axes, ordered: pd.DataFrame, num_frames: int) -> None:
 def _colors(labels: pd.DataFrame) -> NDArray[np.float64]:
     """(labels, 3) RGB in 0..1: the official colours, pale for what is not scored."""
     official = np.array([LABELS[label_id].color for label_id in labels["label_id"]]) / 255.0
-    part = np.where(labels["train_id"] == IGNORE, _PALE_PART, 1.0)[:, None]
+    part = np.where(labels["train_id"] == IGNORE, _UNSCORED_OPACITY, 1.0)[:, None]
     return part * official + 1 - part
 
 
-def _per_cent(share: float) -> str:
+def _format_share(share: float) -> str:
     """`37`, `6.1`, `0.099`: two digits that count."""
     value = 100 * share
     return f"{value:.0f}" if value >= 9.95 else f"{value:#.2g}"
 
 
-def _short(number: float) -> str:
+def _format_number(number: float) -> str:
     """`2.3 billion`, `11 million`, `40,000`: a count as one says it."""
     for size, name in ((1e9, " billion"), (1e6, " million")):
         if number >= size:

@@ -17,17 +17,17 @@ class ClassCounts:
     Attributes:
         pixels: (k,) labelled with the class.
         frames: (k,) with at least one such pixel.
-        shown_in: (k,) pixels of those frames, whatever they are labelled, void included.
-        all_pixels: of all frames, void included.
+        frame_pixels: (k,) pixels of those frames, whatever they are labelled, void included.
+        total_pixels: of all frames, void included.
     """
 
     pixels: Floats
     frames: Floats
-    shown_in: Floats
-    all_pixels: float
+    frame_pixels: Floats
+    total_pixels: float
 
     @classmethod
-    def of(cls, per_frame: NDArray[np.int64], classes: list[int]) -> "ClassCounts":
+    def from_pixels(cls, per_frame: NDArray[np.int64], classes: list[int]) -> "ClassCounts":
         """Count.
 
         Args:
@@ -48,7 +48,7 @@ class ClassCounts:
         return cls(pixels, occurs.sum(axis=0), frame_pixels @ occurs, float(frame_pixels.sum()))
 
 
-Family = Callable[[ClassCounts], Floats]
+WeightFamily = Callable[[ClassCounts], Floats]
 """From counts of k classes to (k,) loss weights, every one finite and 0 or more.
 
 A class that does not occur: `erfnet` and `enet` are bounded and give it their largest value,
@@ -63,22 +63,22 @@ def erfnet(counts: ClassCounts) -> Floats:
     Source: the code published with ERFNet (IEEE T-ITS 2018). The official counts give the vector
     written out there to 0.005.
     """
-    return np.asarray(1 / np.log(1.10 + counts.pixels / counts.all_pixels))
+    return np.asarray(1 / np.log(1.10 + counts.pixels / counts.total_pixels))
 
 
 def enet(counts: ClassCounts) -> Floats:
     """1 / ln(1.02 + q), q the share of labelled pixels (ENet, arXiv:1606.02147, section 5.2)."""
-    return np.asarray(1 / np.log(1.02 + _labelled_share(counts)))
+    return np.asarray(1 / np.log(1.02 + _labeled_share(counts)))
 
 
 def inverse(counts: ClassCounts) -> Floats:
     """1 / q, scaled: the inverse class frequency (as in arXiv:1901.05555, section 1)."""
-    return _scaled(_reciprocal(_labelled_share(counts)))
+    return _normalize(_reciprocal(_labeled_share(counts)))
 
 
 def sqrt_inverse(counts: ClassCounts) -> Floats:
     """1 / sqrt(q), scaled: its smoothed form (named there too; from arXiv:1805.00932)."""
-    return _scaled(np.sqrt(_reciprocal(_labelled_share(counts))))
+    return _normalize(np.sqrt(_reciprocal(_labeled_share(counts))))
 
 
 def median(counts: ClassCounts) -> Floats:
@@ -87,7 +87,7 @@ def median(counts: ClassCounts) -> Floats:
     Source: median frequency balancing, arXiv:1411.4734. The median is over the
     classes that occur.
     """
-    inverse_share = _reciprocal(counts.pixels) * counts.shown_in
+    inverse_share = _reciprocal(counts.pixels) * counts.frame_pixels
     present = inverse_share > 0
     return np.asarray(np.median(1 / inverse_share[present]) * inverse_share)
 
@@ -103,10 +103,10 @@ def effective_number(counts: ClassCounts, *, beta: float) -> Floats:
         counts: of the classes.
         beta: 0 or more and below 1; 0 weighs all classes alike, towards 1 it becomes 1 / n.
     """
-    return _scaled((1 - beta) * _reciprocal(1 - np.power(beta, counts.frames)))
+    return _normalize((1 - beta) * _reciprocal(1 - np.power(beta, counts.frames)))
 
 
-def families(beta: float) -> dict[str, Family]:
+def weight_families(beta: float) -> dict[str, WeightFamily]:
     """Return every family of loss weights by its name; `beta` is of `effective_number`."""
     return {
         "erfnet": erfnet,
@@ -118,7 +118,7 @@ def families(beta: float) -> dict[str, Family]:
     }
 
 
-def _labelled_share(counts: ClassCounts) -> Floats:
+def _labeled_share(counts: ClassCounts) -> Floats:
     return np.asarray(counts.pixels / counts.pixels.sum())
 
 
@@ -127,6 +127,6 @@ def _reciprocal(values: Floats) -> Floats:
     return np.divide(1, values, out=np.zeros_like(values), where=values > 0)
 
 
-def _scaled(weights: Floats) -> Floats:
+def _normalize(weights: Floats) -> Floats:
     """(k,): with a mean of 1 over the classes that occur (arXiv:1901.05555, section 4)."""
     return np.asarray(weights * np.count_nonzero(weights) / weights.sum())

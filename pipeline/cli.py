@@ -19,7 +19,7 @@ from pipeline import (
     submit_command,
 )
 from pipeline.stage_commands import PARAMS
-from pipeline.termination import unwinding
+from pipeline.termination import exit_on_sigterm
 
 # Nothing heavy up here: --help answers in a moment, each command imports what it needs.
 
@@ -31,7 +31,7 @@ app = typer.Typer(
     help="SegFormer on street scenes. The stages are run by `dvc repro`, in the graph's order.",
 )
 app.add_typer(stage_commands.app)
-app.add_typer(ablation_commands.app)
+app.add_typer(ablation_commands.ablation_app)
 app.add_typer(model_commands.app)
 app.add_typer(run_commands.app)
 app.add_typer(service_commands.app)
@@ -60,20 +60,20 @@ def preset(
     from segformer.atomic import write_text
 
     if name is None:
-        in_force = preset.in_force(params, PRESETS)
-        for known in preset.names(PRESETS):
+        in_force = preset.find_active_presets(params, PRESETS)
+        for known in preset.list_presets(PRESETS):
             mark = " (in force)" if known in in_force else ""
-            typer.echo(f"{known:10} {preset.description(known, PRESETS)}{mark}")
+            typer.echo(f"{known:10} {preset.read_description(known, PRESETS)}{mark}")
         return
-    plan = preset.plan(name, params, PRESETS)
-    for line in plan.changes + plan.kept:
+    plan = preset.plan_changes(name, params, PRESETS)
+    for line in plan.changes + plan.kept_parameters:
         typer.echo(line)
     if plan.changes and not dry_run:
         write_text(params, plan.text)
-    typer.echo(_outcome(params, len(plan.changes), name=name, is_written=not dry_run))
+    typer.echo(_describe_preset_change(params, len(plan.changes), name=name, is_written=not dry_run))
 
 
-def _outcome(params: Path, changed: int, *, name: str, is_written: bool) -> str:
+def _describe_preset_change(params: Path, changed: int, *, name: str, is_written: bool) -> str:
     if not changed:
         return f"{params} says all this already: nothing to change"
     number = f"{changed} parameter{'s' if changed > 1 else ''}"
@@ -95,18 +95,18 @@ def doctor(params: Annotated[Path, typer.Option(help="The parameters.")] = PARAM
     from functools import partial
 
     from pipeline import finding
-    from pipeline.doctor import examine
+    from pipeline.doctor import run_checks
 
-    findings = examine(params)
+    findings = run_checks(params)
     colors = {"ok": "green", "MEND": "red"}
-    for line in finding.lines(
+    for line in finding.format_findings(
         findings,
         width=shutil.get_terminal_size().columns if sys.stdout.isatty() else None,
-        topic=partial(typer.style, bold=True),
-        mark=lambda mark: typer.style(mark, fg=colors[mark]),
+        style_topic=partial(typer.style, bold=True),
+        style_status=lambda mark: typer.style(mark, fg=colors[mark]),
     ):
         typer.echo(line)
-    if not all(one.is_well for one in findings):
+    if not all(one.ok for one in findings):
         raise typer.Exit(1)
 
 
@@ -119,9 +119,9 @@ def results() -> None:
 
     Example: python -m pipeline results
     """
-    from pipeline.results import summary
+    from pipeline.results import summarize_results
 
-    typer.echo(summary())
+    typer.echo(summarize_results())
 
 
 def main() -> None:
@@ -130,7 +130,7 @@ def main() -> None:
     # runs on their cores, a training step then takes many times as long. Read when torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     try:
-        with unwinding():  # so that a SIGTERM leaves no half-written file behind
+        with exit_on_sigterm():  # so that a SIGTERM leaves no half-written file behind
             app()
     except (ValueError, OSError) as mistake:
         if os.environ.get("SEGFORMER_TRACEBACK"):

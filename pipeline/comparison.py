@@ -8,8 +8,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.arms import Arm
-from pipeline.bootstrap import Floats, Intervals, draw_frames, estimate, holm, resample
-from pipeline.scores import iou_by_class
+from pipeline.bootstrap import Floats, Intervals, sample_frames, estimate_intervals, adjust_p_values, resample
+from pipeline.scores import compute_class_iou
 from segformer.calibration import expected_calibration_error
 
 ALL, RARE, FREQUENT, CALIBRATION, FIRST_CLASS = 0, 1, 2, 3, 4
@@ -18,13 +18,13 @@ error, then the IoU of each class."""
 
 
 @dataclass(frozen=True)
-class Result:
+class LossResult:
     """What came of one loss.
 
     Attributes:
         scores: its mIoU (ALL), that of the RARE and FREQUENT classes, its error of CALIBRATION,
             and the IoU of every class.
-        deviation: (q,) standard deviation over seeds; nan with one seed.
+        seed_std: (q,) standard deviation over seeds; nan with one seed.
         difference: its scores less the baseline's, frame by frame and seed by seed; None for the
             baseline itself.
         p_holm: of the differences per class, corrected for the number of classes.
@@ -35,7 +35,7 @@ class Result:
     """
 
     scores: Intervals
-    deviation: Floats
+    seed_std: Floats
     difference: Intervals | None
     p_holm: Floats | None
     p_groups: Floats | None
@@ -58,7 +58,7 @@ class Comparison:
         is_rare: (k,) whether a class has less than the median share of those that occur in
             training.
         is_frequent: (k,) whether it has that much or more.
-        is_imagined: (k,) whether an arm predicts it and no frame has it; in no mean of IoU.
+        is_predicted_only: (k,) whether an arm predicts it and no frame has it; in no mean of IoU.
         results: by loss.
     """
 
@@ -70,8 +70,8 @@ class Comparison:
     share: Floats
     is_rare: NDArray[np.bool_]
     is_frequent: NDArray[np.bool_]
-    is_imagined: NDArray[np.bool_]
-    results: dict[str, Result]
+    is_predicted_only: NDArray[np.bool_]
+    results: dict[str, LossResult]
 
     @property
     def challengers(self) -> list[str]:
@@ -79,7 +79,7 @@ class Comparison:
         return [loss for loss in self.results if loss != self.baseline]
 
 
-def compare(
+def compare_losses(
     arms: Mapping[str, Sequence[Arm]],
     *,
     seeds: Sequence[int],
@@ -99,32 +99,32 @@ def compare(
         seed: of the resampling.
     """
     first = arms[baseline][0]
-    is_rare, is_frequent = _group(share)
+    is_rare, is_frequent = _split_by_share(share)
     is_scored = first.scores.confusions.sum(axis=(0, 2)) > 0
     groups = (is_scored, is_scored & is_rare, is_scored & is_frequent)
-    draws = draw_frames(len(first.scores.frames), resamples, seed)
-    occurrences = _occurrences(first.scores.confusions, groups)
+    draws = sample_frames(len(first.scores.frames), resamples, seed)
+    occurrences = _count_occurrences(first.scores.confusions, groups)
     measured = {loss: _measure_all(of_loss, draws, groups) for loss, of_loss in arms.items()}
     differences = {
-        loss: estimate(
+        loss: estimate_intervals(
             values - measured[baseline][0], replicates - measured[baseline][1], occurrences
-        ).within(-1, 1)
+        ).clip(-1, 1)
         for loss, (values, replicates) in measured.items()
         if loss != baseline
     }
-    p_arms = holm(np.array([difference.p[ALL] for difference in differences.values()]))
+    p_arms = adjust_p_values(np.array([difference.p[ALL] for difference in differences.values()]))
     p_arm = dict(zip(differences, p_arms.tolist(), strict=True))
     results = {}
     for loss, (values, replicates) in measured.items():
         difference = differences.get(loss)
-        results[loss] = Result(
-            estimate(values, replicates, occurrences).within(0, 1),
-            _deviation(values),
+        results[loss] = LossResult(
+            estimate_intervals(values, replicates, occurrences).clip(0, 1),
+            _std_over_seeds(values),
             difference,
-            holm(difference.p[FIRST_CLASS:]) if difference else None,
-            holm(difference.p[[RARE, FREQUENT]]) if difference else None,
+            adjust_p_values(difference.p[FIRST_CLASS:]) if difference else None,
+            adjust_p_values(difference.p[[RARE, FREQUENT]]) if difference else None,
             p_arm.get(loss),
-            _validation(arms[loss]),
+            _validation_curves(arms[loss]),
             np.sum([arm.calibrations.sum(axis=0) for arm in arms[loss]], axis=0),
         )
     return Comparison(
@@ -136,39 +136,39 @@ def compare(
         share,
         is_rare,
         is_frequent,
-        _predicted(arms) & ~is_scored,
+        _find_predicted(arms) & ~is_scored,
         results,
     )
 
 
-_Classes = NDArray[np.bool_]
+_ClassMask = NDArray[np.bool_]
 """(k,) which classes are meant."""
 
-_Groups = tuple[_Classes, _Classes, _Classes]
+_ClassGroups = tuple[_ClassMask, _ClassMask, _ClassMask]
 """Of the classes with true pixels on the frames: all, the rare ones, the frequent ones.
 
 The same in every arm, seed and sample: the official mean counts a class that never occurs as 0
 as soon as one pixel is taken for it, and that pixel would decide between two arms.
 """
 
-_Measured = tuple[Floats, Floats]
+_ValuesAndReplicates = tuple[Floats, Floats]
 """(s, q) of s seeds on all frames, and (s, r, q) on every sample of frames."""
 
 
-def _group(share: Floats) -> tuple[_Classes, _Classes]:
+def _split_by_share(share: Floats) -> tuple[_ClassMask, _ClassMask]:
     """Rare classes and frequent ones; what never occurs in training is neither."""
     occurs = share > 0
     median = np.median(share[occurs]) if occurs.any() else 0.0
     return occurs & (share < median), occurs & (share >= median)
 
 
-def _predicted(arms: Mapping[str, Sequence[Arm]]) -> _Classes:
+def _find_predicted(arms: Mapping[str, Sequence[Arm]]) -> _ClassMask:
     """(k,) whether any arm takes a pixel for it."""
     every = [arm.scores.total.sum(axis=0) for of_loss in arms.values() for arm in of_loss]
     return np.asarray(np.sum(every, axis=0) > 0)
 
 
-def _measure_all(arms: Sequence[Arm], draws: Floats, groups: _Groups) -> _Measured:
+def _measure_all(arms: Sequence[Arm], draws: Floats, groups: _ClassGroups) -> _ValuesAndReplicates:
     values, replicates = [], []
     for arm in arms:
         confusions, calibrations = arm.scores.confusions, arm.calibrations
@@ -179,23 +179,23 @@ def _measure_all(arms: Sequence[Arm], draws: Floats, groups: _Groups) -> _Measur
     return np.stack(values), np.stack(replicates)
 
 
-def _measure(confusion: NDArray[np.int64] | Floats, calibration: Floats, groups: _Groups) -> Floats:
+def _measure(confusion: NDArray[np.int64] | Floats, calibration: Floats, groups: _ClassGroups) -> Floats:
     """(..., k, k) and (..., m, 3) counts -> (..., q), in the order of the places above."""
     is_true = confusion.sum(axis=-1) > 0
-    iou = np.where(is_true, iou_by_class(confusion), np.nan)
+    iou = np.where(is_true, compute_class_iou(confusion), np.nan)
     means = [_mean_over(iou, group) for group in groups]
     error = np.asarray(expected_calibration_error(calibration))
     return np.concatenate([np.stack([*means, error], axis=-1), iou], axis=-1)
 
 
-def _mean_over(iou: Floats, group: _Classes) -> Floats:
+def _mean_over(iou: Floats, group: _ClassMask) -> Floats:
     """(..., k) -> (...); a class that a sample has no frame of counts 0 there, in every arm."""
     if not group.any():
         return np.full(iou.shape[:-1], np.nan)
     return np.asarray(np.nan_to_num(iou[..., group]).mean(axis=-1))
 
 
-def _occurrences(confusions: NDArray[np.int64], groups: _Groups) -> NDArray[np.int64]:
+def _count_occurrences(confusions: NDArray[np.int64], groups: _ClassGroups) -> NDArray[np.int64]:
     """(n, k, k) -> (q,): in how many frames there are true pixels to be measured on."""
     occurs = confusions.sum(axis=2) > 0  # (n, k)
     everything = np.full(occurs.shape[1], True)  # of calibration
@@ -203,12 +203,12 @@ def _occurrences(confusions: NDArray[np.int64], groups: _Groups) -> NDArray[np.i
     return np.asarray(np.concatenate([np.stack(means, axis=1), occurs], axis=1).sum(axis=0))
 
 
-def _deviation(values: Floats) -> Floats:
+def _std_over_seeds(values: Floats) -> Floats:
     if len(values) < 2:
         return np.full(values.shape[1], np.nan)
     return np.asarray(values.std(axis=0, ddof=1))
 
 
-def _validation(arms: Sequence[Arm]) -> pd.DataFrame:
+def _validation_curves(arms: Sequence[Arm]) -> pd.DataFrame:
     columns = [arm.validation.set_index("step")["val_miou"].rename(arm.name) for arm in arms]
     return pd.concat(columns, axis=1).sort_index()

@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pipeline.gate import Promote
-from pipeline.section import Section, nearest
+from pipeline.section import Section, suggest_name
 from pipeline.stages.ablation import Ablation
 from pipeline.stages.download import Download
 from pipeline.stages.evaluate import Evaluate
@@ -47,23 +47,23 @@ class ParameterError(ValueError):
     """What is wrong in params.yaml: a line per mistake."""
 
 
-def load(path: Path) -> Config:
+def load_config(path: Path) -> Config:
     """Read and check the parameters in the YAML file at `path`.
 
     Raises:
         ParameterError: with every misspelt, missing or impossible parameter.
     """
-    config, mistakes = check(read(path))
+    config, mistakes = check_config(read_sections(path))
     if config is None:
         raise ParameterError("\n".join(f"{path}: {mistake}" for mistake in mistakes))
     return config
 
 
-def check(values: Mapping[str, Any]) -> tuple[Config | None, list[str]]:
+def check_config(values: Mapping[str, Any]) -> tuple[Config | None, list[str]]:
     """Check what stands in all sections: the parameters, or None and every mistake found."""
     known = [LAUNCH, *SECTIONS]
     mistakes = [
-        f"{name} is not a section{nearest(name, known)}" for name in values if name not in known
+        f"{name} is not a section{suggest_name(name, known)}" for name in values if name not in known
     ]
     if not str(values.get(LAUNCH)).endswith(" -m"):
         mistakes.append(
@@ -78,7 +78,7 @@ def check(values: Mapping[str, Any]) -> tuple[Config | None, list[str]]:
     return (None if mistakes else Config(**sections)), mistakes
 
 
-def read(path: Path, yaml: YAML | None = None) -> dict[str, Any]:
+def read_sections(path: Path, yaml: YAML | None = None) -> dict[str, Any]:
     """Read the sections of a YAML file, unchecked; with plain values unless `yaml` has others.
 
     Raises:
@@ -95,15 +95,15 @@ def read(path: Path, yaml: YAML | None = None) -> dict[str, Any]:
     return values
 
 
-def flat(config: Config, *sections: str) -> dict[str, Any]:
+def flatten_config(config: Config, *sections: str) -> dict[str, Any]:
     """The parameters of some sections under the names that DVC gives them: `train.steps`."""
-    return leaves({name: getattr(config, name).model_dump(mode="json") for name in sections})
+    return flatten_sections({name: getattr(config, name).model_dump(mode="json") for name in sections})
 
 
-def leaves(values: Mapping[str, Any], below: str = "") -> dict[str, Any]:
+def flatten_sections(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """What stands in nested sections, by its dotted name."""
     found: dict[str, Any] = {}
     for key, value in values.items():
-        name = f"{below}{key}"
-        found |= leaves(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+        name = f"{prefix}{key}"
+        found |= flatten_sections(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
     return found

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pipeline.bootstrap import Floats
 from pipeline.scored_frames import Frame
-from pipeline.scores import number
+from pipeline.scores import to_json_number
 from segformer.boundary import boundary_counts, boundary_iou
 from segformer.calibration import (
     calibration_counts,
@@ -29,9 +29,9 @@ from segformer.instances import (
     instance_iou,
 )
 from segformer.metrics import Confusion, confusion_matrix
-from segformer.score_bands import Seen
+from segformer.score_bands import Prediction
 
-_ROWS = 128
+_BAND_ROWS = 128
 """Rows whose calibration is counted at a time: some 60 bytes per pixel are needed meanwhile."""
 
 
@@ -44,21 +44,21 @@ class FrameCounts(NamedTuple):
     instances: Tensor | None
 
 
-def count(seen: Seen, frame: Frame) -> FrameCounts:
+def count_frame(prediction: Prediction, frame: Frame) -> FrameCounts:
     """Count one frame, on the device of what was seen; the counts are on the CPU.
 
     Raises:
         ValueError: for a label or an instance that is none.
     """
-    predicted = seen.classes[None]
+    predicted = prediction.classes[None]
     truth = torch.tensor(frame.labels, device=predicted.device)[None]
     bands = (
-        one.split(_ROWS, dim=1) for one in (seen.confidence[None], predicted, truth)
+        one.split(_BAND_ROWS, dim=1) for one in (prediction.confidence[None], predicted, truth)
     )  # sums are exact, so that bands change no bit of them
     calibration = torch.stack([calibration_counts(*band) for band in zip(*bands, strict=True)])
     instances = None
     if frame.instance_ids is not None:
-        instances = count_instances(seen.classes, frame.instance_ids)
+        instances = count_instances(prediction.classes, frame.instance_ids)
     return FrameCounts(
         confusion_matrix(predicted, truth, NUM_CLASSES).cpu(),
         boundary_counts(predicted, truth, NUM_CLASSES).cpu(),
@@ -68,7 +68,7 @@ def count(seen: Seen, frame: Frame) -> FrameCounts:
 
 
 @dataclass(frozen=True)
-class Counts:
+class DatasetCounts:
     """What was counted on n frames beside the confusions.
 
     Attributes:
@@ -84,13 +84,13 @@ class Counts:
     instances: Floats | None
 
     @classmethod
-    def of(cls, frames: Sequence[FrameCounts]) -> Self:
+    def from_frames(cls, counts: Sequence[FrameCounts]) -> Self:
         """Put the counts of frames together."""
-        known = [frame.instances for frame in frames if frame.instances is not None]
+        known = [frame.instances for frame in counts if frame.instances is not None]
         return cls(
-            torch.stack([frame.confusion for frame in frames]).numpy(),
-            torch.stack([frame.boundary for frame in frames]).numpy(),
-            torch.stack([frame.calibration for frame in frames]).numpy(),
+            torch.stack([frame.confusion for frame in counts]).numpy(),
+            torch.stack([frame.boundary for frame in counts]).numpy(),
+            torch.stack([frame.calibration for frame in counts]).numpy(),
             torch.stack(known).numpy() if known else None,
         )
 
@@ -123,19 +123,19 @@ class Counts:
     def metrics(self) -> dict[str, float | None]:
         """Scores of the whole set, fractions of 1 to six digits; None where undefined."""
         return {
-            "instance_iou": number(mean_of_known(self.instance_iou())),
-            "category_instance_iou": number(mean_of_known(self.category_instance_iou())),
-            "boundary_iou": number(mean_of_known(self.boundary_iou())),
-            "ece": number(expected_calibration_error(self.calibrations.sum(0))),
+            "instance_iou": to_json_number(nanmean(self.instance_iou())),
+            "category_instance_iou": to_json_number(nanmean(self.category_instance_iou())),
+            "boundary_iou": to_json_number(nanmean(self.boundary_iou())),
+            "ece": to_json_number(expected_calibration_error(self.calibrations.sum(0))),
         }
 
     def instance_iou(self) -> Floats:
         """(8,) of INSTANCE_CLASSES; nan where undefined."""
-        return self._of_instances(instance_iou, len(INSTANCE_CLASSES))
+        return self._score_instances(instance_iou, len(INSTANCE_CLASSES))
 
     def category_instance_iou(self) -> Floats:
         """(2,) of INSTANCE_CATEGORIES; nan where undefined."""
-        return self._of_instances(category_instance_iou, 2)
+        return self._score_instances(category_instance_iou, 2)
 
     def boundary_iou(self) -> Floats:
         """(19,) of the classes; nan where absent."""
@@ -165,13 +165,13 @@ class Counts:
         table = reliability(self.calibrations.sum(0))
         return pd.DataFrame({name: column.numpy() for name, column in vars(table).items()})
 
-    def _of_instances(self, score: Callable[[Floats, Confusion], Tensor], size: int) -> Floats:
+    def _score_instances(self, score: Callable[[Floats, Confusion], Tensor], size: int) -> Floats:
         if self.instances is None:
             return np.full(size, np.nan)
         return np.asarray(score(self.instances.sum(0), self.confusions.sum(0)))
 
 
-def mean_of_known(values: Floats) -> float:
+def nanmean(values: Floats) -> float:
     """Over what is not nan, as the official script does; nan if nothing is."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else float("nan")

@@ -35,7 +35,7 @@ def official_file() -> Path:
     return user_data_path("cityscapesscripts", "cityscapes") / "credentials.json"
 
 
-def find() -> Account:
+def find_account() -> Account:
     """The account: from the environment, else the official tool's file, else asked for.
 
     Nobody is asked unless there is a terminal to answer on.
@@ -43,11 +43,11 @@ def find() -> Account:
     Raises:
         ValueError: if there is none, or half of one, and how to give it.
     """
-    account = _of_environment() or _of_file(official_file())
+    account = _read_environment() or _read_file(official_file())
     if account is not None:
         return account
     if sys.stdin is not None and sys.stdin.isatty():
-        return _asked_for()
+        return _prompt_account()
     raise ValueError(
         "download: the Cityscapes site wants an account, and none was found: set"
         f" {USERNAME} and {PASSWORD}, or let csDownload store it in {official_file()},"
@@ -55,17 +55,17 @@ def find() -> Account:
     )
 
 
-def origin() -> str | None:
+def find_account_origin() -> str | None:
     """Where `find` would find the account without asking, or None; never what it is.
 
     Raises:
         ValueError: if there is half of one.
     """
-    account = _of_environment() or _of_file(official_file())
+    account = _read_environment() or _read_file(official_file())
     return account.origin if account else None
 
 
-def _of_environment() -> Account | None:
+def _read_environment() -> Account | None:
     username, password = os.environ.get(USERNAME), os.environ.get(PASSWORD)
     if username and password:
         return Account(username, SecretStr(password), f"{USERNAME} and {PASSWORD}")
@@ -75,7 +75,7 @@ def _of_environment() -> Account | None:
     return None
 
 
-def _of_file(path: Path) -> Account | None:
+def _read_file(path: Path) -> Account | None:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         username, password = facts["username"], facts["password"]
@@ -93,7 +93,7 @@ def _of_file(path: Path) -> Account | None:
     return Account(username, SecretStr(password), str(path))
 
 
-def _asked_for() -> Account:
+def _prompt_account() -> Account:
     try:
         username = input("Cityscapes username or e-mail address: ")
         password = getpass.getpass("Cityscapes password: ")

@@ -8,47 +8,47 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.meter import in_words
+from pipeline.meter import format_bytes
 from segformer.atomic import replacing
 
 _FICLONE = 0x40049409
 """Linux's request for a second file that shares the first one's blocks until one is changed."""
 
-_OR_ELSE = "put the folder on a larger disk"
+_DEFAULT_REMEDY = "put the folder on a larger disk"
 
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What an OSError says where no more can be written: no space, no quota, too large a file."""
 
 
-def demand_room(folder: Path, needed: int, *, whose: str, or_else: str = _OR_ELSE) -> None:
-    """See that `needed` bytes are free where `folder` lies.
+def require_space(folder: Path, num_bytes: int, *, label: str, remedy: str = _DEFAULT_REMEDY) -> None:
+    """See that `num_bytes` bytes are free where `folder` lies.
 
     Args:
         folder: where they are to be written.
-        needed: bytes.
-        whose: begins the message: which stage, and what it writes.
-        or_else: what to do where no room can be made.
+        num_bytes: bytes.
+        label: begins the message: which stage, and what it writes.
+        remedy: what to do where no room can be made.
 
     Raises:
         ValueError: how much is missing, and for what.
     """
     free = shutil.disk_usage(folder).free
-    if needed > free:
+    if num_bytes > free:
         raise ValueError(
-            f"{whose}: {in_words(needed)} more are needed in {folder.resolve()}, and only"
-            f" {in_words(free)} are free there: make room for {in_words(needed - free)}, or"
-            f" {or_else}; nothing was lost, the same command goes on"
+            f"{label}: {format_bytes(num_bytes)} more are needed in {folder.resolve()}, and only"
+            f" {format_bytes(free)} are free there: make room for {format_bytes(num_bytes - free)}, or"
+            f" {remedy}; nothing was lost, the same command goes on"
         )
 
 
 @contextmanager
-def telling_if_full(folder: Path, *, whose: str, or_else: str = _OR_ELSE) -> Iterator[None]:
+def explain_disk_full(folder: Path, *, label: str, remedy: str = _DEFAULT_REMEDY) -> Iterator[None]:
     """Say which stage ran out of room, and what to do, where a library only says that it did.
 
     Args:
         folder: where it writes, whole or not at all.
-        whose: the stage.
-        or_else: what to do where no room can be made.
+        label: the stage.
+        remedy: what to do where no room can be made.
 
     Raises:
         ValueError: instead of an OSError in FULL.
@@ -56,15 +56,15 @@ def telling_if_full(folder: Path, *, whose: str, or_else: str = _OR_ELSE) -> Ite
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in DISK_FULL_ERRNOS:
             raise
         raise ValueError(
-            f"{whose}: the disk under {folder.resolve()} is full ({error.strerror}); nothing was"
-            f" kept: make room, or {or_else}, and repeat"
+            f"{label}: the disk under {folder.resolve()} is full ({error.strerror}); nothing was"
+            f" kept: make room, or {remedy}, and repeat"
         ) from None
 
 
-def take_over(source: Path, target: Path, *, whose: str) -> str:
+def link_or_copy(source: Path, target: Path, *, label: str) -> str:
     """Put the content of `source` at `target`: without a second copy where the disk can.
 
     Whatever is at `target` is replaced, never written into.
@@ -76,17 +76,17 @@ def take_over(source: Path, target: Path, *, whose: str) -> str:
         ValueError: if it has to be copied and there is no room.
     """
     source = source.resolve()
-    with telling_if_full(target.parent, whose=whose), replacing(target) as part:
+    with explain_disk_full(target.parent, label=label), replacing(target) as part:
         if _reflink(source, part):
             return "shared blocks"
         if _hard_link(source, part):
             return "hard link"
-        demand_room(target.parent, source.stat().st_size, whose=whose)
+        require_space(target.parent, source.stat().st_size, label=label)
         shutil.copyfile(source, part)
         return "copy"
 
 
-def may_link(source: Path, folder: Path) -> bool:
+def can_hard_link(source: Path, folder: Path) -> bool:
     """Whether a file can have a second name in `folder`: on the same disk, and one's own.
 
     DVC makes what it keeps read-only, and may do so only with files of one's own.
@@ -113,7 +113,7 @@ def _reflink(source: Path, part: Path) -> bool:
 def _hard_link(source: Path, part: Path) -> bool:
     """A second name for the same file, if it may have one and the file system knows how."""
     try:
-        if not may_link(source, part.parent):
+        if not can_hard_link(source, part.parent):
             return False
         part.hardlink_to(source)
     except OSError:

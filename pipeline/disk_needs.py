@@ -4,29 +4,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline import folder_source, official_counts
-from pipeline.archive import IMAGE, Archive, index
+from pipeline.archive import IMAGE, Archive, index_by_frame
 from pipeline.config import Config
-from pipeline.disk import may_link
+from pipeline.disk import can_hard_link
 from pipeline.folder_source import is_zip
-from pipeline.packages import COARSE_LABELS, EXTRA_IMAGES, IMAGES, Package, wanted
+from pipeline.packages import COARSE_LABELS, EXTRA_IMAGES, IMAGES, Package, select_packages
 from pipeline.root import project_root
-from pipeline.site_source import may_be_whole, pieces_of
-from pipeline.stages.download import Download, is_drawn
+from pipeline.site_source import seems_complete, package_partial_path
+from pipeline.stages.download import Download, has_synthetic_data
 from segformer.packing import bytes_needed
 
-_DRAWN = 4  # bytes per pixel of a drawn frame, at most: a PNG in RGB, and its label maps
-_REMAPPED = 0.1  # bytes per pixel of a train id PNG; 0.03 in the demo
+_SYNTHETIC_BYTES_PER_PIXEL = 4  # bytes per pixel of a drawn frame, at most: a PNG in RGB, and its label maps
+_REMAPPED_BYTES_PER_PIXEL = 0.1  # bytes per pixel of a train id PNG; 0.03 in the demo
 _OFFICIAL_FRAMES = {
-    IMAGES: sum(sum(cities.values()) for cities in official_counts.FRAMES.values()),
+    IMAGES: sum(sum(cities.values()) for cities in official_counts.OFFICIAL_FRAMES.values()),
     EXTRA_IMAGES: official_counts.EXTRA_FRAMES,
 }
-_EXTRA = {EXTRA_IMAGES: 44 * 10**9, COARSE_LABELS: 13 * 10**8}  # bytes; not known more exactly
-_PARAMETERS = {"b0": 3.7e6, "b1": 13.7e6, "b2": 27.4e6, "b3": 47.2e6, "b4": 64.0e6, "b5": 84.6e6}
+_EXTRA_BYTES = {EXTRA_IMAGES: 44 * 10**9, COARSE_LABELS: 13 * 10**8}  # bytes; not known more exactly
+_NUM_PARAMETERS = {"b0": 3.7e6, "b1": 13.7e6, "b2": 27.4e6, "b3": 47.2e6, "b4": 64.0e6, "b5": 84.6e6}
 """Of the published decoder width (arXiv:2105.15203, table 1); an instance would take seconds."""
-_COPIES = 2  # of a model: the stage's and MLflow's
+_NUM_COPIES = 2  # of a model: the stage's and MLflow's
 
 
-def of(settings: Config, *, out: Path | None) -> dict[str, int]:
+def estimate_bytes(settings: Config, *, out: Path | None) -> dict[str, int]:
     """Bytes by what they are for, more rather than less.
 
     Args:
@@ -39,62 +39,62 @@ def of(settings: Config, *, out: Path | None) -> dict[str, int]:
         OSError: if it cannot be looked at.
     """
     used = [IMAGES, EXTRA_IMAGES] if settings.remap.train_extra else [IMAGES]
-    raw, frames, pixels = _raw_data(settings.download, out, used)
+    raw, frames, pixels = _estimate_raw_data(settings.download, out, used)
     arms = len(settings.ablation.losses) * len(settings.ablation.seeds)
     return {
         "raw data": raw,
-        "remapped labels": round(frames * pixels * _REMAPPED),
+        "remapped labels": round(frames * pixels * _REMAPPED_BYTES_PER_PIXEL),
         "packed frames": bytes_needed(frames, settings.pack.size),
-        "models": round(arms * _COPIES * 4 * _PARAMETERS[settings.train.variant]),
+        "models": round(arms * _NUM_COPIES * 4 * _NUM_PARAMETERS[settings.train.variant]),
     }
 
 
-def _raw_data(
-    download: Download, out: Path | None, used: Sequence[Package]
+def _estimate_raw_data(
+    download: Download, out: Path | None, used_packages: Sequence[Package]
 ) -> tuple[int, int, int]:
-    """Bytes still to be written, frames in the packages that are `used`, and pixels of each."""
+    """Bytes still to be written, frames in the packages that are `used_packages`, and pixels of each."""
     if download.source == "synthetic":
         frames = download.synthetic.train + download.synthetic.val
         pixels = download.synthetic.size[0] * download.synthetic.size[1]
-        is_here = out is not None and is_drawn(download.synthetic, out)
-        return (0 if is_here else frames * pixels * _DRAWN), frames, pixels
+        is_here = out is not None and has_synthetic_data(download.synthetic, out)
+        return (0 if is_here else frames * pixels * _SYNTHETIC_BYTES_PER_PIXEL), frames, pixels
     pixels = official_counts.FRAME_PIXELS
-    asked_for = wanted(download.train_extra)
+    asked_for = select_packages(download.train_extra)
     if download.source == "folder":
         folder = project_root() / str(download.folder)
-        found = folder_source.find(folder, asked_for)
+        found = folder_source.find_packages(folder, asked_for)
         if all(found.values()):
-            left = sum(_to_be_taken(package, files, out) for package, files in found.items())
-            frames = sum(_frames(package, found.get(package, [])) for package in used)
+            left = sum(_bytes_to_copy(package, files, out) for package, files in found.items())
+            frames = sum(_count_frames(package, found.get(package, [])) for package in used_packages)
             return left, frames, pixels
-    left = sum(_to_arrive(package, out) for package in asked_for)
-    return left, sum(_OFFICIAL_FRAMES[package] for package in used), pixels
+    left = sum(_bytes_to_download(package, out) for package in asked_for)
+    return left, sum(_OFFICIAL_FRAMES[package] for package in used_packages), pixels
 
 
-def _to_arrive(package: Package, out: Path | None) -> int:
-    size = package.size or _EXTRA[package]
+def _bytes_to_download(package: Package, out: Path | None) -> int:
+    size = package.size or _EXTRA_BYTES[package]
     if out is None:
         return size
-    if may_be_whole(package, out):
+    if seems_complete(package, out):
         return 0
-    part = pieces_of(package, out)
+    part = package_partial_path(package, out)
     return max(0, size - (part.stat().st_size if part.is_file() else 0))
 
 
-def _to_be_taken(package: Package, files: Sequence[Path], out: Path | None) -> int:
+def _bytes_to_copy(package: Package, files: Sequence[Path], out: Path | None) -> int:
     """Bytes that are written for a package of a folder: none if it is linked, or taken already."""
     size = sum(file.stat().st_size for file in files)
-    here = None if out is None else package.place(out)
+    here = None if out is None else package.path_in(out)
     if here is not None and here.is_file():
         taken = here.stat().st_size
         # What a tree is stored in is a little larger than its files.
         if taken == size or (taken > size and not is_zip(package, files)):
             return 0
-    is_linked = is_zip(package, files) and may_link(files[0].resolve(), project_root())
+    is_linked = is_zip(package, files) and can_hard_link(files[0].resolve(), project_root())
     return 0 if is_linked else size
 
 
-def _frames(package: Package, files: Sequence[Path]) -> int:
+def _count_frames(package: Package, files: Sequence[Path]) -> int:
     """How many frames there are to train and validate on; those of the official set if unknown."""
     names = [file.as_posix() for file in files]
     if not files:
@@ -102,5 +102,5 @@ def _frames(package: Package, files: Sequence[Path]) -> int:
     if is_zip(package, files):
         with Archive(files[0]) as archive:
             names = archive.names()
-    keys = index(names, IMAGE, Path(package.name))
+    keys = index_by_frame(names, IMAGE, Path(package.name))
     return sum(not key.startswith("test/") for key in keys)

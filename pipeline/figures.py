@@ -21,22 +21,22 @@ else:
 __all__ = [
     "Axes",
     "Figure",
-    "canvas",
+    "create_figure",
     "class_colors",
-    "draw_class_bars",
-    "headline",
-    "patch",
-    "percent_axis",
-    "save",
-    "tidy",
+    "plot_class_bars",
+    "add_title",
+    "make_legend_patch",
+    "format_percent_axis",
+    "save_figure",
+    "style_axes",
 ]
 
-INK = "#222222"
-PALE = "#d9d9d9"
+TEXT_COLOR = "#222222"
+LIGHT_GRAY = "#d9d9d9"
 _DPI = 110
 
 
-def canvas(width: float, height: float) -> Figure:
+def create_figure(width: float, height: float) -> Figure:
     """An empty figure, in inches, drawn without a display; its parts do not overlap."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -46,34 +46,34 @@ def canvas(width: float, height: float) -> Figure:
     return figure
 
 
-def save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
     """Write a PNG whatever the name ends in; the same figure gives the same bytes."""
     figure.savefig(path, format="png", metadata={"Software": None})
 
 
-def headline(figure: Figure, title: str, subtitle: str = "") -> None:
+def add_title(figure: Figure, title: str, subtitle: str = "") -> None:
     """Put a title at the top left and, smaller and below it, what it is measured on."""
-    figure.suptitle(title, x=0.01, ha="left", fontsize=14, fontweight="bold", color=INK)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=14, fontweight="bold", color=TEXT_COLOR)
     if subtitle:
         # A text of the first axes, so that the constrained layout makes room for it.
         figure.axes[0].set_title(subtitle, loc="left", fontsize=10, color="#555555", pad=10)
 
 
-def tidy(axes: Axes, *, grid: str = "x") -> None:
+def style_axes(axes: Axes, *, grid: str = "x") -> None:
     """Leave of the frame only what carries values: two spines and a pale grid behind the data."""
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(PALE)
-    axes.tick_params(color=PALE, labelcolor=INK, labelsize=10)
+    axes.spines[["left", "bottom"]].set_color(LIGHT_GRAY)
+    axes.tick_params(color=LIGHT_GRAY, labelcolor=TEXT_COLOR, labelsize=10)
     axes.set_axisbelow(True)
     if grid:
         axes.grid(axis=grid, color="#ebebeb", linewidth=0.8)  # type: ignore[arg-type]
 
 
-def percent_axis(axes: Axes, which: str = "x", digits: int = 0) -> None:
+def format_percent_axis(axes: Axes, axis_name: str = "x", digits: int = 0) -> None:
     """Write fractions of 1 as percentages along the axis `x` or `y`."""
     from matplotlib.ticker import FuncFormatter
 
-    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis = axes.xaxis if axis_name == "x" else axes.yaxis
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.{digits}f} %"))
 
 
@@ -82,14 +82,14 @@ def class_colors(train_ids: Sequence[int]) -> NDArray[np.float64]:
     return palette()[list(train_ids)] / 255.0
 
 
-def patch(color: object, label: str) -> Patch:
+def make_legend_patch(color: object, label: str) -> Patch:
     """A legend's swatch, with a thin edge so that pale colours show on white."""
     from matplotlib.patches import Patch
 
     return Patch(facecolor=color, edgecolor="#666666", linewidth=0.6, label=label)  # type: ignore[arg-type]
 
 
-def draw_class_bars(
+def plot_class_bars(
     axes: Axes, names: Sequence[str], values: NDArray[np.float64], train_ids: Sequence[int]
 ) -> None:
     """Draw a horizontal bar per class in its own colour, the first class on top.

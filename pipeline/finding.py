@@ -4,8 +4,8 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-_TOPIC = 13  # columns
-_MARK = 6
+_TOPIC_WIDTH = 13  # columns
+_STATUS_WIDTH = 6
 
 
 @dataclass(frozen=True)
@@ -14,31 +14,31 @@ class Finding:
 
     Attributes:
         topic: what it belongs to, in a word or two.
-        is_well: whether it is as it should be.
-        sentence: what was found and, where it is not well, what to do.
+        ok: whether it is as it should be.
+        message: what was found and, where it is not well, what to do.
         table: lines to be shown below it as they are.
     """
 
     topic: str
-    is_well: bool
-    sentence: str
+    ok: bool
+    message: str
     table: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.topic}: {self.mark}: {self.sentence}"
+        return f"{self.topic}: {self.status}: {self.message}"
 
     @property
-    def mark(self) -> str:
+    def status(self) -> str:
         """`ok`, or `MEND` for what a person has to see to."""
-        return "ok" if self.is_well else "MEND"
+        return "ok" if self.ok else "MEND"
 
 
-def lines(
+def format_findings(
     findings: Sequence[Finding],
     *,
     width: int | None = None,
-    topic: Callable[[str], str] = str,
-    mark: Callable[[str], str] = str,
+    style_topic: Callable[[str], str] = str,
+    style_status: Callable[[str], str] = str,
 ) -> Iterator[str]:
     """All findings in three columns: topic, mark, sentence; then how many are to be mended.
 
@@ -46,22 +46,22 @@ def lines(
         findings: in the order in which they are told; those of a topic stand together.
         width: columns of the terminal, into which sentences are wrapped; None for a log, where a
             finding is one line.
-        topic: colours a topic.
-        mark: colours `ok` or `MEND`.
+        style_topic: colours a topic.
+        style_status: colours `ok` or `MEND`.
     """
-    indent = " " * (_TOPIC + _MARK)
+    indent = " " * (_TOPIC_WIDTH + _STATUS_WIDTH)
     before = ""
     for finding in findings:
         shown = "" if finding.topic == before else finding.topic
         before = finding.topic
         room = max(width - len(indent), 40) if width else 10**6
         first, *rest = textwrap.wrap(
-            finding.sentence, room, break_long_words=False, break_on_hyphens=False
+            finding.message, room, break_long_words=False, break_on_hyphens=False
         )
-        marked = mark(finding.mark) + " " * (_MARK - len(finding.mark))
-        yield topic(shown) + " " * (_TOPIC - len(shown)) + marked + first
+        marked = style_status(finding.status) + " " * (_STATUS_WIDTH - len(finding.status))
+        yield style_topic(shown) + " " * (_TOPIC_WIDTH - len(shown)) + marked + first
         yield from (indent + line for line in (*rest, *finding.table))
-    wrong = sum(not finding.is_well for finding in findings)
+    wrong = sum(not finding.ok for finding in findings)
     things = "1 thing" if wrong == 1 else f"{wrong} things"
     yield ""
     yield f"{things} to mend" if wrong else "all is well"

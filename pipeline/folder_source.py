@@ -4,21 +4,21 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipeline.archive import Archive, writing
-from pipeline.disk import demand_room, take_over, telling_if_full
-from pipeline.meter import Meter, Progress, in_words
-from pipeline.packages import Package, md5_of
-from pipeline.patience import Say
-from pipeline.problems import refuse
-from pipeline.safe_members import folder_files
+from pipeline.archive import Archive, write_zip
+from pipeline.disk import require_space, link_or_copy, explain_disk_full
+from pipeline.meter import ByteProgress, ProgressCallback, format_bytes
+from pipeline.packages import Package, compute_md5
+from pipeline.patience import Notify
+from pipeline.problems import raise_problems
+from pipeline.safe_members import list_folder_files
 
-Found = dict[Package, list[Path]]
+PackageFiles = dict[Package, list[Path]]
 """The files of each package: its zip alone, or every picture of its extracted tree."""
 
-_PICTURES = {".png", ".json"}
+_PICTURE_SUFFIXES = {".png", ".json"}
 
 
-def find(folder: Path, packages: Iterable[Package]) -> Found:
+def find_packages(folder: Path, packages: Iterable[Package]) -> PackageFiles:
     """What a folder holds of each package; an empty list for one that is not there.
 
     Zips lie in the folder itself; trees there, or in a folder with their zip's name.
@@ -26,10 +26,10 @@ def find(folder: Path, packages: Iterable[Package]) -> Found:
     Raises:
         ValueError: if a tree holds links that lead out, or what cannot be read: all is listed.
     """
-    return {package: _files(folder, package) for package in packages}
+    return {package: _find_files(folder, package) for package in packages}
 
 
-def demand(folder: Path, packages: Iterable[Package]) -> Found:
+def require_packages(folder: Path, packages: Iterable[Package]) -> PackageFiles:
     """What `find` finds.
 
     Raises:
@@ -37,7 +37,7 @@ def demand(folder: Path, packages: Iterable[Package]) -> Found:
     """
     if not folder.is_dir():
         raise ValueError(f"download.folder: {folder.resolve()} is not a folder")
-    found = find(folder, packages)
+    found = find_packages(folder, packages)
     missing = [f"{each.name} nor {each.tree}/" for each, files in found.items() if not files]
     if missing:
         raise ValueError(
@@ -52,23 +52,23 @@ def is_zip(package: Package, files: Sequence[Path]) -> bool:
     return files[0].name == package.name
 
 
-def listing(folder: Path, found: Found) -> list[list[Any]]:
+def list_files(folder: Path, package_files: PackageFiles) -> list[list[Any]]:
     """Name, bytes and time of change of every file found."""
-    paths = [path for files in found.values() for path in files]
+    paths = [path for files in package_files.values() for path in files]
     return [
         [path.relative_to(folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns]
         for path in paths
     ]
 
 
-def take_in(found: Found, out: Path, *, progress: Progress, say: Say) -> dict[str, str | None]:
+def import_packages(package_files: PackageFiles, out: Path, *, progress: ProgressCallback, notify: Notify) -> dict[str, str | None]:
     """Put every package below `out`: a zip as it is, a tree as a zip without recompression.
 
     Args:
-        found: what to take.
+        package_files: what to take.
         out: the stage's folder.
         progress: shows how far it is, in megabytes.
-        say: told what a person should see.
+        notify: told what a person should see.
 
     Returns:
         The md5 sum of every zip that was taken as it is, and None for a tree, by package name.
@@ -76,30 +76,30 @@ def take_in(found: Found, out: Path, *, progress: Progress, say: Say) -> dict[st
     Raises:
         ValueError: if a zip is damaged or holds what is never read, or the disk has no room.
     """
-    meter = Meter(progress, sum(path.stat().st_size for files in found.values() for path in files))
+    meter = ByteProgress(progress, sum(path.stat().st_size for files in package_files.values() for path in files))
     sums: dict[str, str | None] = {}
-    for package, paths in found.items():
-        target = package.place(out)
+    for package, paths in package_files.items():
+        target = package.path_in(out)
         target.parent.mkdir(parents=True, exist_ok=True)
         if is_zip(package, paths):
-            sums[package.name] = _take_zip(package, paths[0], target, meter, say)
+            sums[package.name] = _import_zip(package, paths[0], target, meter, notify)
         else:
-            _take_tree(package, paths, target, meter)
+            _import_tree(package, paths, target, meter)
             sums[package.name] = None
     return sums
 
 
-def _files(folder: Path, package: Package) -> list[Path]:
+def _find_files(folder: Path, package: Package) -> list[Path]:
     if (folder / package.name).is_file():
         return [folder / package.name]
     for place in (folder / package.tree, folder / Path(package.name).stem / package.tree):
-        pictures = _pictures(place, package.without)
+        pictures = _find_pictures(place, package.excludes)
         if pictures:
             return pictures
     return []
 
 
-def _pictures(tree: Path, without: str | None) -> list[Path]:
+def _find_pictures(tree: Path, excludes: str | None) -> list[Path]:
     """Every picture of a tree.
 
     Raises:
@@ -107,17 +107,17 @@ def _pictures(tree: Path, without: str | None) -> list[Path]:
     """
     if not tree.is_dir():
         return []
-    names, problems = folder_files(tree, without)
-    refuse(problems, f"download.folder: {tree}", "and nothing was taken; mend it and repeat")
+    names, problems = list_folder_files(tree, excludes)
+    raise_problems(problems, f"download.folder: {tree}", "and nothing was taken; mend it and repeat")
     paths = sorted(map(PurePosixPath, names))
     # Macs leave `._name.png` beside `name.png` on other systems' disks.
     return [
-        tree / path for path in paths if path.suffix in _PICTURES and not path.name.startswith(".")
+        tree / path for path in paths if path.suffix in _PICTURE_SUFFIXES and not path.name.startswith(".")
     ]
 
 
-def _take_zip(package: Package, source: Path, target: Path, meter: Meter, say: Say) -> str:
-    md5 = md5_of(source, meter.add)
+def _import_zip(package: Package, source: Path, target: Path, byte_progress: ByteProgress, notify: Notify) -> str:
+    md5 = compute_md5(source, byte_progress.add)
     size = source.stat().st_size
     if md5 != package.md5:
         if size == package.size:
@@ -127,24 +127,24 @@ def _take_zip(package: Package, source: Path, target: Path, meter: Meter, say: S
             )
         with Archive(source):
             pass  # opening it finds what `remap` would find after it was taken
-        say(f"{source} is not the official package (its md5 sum is {md5}): taken as it is")
+        notify(f"{source} is not the official package (its md5 sum is {md5}): taken as it is")
     if target.is_file() and (
-        target.samefile(source) or (target.stat().st_size == size and md5_of(target) == md5)
+        target.samefile(source) or (target.stat().st_size == size and compute_md5(target) == md5)
     ):
         return md5
-    how = take_over(source, target, whose=f"download: {package.name}")
-    say(f"{source}: {in_words(size)} taken by {how}")
+    how = link_or_copy(source, target, label=f"download: {package.name}")
+    notify(f"{source}: {format_bytes(size)} taken by {how}")
     return md5
 
 
-def _take_tree(package: Package, paths: list[Path], target: Path, meter: Meter) -> None:
+def _import_tree(package: Package, paths: list[Path], target: Path, byte_progress: ByteProgress) -> None:
     needed = sum(path.stat().st_size for path in paths)
-    demand_room(target.parent, needed, whose=f"download: {package.name}")
+    require_space(target.parent, needed, label=f"download: {package.name}")
     # Names begin with the package's first folder, leftImg8bit or gtFine, wherever that lies.
     first = package.tree.split("/")[0]
     top = next(folder for folder in paths[0].parents if (folder / first).is_dir())
-    full = telling_if_full(target.parent, whose=f"download: {package.name}")
-    with full, writing(target) as archive:
+    full = explain_disk_full(target.parent, label=f"download: {package.name}")
+    with full, write_zip(target) as archive:
         for path in paths:
             archive.add(path.relative_to(top).as_posix(), path.read_bytes())
-            meter.add(path.stat().st_size)
+            byte_progress.add(path.stat().st_size)

@@ -17,12 +17,12 @@ FRAME_COLUMNS = ("frame", "split", "city", "rows", "columns")
 ID_COLUMNS = [f"id_{label.label_id}" for label in LABELS]
 """Of pixel_counts.csv, behind `frame`: pixels of every label id."""
 
-_TEXT = ("frame", "split", "city")
-_KEY = re.compile(r"[^/]+/[^/]+/[^/]+")
+_TEXT_COLUMNS = ("frame", "split", "city")
+_KEY_PATTERN = re.compile(r"[^/]+/[^/]+/[^/]+")
 _REMEDY = "repeat remap (`dvc repro --force remap`)"
 
 
-def read(path: Path, columns: Sequence[str]) -> dict[str, list[Any]]:
+def read_table(path: Path, columns: Sequence[str]) -> dict[str, list[Any]]:
     """Columns of one of the tables: texts as they stand (a city may be called `nan`), and numbers.
 
     Without pandas: processes that import this should start fast.
@@ -38,7 +38,7 @@ def read(path: Path, columns: Sequence[str]) -> dict[str, list[Any]]:
         ValueError: if the table is missing, is none, is empty, lacks a column, names a frame twice,
             or has a row or a field that `remap` would not write.
     """
-    header, *rows = _lines(path) or [[]]
+    header, *rows = _read_rows(path) or [[]]
     absent = [name for name in columns if name not in header]
     if absent:
         raise ValueError(f"{path} has no column {absent[0]!r}: {_REMEDY}")
@@ -49,23 +49,23 @@ def read(path: Path, columns: Sequence[str]) -> dict[str, list[Any]]:
     places = {name: header.index(name) for name in columns}
     table = {name: [row[place] for row in rows] for name, place in places.items()}
     _check_frames(path, table["frame"])
-    return {name: _checked(path, name, values) for name, values in table.items()}
+    return {name: _convert_column(path, name, values) for name, values in table.items()}
 
 
-def keys_by_split(frames: Path) -> dict[str, list[str]]:
+def read_keys_by_split(frames: Path) -> dict[str, list[str]]:
     """The keys of every split of frames.csv, in the table's order.
 
     Raises:
         ValueError: as `read` does.
     """
-    table = read(frames, FRAME_COLUMNS)
+    table = read_table(frames, FRAME_COLUMNS)
     keys: dict[str, list[str]] = {}
     for frame, split in zip(table["frame"], table["split"], strict=True):
         keys.setdefault(split, []).append(frame)
     return keys
 
 
-def joined(frames: Path, pixel_counts: Path) -> "pd.DataFrame":
+def join_tables(frames: Path, pixel_counts: Path) -> "pd.DataFrame":
     """Both tables in one: FRAME_COLUMNS and ID_COLUMNS, a row per frame, in the order of `frames`.
 
     Raises:
@@ -73,8 +73,8 @@ def joined(frames: Path, pixel_counts: Path) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    listed = read(frames, FRAME_COLUMNS)
-    counted = read(pixel_counts, ("frame", *ID_COLUMNS))
+    listed = read_table(frames, FRAME_COLUMNS)
+    counted = read_table(pixel_counts, ("frame", *ID_COLUMNS))
     alone = sorted(set(listed["frame"]) ^ set(counted["frame"]))
     if alone:
         raise ValueError(
@@ -84,7 +84,7 @@ def joined(frames: Path, pixel_counts: Path) -> "pd.DataFrame":
     return pd.DataFrame(listed).merge(pd.DataFrame(counted), on="frame", validate="1:1")
 
 
-def _lines(path: Path) -> list[list[str]]:
+def _read_rows(path: Path) -> list[list[str]]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return list(csv.reader(file, strict=True))
@@ -95,7 +95,7 @@ def _lines(path: Path) -> list[list[str]]:
 
 
 def _check_frames(path: Path, keys: Sequence[str]) -> None:
-    odd = next((key for key in keys if not _KEY.fullmatch(key)), None)
+    odd = next((key for key in keys if not _KEY_PATTERN.fullmatch(key)), None)
     if odd is not None:
         raise ValueError(f"{path} has {odd!r} where a frame should be named: {_REMEDY}")
     seen: set[str] = set()
@@ -105,9 +105,9 @@ def _check_frames(path: Path, keys: Sequence[str]) -> None:
         seen.add(key)
 
 
-def _checked(path: Path, column: str, values: Sequence[str]) -> list[Any]:
+def _convert_column(path: Path, column: str, values: Sequence[str]) -> list[Any]:
     """The values of a column as what they are, if all of them are that."""
-    is_text = column in _TEXT
+    is_text = column in _TEXT_COLUMNS
     odd = next((value for value in values if not (value if is_text else _is_number(value))), None)
     if odd is not None:
         what = "nothing" if is_text else f"{odd!r}, which is no number of pixels,"

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from pipeline.gate import ALL, FIRST_CLASS, Contest, Decision, Promote, lost_classes
-from pipeline.markdown import table
-from pipeline.wording import NOTHING, count, percent, points
+from pipeline.gate import MIOU, FIRST_CLASS, PairedScores, Decision, Promote, find_lost_classes
+from pipeline.markdown import format_markdown_table
+from pipeline.wording import NOT_AVAILABLE, format_count, format_percent, format_points
 from segformer.cityscapes import CLASS_NAMES
 
 
@@ -23,27 +23,27 @@ def write_report(decision: Decision, rules: Promote, *, challenger: str, champio
         f"**{decision.outcome.capitalize()}: {decision.reason}.**",
         f"Challenger: {challenger}. Champion: {champion}.",
     ]
-    if decision.contest is not None:
-        parts += [_rules(decision.contest, rules), _classes(decision.contest, rules)]
+    if decision.scores is not None:
+        parts += [_describe_rules(decision.scores, rules), _class_table(decision.scores, rules)]
     return "\n\n".join(parts) + "\n"
 
 
-def _rules(contest: Contest, rules: Promote) -> str:
+def _describe_rules(scores: PairedScores, rules: Promote) -> str:
     return (
-        f"Measured by `{contest.protocol}`: {count(contest.num_frames, 'frame')}, the same for"
+        f"Measured by `{scores.protocol}`: {format_count(scores.num_frames, 'frame')}, the same for"
         " both. Intervals are at 95 %, from a paired bootstrap over frames: they cover the choice"
         " of frames. A challenger is promoted if the interval of the difference in mIoU lies above"
-        f" 0 and no class loses more than {points(rules.max_class_loss, sign=False)} points of IoU."
+        f" 0 and no class loses more than {format_points(rules.max_class_loss, sign=False)} points of IoU."
     )
 
 
-def _classes(contest: Contest, rules: Promote) -> str:
-    change = contest.difference.value[FIRST_CLASS:]
-    lost = set(lost_classes(contest, rules.max_class_loss))
+def _class_table(scores: PairedScores, rules: Promote) -> str:
+    change = scores.difference.value[FIRST_CLASS:]
+    lost = set(find_lost_classes(scores, rules.max_class_loss))
     order = [int(k) for k in np.argsort(change, kind="stable") if not np.isnan(change[k])]
-    rows = [_row("**mIoU**", contest, ALL, digits=2, note="")]
+    rows = [_row("**mIoU**", scores, MIOU, digits=2, note="")]
     rows += [
-        _row(CLASS_NAMES[k], contest, FIRST_CLASS + k, note="too much" if k in lost else "")
+        _row(CLASS_NAMES[k], scores, FIRST_CLASS + k, note="too much" if k in lost else "")
         for k in order
     ]
     titles = [
@@ -58,18 +58,18 @@ def _classes(contest: Contest, rules: Promote) -> str:
     note = "Greatest loss first."
     if absent:
         note += f" In neither truth nor both predictions: {', '.join(absent)}."
-    return f"{table(titles, rows)}\n\n{note}"
+    return f"{format_markdown_table(titles, rows)}\n\n{note}"
 
 
-def _row(name: str, contest: Contest, place: int, *, digits: int = 1, note: str) -> list[str]:
-    difference = contest.difference
-    low, high = difference.low[place], difference.high[place]
-    between = f"{points(low, digits=digits)} to {points(high, digits=digits)}"
+def _row(name: str, scores: PairedScores, index: int, *, digits: int = 1, note: str) -> list[str]:
+    difference = scores.difference
+    low, high = difference.low[index], difference.high[index]
+    between = f"{format_points(low, digits=digits)} to {format_points(high, digits=digits)}"
     return [
         name,
-        percent(contest.champion[place]),
-        percent(contest.challenger[place]),
-        points(difference.value[place], digits=digits),
-        NOTHING if np.isnan(low) else between,
+        format_percent(scores.champion[index]),
+        format_percent(scores.challenger[index]),
+        format_points(difference.value[index], digits=digits),
+        NOT_AVAILABLE if np.isnan(low) else between,
         note,
     ]

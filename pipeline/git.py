@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 
-def answer(*arguments: str, index: Path | None = None) -> bytes:
+def capture_output(*arguments: str, index: Path | None = None) -> bytes:
     """What `git arguments` prints; nothing if it fails.
 
     Args:

@@ -33,37 +33,37 @@ class Pin:
         return f"https://huggingface.co/{self.repository}/resolve/{self.revision}/{self.filename}"
 
 
-def _encoder(name: str, revision: str, sha256: str) -> Pin:
+def _pin_encoder(name: str, revision: str, sha256: str) -> Pin:
     return Pin(f"nvidia/{name}", revision, "pytorch_model.bin", sha256)
 
 
 _PINS = (
-    _encoder(
+    _pin_encoder(
         "mit-b0",
         "80983a413c30d36a39c20203974ae7807835e2b4",
         "4af8348c2a802bf76115d34797ff5ce1d9f110bb8593c22d9b66d8bd7fa227fc",
     ),
-    _encoder(
+    _pin_encoder(
         "mit-b1",
         "13ddceec4e8bdf401e7cd7acf5aebc526222518c",
         "980b86b60db37b1b1528086f6c53d253d879e9e09ebe07397b40fd275738a3bf",
     ),
-    _encoder(
+    _pin_encoder(
         "mit-b2",
         "3bb39e8739149c3777d0325349b2a6c32c6413db",
         "4500b5665471b593e6757e15bcca5034f433fe3902fe8ec2b7230774a57f264f",
     ),
-    _encoder(
+    _pin_encoder(
         "mit-b3",
         "0e0522cf0515903a0d35abc5adc9df78a25fde7c",
         "5670aa22de1b1848b1d715cc97d8fef77761701dedc8b3d3e44525fd71012896",
     ),
-    _encoder(
+    _pin_encoder(
         "mit-b4",
         "3844ddaa13d9ce98816bacb904688a5284f164af",
         "1cddf0f9ed0b7f1639a8f5e339c177673685df3e2e3c9575a649eb15bcf68a55",
     ),
-    _encoder(
+    _pin_encoder(
         "mit-b5",
         "40357155205b036cf11b61f132d53d2f8861f170",
         "a389c0a604458fa205446fd08a2c01b74e6591a5da3e77de668c6ca5cbf75356",
@@ -74,14 +74,14 @@ PINS = {pin.repository: pin for pin in _PINS}
 """The ImageNet encoders that NVIDIA published, as public sources name them: docs/pretrained.md."""
 
 
-def license_of(sha256: str | None, repository: str | None) -> str | None:
+def find_license(sha256: str | None, repository: str | None) -> str | None:
     """The licence of a file, told by its sum or by where it came from; None if it is not known."""
     is_pinned = sha256 in {pin.sha256 for pin in _PINS}
     is_nvidias = (repository or "").startswith(("nvidia/mit-", "nvidia/segformer-"))
     return LICENSE if is_pinned or is_nvidias else None
 
 
-def fetch(pin: Pin) -> Path:
+def fetch_file(pin: Pin) -> Path:
     """The file in the hub's own cache (HF_HOME), fetched unless it is there; its sum is not read.
 
     Raises:
@@ -97,7 +97,7 @@ def fetch(pin: Pin) -> Path:
         found = hf_hub_download(pin.repository, pin.filename, revision=pin.revision, token=False)
     except (OSError, ValueError, RuntimeError, http_error, errors.XetDownloadError) as mistake:
         raise ValueError(
-            f"pretrained: {pin.repository} could not be fetched ({_cause(mistake)}); to bring the"
+            f"pretrained: {pin.repository} could not be fetched ({_describe_cause(mistake)}); to bring the"
             f" file by hand, fetch {pin.url} on any machine, copy it to this one, and write into"
             " params.yaml below pretrained: source: file, file: its path,"
             f" sha256: {pin.sha256 or 'its sum'}"
@@ -105,7 +105,7 @@ def fetch(pin: Pin) -> Path:
     return Path(found)
 
 
-def _cause(mistake: BaseException) -> str:
+def _describe_cause(error: BaseException) -> str:
     """What went wrong, in one line and few words."""
     from huggingface_hub import errors
 
@@ -117,8 +117,8 @@ def _cause(mistake: BaseException) -> str:
         errors.RemoteEntryNotFoundError: "the revision has no such file",
     }
     # An error that says nothing of its own was raised from the one that does.
-    cause = mistake.__cause__ or mistake
+    cause = error.__cause__ or error
     for kind, text in words.items():
-        if isinstance(mistake, kind) or isinstance(cause, kind):
+        if isinstance(error, kind) or isinstance(cause, kind):
             return text
     return (str(cause).strip() or type(cause).__name__).splitlines()[0]

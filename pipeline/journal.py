@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from segformer.atomic import write_text
 
 _LINES = "lines.jsonl"
-_SENT = "sent.json"
+_POSITION = "sent.json"
 _FILES = "files"
 
 
@@ -47,14 +47,14 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._file: BinaryIO | None = None
-        self._turn = threading.Lock()  # the lines come from two threads
+        self._write_lock = threading.Lock()  # the lines come from two threads
         self._num_files = 0
 
     @classmethod
-    def create(cls, place: Path, name: str) -> "Journal":
+    def create(cls, root: Path, name: str) -> "Journal":
         """Begin a journal, in a folder whose name begins with the time."""
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-        journal = cls(place / f"{now}-{name}-{os.getpid()}")
+        journal = cls(root / f"{now}-{name}-{os.getpid()}")
         journal.folder.mkdir(parents=True)
         # Held before it can be seen: whoever looks at journals would find it free, and empty.
         part = journal.folder / f"{_LINES}.part"
@@ -63,7 +63,7 @@ class Journal:
         part.rename(journal.folder / _LINES)
         return journal
 
-    def hold(self) -> bool:
+    def try_lock(self) -> bool:
         """Keep other processes away; whether none has it, and it is there still."""
         try:
             # Not made anew: another process may be about to drop it.
@@ -77,18 +77,18 @@ class Journal:
             file.close()
             return False
         self._file = file
-        if not self.is_there:  # dropped between opening and locking
+        if not self.exists:  # dropped between opening and locking
             self.close()
         return self._file is not None
 
     @property
-    def is_there(self) -> bool:
+    def exists(self) -> bool:
         """Whether nobody has dropped it."""
         return (self.folder / _LINES).exists()
 
     def close(self) -> None:
         """Let others have it."""
-        with self._turn:
+        with self._write_lock:
             if self._file:
                 self._file.close()
             self._file = None
@@ -100,14 +100,14 @@ class Journal:
             OSError: if it could not be, or only a part of it; no other may follow then.
         """
         content = {"kind": kind, "time": time.time_ns() // 1_000_000, **content}
-        with self._turn:
+        with self._write_lock:
             if self._file:
                 text = json.dumps(content).encode() + b"\n"
                 # On a disk that is nearly full a part is written, and no error raised.
                 if self._file.write(text) != len(text):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
 
-    def keep(self, path: Path) -> str:
+    def copy_in(self, path: Path) -> str:
         """Copy a file or folder, because the next run will replace it; return the copy's name."""
         self._num_files += 1
         copy = self.folder / _FILES / str(self._num_files) / path.name
@@ -121,25 +121,25 @@ class Journal:
             file.seek(start)
             for text in file:
                 end = start + len(text)
-                if text.endswith(b"\n") and (content := _parsed(text)):
+                if text.endswith(b"\n") and (content := _parse_line(text)):
                     yield Line(content.pop("kind"), content, start, end)
                 start = end
 
-    def beginning(self) -> dict[str, Any]:
+    def header(self) -> dict[str, Any]:
         """What its first line tells: of which run it is; nothing if another process dropped it."""
         with suppress(OSError):
             if line := next(self.lines(), None):
                 return line.content
         return {}
 
-    def sent(self) -> "Sent":
+    def load_position(self) -> "Position":
         """How much has been sent."""
-        path = self.folder / _SENT
-        return Sent(**json.loads(path.read_text())) if path.exists() else Sent()
+        path = self.folder / _POSITION
+        return Position(**json.loads(path.read_text())) if path.exists() else Position()
 
-    def mark(self, sent: "Sent") -> None:
+    def save_position(self, position: "Position") -> None:
         """Note how much has been sent."""
-        write_text(self.folder / _SENT, json.dumps(vars(sent)))
+        write_text(self.folder / _POSITION, json.dumps(vars(position)))
 
     def remove(self) -> None:
         """Drop it, as far as the disk lets us: all of it has been sent."""
@@ -152,7 +152,7 @@ class Journal:
 
 
 @dataclass(frozen=True)
-class Sent:
+class Position:
     """How much of a journal has been sent.
 
     Attributes:
@@ -166,20 +166,20 @@ class Sent:
     left: tuple[int, ...] | list[int] = ()
 
 
-def journals(place: Path) -> list[Journal]:
+def list_journals(root: Path) -> list[Journal]:
     """All journals in a place, the oldest first."""
-    return [Journal(path.parent) for path in sorted(place.glob(f"*/{_LINES}"))]
+    return [Journal(path.parent) for path in sorted(root.glob(f"*/{_LINES}"))]
 
 
-def waiting(place: Path) -> set[str]:
+def list_pending_runs(root: Path) -> set[str]:
     """The keys of runs with something still to be sent, in journals that nobody writes any more."""
-    free = [journal for journal in journals(place) if journal.hold()]
+    free = [journal for journal in list_journals(root) if journal.try_lock()]
     for journal in free:
         journal.close()
-    return {str(journal.beginning().get("key", journal.folder.name)) for journal in free}
+    return {str(journal.header().get("key", journal.folder.name)) for journal in free}
 
 
-def _parsed(text: bytes) -> dict[str, Any] | None:
+def _parse_line(text: bytes) -> dict[str, Any] | None:
     try:
         content = json.loads(text)
     except ValueError:

@@ -12,17 +12,17 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from pipeline.finding import Finding
-from pipeline.meter import in_words
-from pipeline.wording import count
+from pipeline.meter import format_bytes
+from pipeline.wording import format_count
 
 PROJECT = "segformer-cityscapes"
-SPARE = 10**9
+SPARE_BYTES = 10**9
 """Bytes that should stay free beside what the stages write, for DVC, MLflow and the system."""
 
 _DRIVER = Path("/proc/driver/nvidia/version")
 
 
-def environment() -> Iterator[Finding]:
+def check_environment() -> Iterator[Finding]:
     """Look whether Python and the packages are those that pyproject.toml asks for."""
     told = [f"Python {platform.python_version()}"]
     wrong = []
@@ -52,7 +52,7 @@ def environment() -> Iterator[Finding]:
         yield Finding("environment", False, f"not what was tried: {'; '.join(wrong)}: {remedy}")
 
 
-def device() -> Finding:
+def check_device() -> Finding:
     """Look what training would run on."""
     import torch
 
@@ -62,9 +62,9 @@ def device() -> Finding:
         others = torch.cuda.device_count() - 1
         beside = f", and {others} more" if others else ""
         return Finding(
-            "device", True, f"{name}, {in_words(free)} of {in_words(total)} free{beside}"
+            "device", True, f"{name}, {format_bytes(free)} of {format_bytes(total)} free{beside}"
         )
-    threads = count(torch.get_num_threads(), "thread")
+    threads = format_count(torch.get_num_threads(), "thread")
     sentence = f"no CUDA device: training runs on the CPU with {threads}"
     if not _DRIVER.exists():
         return Finding("device", True, sentence)
@@ -76,24 +76,24 @@ def device() -> Finding:
     return Finding("device", False, f"{sentence}, though there is an NVIDIA driver; {why}")
 
 
-def disk(folder: Path, needs: Mapping[str, int]) -> Finding:
+def check_disk(folder: Path, required_bytes: Mapping[str, int]) -> Finding:
     """Compare the room on the disk with what the stages are going to write.
 
     Args:
         folder: on the disk.
-        needs: bytes by what they are for.
+        required_bytes: bytes by what they are for.
     """
     free = shutil.disk_usage(folder).free
-    needed = sum(needs.values())
-    parts = ", ".join(f"{name} {in_words(size)}" for name, size in needs.items() if size)
-    sentence = f"{in_words(free)} free; a whole run writes about {in_words(needed)} ({parts})"
-    missing = needed + SPARE - free
+    needed = sum(required_bytes.values())
+    parts = ", ".join(f"{name} {format_bytes(size)}" for name, size in required_bytes.items() if size)
+    sentence = f"{format_bytes(free)} free; a whole run writes about {format_bytes(needed)} ({parts})"
+    missing = needed + SPARE_BYTES - free
     if missing > 0:
-        sentence += f": make room for {in_words(missing)}, {in_words(SPARE)} to spare included"
+        sentence += f": make room for {format_bytes(missing)}, {format_bytes(SPARE_BYTES)} to spare included"
     return Finding("disk", missing <= 0, sentence)
 
 
-def git() -> Finding:
+def check_git() -> Finding:
     """Look whether Git can commit."""
     if os.environ.get("GIT_AUTHOR_NAME"):
         return Finding("git", True, "Git knows who you are")

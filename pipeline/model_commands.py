@@ -50,12 +50,12 @@ def predict(
     from pipeline import predict, problems, progress
     from pipeline.trained_model import load_model
 
-    found = predict.find_pictures(pictures)
+    found = predict.find_images(pictures)
     loaded = load_model(model, size)
-    with progress.showing("predict", "pictures") as advance:
+    with progress.inference_settings("predict", "pictures") as advance:
         unread = predict.predict(loaded, found, out, advance)
     typer.echo(f"{len(found) - len(unread)} of {len(found)} by {loaded.name}, below {out}")
-    problems.refuse(unread, "predict", "with pictures")
+    problems.raise_problems(unread, "predict", "with pictures")
 
 
 @app.command("serve-model", rich_help_panel=MODELS)
@@ -74,7 +74,7 @@ def serve_model(
     from pipeline.scoring_server import serve
     from pipeline.trained_model import load_model
 
-    serve(load_model(model, size), host, port, say=typer.echo)
+    serve(load_model(model, size), host, port, notify=typer.echo)
 
 
 @app.command(rich_help_panel=MODELS)
@@ -94,7 +94,7 @@ def promote(
     rollback: Annotated[
         bool, typer.Option("--rollback", help="Return to the former champion.")
     ] = False,
-    regardless: Annotated[
+    force: Annotated[
         bool, typer.Option("--regardless", help="Promote it whatever the gate says.")
     ] = False,
     report: Annotated[
@@ -108,7 +108,7 @@ def promote(
 
     Example: python -m pipeline promote ce-0
     """
-    if rollback and (challengers or experiment or regardless or report):
+    if rollback and (challengers or experiment or force or report):
         raise ValueError("--rollback goes alone: it returns to the former champion, and no other")
     from pipeline import config, promotion
     from segformer.atomic import write_text
@@ -116,11 +116,11 @@ def promote(
     if rollback:
         typer.echo(promotion.rollback())
         return
-    rules = config.load(params).promote
+    rules = config.load_config(params).promote
     result = promotion.promote(
-        rules, challengers or (), experiment=experiment, regardless=regardless
+        rules, challengers or (), experiment=experiment, force=force
     )
-    typer.echo(result.sentence)
+    typer.echo(result.summary)
     if report:
         write_text(report, result.report)
     if not result.is_challenger_champion:

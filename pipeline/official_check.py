@@ -18,29 +18,29 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pipeline.archive import LABEL_IDS, Archive
-from pipeline.counting import Counts
-from pipeline.official_rows import Row, Sums, compared, compared_with_metrics
+from pipeline.counting import DatasetCounts
+from pipeline.official_rows import ScoreRow, TotalCounts, compare_scores, compare_metrics
 from pipeline.png_counts import count_pngs
-from pipeline.predictions import kept
+from pipeline.predictions import list_saved_paths
 from pipeline.scored_frames import INSTANCE_IDS
 from pipeline.scores import Scores
 from segformer.cityscapes import CLASS_NAMES
 
 Result = TypeVar("Result")
 
-_SCRIPT = "cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling"
+_SCRIPT_MODULE = "cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling"
 
 
-def run(result: Path, *, ground_truth: Path | None, say: Callable[[str], None]) -> str:
+def compare_with_script(evaluation: Path, *, ground_truth: Path | None, notify: Callable[[str], None]) -> str:
     """Compare class IoU, category IoU and iIoU of a result with the script's on its predictions.
 
     Compared is what the result's files say; the predictions are also counted anew, so that a
     mistake of ours can be told from files that do not belong together.
 
     Args:
-        result: a folder that the stage `evaluate` wrote, with predictions.
+        evaluation: a folder that the stage `evaluate` wrote, with predictions.
         ground_truth: the gtFine zip; None: there is none.
-        say: told what will take a while.
+        notify: told what will take a while.
 
     Returns:
         A table of both, and a sentence.
@@ -49,35 +49,35 @@ def run(result: Path, *, ground_truth: Path | None, say: Callable[[str], None]) 
         ValueError: if the script is not installed, predictions or labels are missing, the script
             refuses them, a score differs, or other predictions are kept than were scored.
     """
-    scores = Scores.load(result / "confusions.npz")
-    instances = Counts.load(result / "counts.npz", scores.confusions).instances
+    scores = Scores.load(evaluation / "confusions.npz")
+    instances = DatasetCounts.load(evaluation / "counts.npz", scores.confusions).instances
     has_instances = instances is not None
-    held = Sums(scores.total, None if instances is None else instances.sum(0))
-    metrics = _read_metrics(result / "metrics.json")
-    predictions = kept(result / "predictions", scores.frames)
+    held = TotalCounts(scores.total, None if instances is None else instances.sum(0))
+    metrics = _read_metrics(evaluation / "metrics.json")
+    predictions = list_saved_paths(evaluation / "predictions", scores.frames)
     if ground_truth is None:
         raise ValueError("dvc.yaml knows no gtFine_trainvaltest.zip: run `dvc repro` first")
-    script = _script()
-    say(f"the official script reads {len(predictions)} frames, about a tenth of a second each")
+    script = _import_script()
+    notify(f"the official script reads {len(predictions)} frames, about a tenth of a second each")
     with Archive(ground_truth) as archive, TemporaryDirectory() as name:
-        labels = _unpacked(archive, scores.frames, Path(name), has_instances=has_instances)
-        told, official = _timed(
-            lambda: _scored(script, predictions, labels, has_instances=has_instances)
+        labels = _unpack_labels(archive, scores.frames, Path(name), has_instances=has_instances)
+        told, official = _time_call(
+            lambda: _run_script(script, predictions, labels, has_instances=has_instances)
         )
-        again, ours = _timed(lambda: _recounted(predictions, labels, has_instances=has_instances))
-    mistaken = [row for row in compared(told, again) if not row.is_equal]
+        again, ours = _time_call(lambda: _recount(predictions, labels, has_instances=has_instances))
+    mistaken = [row for row in compare_scores(told, again) if not row.is_equal]
     if mistaken:
         raise ValueError(
             f"{len(mistaken)} scores of the predictions differ from the official script's, first"
             f" {' '.join(str(mistaken[0]).split())}: a mistake of ours, please report it"
         )
-    rows = compared(told, held)
-    rows += compared_with_metrics(told, metrics, has_instances=has_instances)
+    rows = compare_scores(told, held)
+    rows += compare_metrics(told, metrics, has_instances=has_instances)
     table = "\n".join([scores.protocol, *map(str, rows)])
-    _refuse_unlike(result, rows, table)
-    if not held.is_near(again):
+    _check_equal(evaluation, rows, table)
+    if not held.is_close(again):
         raise ValueError(
-            f"{result}: the predictions kept are not those that were scored; evaluate again"
+            f"{evaluation}: the predictions kept are not those that were scored; evaluate again"
         )
     return (
         f"{table}\nequal to the official script in all {len(rows)} scores, to its last digit;"
@@ -85,11 +85,11 @@ def run(result: Path, *, ground_truth: Path | None, say: Callable[[str], None]) 
     )
 
 
-def _recounted(predictions: Sequence[Path], labels: list[str], *, has_instances: bool) -> Sums:
+def _recount(predictions: Sequence[Path], labels: list[str], *, has_instances: bool) -> TotalCounts:
     kind, mode = (INSTANCE_IDS, "I;16") if has_instances else (LABEL_IDS, "L")
     truths = [Path(path.replace(LABEL_IDS, kind)) for path in labels]
     confusion, instances = count_pngs(predictions, truths, mode=mode)
-    return Sums(
+    return TotalCounts(
         confusion[:, : len(CLASS_NAMES)].numpy(), instances.numpy() if has_instances else None
     )
 
@@ -102,34 +102,34 @@ def _read_metrics(path: Path) -> dict[str, Any]:
     return metrics
 
 
-def _refuse_unlike(result: Path, rows: Sequence[Row], table: str) -> None:
+def _check_equal(evaluation: Path, rows: Sequence[ScoreRow], table: str) -> None:
     wrong = [row for row in rows if not row.is_equal]
     if wrong:
         raise ValueError(
-            f"{table}\n{result}: {len(wrong)} of {len(rows)} scores differ from the official"
+            f"{table}\n{evaluation}: {len(wrong)} of {len(rows)} scores differ from the official"
             f" script's on its predictions (first: {wrong[0].kind}, {wrong[0].name}). Its files do"
             " not belong together: evaluate again; if it stays so, please report it"
         )
 
 
-def _timed(work: Callable[[], Result]) -> tuple[Result, float]:
+def _time_call(work: Callable[[], Result]) -> tuple[Result, float]:
     """A result, and seconds."""
     start = time.perf_counter()
     return work(), time.perf_counter() - start
 
 
-def _script() -> ModuleType:
+def _import_script() -> ModuleType:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # not ours: what it imports has its own deprecations
-            return importlib.import_module(_SCRIPT)
+            return importlib.import_module(_SCRIPT_MODULE)
     except ModuleNotFoundError:
         raise ValueError(
             "the official script is not installed: pip install 'cityscapesscripts>=2.2.4'"
         ) from None
 
 
-def _unpacked(
+def _unpack_labels(
     archive: Archive, keys: Sequence[str], folder: Path, *, has_instances: bool
 ) -> list[str]:
     """Write the frames' labels where the script finds instances beside them: their paths."""
@@ -144,14 +144,14 @@ def _unpacked(
     return [str(path) for path in paths[LABEL_IDS]]
 
 
-def _scored(
+def _run_script(
     script: ModuleType, predictions: Sequence[Path], labels: list[str], *, has_instances: bool
 ) -> dict[str, Any]:
     settings = copy.copy(script.args)
     settings.quiet, settings.JSONOutput = True, False
     settings.evalInstLevelScore = has_instances
     try:
-        with _old_numpy():
+        with _restore_in1d():
             told: dict[str, Any] = script.evaluateImgLists(
                 [str(path) for path in predictions], labels, settings
             )
@@ -161,7 +161,7 @@ def _scored(
 
 
 @contextmanager
-def _old_numpy() -> Iterator[None]:
+def _restore_in1d() -> Iterator[None]:
     """NumPy 2.4 dropped `in1d`, which the script calls; `isin` is what replaced it."""
     known = vars(np)
     is_new = "in1d" not in known

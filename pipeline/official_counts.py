@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from segformer.cityscapes import LABELS
 
-FRAMES = {
+OFFICIAL_FRAMES = {
     "train": {
         "aachen": 174, "bochum": 96, "bremen": 316, "cologne": 154, "darmstadt": 85,
         "dusseldorf": 221, "erfurt": 109, "hamburg": 248, "hanover": 196, "jena": 119,
@@ -26,7 +26,7 @@ FRAME_SIZE = (1024, 2048)
 """Rows and columns."""
 
 FRAME_PIXELS = FRAME_SIZE[0] * FRAME_SIZE[1]
-PIXELS: tuple[int, ...] = (
+OFFICIAL_PIXELS: tuple[int, ...] = (
     704_950, 286_002_726, 81_359_604, 94_111_150, 83_752_079, 17_818_704, 75_629_728,
     2_036_416_525, 336_090_793, 39_065_130, 11_239_214, 1_260_636_120, 36_199_498, 48_454_166,
     547_202, 17_860_177, 3_362_825, 67_789_506, 499_872, 11_477_088, 30_448_193, 879_783_988,
@@ -39,18 +39,18 @@ They sum to exactly 2975 x 1024 x 2048; 5,523,279,889 of them belong to the 19 c
 """
 
 
-def is_of_that_size(per_frame: NDArray[np.int64]) -> bool:
+def has_official_size(per_frame: NDArray[np.int64]) -> bool:
     """Whether as many frames of the same size were counted as the official training set has.
 
     Args:
         per_frame: (frames, 34) pixels of every label id.
     """
-    return len(per_frame) == sum(FRAMES["train"].values()) and bool(
+    return len(per_frame) == sum(OFFICIAL_FRAMES["train"].values()) and bool(
         (per_frame.sum(axis=1) == FRAME_PIXELS).all()
     )
 
 
-def differences(per_frame: NDArray[np.int64]) -> list[str]:
+def describe_differences(per_frame: NDArray[np.int64]) -> list[str]:
     """Say of every label id that is not as frequent as in the official set how it differs.
 
     Args:
@@ -59,12 +59,12 @@ def differences(per_frame: NDArray[np.int64]) -> list[str]:
     counted = per_frame.sum(axis=0).tolist()
     return [
         f"{label.name} {pixels:,} for {official:,}"
-        for label, pixels, official in zip(LABELS, counted, PIXELS, strict=True)
+        for label, pixels, official in zip(LABELS, counted, OFFICIAL_PIXELS, strict=True)
         if pixels != official
     ]
 
 
-def gaps(frames: Iterable[str]) -> list[str]:
+def find_missing_frames(frames: Iterable[str]) -> list[str]:
     """Say of every split that is most of an official one, but not all of it, what is missing.
 
     Args:
@@ -72,7 +72,7 @@ def gaps(frames: Iterable[str]) -> list[str]:
     """
     held = Counter(tuple(key.split("/")[:2]) for key in frames)
     told = []
-    for split, cities in FRAMES.items():
+    for split, cities in OFFICIAL_FRAMES.items():
         here = {city: number for (where, city), number in held.items() if where == split}
         official = sum(cities.values())
         fewer = {city: here.get(city, 0) for city in cities if here.get(city, 0) < cities[city]}
@@ -88,7 +88,7 @@ def gaps(frames: Iterable[str]) -> list[str]:
     return told
 
 
-def verdicts(frames: Sequence[str], per_frame: NDArray[np.int64]) -> Iterator[tuple[bool, str]]:
+def compare_counts(frames: Sequence[str], per_frame: NDArray[np.int64]) -> Iterator[tuple[bool, str]]:
     """Compare with the official set: whether it agrees, and a sentence, for all that can be told.
 
     Nothing is told of a set that is far from the official one.
@@ -97,18 +97,18 @@ def verdicts(frames: Sequence[str], per_frame: NDArray[np.int64]) -> Iterator[tu
         frames: n keys, however they were divided.
         per_frame: (n, 34) pixels of every label id.
     """
-    for gap in gaps(frames):
+    for gap in find_missing_frames(frames):
         yield False, gap
     training = per_frame[[key.startswith("train/") for key in frames]]
-    if not is_of_that_size(training):
+    if not has_official_size(training):
         return
-    unlike = differences(training)
+    unlike = describe_differences(training)
     if not unlike:
-        yield True, f"the counts are the official ones: all {len(PIXELS)} agree"
+        yield True, f"the counts are the official ones: all {len(OFFICIAL_PIXELS)} agree"
         return
     yield (
         False,
-        f"{len(unlike)} of {len(PIXELS)} counts are not those of the official training set,"
+        f"{len(unlike)} of {len(OFFICIAL_PIXELS)} counts are not those of the official training set,"
         f" though it has as many frames of this size: {'; '.join(unlike)}. Unless you changed the"
         " labels yourself, fetch gtFine_trainvaltest.zip again; no score compares with a published"
         " one",

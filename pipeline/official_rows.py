@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.bootstrap import Floats
-from pipeline.counting import mean_of_known
+from pipeline.counting import nanmean
 from segformer.cityscapes import CLASS_NAMES
 from segformer.instances import (
     INSTANCE_CATEGORIES,
@@ -19,7 +19,7 @@ from segformer.instances import (
 )
 from segformer.metrics import CATEGORIES, category_iou, class_iou
 
-_KINDS = {
+_SCORE_KINDS = {
     "class IoU": ("classScores", "averageScoreClasses", "miou"),
     "category IoU": ("categoryScores", "averageScoreCategories", "category_miou"),
     "class iIoU": ("classInstScores", "averageScoreInstClasses", "instance_iou"),
@@ -33,7 +33,7 @@ _KINDS = {
 
 
 @dataclass(frozen=True)
-class Row:
+class ScoreRow:
     """One score, by the script and by us; nan where undefined."""
 
     kind: str
@@ -44,16 +44,16 @@ class Row:
     @property
     def is_equal(self) -> bool:
         """Whether they are, to the last digit that the script prints."""
-        return _printed(self.official) == _printed(self.ours)
+        return _format_score(self.official) == _format_score(self.ours)
 
     def __str__(self) -> str:
         mark = "" if self.is_equal else "  differs"
-        numbers = f"{_printed(self.official):>6} {_printed(self.ours):>6}"
+        numbers = f"{_format_score(self.official):>6} {_format_score(self.ours):>6}"
         return f"{self.kind:<14} {self.name:<14} {numbers}{mark}"
 
 
 @dataclass(frozen=True)
-class Sums:
+class TotalCounts:
     """What was counted on all frames.
 
     Attributes:
@@ -64,7 +64,7 @@ class Sums:
     confusion: NDArray[np.int64]
     instances: Floats | None
 
-    def is_near(self, other: "Sums") -> bool:
+    def is_close(self, other: "TotalCounts") -> bool:
         """Whether both are of the same pixels: sums of weights may differ by rounding."""
         if self.instances is None or other.instances is None:
             same_instances = self.instances is other.instances
@@ -73,38 +73,38 @@ class Sums:
         return np.array_equal(self.confusion, other.confusion) and same_instances
 
 
-def compared(told: Mapping[str, Any], sums: Sums) -> list[Row]:
+def compare_scores(script_results: Mapping[str, Any], totals: TotalCounts) -> list[ScoreRow]:
     """Pair what the script told with our scores, kind by kind, each with its mean.
 
     Where no instances are annotated, iIoU is left out: there the script says 0 and means nothing.
     """
     rows = []
-    for kind, (names, ours) in _scores(sums):
-        of_each, of_all, _ = _KINDS[kind]
+    for kind, (names, ours) in _compute_scores(totals):
+        of_each, of_all, _ = _SCORE_KINDS[kind]
         rows += [
-            Row(kind, name, float(told[of_each][name]), value)
+            ScoreRow(kind, name, float(script_results[of_each][name]), value)
             for name, value in zip(names, ours.tolist(), strict=True)
         ]
-        rows.append(Row(kind, "mean", float(told[of_all]), mean_of_known(ours)))
+        rows.append(ScoreRow(kind, "mean", float(script_results[of_all]), nanmean(ours)))
     return rows
 
 
-def compared_with_metrics(
-    told: Mapping[str, Any], metrics: Mapping[str, Any], *, has_instances: bool
-) -> list[Row]:
+def compare_metrics(
+    script_results: Mapping[str, Any], metrics: Mapping[str, Any], *, has_instances: bool
+) -> list[ScoreRow]:
     """Pair the script's means with those of metrics.json, which has six digits of them."""
     rows = []
-    for kind, (_, of_all, name) in _KINDS.items():
+    for kind, (_, of_all, name) in _SCORE_KINDS.items():
         if has_instances or not kind.endswith("iIoU"):
             value = metrics.get(name)
             ours = math.nan if value is None else float(value)
-            rows.append(Row(kind, "metrics.json", round(float(told[of_all]), 6), ours))
+            rows.append(ScoreRow(kind, "metrics.json", round(float(script_results[of_all]), 6), ours))
     return rows
 
 
-def _scores(sums: Sums) -> Iterator[tuple[str, tuple[tuple[str, ...], Floats]]]:
+def _compute_scores(totals: TotalCounts) -> Iterator[tuple[str, tuple[tuple[str, ...], Floats]]]:
     """By kind: of what, and (k,) scores."""
-    confusion, weighted = sums.confusion, sums.instances
+    confusion, weighted = totals.confusion, totals.instances
     yield "class IoU", (tuple(CLASS_NAMES), np.asarray(class_iou(confusion)))
     yield "category IoU", (tuple(CATEGORIES), np.asarray(category_iou(confusion)))
     if weighted is not None:
@@ -114,5 +114,5 @@ def _scores(sums: Sums) -> Iterator[tuple[str, tuple[tuple[str, ...], Floats]]]:
         yield "category iIoU", (INSTANCE_CATEGORIES, of_categories)
 
 
-def _printed(score: float) -> str:
+def _format_score(score: float) -> str:
     return f"{score:.3f}"  # as the script does

@@ -9,14 +9,14 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipeline.config import check, leaves, read
-from pipeline.section import nearest
+from pipeline.config import check_config, flatten_sections, read_sections
+from pipeline.section import suggest_name
 
-_FORM = re.compile(r"(?P<key>[\w.]+)\s*=\s*(?P<value>\S.*)")
-_SEVERAL = re.compile(r"[^\[{\"'][^,]*,.*")  # DVC makes an experiment of each
+_ASSIGNMENT = re.compile(r"(?P<key>[\w.]+)\s*=\s*(?P<value>\S.*)")
+_VALUE_LIST = re.compile(r"[^\[{\"'][^,]*,.*")  # DVC makes an experiment of each
 
 
-def checked(overrides: Iterable[str], params: Path) -> tuple[list[str], dict[str, Any]]:
+def check_overrides(overrides: Iterable[str], params: Path) -> tuple[list[str], dict[str, Any]]:
     """Return the overrides as `dvc exp run --set-param` takes them, and all parameters with them.
 
     Blank ones are left out.
@@ -28,30 +28,30 @@ def checked(overrides: Iterable[str], params: Path) -> tuple[list[str], dict[str
     Raises:
         ValueError: with every mistake.
     """
-    document = read(params)
-    keys = list(leaves(document))
-    _, mistaken_before = check(document)
+    document = read_sections(params)
+    keys = list(flatten_sections(document))
+    _, mistaken_before = check_config(document)
     settings, mistakes = [], []
     for override in filter(None, map(str.strip, overrides)):
-        if not (found := _FORM.fullmatch(override)):
+        if not (found := _ASSIGNMENT.fullmatch(override)):
             mistakes.append(f"{override}: should be section.parameter=value, say train.steps=20")
         elif found["key"] not in keys:
-            mistakes.append(f"{found['key']} is not a parameter{nearest(found['key'], keys)}")
-        elif _SEVERAL.fullmatch(found["value"]):
+            mistakes.append(f"{found['key']} is not a parameter{suggest_name(found['key'], keys)}")
+        elif _VALUE_LIST.fullmatch(found["value"]):
             mistakes.append(
                 f"{override}: one value, please; a list is [{found['value']}], and one retraining"
                 " after the other tries several"
             )
         else:
             settings.append(f"{found['key']}={found['value']}")
-            _put(document, found["key"], _value(found["value"]))
-    mistakes += [mistake for mistake in check(document)[1] if mistake not in mistaken_before]
+            _set_value(document, found["key"], _parse_value(found["value"]))
+    mistakes += [mistake for mistake in check_config(document)[1] if mistake not in mistaken_before]
     if mistakes:
         raise ValueError("\n".join(f"overrides: {mistake}" for mistake in mistakes))
     return settings, document
 
 
-def _put(document: dict[str, Any], key: str, value: Any) -> None:
+def _set_value(document: dict[str, Any], key: str, value: Any) -> None:
     *sections, last = key.split(".")
     for section in sections:
         document = document[section]
@@ -59,7 +59,7 @@ def _put(document: dict[str, Any], key: str, value: Any) -> None:
     document[last] = value
 
 
-def _value(text: str) -> Any:
+def _parse_value(text: str) -> Any:
     try:
         return YAML(typ="safe").load(StringIO(text))
     except YAMLError:

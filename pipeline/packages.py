@@ -19,7 +19,7 @@ class Package:
         md5: of the zip, 32 hex digits.
         size: bytes; None if it is not known.
         tree: the folder that its pictures lie in once it is extracted.
-        without: a folder in there that belongs to another package.
+        excludes: a folder in there that belongs to another package.
         is_extra: whether it belongs to `train_extra`, and lies in a folder of that name.
     """
 
@@ -27,10 +27,10 @@ class Package:
     md5: str
     size: int | None
     tree: str
-    without: str | None = None
+    excludes: str | None = None
     is_extra: bool = False
 
-    def place(self, out: Path) -> Path:
+    def path_in(self, out: Path) -> Path:
         """Where it belongs below the stage's folder."""
         return (out / TRAIN_EXTRA if self.is_extra else out) / self.name
 
@@ -42,7 +42,7 @@ IMAGES = Package(
     "0a6e97e94b616a514066c9e2adb0c97f",
     11_592_327_197,
     "leftImg8bit",
-    without=TRAIN_EXTRA,
+    excludes=TRAIN_EXTRA,
 )
 LABELS = Package(
     "gtFine_trainvaltest.zip", "4237c19de34c8a376e9ba46b495d6f66", 252_567_705, "gtFine"
@@ -57,19 +57,19 @@ EXTRA_IMAGES = Package(
 COARSE_LABELS = Package(
     "gtCoarse.zip", "1c7b95c84b1d36cc59a9194d8e5b989f", None, "gtCoarse", is_extra=True
 )
-OFFICIAL = (IMAGES, LABELS, EXTRA_IMAGES, COARSE_LABELS)
+OFFICIAL_PACKAGES = (IMAGES, LABELS, EXTRA_IMAGES, COARSE_LABELS)
 
 
-def wanted(train_extra: bool, of: tuple[Package, ...] = OFFICIAL) -> tuple[Package, ...]:
+def select_packages(train_extra: bool, packages: tuple[Package, ...] = OFFICIAL_PACKAGES) -> tuple[Package, ...]:
     """The packages that are to be brought: those of `train_extra` only if they are asked for."""
-    return tuple(package for package in of if train_extra or not package.is_extra)
+    return tuple(package for package in packages if train_extra or not package.is_extra)
 
 
-def md5_of(path: Path, count: Callable[[int], None] = lambda _: None) -> str:
-    """The md5 of a file's content, 32 hex digits; `count` is told of each piece read, in bytes."""
+def compute_md5(path: Path, on_read: Callable[[int], None] = lambda _: None) -> str:
+    """The md5 of a file's content, 32 hex digits; `on_read` is told of each piece read, in bytes."""
     digest = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
-            count(len(chunk))
+            on_read(len(chunk))
     return digest.hexdigest()

@@ -9,13 +9,13 @@ from pipeline.archive import (
     Archive,
     Member,
     member_name,
-    misnamed,
+    find_misnamed,
 )
 from pipeline.splits import TRAIN_EXTRA
 
-_EXAMPLE = member_name("train/aachen/aachen_000000_000019", IMAGE)
+_EXAMPLE_NAME = member_name("train/aachen/aachen_000000_000019", IMAGE)
 
-KNOWN_BROKEN = frozenset({f"{TRAIN_EXTRA}/troisdorf/troisdorf_000000_000073"})
+BROKEN_FRAMES = frozenset({f"{TRAIN_EXTRA}/troisdorf/troisdorf_000000_000073"})
 """Frames that are broken in the official package, whose site advises to delete them.
 
 The photograph is black, with one channel, and the label map is of one value.
@@ -23,7 +23,7 @@ The photograph is black, with one channel, and the label map is of one value.
 
 
 @dataclass(frozen=True)
-class Packages:
+class LabeledSet:
     """Photographs and the label maps that belong to them.
 
     Attributes:
@@ -39,37 +39,37 @@ class Packages:
     splits: tuple[str, ...]
 
 
-def fine(photographs: Archive, label_maps: Archive) -> Packages:
+def fine_set(photographs: Archive, label_maps: Archive) -> LabeledSet:
     """The finely labelled frames; those of `test` are left out: their labels are withheld."""
-    return Packages(photographs, label_maps, LABEL_IDS, ("train", "val"))
+    return LabeledSet(photographs, label_maps, LABEL_IDS, ("train", "val"))
 
 
-def coarse(photographs: Archive, label_maps: Archive) -> Packages:
+def coarse_set(photographs: Archive, label_maps: Archive) -> LabeledSet:
     """The coarsely labelled frames, but for those of which there are fine labels too."""
-    return Packages(photographs, label_maps, COARSE_LABEL_IDS, (TRAIN_EXTRA,))
+    return LabeledSet(photographs, label_maps, COARSE_LABEL_IDS, (TRAIN_EXTRA,))
 
 
-def pair(packages: Packages, problems: list[str]) -> dict[str, tuple[Member, Member]]:
+def pair_frames(labeled_set: LabeledSet, problems: list[str]) -> dict[str, tuple[Member, Member]]:
     """Photograph and label map of every frame that is wanted, by key, in key order.
 
     Frames that are known to be broken are left out, whatever there is of them.
 
     Args:
-        packages: where to look.
+        labeled_set: where to look.
         problems: what is wrong is added here: missing partners, odd names, a split without pairs.
     """
-    photographs, label_maps = packages.photographs, packages.label_maps
-    kind, splits = packages.kind, packages.splits
+    photographs, label_maps = labeled_set.photographs, labeled_set.label_maps
+    kind, splits = labeled_set.kind, labeled_set.splits
     left, right = (
         {
             key: member
             for key, member in found.items()
-            if key.split("/")[0] in splits and key not in KNOWN_BROKEN
+            if key.split("/")[0] in splits and key not in BROKEN_FRAMES
         }
         for found in (photographs.members(IMAGE), label_maps.members(kind))
     )
-    odd = [*misnamed(photographs.names(), IMAGE), *misnamed(label_maps.names(), kind)]
-    problems += [f"{name} is not named as frames are: {_EXAMPLE}" for name in odd]
+    odd = [*find_misnamed(photographs.names(), IMAGE), *find_misnamed(label_maps.names(), kind)]
+    problems += [f"{name} is not named as frames are: {_EXAMPLE_NAME}" for name in odd]
     for one, others, lacks, missing in (
         (left, right, "label", kind),
         (right, left, "photograph", IMAGE),

@@ -8,17 +8,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.figures import PALE, canvas, class_colors, patch, save
-from pipeline.wording import count, percent
+from pipeline.figures import LIGHT_GRAY, create_figure, class_colors, make_legend_patch, save_figure
+from pipeline.wording import format_count, format_percent
 from segformer.cityscapes import CLASS_NAMES, IGNORE, palette
 
-_WRONG = (230, 0, 60)
-_VOID = (25, 25, 25)
-_WIDTH = 15.0  # inches
+_ERROR_COLOR = (230, 0, 60)
+_VOID_COLOR = (25, 25, 25)
+_FIGURE_WIDTH = 15.0  # inches
 
 
 @dataclass(frozen=True)
-class Scene:
+class FramePanel:
     """A frame and what a model saw in it.
 
     Attributes:
@@ -35,23 +35,23 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Shown:
+class SelectedFrame:
     """A frame that gets a panel.
 
     Attributes:
         file: the panel's name, `worst_01_munster_000000_000019.png`.
         key: of the frame.
         miou: over the classes that occur in it, 0..1.
-        place: why it is shown, `number 1 of the worst of 500 frames`.
+        reason: why it is shown, `number 1 of the worst of 500 frames`.
     """
 
     file: str
     key: str
     miou: float
-    place: str
+    reason: str
 
 
-def chosen(per_image: pd.DataFrame, *, worst: int, typical: int) -> list[Shown]:
+def select_frames(per_image: pd.DataFrame, *, worst: int, typical: int) -> list[SelectedFrame]:
     """Choose the frames of lowest mIoU, lowest first, and those nearest to the median.
 
     Args:
@@ -63,17 +63,17 @@ def chosen(per_image: pd.DataFrame, *, worst: int, typical: int) -> list[Shown]:
     ranked = miou.iloc[:worst]
     rest = miou.iloc[worst:]
     near = (rest - miou.median()).abs().sort_values(kind="stable").index[:typical]
-    whole = f"of {count(len(miou), 'frame')}"
+    whole = f"of {format_count(len(miou), 'frame')}"
     return [
-        *_shown(ranked, "worst", f"of the worst {whole}"),
-        *_shown(rest[near], "typical", f"of those nearest to the median {whole}"),
+        *_rank_frames(ranked, "worst", f"of the worst {whole}"),
+        *_rank_frames(rest[near], "typical", f"of those nearest to the median {whole}"),
     ]
 
 
 def draw_panels(
     folder: Path,
-    shown: Sequence[Shown],
-    scene_of: Callable[[str], Scene],
+    frames: Sequence[SelectedFrame],
+    load_panel: Callable[[str], FramePanel],
     *,
     name: str,
     protocol: str,
@@ -82,52 +82,52 @@ def draw_panels(
 
     Args:
         folder: to be made.
-        shown: what `chosen` returned.
-        scene_of: brings a frame by its key.
+        frames: what `chosen` returned.
+        load_panel: brings a frame by its key.
         name: of the model.
         protocol: what was measured on, and how.
     """
     folder.mkdir()
-    for one in shown:
-        title = f"{one.key}    mIoU {percent(one.miou)} %"
-        subtitle = f"{name}, {one.place}    {protocol}"
-        draw_panel(scene_of(one.key), title, subtitle, folder / one.file)
+    for one in frames:
+        title = f"{one.key}    mIoU {format_percent(one.miou)} %"
+        subtitle = f"{name}, {one.reason}    {protocol}"
+        draw_panel(load_panel(one.key), title, subtitle, folder / one.file)
 
 
-def _shown(miou: pd.Series, kind: str, words: str) -> list[Shown]:
+def _rank_frames(miou: pd.Series, kind: str, group: str) -> list[SelectedFrame]:
     return [
-        Shown(f"{kind}_{rank:02}_{Path(key).name}.png", key, value, f"number {rank} {words}")
+        SelectedFrame(f"{kind}_{rank:02}_{Path(key).name}.png", key, value, f"number {rank} {group}")
         for rank, (key, value) in enumerate(zip(miou.index, miou.tolist(), strict=True), start=1)
     ]
 
 
-def draw_panel(scene: Scene, title: str, subtitle: str, path: Path) -> None:
+def draw_panel(panel: FramePanel, title: str, subtitle: str, path: Path) -> None:
     """Draw the four pictures with a legend of the classes in them.
 
     Args:
-        scene: what to draw.
+        panel: what to draw.
         title: the figure's first line.
         subtitle: its second, smaller.
         path: where the PNG is written.
     """
-    rows, columns = scene.truth.shape
-    height = _WIDTH * rows / columns + 1.75  # titles above, the legend below
-    figure = canvas(_WIDTH, height)
+    rows, columns = panel.truth.shape
+    height = _FIGURE_WIDTH * rows / columns + 1.75  # titles above, the legend below
+    figure = create_figure(_FIGURE_WIDTH, height)
     figure.suptitle(f"{title}\n{subtitle}", x=0.003, ha="left", fontsize=13, linespacing=1.5)
     pictures = {
-        "photograph": scene.photograph,
-        "truth (black: not scored)": palette()[scene.truth],
-        "prediction": palette()[scene.predicted],
-        f"errors (red): {100 * error_share(scene):.1f} % of the labelled pixels": error_map(scene),
+        "photograph": panel.photograph,
+        "truth (black: not scored)": palette()[panel.truth],
+        "prediction": palette()[panel.predicted],
+        f"errors (red): {100 * compute_error_share(panel):.1f} % of the labelled pixels": draw_error_map(panel),
     }
     for axes, (name, picture) in zip(figure.subplots(2, 2).flat, pictures.items(), strict=True):
         axes.imshow(picture, interpolation="antialiased" if name == "photograph" else "nearest")
         axes.set_title(name, loc="left", fontsize=11)
         axes.set_xticks([])
         axes.set_yticks([])
-        axes.spines[:].set_color(PALE)
-    seen = np.union1d(scene.truth[scene.truth != IGNORE], scene.predicted).tolist()
-    swatches = [patch(class_colors([k])[0], CLASS_NAMES[k]) for k in seen]
+        axes.spines[:].set_color(LIGHT_GRAY)
+    seen = np.union1d(panel.truth[panel.truth != IGNORE], panel.predicted).tolist()
+    swatches = [make_legend_patch(class_colors([k])[0], CLASS_NAMES[k]) for k in seen]
     figure.legend(
         handles=swatches,
         loc="outside lower left",
@@ -137,21 +137,21 @@ def draw_panel(scene: Scene, title: str, subtitle: str, path: Path) -> None:
         handlelength=1.3,
         columnspacing=1.4,
     )
-    save(figure, path)
+    save_figure(figure, path)
 
 
-def error_map(scene: Scene) -> NDArray[np.uint8]:
+def draw_error_map(panel: FramePanel) -> NDArray[np.uint8]:
     """(h, w, 3) uint8 RGB: red where wrong, dark where nothing is scored, pale elsewhere."""
-    grey = scene.photograph.mean(axis=2, keepdims=True)
+    grey = panel.photograph.mean(axis=2, keepdims=True)
     picture = np.repeat(140 + grey * 0.45, 3, axis=2).astype(np.uint8)
-    picture[scene.truth != scene.predicted] = _WRONG
-    picture[scene.truth == IGNORE] = _VOID
+    picture[panel.truth != panel.predicted] = _ERROR_COLOR
+    picture[panel.truth == IGNORE] = _VOID_COLOR
     return picture
 
 
-def error_share(scene: Scene) -> float:
+def compute_error_share(panel: FramePanel) -> float:
     """Return how many of the labelled pixels are wrong, 0..1; nan if none is labelled."""
-    labelled = scene.truth != IGNORE
+    labelled = panel.truth != IGNORE
     if not labelled.any():
         return float("nan")
-    return float((scene.truth != scene.predicted)[labelled].mean())
+    return float((panel.truth != panel.predicted)[labelled].mean())

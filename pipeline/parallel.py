@@ -12,23 +12,23 @@ from contextlib import ExitStack, contextmanager
 from threading import Thread
 from typing import Any, TypeVar
 
-from pipeline.processors import cores
+from pipeline.processors import cpu_count
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-_TRIAL = 0.3
+_TRIAL_SECONDS = 0.3
 """Seconds of work done here before it is guessed how long the rest would take."""
-_WORTH_STARTING = 3.0
+_MIN_SECONDS_FOR_POOL = 3.0
 """Seconds of work left from which processes are started: that takes about one second."""
-_AHEAD = 4
+_PENDING_PER_PROCESS = 4
 """Results per process that may wait for the one before them: what bounds the memory."""
 
-_function: Callable[[Any], Any] | None = None  # of a worker process, which has but one
+_worker_function: Callable[[Any], Any] | None = None  # of a worker process, which has but one
 
 
 @contextmanager
-def in_order(
+def ordered_map(
     function: Callable[[Job], Result], jobs: Sequence[Job], processes: int | None = None
 ) -> Iterator[Iterator[Result]]:
     """Give the results of all jobs in their order; on leaving, the processes end.
@@ -44,40 +44,40 @@ def in_order(
         ValueError: if a process was killed; and whatever `function` raises.
     """
     with ExitStack() as pools:
-        yield _results(function, jobs, processes, pools)
+        yield _iterate_results(function, jobs, processes, pools)
 
 
-def _results(
+def _iterate_results(
     function: Callable[[Job], Result],
     jobs: Sequence[Job],
     processes: int | None,
     pools: ExitStack,
 ) -> Iterator[Result]:
-    number = processes or cores()
+    number = processes or cpu_count()
     done, spent = 0, 0.0
     if processes is None or number == 1:
-        while done < len(jobs) and (number == 1 or not _worth_starting(done, spent, len(jobs))):
+        while done < len(jobs) and (number == 1 or not _is_pool_worthwhile(done, spent, len(jobs))):
             start = time.perf_counter()
             result = function(jobs[done])
             spent += time.perf_counter() - start
             done += 1
             yield result
     if done < len(jobs):
-        pool = pools.enter_context(_pool(function, min(number, len(jobs) - done)))
-        yield from _ahead(pool, jobs[done:], _AHEAD * number)
+        pool = pools.enter_context(_start_pool(function, min(number, len(jobs) - done)))
+        yield from _map_bounded(pool, jobs[done:], _PENDING_PER_PROCESS * number)
 
 
-def _worth_starting(done: int, spent: float, total: int) -> bool:
-    return spent > _TRIAL and spent / done * (total - done) > _WORTH_STARTING
+def _is_pool_worthwhile(done: int, spent: float, total: int) -> bool:
+    return spent > _TRIAL_SECONDS and spent / done * (total - done) > _MIN_SECONDS_FOR_POOL
 
 
-def _ahead(pool: ProcessPoolExecutor, jobs: Sequence[Any], most: int) -> Iterator[Any]:
+def _map_bounded(pool: ProcessPoolExecutor, jobs: Sequence[Any], max_pending: int) -> Iterator[Any]:
     """Results in order, with at most so many jobs under way."""
     waiting: deque[Future[Any]] = deque()
     try:
         for job in jobs:
-            waiting.append(pool.submit(_work, job))
-            if len(waiting) == most:
+            waiting.append(pool.submit(_run_job, job))
+            if len(waiting) == max_pending:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
@@ -89,24 +89,24 @@ def _ahead(pool: ProcessPoolExecutor, jobs: Sequence[Any], most: int) -> Iterato
 
 
 @contextmanager
-def _pool(function: Callable[[Job], Result], number: int) -> Iterator[ProcessPoolExecutor]:
+def _start_pool(function: Callable[[Job], Result], number: int) -> Iterator[ProcessPoolExecutor]:
     # Spawned, since a forked copy of a process that runs threads may hang.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(number, context, initializer=_prepare, initargs=(function,))
+    pool = ProcessPoolExecutor(number, context, initializer=_init_worker, initargs=(function,))
     try:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _prepare(function: Callable[[Any], Any]) -> None:
+def _init_worker(function: Callable[[Any], Any]) -> None:
     global _function
-    _function = function
+    _worker_function = function
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C reaches all; our parent answers it
-    Thread(target=_end_with_parent, daemon=True).start()
+    Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     """Without this, a worker whose parent was killed waits for its next job for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -114,6 +114,6 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _work(job: Any) -> Any:
-    assert _function is not None
-    return _function(job)
+def _run_job(job: Any) -> Any:
+    assert _worker_function is not None
+    return _worker_function(job)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from pipeline.pictures import decoded
-from pipeline.processors import cores
+from pipeline.pictures import decode
+from pipeline.processors import cpu_count
 from segformer.runs import count_label_ids
 
 
@@ -31,7 +31,7 @@ def count_pngs(
 
     def counted(prediction: Path, truth: Path) -> tuple[Tensor, Tensor]:
         told, seen = (
-            np.asarray(decoded(path.read_bytes(), kind, str(path)))
+            np.asarray(decode(path.read_bytes(), kind, str(path)))
             for path, kind in ((prediction, "L"), (truth, mode))
         )
         try:
@@ -39,7 +39,7 @@ def count_pngs(
         except ValueError as mistake:
             raise ValueError(f"{prediction}: {mistake}") from None
 
-    with ThreadPoolExecutor(cores()) as pool:
+    with ThreadPoolExecutor(cpu_count()) as pool:
         frames = list(pool.map(counted, predictions, truths))
     confusion, instances = frames[0]
     for more in frames[1:]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.problems import refuse
+from pipeline.problems import raise_problems
 from pipeline.trained_model import TrainedModel
 from segformer.atomic import replacing
 from segformer.cityscapes import palette
@@ -18,10 +18,10 @@ LABELS, OVERLAYS = "labels", "overlay"
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
 _VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm")
-_COLOR = 0.55  # of the overlay; the rest is the photograph
+_OVERLAY_OPACITY = 0.55  # of the overlay; the rest is the photograph
 
 
-def find_pictures(paths: Iterable[Path]) -> dict[str, Path]:
+def find_images(paths: Iterable[Path]) -> dict[str, Path]:
     """Find the PNGs and JPEGs that are named, or lie in or below a folder that is.
 
     Returns:
@@ -34,8 +34,8 @@ def find_pictures(paths: Iterable[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     problems = []
     for path in paths:
-        pictures = _below(path) if path.is_dir() else [path]
-        if problem := _problem(path, pictures):
+        pictures = _list_images(path) if path.is_dir() else [path]
+        if problem := _describe_problem(path, pictures):
             problems.append(problem)
             continue
         root = path if path.is_dir() else path.parent
@@ -44,13 +44,13 @@ def find_pictures(paths: Iterable[Path]) -> dict[str, Path]:
             if name in found:
                 problems.append(f"{found[name]} and {picture} would both be written as {name}.png")
             found[name] = picture
-    refuse(problems, "predict", "with what is to be segmented")
+    raise_problems(problems, "predict", "with what is to be segmented")
     return dict(sorted(found.items()))
 
 
 def predict(
     model: TrainedModel,
-    pictures: dict[str, Path],
+    images: dict[str, Path],
     out: Path,
     progress: Callable[[int, int], None],
 ) -> list[str]:
@@ -58,7 +58,7 @@ def predict(
 
     Args:
         model: to predict with.
-        pictures: as `find_pictures` returns them.
+        images: as `find_pictures` returns them.
         out: the folder to write below.
         progress: called with pictures done and pictures in all.
 
@@ -66,32 +66,32 @@ def predict(
         A line for each picture that could not be read or segmented.
     """
     problems = []
-    for done, (name, path) in enumerate(pictures.items(), start=1):
+    for done, (name, path) in enumerate(images.items(), start=1):
         try:
             photograph = read_picture(path.read_bytes(), str(path))
-            classes = model.segmenter.classes(photograph)
+            classes = model.segmenter.segment_image(photograph)
         except (ValueError, OSError) as mistake:
             problems.append(str(mistake) if str(path) in str(mistake) else f"{path}: {mistake}")
         else:
             _save(classes, out / LABELS / f"{name}.png")
-            _save(overlay(photograph, classes), out / OVERLAYS / f"{name}.png")
-        progress(done, len(pictures))
+            _save(draw_overlay(photograph, classes), out / OVERLAYS / f"{name}.png")
+        progress(done, len(images))
     return problems
 
 
-def overlay(photograph: NDArray[np.uint8], classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def draw_overlay(photograph: NDArray[np.uint8], classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(h, w, 3) RGB and (h, w) train ids -> (h, w, 3): the picture under its classes' colours."""
-    mixed = (1 - _COLOR) * photograph + _COLOR * palette()[classes]
+    mixed = (1 - _OVERLAY_OPACITY) * photograph + _OVERLAY_OPACITY * palette()[classes]
     return np.rint(mixed).astype(np.uint8)
 
 
-def _below(folder: Path) -> list[Path]:
+def _list_images(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
 
 
-def _problem(path: Path, pictures: list[Path]) -> str | None:
+def _describe_problem(path: Path, images: list[Path]) -> str | None:
     if path.is_dir():
-        return None if pictures else f"{path} holds no {', '.join(_SUFFIXES)}"
+        return None if images else f"{path} holds no {', '.join(_SUFFIXES)}"
     if path.suffix.lower() in _VIDEOS:
         return f"{path} is a video: `ffmpeg -i {path} frames/%06d.png`, then name the folder frames"
     if not path.is_file():

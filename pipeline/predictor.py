@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.showing import Showing
+from pipeline.showing import InferenceSettings
 from segformer.checkpoint import load
 from segformer.cityscapes import NUM_CLASSES
-from segformer.looking import look
+from segformer.looking import predict
 from segformer.model import SegFormer
 from segformer.resize import resize_image
-from segformer.score_bands import Seen
+from segformer.score_bands import Prediction
 
 
 class Predictor:
@@ -20,30 +20,30 @@ class Predictor:
 
     Args:
         network: on the device to use.
-        showing: how.
+        settings: how.
     """
 
-    def __init__(self, network: SegFormer, showing: Showing) -> None:
+    def __init__(self, network: SegFormer, settings: InferenceSettings) -> None:
         self._network = network
-        self._showing = showing
+        self._settings = settings
         self._device = next(network.parameters()).device
 
-    def seen(self, photograph: NDArray[np.uint8]) -> Seen:
+    def predict(self, photograph: NDArray[np.uint8]) -> Prediction:
         """(h, w, 3) uint8 RGB -> classes and confidence, (h, w), on the network's device."""
         own = photograph.shape[0], photograph.shape[1]
         # Shrunk as `pack` does it for training; the scores, not the labels, are brought to size.
-        shown = [resize_image(photograph, size) for size in self._showing.sizes(own)]
-        return look(
+        shown = [resize_image(photograph, size) for size in self._settings.input_sizes(own)]
+        return predict(
             self._network,
             [torch.tensor(picture, device=self._device) for picture in shown],
             output_size=own,
-            windows=self._showing.windows,
-            flip=self._showing.flip,
+            windows=self._settings.windows,
+            flip=self._settings.flip,
         )
 
-    def classes(self, photograph: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def predict_classes(self, photograph: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(h, w, 3) uint8 RGB -> (h, w) uint8 train ids."""
-        return np.asarray(self.seen(photograph).classes.cpu().numpy(), dtype=np.uint8)
+        return np.asarray(self.predict(photograph).classes.cpu().numpy(), dtype=np.uint8)
 
 
 def load_network(folder: Path) -> SegFormer:

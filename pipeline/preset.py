@@ -11,8 +11,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.representer import RoundTripRepresenter
 
-from pipeline.config import ParameterError, check, leaves, read
-from pipeline.section import nearest
+from pipeline.config import ParameterError, check_config, flatten_sections, read_sections
+from pipeline.section import suggest_name
 
 EXTENDS = "extends"
 """In a preset: the one that it starts from."""
@@ -21,51 +21,51 @@ _SOURCE = "download.source"
 
 
 @dataclass(frozen=True)
-class Plan:
+class PresetPlan:
     """What a preset makes of a file of parameters.
 
     Attributes:
         changes: a line per parameter that becomes another, `train.variant: b0 -> b3`.
-        kept: a line per parameter that stays though the preset says otherwise.
+        kept_parameters: a line per parameter that stays though the preset says otherwise.
         text: of the file afterwards.
     """
 
     changes: list[str]
-    kept: list[str]
+    kept_parameters: list[str]
     text: str
 
 
-def names(folder: Path) -> list[str]:
+def list_presets(folder: Path) -> list[str]:
     """The presets in a folder."""
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
-def description(name: str, folder: Path) -> str:
+def read_description(name: str, folder: Path) -> str:
     """The first line of a preset, a comment."""
-    return _path(name, folder).read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+    return _preset_path(name, folder).read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
 
 
-def in_force(params: Path, folder: Path) -> list[str]:
+def find_active_presets(params: Path, folder: Path) -> list[str]:
     """The presets of which a file of parameters says all that they say."""
-    there = leaves(read(params))
-    return [name for name in names(folder) if not _changes(_wanted(name, folder, there)[0], there)]
+    there = flatten_sections(read_sections(params))
+    return [name for name in list_presets(folder) if not _find_changes(_read_requested(name, folder, there)[0], there)]
 
 
-def plan(name: str, params: Path, folder: Path) -> Plan:
+def plan_changes(name: str, params: Path, folder: Path) -> PresetPlan:
     """Say what a preset would change in a file of parameters; nothing is written.
 
     Raises:
         ValueError: if there is no such preset, or if what comes out were not right: with every
             mistake, the preset's and the file's own.
     """
-    document = read(params, _yaml())
-    _, mistaken_before = check(document)
-    there = leaves(document)
-    wanted, kept = _wanted(name, folder, there)
-    changes = _changes(wanted, there)
+    document = read_sections(params, _make_yaml())
+    _, mistaken_before = check_config(document)
+    there = flatten_sections(document)
+    wanted, kept = _read_requested(name, folder, there)
+    changes = _find_changes(wanted, there)
     for key, value in changes.items():
-        _put(document, key, value)
-    _, mistakes = check(document)
+        _set_value(document, key, value)
+    _, mistakes = check_config(document)
     if mistakes:
         raise ParameterError(
             "\n".join(
@@ -73,50 +73,50 @@ def plan(name: str, params: Path, folder: Path) -> Plan:
                 for mistake in mistakes
             )
         )
-    lines = [f"{key}: {_standing(there, key)} -> {_text(new)}" for key, new in changes.items()]
-    return Plan(lines, kept, _dumped(document))
+    lines = [f"{key}: {_format_current(there, key)} -> {_format_value(new)}" for key, new in changes.items()]
+    return PresetPlan(lines, kept, _dump(document))
 
 
-def _changes(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: new for key, new in wanted.items() if key not in there or there[key] != new}
+def _find_changes(requested: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: new for key, new in requested.items() if key not in current or current[key] != new}
 
 
-def _standing(there: Mapping[str, Any], key: str) -> str:
-    return _text(there[key]) if key in there else "(missing)"
+def _format_current(current: Mapping[str, Any], key: str) -> str:
+    return _format_value(current[key]) if key in current else "(missing)"
 
 
-def _wanted(name: str, folder: Path, there: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def _read_requested(name: str, folder: Path, current: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """What a preset says, by dotted name, without what is left to the file; and what that is."""
-    wanted = _recipe(name, folder)
+    wanted = _merge_inherited(name, folder)
     # Where the frames come from is the machine's business: these two are the same frames.
-    if (there.get(_SOURCE), wanted.get(_SOURCE)) == ("folder", "cityscapes"):
+    if (current.get(_SOURCE), wanted.get(_SOURCE)) == ("folder", "cityscapes"):
         del wanted[_SOURCE]
-        return wanted, [f"{_SOURCE} stays folder: {there.get('download.folder')}"]
+        return wanted, [f"{_SOURCE} stays folder: {current.get('download.folder')}"]
     return wanted, []
 
 
-def _recipe(name: str, folder: Path, above: tuple[str, ...] = ()) -> dict[str, Any]:
+def _merge_inherited(name: str, folder: Path, chain: tuple[str, ...] = ()) -> dict[str, Any]:
     """What a preset and those that it extends say; the nearest counts."""
-    if name in above:
-        raise ParameterError(f"preset {name} extends itself: {' -> '.join([*above, name])}")
-    values = read(_path(name, folder), _yaml())
+    if name in chain:
+        raise ParameterError(f"preset {name} extends itself: {' -> '.join([*chain, name])}")
+    values = read_sections(_preset_path(name, folder), _make_yaml())
     base = values.pop(EXTENDS, None)
-    inherited = _recipe(base, folder, (*above, name)) if base else {}
-    return inherited | leaves(values)
+    inherited = _merge_inherited(base, folder, (*chain, name)) if base else {}
+    return inherited | flatten_sections(values)
 
 
-def _path(name: str, folder: Path) -> Path:
-    known = names(folder)
+def _preset_path(name: str, folder: Path) -> Path:
+    known = list_presets(folder)
     if not known:
         raise ParameterError(f"there are no presets in {folder}: run from the project's folder")
     if name not in known:
         raise ParameterError(
-            f"there is no preset {name}{nearest(name, known)}; choose from {', '.join(known)}"
+            f"there is no preset {name}{suggest_name(name, known)}; choose from {', '.join(known)}"
         )
     return folder / f"{name}.yaml"
 
 
-def _put(document: dict[str, Any], key: str, value: Any) -> None:
+def _set_value(document: dict[str, Any], key: str, value: Any) -> None:
     *sections, last = key.split(".")
     for section in sections:
         if not isinstance(document.get(section), CommentedMap):
@@ -124,14 +124,14 @@ def _put(document: dict[str, Any], key: str, value: Any) -> None:
         document = document[section]
     assert isinstance(document, CommentedMap)
     if last in document:
-        document[last] = _bare(value)
-        _align(document, last)
+        document[last] = _strip_comment(value)
+        _align_comment(document, last)
     else:
         # Before the last one, to which the blank line after the section belongs.
-        document.insert(max(len(document) - 1, 0), last, _bare(value))
+        document.insert(max(len(document) - 1, 0), last, _strip_comment(value))
 
 
-def _bare(value: Any) -> Any:
+def _strip_comment(value: Any) -> Any:
     """A value without the comment that it has in the preset."""
     if not isinstance(value, list):
         return value
@@ -140,7 +140,7 @@ def _bare(value: Any) -> Any:
     return bare
 
 
-def _align(section: CommentedMap, key: str) -> None:
+def _align_comment(section: CommentedMap, key: str) -> None:
     """Put the comment behind a parameter where most of its section are, or two spaces behind it."""
     comments = {
         name: tokens[2]
@@ -150,35 +150,35 @@ def _align(section: CommentedMap, key: str) -> None:
     if key in comments:
         columns = Counter(token.column for token in comments.values())
         usual = min(columns, key=lambda column: (-columns[column], column))
-        end = section.lc.col + len(f"{key}: {_text(section[key])}")
+        end = section.lc.col + len(f"{key}: {_format_value(section[key])}")
         comments[key].column = max(usual, end + 2)
 
 
-class _WithNull(RoundTripRepresenter):
+class _NullRepresenter(RoundTripRepresenter):
     """Writes `null` where there is nothing; ruamel's own leaves the place empty."""
 
 
-_WithNull.add_representer(
+_NullRepresenter.add_representer(
     type(None), lambda self, _: self.represent_scalar("tag:yaml.org,2002:null", "null")
 )
 
 
-def _yaml() -> YAML:
+def _make_yaml() -> YAML:
     yaml = YAML()
-    yaml.Representer = _WithNull
+    yaml.Representer = _NullRepresenter
     yaml.preserve_quotes = True
     yaml.width = 10_000  # columns: no line is broken
     return yaml
 
 
-def _dumped(value: Any) -> str:
+def _dump(value: Any) -> str:
     text = StringIO()
-    _yaml().dump(value, text)
+    _make_yaml().dump(value, text)
     return text.getvalue()
 
 
-def _text(value: Any) -> str:
+def _format_value(value: Any) -> str:
     """A value as it stands in the file, on one line."""
     if isinstance(value, list):
-        return f"[{', '.join(map(_text, value))}]"
-    return _dumped(value).removesuffix("...\n").strip()
+        return f"[{', '.join(map(_format_value, value))}]"
+    return _dump(value).removesuffix("...\n").strip()

@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
-PATIENCE = 12
+GRACE_SECONDS = 12
 """Seconds a command has to end in order: a cancelled retraining is over in 15."""
 
 
 @contextmanager
-def started(
+def start_process_group(
     command: Sequence[str], environment: Mapping[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a command as the head of its own process group; end the group with the block.
@@ -28,25 +28,25 @@ def started(
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    with guarded(process.pid):  # until the last of the group has ended
+    with start_watchdog(process.pid):  # until the last of the group has ended
         try:
             yield process
         finally:
-            end(process.pid, process.poll)
+            terminate_group(process.pid, process.poll)
             process.wait()
             assert process.stdout is not None
             process.stdout.close()
 
 
 @contextmanager
-def guarded(group: int) -> Iterator[None]:
+def start_watchdog(group: int) -> Iterator[None]:
     """Have a shell wait on a pipe that only we hold open: if we die, it ends the group.
 
     PR_SET_PDEATHSIG would reach the head of the group alone, and DVC dies of it without ending
     the stage that it started.
     """
     guard = subprocess.Popen(
-        ["/bin/sh", "-c", f"read _; kill -TERM -{group}; sleep {PATIENCE}; kill -KILL -{group}"],
+        ["/bin/sh", "-c", f"read _; kill -TERM -{group}; sleep {GRACE_SECONDS}; kill -KILL -{group}"],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -62,7 +62,7 @@ def guarded(group: int) -> Iterator[None]:
 
 
 @contextmanager
-def ending_with_parent() -> Iterator[None]:
+def exit_with_parent() -> Iterator[None]:
     """Ask this process to end, with SIGTERM, once the one that started it is gone."""
     parent, is_over = os.getppid(), threading.Event()
 
@@ -81,14 +81,14 @@ def ending_with_parent() -> Iterator[None]:
         watcher.join()
 
 
-def end(group: int, reap: Callable[[], object] = lambda: None) -> None:
+def terminate_group(group: int, reap: Callable[[], object] = lambda: None) -> None:
     """Ask every process of a group to end, wait for them, and kill what is left.
 
     Args:
         group: its number.
         reap: asks after children of ours: a dead one that nobody asked after counts as alive.
     """
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + GRACE_SECONDS
     try:
         os.killpg(group, signal.SIGTERM)
         while time.monotonic() < deadline:

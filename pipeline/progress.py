@@ -15,16 +15,16 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bar
 
-from pipeline.meter import Progress
+from pipeline.meter import ProgressCallback
 
 if TYPE_CHECKING:
-    from segformer.training_state import Progress as TrainingProgress
+    from segformer.training_state import StepRecord as TrainingProgress
 
 _SECONDS_BETWEEN_LINES = 5.0
 
 
 @contextmanager
-def showing(title: str, unit: str) -> Iterator[Progress]:
+def show_progress(title: str, unit: str) -> Iterator[ProgressCallback]:
     """Show how far a piece of work is; give the function that moves it on.
 
     Args:
@@ -33,7 +33,7 @@ def showing(title: str, unit: str) -> Iterator[Progress]:
     """
     console = Console()
     if not console.is_terminal:
-        yield _lines(console, title, unit)
+        yield _make_line_reporter(console, title, unit)
         return
     columns: list[ProgressColumn] = [
         TextColumn("{task.description}"),
@@ -52,7 +52,7 @@ def showing(title: str, unit: str) -> Iterator[Progress]:
         yield advance
 
 
-def of_training(advance: Progress) -> "Callable[[TrainingProgress], None]":
+def make_training_reporter(advance: ProgressCallback) -> "Callable[[TrainingProgress], None]":
     """Show the records of a training: loss, images per second, and mIoU where it was validated."""
 
     def report(progress: "TrainingProgress") -> None:
@@ -64,7 +64,7 @@ def of_training(advance: Progress) -> "Callable[[TrainingProgress], None]":
     return report
 
 
-def both(
+def combine_reporters(
     first: "Callable[[TrainingProgress], None]", second: "Callable[[TrainingProgress], None]"
 ) -> "Callable[[TrainingProgress], None]":
     """Hand each record of a training to two takers."""
@@ -76,7 +76,7 @@ def both(
     return report
 
 
-def _lines(console: Console, title: str, unit: str) -> Progress:
+def _make_line_reporter(console: Console, title: str, unit: str) -> ProgressCallback:
     start = last = time.monotonic()
 
     def advance(done: int, total: int, words: str = "") -> None:
@@ -86,7 +86,7 @@ def _lines(console: Console, title: str, unit: str) -> Progress:
             return
         last = now
         left = (now - start) / max(done, 1) * (total - done)
-        parts = [f"{title}: {done}/{total} {unit}", words, f"{_span(left)} left" if left else ""]
+        parts = [f"{title}: {done}/{total} {unit}", words, f"{_format_duration(left)} left" if left else ""]
         line = ", ".join(part for part in parts if part)
         # Off a terminal rich takes 80 columns for the width, and would break the line there.
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -94,7 +94,7 @@ def _lines(console: Console, title: str, unit: str) -> Progress:
     return advance
 
 
-def _span(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     """`59 s`, `1:05 min`, `2:55 h`."""
     if seconds < 59.5:
         return f"{seconds:.0f} s"

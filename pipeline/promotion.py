@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from pipeline import gate, store
-from pipeline.gate import Decision, Outcome, Promote
+from pipeline.gate import Decision, GateOutcome, Promote
 from pipeline.gate_report import write_report
-from pipeline.tracking.registry import PREVIOUS, ROLLED_BACK, Entry, Registry
+from pipeline.tracking.registry import PREVIOUS, ROLLED_BACK_TAG, TrackedModel, ModelRegistry
 
 
 @dataclass(frozen=True)
-class Promotion:
+class PromotionResult:
     """What came of a challenge.
 
     Attributes:
@@ -19,14 +19,14 @@ class Promotion:
         challenger: the model that wanted to be champion.
         champion: the model that is champion now; None: there is none.
         report: in Markdown.
-        sentence: the same in short.
+        summary: the same in short.
     """
 
     decision: Decision
-    challenger: Entry
-    champion: Entry | None
+    challenger: TrackedModel
+    champion: TrackedModel | None
     report: str
-    sentence: str
+    summary: str
 
     @property
     def is_challenger_champion(self) -> bool:
@@ -39,8 +39,8 @@ def promote(
     challengers: Sequence[str] = (),
     *,
     experiment: str | None = None,
-    regardless: bool = False,
-) -> Promotion:
+    force: bool = False,
+) -> PromotionResult:
     """Let a trained model challenge the champion.
 
     Args:
@@ -48,22 +48,22 @@ def promote(
         challengers: arms, which means their newest runs, or ids or keys of runs; the best of them
             challenges. Without: the best arm of the newest ablation.
         experiment: the DVC experiment whose arms and ablation are meant; None: the workspace's.
-        regardless: promote it whatever the gate says; report and tags tell so.
+        force: promote it whatever the gate says; report and tags tell so.
 
     Raises:
         ValueError: if there is no such model, it was never evaluated, or MLflow does not answer.
     """
-    models = Registry()
+    models = ModelRegistry()
     if challengers:
-        entry = models.find(*challengers, experiment=experiment)
+        entry = models.find_model(*challengers, experiment=experiment)
     else:
         entry = models.best_of_newest_ablation(experiment)
-    champion = models.holder(store.CHAMPION)
+    champion = models.get_by_alias(store.CHAMPION)
     decision = _decide(rules, models, entry, champion)
-    if regardless and not decision.is_promoted and decision.outcome is not Outcome.SAME:
+    if force and not decision.is_promoted and decision.outcome is not GateOutcome.ALREADY_CHAMPION:
         decision = replace(
             decision,
-            outcome=Outcome.REGARDLESS,
+            outcome=GateOutcome.FORCED,
             reason=f"at a person's word; the gate said: {decision.outcome}, {decision.reason}",
         )
     if decision.is_promoted:
@@ -71,17 +71,17 @@ def promote(
     report = write_report(
         decision, rules, challenger=str(entry), champion=str(champion) if champion else "none"
     )
-    if decision.outcome is not Outcome.SAME:
-        _write_down(models, entry, champion, decision, report)
+    if decision.outcome is not GateOutcome.ALREADY_CHAMPION:
+        _log_decision(models, entry, champion, decision, report)
     if decision.is_promoted and entry.version:
-        models.crown(entry.version)
+        models.set_champion(entry.version)
         champion = entry
     stays = f"{champion} stays" if champion else "there is no champion"
     verdict = "is champion now" if decision.is_promoted else f"is not promoted, {stays}"
-    if decision.outcome is Outcome.SAME:
+    if decision.outcome is GateOutcome.ALREADY_CHAMPION:
         verdict = "stays champion"
     sentence = f"{entry} {verdict}: {decision.outcome}, {decision.reason}"
-    return Promotion(decision, entry, champion, report, sentence)
+    return PromotionResult(decision, entry, champion, report, sentence)
 
 
 def rollback() -> str:
@@ -93,55 +93,55 @@ def rollback() -> str:
     Raises:
         ValueError: if there is no former champion, or MLflow does not answer.
     """
-    models = Registry()
-    champion, former = models.holder(store.CHAMPION), models.holder(PREVIOUS)
+    models = ModelRegistry()
+    champion, former = models.get_by_alias(store.CHAMPION), models.get_by_alias(PREVIOUS)
     if champion is None or former is None or former.version == champion.version:
         raise ValueError(
-            f"there is no former champion of {store.MODEL} to return to; the versions are listed in"
-            f" MLflow ({store.page()})"
+            f"there is no former champion of {store.MODEL_NAME} to return to; the versions are listed in"
+            f" MLflow ({store.page_url()})"
         )
     assert champion.version is not None
     assert former.version is not None
-    models.mark(champion.version, {ROLLED_BACK: datetime.now(UTC).isoformat(timespec="seconds")})
-    models.mark(former.version, {ROLLED_BACK: ""})
-    models.crown(former.version)
+    models.set_tags(champion.version, {ROLLED_BACK_TAG: datetime.now(UTC).isoformat(timespec="seconds")})
+    models.set_tags(former.version, {ROLLED_BACK_TAG: ""})
+    models.set_champion(former.version)
     return f"{former} is champion again, {champion} is {PREVIOUS}"
 
 
 def _decide(
-    rules: Promote, models: Registry, challenger: Entry, champion: Entry | None
+    rules: Promote, registry: ModelRegistry, challenger: TrackedModel, champion: TrackedModel | None
 ) -> Decision:
     if champion and champion.version == challenger.version:
-        return Decision(Outcome.SAME, "there is nothing to compare it with")
+        return Decision(GateOutcome.ALREADY_CHAMPION, "there is nothing to compare it with")
     try:
-        scores = models.scores(challenger)
+        scores = registry.load_scores(challenger)
     except LookupError as missing:
         raise ValueError(
             f"{missing}: `dvc repro --force evaluate@{challenger.name}` evaluates it anew"
         ) from None
     if challenger.is_rolled_back:
-        return Decision(Outcome.ROLLED_BACK, "people have turned away from it")
+        return Decision(GateOutcome.ROLLED_BACK, "people have turned away from it")
     if champion is None:
-        return Decision(Outcome.FIRST, "there was none to compare it with")
+        return Decision(GateOutcome.FIRST, "there was none to compare it with")
     try:
-        former = models.scores(champion)
+        former = registry.load_scores(champion)
     except (LookupError, ValueError) as missing:
-        return Decision(Outcome.NO_CHAMPION_SCORES, str(missing))
+        return Decision(GateOutcome.NO_CHAMPION_SCORES, str(missing))
     return gate.decide(rules, scores, former)
 
 
-def _write_down(
-    models: Registry, entry: Entry, champion: Entry | None, decision: Decision, report: str
+def _log_decision(
+    registry: ModelRegistry, model: TrackedModel, champion: TrackedModel | None, decision: Decision, report: str
 ) -> None:
     tags = {
         "gate.outcome": str(decision.outcome),
         "gate.reason": decision.reason,
         "gate.champion": str(champion) if champion else "none",
     }
-    models.write_down(entry, tags, report)
-    if decision.is_promoted and entry.version:
+    registry.log_report(model, tags, report)
+    if decision.is_promoted and model.version:
         story = (
-            f"{entry.name}, {decision.outcome}: {decision.reason}."
+            f"{model.name}, {decision.outcome}: {decision.reason}."
             " The gate's report is `gate/report.md` in its run."
         )
-        models.mark(entry.version, {**tags, ROLLED_BACK: ""}, description=story)
+        registry.set_tags(model.version, {**tags, ROLLED_BACK_TAG: ""}, description=story)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 
-def write_scores(path: Path, table: pd.DataFrame, protocol: str) -> None:
+def write_score_table(path: Path, table: pd.DataFrame, protocol: str) -> None:
     """Write a table of scores; its first column is the protocol, numbers have six digits."""
     rows = table.copy()
     rows.insert(0, "protocol", protocol)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import git
-from pipeline.lock import lineage
+from pipeline.lock import upstream_md5
 
 REPRODUCES = "reproduces"
 """The tag of a run that makes another one again: that one's id."""
@@ -18,10 +18,10 @@ REPRODUCES_VARIABLE = "SEGFORMER_REPRODUCES"
 EVALUATES = "evaluates"
 """The tag of a run in which an experiment scores a model that it did not train: its training."""
 
-MODEL_SUM = "model.sha256"
+MODEL_SHA256 = "model.sha256"
 """The tag with the sum of the model's file, which a training writes when it has finished."""
 
-SUM = "dvc.md5."
+DVC_MD5_PREFIX = "dvc.md5."
 """What a tag begins with that tells DVC's sum of an output."""
 
 _FROM_ENVIRONMENT = {
@@ -32,7 +32,7 @@ _FROM_ENVIRONMENT = {
 }
 
 
-def tags() -> dict[str, str]:
+def collect_tags() -> dict[str, str]:
     """Return what the surroundings tell; what they do not tell is left out.
 
     `git.dirty` is about code and parameters: a pipeline at work always changes its metrics.
@@ -42,19 +42,19 @@ def tags() -> dict[str, str]:
     }
     if stage := os.environ.get("DVC_STAGE"):
         found["mlflow.source.name"] = f"dvc repro {stage}"
-    if commit := _asked("rev-parse", "--verify", "HEAD"):
+    if commit := _git_output("rev-parse", "--verify", "HEAD"):
         found["mlflow.source.git.commit"] = commit
-        changed = _asked("status", "--porcelain", "--", ":/*.py", ":/params.yaml", ":/dvc.yaml")
+        changed = _git_output("status", "--porcelain", "--", ":/*.py", ":/params.yaml", ":/dvc.yaml")
         found["git.dirty"] = str(bool(changed)).lower()
     return found
 
 
-def experiment() -> str | None:
+def dvc_experiment() -> str | None:
     """Return the name of the DVC experiment that this is a part of; None: of the workspace."""
     return os.environ.get("DVC_EXP_NAME") or None
 
 
-def own_run(facts: Mapping[str, Any]) -> dict[str, Any]:
+def run_for_results(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return which run gets what is found out here about a trained arm, as run.json names it.
 
     The training's; but where an experiment did not train the arm itself, a run of its own: what
@@ -63,30 +63,30 @@ def own_run(facts: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         facts: what run.json of the arm says.
     """
-    here = experiment()
+    here = dvc_experiment()
     if here is None or here == facts.get("experiment"):
         return dict(facts)
     # A name may be given again on another commit, and may hold what a key must not.
     where = re.sub(r"[^\w.-]", "-", here) + os.environ.get("DVC_EXP_BASELINE_REV", "")[:8]
-    return {**facts, "mlflow_run_id": None, "run_key": f"{_trained_as(facts)}-in-{where}"}
+    return {**facts, "mlflow_run_id": None, "run_key": f"{_training_reference(facts)}-in-{where}"}
 
 
-def training_of(facts: Mapping[str, Any]) -> dict[str, Any]:
+def evaluates_tag(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the tag by which an experiment's own run names the training of what it scored."""
-    return {} if own_run(facts) == facts else {EVALUATES: _trained_as(facts)}
+    return {} if run_for_results(facts) == facts else {EVALUATES: _training_reference(facts)}
 
 
-def _trained_as(facts: Mapping[str, Any]) -> str | None:
+def _training_reference(facts: Mapping[str, Any]) -> str | None:
     """The key of the training's run, or its id in MLflow where an earlier version left no key."""
     return facts.get("run_key") or facts.get("mlflow_run_id")
 
 
-def sums(*paths: Path) -> dict[str, str]:
+def dvc_md5_tags(*paths: Path) -> dict[str, str]:
     """Return DVC's md5 of outputs and of all that they were made from, by tag."""
-    return {f"{SUM}{path}": text for path, text in lineage(paths).items()}
+    return {f"{DVC_MD5_PREFIX}{path}": text for path, text in upstream_md5(paths).items()}
 
 
-def description(name: str, tags: dict[str, str]) -> str:
+def describe_run(name: str, tags: dict[str, str]) -> str:
     """Return a Markdown paragraph on a run for people who open it."""
     what = [f"{key} `{tags[key]}`" for key in ("loss", "seed") if key in tags]
     lines = [f"**{name}**" + (": " + ", ".join(what) if what else "")]
@@ -104,5 +104,5 @@ def description(name: str, tags: dict[str, str]) -> str:
     return "\n\n".join(lines)
 
 
-def _asked(*arguments: str) -> str:
-    return git.answer(*arguments).decode().strip()
+def _git_output(*arguments: str) -> str:
+    return git.capture_output(*arguments).decode().strip()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @contextmanager
-def publishing(out: Path) -> Iterator[Path]:
+def replacing_contents(out: Path) -> Iterator[Path]:
     """Give an empty folder beside `out`; on success what it holds moves into `out`.
 
     Files and folders of the same names are replaced, never written into (they may be read-only

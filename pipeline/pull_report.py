@@ -5,62 +5,62 @@ from collections.abc import Callable
 import numpy as np
 
 from pipeline.comparison import Comparison
-from pipeline.markdown import table
-from pipeline.pulls import Pull, Pulls
-from pipeline.verdict import outcome
-from pipeline.wording import NOTHING, count, percent
+from pipeline.markdown import format_markdown_table
+from pipeline.pulls import GradientSummary, GradientResults
+from pipeline.verdict import classify_difference
+from pipeline.wording import NOT_AVAILABLE, format_count, format_percent
 
-_READINGS: tuple[tuple[str, Callable[[Pull], float]], ...] = (
-    ("steadier from batch to batch", lambda pull: pull.steadiness),
-    ("better aimed at what is wrong", lambda pull: pull.aim),
-    ("more of one mind between classes", lambda pull: pull.agreement),
+_MEASURES: tuple[tuple[str, Callable[[GradientSummary], float]], ...] = (
+    ("steadier from batch to batch", lambda pull: pull.batch_cosine),
+    ("better aimed at what is wrong", lambda pull: pull.error_focus),
+    ("more of one mind between classes", lambda pull: pull.class_alignment),
 )
 
 
-def write_pulls(comparison: Comparison, pulls: Pulls) -> list[str]:
+def format_gradient_section(comparison: Comparison, gradients: GradientResults) -> list[str]:
     """Compose the section's paragraphs."""
-    parts = ["## Why: whose pixels pull", _introduction(pulls), _overview(comparison, pulls)]
+    parts = ["## Why: whose pixels pull", _introduction(gradients), _overview(comparison, gradients)]
     parts += [_legend(), "![Share of the gradient per class and layer](gradients.png)"]
-    parts += ["Length of the gradient at each group of layers:", _lengths(pulls)]
-    if _rivals(comparison):
-        parts += ["### Are the gradients of cross-entropy nicer?", _guess(comparison, pulls)]
+    parts += ["Length of the gradient at each group of layers:", _norm_table(gradients)]
+    if _compared_losses(comparison):
+        parts += ["### Are the gradients of cross-entropy nicer?", _cross_entropy_section(comparison, gradients)]
     return parts
 
 
-def _rivals(comparison: Comparison) -> list[str]:
+def _compared_losses(comparison: Comparison) -> list[str]:
     """The losses that cross-entropy was tested against: all others, or the baseline alone."""
     if "ce" not in comparison.results:
         return []
     return comparison.challengers if comparison.baseline == "ce" else [comparison.baseline]
 
 
-def _introduction(pulls: Pulls) -> str:
+def _introduction(gradients: GradientResults) -> str:
     return (
         "Every loss is measured on the same"
-        f" {count(pulls.frames, 'training frame')}, at the same weights: those before the first"
-        f" step and those that each loss ended with ({count(pulls.seeds, 'seed')}). Void sends no"
+        f" {format_count(gradients.num_frames, 'training frame')}, at the same weights: those before the first"
+        f" step and those that each loss ended with ({format_count(gradients.num_seeds, 'seed')}). Void sends no"
         " gradient, so that the gradient is the sum of what the pixels of each class send."
     )
 
 
-def _overview(comparison: Comparison, pulls: Pulls) -> str:
+def _overview(comparison: Comparison, gradients: GradientResults) -> str:
     rows = []
-    for (weights, loss), pull in pulls.of.items():
-        layers = pull.rare_at_layers(comparison.is_rare)
+    for (weights, loss), pull in gradients.summaries.items():
+        layers = pull.rare_layer_share(comparison.is_rare)
         rows.append(
             [
-                _place(pulls, weights),
+                _format_weights(gradients, weights),
                 f"`{loss}`",
-                f"{np.sqrt(np.square(pull.lengths).sum()):.3g}",
-                percent(pull.rare(comparison.is_rare)),
-                f"{percent(layers.min())} to {percent(layers.max())}",
-                _written(pull.agreement),
-                _written(pull.aim),
-                _written(pull.steadiness),
+                f"{np.sqrt(np.square(pull.gradient_norms).sum()):.3g}",
+                format_percent(pull.rare_logit_share(comparison.is_rare)),
+                f"{format_percent(layers.min())} to {format_percent(layers.max())}",
+                _format_measure(pull.class_alignment),
+                _format_measure(pull.error_focus),
+                _format_measure(pull.batch_cosine),
             ]
         )
     titles = ["weights", "loss", "length", "rare: scores", "rare: layers"]
-    return table([*titles, "agreement", "aim", "steadiness"], rows)
+    return format_markdown_table([*titles, "agreement", "aim", "steadiness"], rows)
 
 
 def _legend() -> str:
@@ -74,25 +74,25 @@ def _legend() -> str:
     )
 
 
-def _lengths(pulls: Pulls) -> str:
+def _norm_table(gradients: GradientResults) -> str:
     rows = [
-        [_place(pulls, weights), f"`{loss}`", *(f"{length:.3g}" for length in pull.lengths)]
-        for (weights, loss), pull in pulls.of.items()
+        [_format_weights(gradients, weights), f"`{loss}`", *(f"{length:.3g}" for length in pull.gradient_norms)]
+        for (weights, loss), pull in gradients.summaries.items()
     ]
-    return table(["weights", "loss", *pulls.layers], rows)
+    return format_markdown_table(["weights", "loss", *gradients.layers], rows)
 
 
-def _guess(comparison: Comparison, pulls: Pulls) -> str:
+def _cross_entropy_section(comparison: Comparison, gradients: GradientResults) -> str:
     parts = [
         "The course that this project grew from guessed that cross-entropy wins because its"
         " gradients are nicer. Nicer can mean three things that are measured here, at the start"
         " and, on average, at the trained weights:"
     ]
-    for loss in _rivals(comparison):
-        found = [_compared(pulls, "ce", loss, read) for _, read in _READINGS]
+    for loss in _compared_losses(comparison):
+        found = [_compare_measure(gradients, "ce", loss, read) for _, read in _MEASURES]
         lines = [
             f"- {name}, `ce` and `{loss}`: {told}"
-            for (name, _), (told, _) in zip(_READINGS, found, strict=True)
+            for (name, _), (told, _) in zip(_MEASURES, found, strict=True)
         ]
         wins = [is_more for _, both in found for is_more in both]
         parts += ["\n".join(lines), _conclusion(comparison, loss, wins)]
@@ -100,18 +100,18 @@ def _guess(comparison: Comparison, pulls: Pulls) -> str:
     return "\n\n".join(parts)
 
 
-def _compared(
-    pulls: Pulls, first: str, second: str, read: Callable[[Pull], float]
+def _compare_measure(
+    gradients: GradientResults, first: str, second: str, measure: Callable[[GradientSummary], float]
 ) -> tuple[str, list[bool]]:
     """Put one reading in words, and say at the start and when trained if the first has more."""
-    places = {"at the start": [pulls.start], "trained": pulls.trained}
+    places = {"at the start": [gradients.initial_weights], "trained": gradients.trained_weights}
     told, more = [], []
     for when, kinds in places.items():
         base, other = (
-            float(np.mean([read(pulls.of[weights, name]) for weights in kinds]))
+            float(np.mean([measure(gradients.summaries[weights, name]) for weights in kinds]))
             for name in (first, second)
         )
-        told.append(f"{_written(base)} and {_written(other)} {when}")
+        told.append(f"{_format_measure(base)} and {_format_measure(other)} {when}")
         if not np.isnan([base, other]).any():
             more.append(base > other)
     return f"{', '.join(told)}.", more
@@ -141,14 +141,14 @@ def _conclusion(comparison: Comparison, loss: str, wins: list[bool]) -> str:
 def _winner(comparison: Comparison, loss: str) -> str | None:
     """`ce` or its rival, one of them the baseline; None where the data cannot tell."""
     challenger, base = (loss, "ce") if comparison.baseline == "ce" else ("ce", loss)
-    kind = outcome(comparison.results[challenger])
+    kind = classify_difference(comparison.results[challenger])
     return {"better": challenger, "worse": base}.get(kind)
 
 
-def _place(pulls: Pulls, weights: str) -> str:
-    step = pulls.steps[weights]
+def _format_weights(gradients: GradientResults, weights: str) -> str:
+    step = gradients.steps[weights]
     return "before the first step" if step == 0 else f"`{weights}`, step {step}"
 
 
-def _written(value: float) -> str:
-    return NOTHING if np.isnan(value) else f"{value:.2f}"
+def _format_measure(value: float) -> str:
+    return NOT_AVAILABLE if np.isnan(value) else f"{value:.2f}"

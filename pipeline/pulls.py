@@ -11,108 +11,108 @@ from numpy.typing import NDArray
 from pipeline.bootstrap import Floats
 from segformer.cityscapes import CLASS_NAMES, NUM_CLASSES
 
-_OF_CLASSES = ("weights", "seed", "step", "loss", "class", "scores")
-_OF_BATCHES = ("weights", "seed", "step", "loss", "frames", "wrong", "of_wrong", "steadiness")
+_CLASS_COLUMNS = ("weights", "seed", "step", "loss", "class", "scores")
+_BATCH_COLUMNS = ("weights", "seed", "step", "loss", "frames", "wrong", "of_wrong", "steadiness")
 
 
 @dataclass(frozen=True)
-class Pull:
+class GradientSummary:
     """One loss's gradient at one kind of weights, means over seeds; k classes, g groups of layers.
 
     Attributes:
-        at_scores: (k,) each class's share of the sum of |dL/ds|, summing to 1; nan where absent.
-        at_layers: (k, g) its share of the lengths of what the classes send to a group of layers,
+        logit_share: (k,) each class's share of the sum of |dL/ds|, summing to 1; nan where absent.
+        layer_share: (k, g) its share of the lengths of what the classes send to a group of layers,
             summing to 1 over the classes.
-        of_classes: (k, g) the length of what each class sends to a group of layers; nan where
+        class_norms: (k, g) the length of what each class sends to a group of layers; nan where
             absent.
-        lengths: (g,) of the gradient of each group, all classes together.
-        agreement: the length of the whole gradient over the sum of the classes' lengths: 1 if all
+        gradient_norms: (g,) of the gradient of each group, all classes together.
+        class_alignment: the length of the whole gradient over the sum of the classes' lengths: 1 if all
             pull the same way, 0 if they cancel.
-        aim: how many times as hard a wrongly predicted pixel pulls as the average pixel; nan if
+        error_focus: how many times as hard a wrongly predicted pixel pulls as the average pixel; nan if
             none is wrong.
-        steadiness: the cosine between the gradients of two batches.
+        batch_cosine: the cosine between the gradients of two batches.
     """
 
-    at_scores: Floats
-    at_layers: Floats
-    of_classes: Floats
-    lengths: Floats
-    agreement: float
-    aim: float
-    steadiness: float
+    logit_share: Floats
+    layer_share: Floats
+    class_norms: Floats
+    gradient_norms: Floats
+    class_alignment: float
+    error_focus: float
+    batch_cosine: float
 
-    def rare(self, is_rare: NDArray[np.bool_]) -> float:
+    def rare_logit_share(self, is_rare: NDArray[np.bool_]) -> float:
         """The share of the rare classes at the scores."""
-        return float(np.nansum(self.at_scores[is_rare]))
+        return float(np.nansum(self.logit_share[is_rare]))
 
-    def rare_at_layers(self, is_rare: NDArray[np.bool_]) -> Floats:
+    def rare_layer_share(self, is_rare: NDArray[np.bool_]) -> Floats:
         """(g,): their share at the layers."""
-        return np.asarray(np.nansum(self.at_layers[is_rare], axis=0))
+        return np.asarray(np.nansum(self.layer_share[is_rare], axis=0))
 
 
 @dataclass(frozen=True)
-class Pulls:
+class GradientResults:
     """All of it.
 
     Attributes:
         layers: the g groups, from the pixels up.
-        steps: by kind of weights, `start` and then the losses that trained them: after how many
+        steps: by kind of weights, `initial_weights` and then the losses that trained them: after how many
             steps.
-        of: by (weights, loss).
-        seeds: that were looked at.
-        frames: of a batch.
+        summaries: by (weights, loss).
+        num_seeds: that were looked at.
+        num_frames: of a batch.
     """
 
     layers: list[str]
     steps: dict[str, int]
-    of: dict[tuple[str, str], Pull]
-    seeds: int
-    frames: int
+    summaries: dict[tuple[str, str], GradientSummary]
+    num_seeds: int
+    num_frames: int
 
     @property
-    def start(self) -> str:
+    def initial_weights(self) -> str:
         """What the weights before the first step are called."""
         return next(weights for weights, step in self.steps.items() if step == 0)
 
     @property
-    def trained(self) -> list[str]:
+    def trained_weights(self) -> list[str]:
         """The kinds of weights after training."""
         return [weights for weights, step in self.steps.items() if step > 0]
 
 
-def read_pulls(folder: Path, losses: Sequence[str]) -> Pulls:
+def read_gradients(folder: Path, losses: Sequence[str]) -> GradientResults:
     """Read the tables of `gradients`.
 
     Raises:
         ValueError: if one is missing, lacks a column, or is of other losses.
     """
-    classes = _read(folder / "classes.csv", _OF_CLASSES)
-    batches = _read(folder / "batches.csv", _OF_BATCHES)
+    classes = _read(folder / "classes.csv", _CLASS_COLUMNS)
+    batches = _read(folder / "batches.csv", _BATCH_COLUMNS)
     for table, file in ((classes, "classes.csv"), (batches, "batches.csv")):
         if set(table["loss"]) != set(losses) or not set(losses) <= set(table["weights"]):
             raise ValueError(f"{folder / file} is of other losses: run `dvc repro gradients`")
-    layers = [name for name in classes.columns if name not in _OF_CLASSES]
+    layers = [name for name in classes.columns if name not in _CLASS_COLUMNS]
     steps = dict(zip(batches["weights"].tolist(), batches["step"].tolist(), strict=True))
     of = {
-        (weights, loss): _pull(_part(classes, weights, loss), _part(batches, weights, loss), layers)
+        (weights, loss): _summarize(_select_rows(classes, weights, loss), _select_rows(batches, weights, loss), layers)
         for weights in steps
         for loss in losses
     }
-    return Pulls(layers, steps, of, batches["seed"].nunique(), int(batches["frames"].max()))
+    return GradientResults(layers, steps, of, batches["seed"].nunique(), int(batches["frames"].max()))
 
 
-def share_table(pulls: Pulls) -> pd.DataFrame:
+def build_share_table(gradients: GradientResults) -> pd.DataFrame:
     """A row per weights, loss and class: its share at the scores and at each group of layers.
 
     After these columns, the length of what the class sends to each group: `length_` and its name.
     """
     tables = []
-    for (weights, loss), pull in pulls.of.items():
-        begin = {"weights": weights, "step": pulls.steps[weights], "loss": loss}
-        columns = {"class": CLASS_NAMES, "scores": pull.at_scores}
-        layers = dict(zip(pulls.layers, pull.at_layers.T, strict=True))
-        names = [f"length_{layer}" for layer in pulls.layers]
-        lengths = dict(zip(names, pull.of_classes.T, strict=True))
+    for (weights, loss), pull in gradients.summaries.items():
+        begin = {"weights": weights, "step": gradients.steps[weights], "loss": loss}
+        columns = {"class": CLASS_NAMES, "scores": pull.logit_share}
+        layers = dict(zip(gradients.layers, pull.layer_share.T, strict=True))
+        names = [f"length_{layer}" for layer in gradients.layers]
+        lengths = dict(zip(names, pull.class_norms.T, strict=True))
         tables.append(pd.DataFrame(begin | columns | layers | lengths))
     return pd.concat(tables)
 
@@ -128,18 +128,18 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     return table
 
 
-def _part(table: pd.DataFrame, weights: str, loss: str) -> pd.DataFrame:
+def _select_rows(table: pd.DataFrame, weights: str, loss: str) -> pd.DataFrame:
     return table[(table["weights"] == weights) & (table["loss"] == loss)]
 
 
-def _pull(classes: pd.DataFrame, batches: pd.DataFrame, layers: list[str]) -> Pull:
+def _summarize(classes: pd.DataFrame, batches: pd.DataFrame, layers: list[str]) -> GradientSummary:
     at_scores = classes["scores"].to_numpy(float).reshape(-1, NUM_CLASSES)  # (s, k)
     at_layers = classes[layers].to_numpy(float).reshape(-1, NUM_CLASSES, len(layers))  # (s, k, g)
     lengths = batches[layers].to_numpy(float)  # (s, g)
     of_classes = np.nansum(np.sqrt(np.square(at_layers).sum(axis=2)), axis=1)  # (s,)
     with np.errstate(divide="ignore", invalid="ignore"):  # where nothing is wrong, or nothing pulls
         aim = batches["of_wrong"].to_numpy(float) / batches["wrong"].to_numpy(float)
-        return Pull(
+        return GradientSummary(
             (at_scores / np.nansum(at_scores, axis=1, keepdims=True)).mean(axis=0),
             (at_layers / np.nansum(at_layers, axis=1, keepdims=True)).mean(axis=0),
             at_layers.mean(axis=0),

@@ -11,17 +11,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pipeline import ingredients, lock, provenance, repro, sources, store, tracking
-from pipeline.training_folder import INGREDIENTS
+from pipeline.training_folder import INPUTS_FILE
 
-_COMMIT = "mlflow.source.git.commit"
+_COMMIT_TAG = "mlflow.source.git.commit"
 _logger = logging.getLogger(__name__)
 
 
-def run(wanted: str, folder: Path | None, experiment: str | None = None) -> Iterator[str]:
+def reproduce_run(reference: str, folder: Path | None, experiment: str | None = None) -> Iterator[str]:
     """Train what a run has trained once more, in a new folder, and compare the models.
 
     Args:
-        wanted: a training's run: its id in MLflow, the beginning of it, or its name, which means
+        reference: a training's run: its id in MLflow, the beginning of it, or its name, which means
             the newest one that finished.
         folder: where; it must not be there yet. None: reproduced-<run>.
         experiment: the DVC experiment whose runs are meant by a name; None: the workspace's.
@@ -35,24 +35,24 @@ def run(wanted: str, folder: Path | None, experiment: str | None = None) -> Iter
     with TemporaryDirectory() as scratch:
         if folder:
             _check_is_new(folder)  # before anything is fetched
-        origin = tracking.origin(wanted, Path(scratch), experiment)
+        origin = tracking.origin(reference, Path(scratch), experiment)
         if folder is None:
             folder = Path(f"reproduced-{origin.run_id[:8]}")
             _check_is_new(folder)
-        stage = _stage(origin)
+        stage = _stage_name(origin)
         yield f"{origin.name}: commit {_check_out(origin, folder)} in {folder}"
-        threads = yield from _machines(origin)
+        threads = yield from _compare_machines(origin)
     missing = repro.restore_into(folder)
     with chdir(folder):
-        yield from _bring_data(stage, origin, missing)
+        yield from _restore_data(stage, origin, missing)
         yield f"training {stage}, in a run of its own with the tag {provenance.REPRODUCES}"
         environment = {
-            "MLFLOW_TRACKING_URI": store.uri(),
+            "MLFLOW_TRACKING_URI": store.tracking_uri(),
             "OMP_NUM_THREADS": threads,
             provenance.REPRODUCES_VARIABLE: origin.run_id,
         }
-        repro.run_stage(stage, say=_logger.info, force=True, environment=environment)
-        yield _compared(stage, origin)
+        repro.run_stage(stage, on_line=_logger.info, force=True, environment=environment)
+        yield _compare_models(stage, origin)
 
 
 def _check_is_new(folder: Path) -> None:
@@ -60,9 +60,9 @@ def _check_is_new(folder: Path) -> None:
         raise ValueError(f"{folder} is there already: name another place with --folder")
 
 
-def _stage(origin: tracking.Origin) -> str:
+def _stage_name(origin: tracking.Origin) -> str:
     stage = origin.tags.get("dvc.stage", "")
-    for tag, what in (("dvc.stage", "stage of dvc.yaml"), (_COMMIT, "commit")):
+    for tag, what in (("dvc.stage", "stage of dvc.yaml"), (_COMMIT_TAG, "commit")):
         if tag not in origin.tags:
             raise ValueError(
                 f"{origin.name} names no {what}: only what `dvc repro` or `python -m pipeline "
@@ -73,54 +73,54 @@ def _stage(origin: tracking.Origin) -> str:
 
 def _check_out(origin: tracking.Origin, folder: Path) -> str:
     """Make the folder hold the commit, the changes on top of it, and the parameters."""
-    commit = origin.tags[_COMMIT]
+    commit = origin.tags[_COMMIT_TAG]
     # Shared: the clone has commits that no branch leads to, such as those of DVC's experiments.
-    _git("clone", "--quiet", "--shared", "--no-checkout", ".", str(folder), what="clone")
+    _run_git("clone", "--quiet", "--shared", "--no-checkout", ".", str(folder), action="clone")
     try:
-        _git("-C", str(folder), "checkout", "--quiet", "--detach", commit, what=f"find {commit}")
-        patch = origin.source / sources.PATCH
+        _run_git("-C", str(folder), "checkout", "--quiet", "--detach", commit, action=f"find {commit}")
+        patch = origin.source / sources.PATCH_NAME
         changes = patch.read_bytes()
-        if changes and changes != sources.TOO_LARGE:
-            _git("-C", str(folder), "apply", "--binary", str(patch), what="apply the run's changes")
+        if changes and changes != sources.PATCH_TOO_LARGE:
+            _run_git("-C", str(folder), "apply", "--binary", str(patch), action="apply the run's changes")
     except ValueError:
         shutil.rmtree(folder)
         raise
     for name in ("params.yaml", "dvc.yaml", "dvc.lock"):
         if (origin.source / name).exists():
             shutil.copyfile(origin.source / name, folder / name)
-    if changes == sources.TOO_LARGE:
+    if changes == sources.PATCH_TOO_LARGE:
         return f"{commit[:12]} WITHOUT its uncommitted changes, which were too large to keep"
     return commit[:12] + (" and its uncommitted changes" if changes else "")
 
 
-def _git(*arguments: str, what: str) -> None:
+def _run_git(*arguments: str, action: str) -> None:
     done = subprocess.run(["git", *arguments], capture_output=True, text=True)
     if done.returncode:
         reason = done.stderr.strip().splitlines()[-1:]
         raise ValueError(
-            f"git cannot {what}: {''.join(reason)}; "
+            f"git cannot {action}: {''.join(reason)}; "
             "bring the commit here with `git fetch`, and give this command in its repository"
         )
 
 
-def _machines(origin: tracking.Origin) -> Generator[str, None, str]:
+def _compare_machines(origin: tracking.Origin) -> Generator[str, None, str]:
     """Say what of the machine differs from the run's; return its number of threads."""
-    theirs = json.loads((origin.source / INGREDIENTS).read_text())
-    for name, here in ingredients.machine().items():
+    theirs = json.loads((origin.source / INPUTS_FILE).read_text())
+    for name, here in ingredients.describe_machine().items():
         if name != "threads" and theirs.get(name) != here:  # of them we take as many
             yield f"the run had {name} {theirs.get(name)}, here it is {here}: bytes may differ"
     return str(theirs["threads"])
 
 
-def _bring_data(stage: str, origin: tracking.Origin, missing: list[str]) -> Iterator[str]:
+def _restore_data(stage: str, origin: tracking.Origin, missing: list[str]) -> Iterator[str]:
     """Make again what the training reads and DVC's cache has not; it must be the run's."""
-    before = repro.with_upstream(repro.graph(), [stage])
+    before = repro.upstream_subgraph(repro.load_graph(), [stage])
     for one in (one for one in before if one != stage):
-        outcome = repro.run_stage(one, say=_logger.info, force=False, environment={})
-        if outcome is repro.Outcome.RAN:
+        outcome = repro.run_stage(one, on_line=_logger.info, force=False, environment={})
+        if outcome is repro.StageOutcome.RAN:
             yield f"{one}: made again, as DVC's cache does not hold it"
-    for path in (path for one in before if one != stage for path in lock.outputs(one)):
-        there = origin.tags.get(f"{provenance.SUM}{path}")
+    for path in (path for one in before if one != stage for path in lock.stage_outputs(one)):
+        there = origin.tags.get(f"{provenance.DVC_MD5_PREFIX}{path}")
         if there and (here := lock.output_md5(path)) != there:
             lost = " (and DVC's cache has lost the run's)" if str(path) in missing else ""
             raise ValueError(
@@ -130,10 +130,10 @@ def _bring_data(stage: str, origin: tracking.Origin, missing: list[str]) -> Iter
     yield "the data is the run's, by its sums"
 
 
-def _compared(stage: str, origin: tracking.Origin) -> str:
-    [model] = [path for path in lock.outputs(stage) if path.name == "model.safetensors"]
+def _compare_models(stage: str, origin: tracking.Origin) -> str:
+    [model] = [path for path in lock.stage_outputs(stage) if path.name == "model.safetensors"]
     found = hashlib.sha256(model.read_bytes()).hexdigest()
-    if (expected := origin.tags.get(provenance.MODEL_SUM)) is None:
+    if (expected := origin.tags.get(provenance.MODEL_SHA256)) is None:
         return f"{Path.cwd() / model}: the run tells no sum of its model to compare with"
     if found != expected:
         raise ValueError(

@@ -4,19 +4,19 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import repro, store
-from pipeline.wording import NOTHING, percent
+from pipeline.wording import NOT_AVAILABLE, format_percent
 
 
-def summary() -> str:
+def summarize_results() -> str:
     """A few lines for a person: the verdict, mIoU of every arm, the report, pictures and runs.
 
     Raises:
         ValueError: if there are no results yet.
     """
-    report = repro.output("ablation.md")
+    report = repro.find_output("ablation.md")
     arms = {
         Path(path).parent: metrics
-        for path, metrics in sorted(repro.metrics().items())
+        for path, metrics in sorted(repro.load_metrics().items())
         if "miou_low" in metrics
     }
     if report is None or not report.exists() or not arms:
@@ -26,30 +26,30 @@ def summary() -> str:
     lines = [
         "",
         head,
-        *(f"  {_arm(folder.name, metrics)}" for folder, metrics in arms.items()),
+        *(f"  {_format_arm(folder.name, metrics)}" for folder, metrics in arms.items()),
     ]
-    lines += ["", f"  {_verdict(report)}", ""]
+    lines += ["", f"  {_read_verdict(report)}", ""]
     lines += ["Where to look", f"  the comparison   {report}"]
     if panels:
         worst = {str(folder.parent / "*" / "panels") for folder in panels}
         lines += [f"  the worst frames {', '.join(sorted(worst))}"]
         lines += ["  all plots        dvc plots show -o dvc_plots --open"]
-    if store.is_there():
-        lines += [f"  the runs         {store.where_to_look()}"]
-        lines += [f"                   then open {store.page()}"]
+    if store.exists():
+        lines += [f"  the runs         {store.view_instructions()}"]
+        lines += [f"                   then open {store.page_url()}"]
     lines += ["", "To type these commands, first: source .venv/bin/activate"]
     return "\n".join(lines)
 
 
-def _arm(name: str, metrics: dict[str, Any]) -> str:
+def _format_arm(name: str, metrics: dict[str, Any]) -> str:
     miou, low, high = (
-        NOTHING if metrics[key] is None else percent(metrics[key])
+        NOT_AVAILABLE if metrics[key] is None else format_percent(metrics[key])
         for key in ("miou", "miou_low", "miou_high")
     )
     interval = f"95 % interval over frames {low} to {high}"
     return f"{name:<8} mIoU {miou} %, {interval}  ({metrics['protocol']})"
 
 
-def _verdict(report: Path) -> str:
+def _read_verdict(report: Path) -> str:
     bold = (line for line in report.read_text(encoding="utf-8").splitlines() if line[:2] == "**")
     return next(bold, "").strip("*")

@@ -22,15 +22,15 @@ def sync() -> None:
     Example: python -m pipeline sync
     """
     from pipeline import store
-    from pipeline.journal import journals
+    from pipeline.journal import list_journals
 
-    if not journals(store.journals()):
+    if not list_journals(store.journals_folder()):
         typer.echo("nothing waits to be sent to MLflow")
         return
     from pipeline import tracking
 
     outcomes = []
-    for name, trouble in tracking.sync():
+    for name, trouble in tracking.sync_journals():
         typer.echo(f"{name}: {trouble or 'MLflow has all of it'}")
         outcomes.append(trouble)
     if any(outcomes):
@@ -62,5 +62,5 @@ def reproduce(
     """
     from pipeline import reproduce
 
-    for sentence in reproduce.run(run, folder, experiment):
+    for sentence in reproduce.reproduce_run(run, folder, experiment):
         typer.echo(sentence)

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from pipeline import pictures
 from pipeline.archive import TRAIN_IDS, Archive, member_name
-from pipeline.processors import cores
+from pipeline.processors import cpu_count
 from pipeline.splits import TEST, VAL
-from segformer.read_ahead import read_ahead
+from segformer.read_ahead import prefetch
 
 INSTANCE_IDS = "gtFine_instanceIds"
 
-_THREADS = 4
+_MAX_THREADS = 4
 """At most; each has about 20 MB of pixels under way at 1024x2048."""
 
 
@@ -70,15 +70,15 @@ class FrameReader:
     def __len__(self) -> int:
         return len(self._keys)
 
-    def frame(self, key: str) -> Frame:
+    def read(self, key: str) -> Frame:
         """Decode one frame.
 
         Raises:
             ValueError: naming the file, if a picture is missing, damaged, or of another size.
         """
-        photograph = self._photographs.photograph(key)
+        photograph = self._photographs.open_photograph(key)
         labels = self._label_maps.open_labels(member_name(key, TRAIN_IDS))
-        instances = self._instance_ids(key) if self._has_instances else None
+        instances = self._read_instance_ids(key) if self._has_instances else None
         for what, one in (("photograph", photograph), ("instanceIds PNG", instances)):
             if one is not None and one.shape[:2] != labels.shape:
                 raise ValueError(
@@ -87,34 +87,34 @@ class FrameReader:
                 )
         return Frame(key, photograph, labels, instances)
 
-    def ahead(self) -> Iterator[Frame]:
+    def prefetch(self) -> Iterator[Frame]:
         """All frames in order; the next ones are decoded while the caller works."""
-        threads = min(cores(), _THREADS)
-        frames = read_ahead(self._numbered, 0, ahead=threads + 1, threads=threads)
+        threads = min(cpu_count(), _MAX_THREADS)
+        frames = prefetch(self._read_at, 0, ahead=threads + 1, threads=threads)
         for frame in islice(frames, len(self._keys)):
             assert frame is not None
             yield frame
         frames.close()
 
-    def _numbered(self, i: int) -> Frame | None:
-        return self.frame(self._keys[i]) if i < len(self._keys) else None
+    def _read_at(self, index: int) -> Frame | None:
+        return self.read(self._keys[index]) if index < len(self._keys) else None
 
-    def _instance_ids(self, key: str) -> NDArray[np.uint16]:
+    def _read_instance_ids(self, key: str) -> NDArray[np.uint16]:
         name = self._instances[key].name
         where = f"{self._ground_truth.path}: {name}"
-        picture = pictures.decoded(self._ground_truth.read(name), "I;16", where)
+        picture = pictures.decode(self._ground_truth.read(name), "I;16", where)
         return np.asarray(picture, dtype=np.uint16)
 
 
-def scored(frames: Path) -> pd.DataFrame:
+def select_scored_rows(path: Path) -> pd.DataFrame:
     """Rows of frames.csv that give the final number: of the split test, or of val without one.
 
     Raises:
         ValueError: if there is neither.
     """
-    table = pd.read_csv(frames)
+    table = pd.read_csv(path)
     for split in (TEST, VAL):
         chosen = table[table["split"] == split]
         if not chosen.empty:
             return chosen
-    raise ValueError(f"{frames}: no frame is of the split test or val; see remap.split")
+    raise ValueError(f"{path}: no frame is of the split test or val; see remap.split")

@@ -10,8 +10,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from pipeline.bootstrap import LEVEL, Floats, draw_frames, estimate, resample
-from pipeline.wording import percent
+from pipeline.bootstrap import CONFIDENCE_LEVEL, Floats, sample_frames, estimate_intervals, resample
+from pipeline.wording import format_percent
 from segformer import metrics as measures
 from segformer.cityscapes import CLASSES, NUM_CLASSES
 
@@ -72,23 +72,23 @@ class Scores:
 
         `miou_low` and `miou_high` are the ends of the 95 % bootstrap interval over frames.
         """
-        miou = _array(measures.mean_iou(self.total))
-        draws = draw_frames(len(self.frames), resamples, seed)
-        replicates = _array(measures.mean_iou(torch.from_numpy(resample(self.confusions, draws))))
+        miou = _to_numpy(measures.mean_iou(self.total))
+        draws = sample_frames(len(self.frames), resamples, seed)
+        replicates = _to_numpy(measures.mean_iou(torch.from_numpy(resample(self.confusions, draws))))
         speaking = np.array([(self.confusions.sum(axis=(1, 2)) > 0).sum()])
-        interval = estimate(miou.reshape(1, 1), replicates[None, :, None], speaking).within(0, 1)
+        interval = estimate_intervals(miou.reshape(1, 1), replicates[None, :, None], speaking).clip(0, 1)
         return {
-            "miou": number(miou),
-            "miou_low": number(interval.low[0]),
-            "miou_high": number(interval.high[0]),
-            "pixel_accuracy": number(measures.pixel_accuracy(self.total)),
-            "category_miou": number(measures.category_iou(self.total).nanmean()),
+            "miou": to_json_number(miou),
+            "miou_low": to_json_number(interval.low[0]),
+            "miou_high": to_json_number(interval.high[0]),
+            "pixel_accuracy": to_json_number(measures.pixel_accuracy(self.total)),
+            "category_miou": to_json_number(measures.category_iou(self.total).nanmean()),
             "frames": len(self.frames),
         }
 
     def class_iou(self) -> list[float | None]:
         """Return the IoU of each class over the whole set; None where it never occurs."""
-        return [number(iou) for iou in iou_by_class(self.total)]
+        return [to_json_number(iou) for iou in compute_class_iou(self.total)]
 
     def per_class(self) -> pd.DataFrame:
         """A row per class: class, train_id, category, iou, truth_pixels, predicted_pixels."""
@@ -97,7 +97,7 @@ class Scores:
                 "class": [label.name for label in CLASSES],
                 "train_id": [label.train_id for label in CLASSES],
                 "category": [label.category for label in CLASSES],
-                "iou": iou_by_class(self.total),
+                "iou": compute_class_iou(self.total),
                 "truth_pixels": self.total.sum(axis=1),
                 "predicted_pixels": self.total.sum(axis=0),
             }
@@ -108,32 +108,32 @@ class Scores:
         return pd.DataFrame(
             {
                 "frame": self.frames,
-                "miou": _array(measures.mean_iou(self.confusions)),
-                "pixel_accuracy": _array(measures.pixel_accuracy(self.confusions)),
+                "miou": _to_numpy(measures.mean_iou(self.confusions)),
+                "pixel_accuracy": _to_numpy(measures.pixel_accuracy(self.confusions)),
             }
         )
 
-    def sentence(self, metrics: dict[str, float | None]) -> str:
+    def summarize(self, metrics: dict[str, float | None]) -> str:
         """Return the result in words, with the interval and the protocol."""
         miou, low, high = (metrics[name] for name in ("miou", "miou_low", "miou_high"))
         if miou is None:
             return f"mIoU is undefined: no pixel is labelled ({self.protocol})"
         between = "no interval from one frame"
         if low is not None and high is not None:
-            between = f"{100 * LEVEL:.0f} % interval {percent(low)} to {percent(high)}"
-        return f"mIoU {percent(miou)} %, {between} ({self.protocol})"
+            between = f"{100 * CONFIDENCE_LEVEL:.0f} % interval {format_percent(low)} to {format_percent(high)}"
+        return f"mIoU {format_percent(miou)} %, {between} ({self.protocol})"
 
 
-def number(value: object) -> float | None:
+def to_json_number(value: object) -> float | None:
     """A fraction as JSON takes it: six digits, None for nan."""
     fraction = float(value)  # type: ignore[arg-type]
     return None if np.isnan(fraction) else round(fraction, 6)
 
 
-def iou_by_class(confusion: NDArray[np.int64] | Floats) -> Floats:
+def compute_class_iou(confusion: NDArray[np.int64] | Floats) -> Floats:
     """(..., k, k) pixels, or sums of them drawn by the bootstrap -> (..., k); nan where absent."""
-    return _array(measures.class_iou(torch.from_numpy(confusion)))
+    return _to_numpy(measures.class_iou(torch.from_numpy(confusion)))
 
 
-def _array(values: torch.Tensor) -> Floats:
+def _to_numpy(values: torch.Tensor) -> Floats:
     return np.asarray(values.numpy(), dtype=np.float64)

@@ -28,20 +28,20 @@ from pipeline.trained_model import TrainedModel
 from segformer.serving import read_picture
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
-MAX_BYTES = 2**26
+MAX_REQUEST_BYTES = 2**26
 """No request may be longer: a PNG of MAX_PIXELS is not, unless it is noise."""
 
 _PNG, _JSON = "image/png", "application/json"
-_GRACE = 5  # seconds that ctrl-C leaves to what is being answered
-_WAITING = 64  # requests at once; more are told to come again
-_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+_SHUTDOWN_TIMEOUT = 5  # seconds that ctrl-C leaves to what is being answered
+_MAX_CONCURRENCY = 64  # requests at once; more are told to come again
+_OUT_OF_MEMORY_MESSAGES = ("can't allocate memory", "not enough memory", "out of memory")
 
 
 class RequestError(ValueError):
     """A request that cannot be served: a status of HTTP, and a sentence on why."""
 
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
         self.status = status
 
 
@@ -63,29 +63,29 @@ def make_app(model: TrainedModel, hosts: Sequence[str] = LOOPBACK) -> Starlette:
     )
 
 
-def serve(model: TrainedModel, host: str, port: int, say: Callable[[str], None]) -> None:
+def serve(model: TrainedModel, host: str, port: int, notify: Callable[[str], None]) -> None:
     """Serve until ctrl-C or SIGTERM.
 
     Args:
         model: to segment with.
         host: the address to listen on.
         port: likewise; 0: any that is free.
-        say: is told the address once it answers.
+        notify: is told the address once it answers.
 
     Raises:
         ValueError: if the address is taken or is not this machine's.
     """
-    with _listening(host, port) as listener:
+    with _bind_socket(host, port) as listener:
         config = uvicorn.Config(
-            make_app(model, names(host, listener.getsockname()[0])),
+            make_app(model, allowed_hosts(host, listener.getsockname()[0])),
             log_level="warning",
-            limit_concurrency=_WAITING,
-            timeout_graceful_shutdown=_GRACE,
+            limit_concurrency=_MAX_CONCURRENCY,
+            timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT,
         )
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{listener.getsockname()[1]}"
-        say(f"{model.name} segments what is posted to {address}/predict, until ctrl-C; for example")
-        say(f"curl --data-binary @street.png {address}/predict --output classes.png")
+        notify(f"{model.name} segments what is posted to {address}/predict, until ctrl-C; for example")
+        notify(f"curl --data-binary @street.png {address}/predict --output classes.png")
         uvicorn.Server(config).run(sockets=[listener])
 
 
@@ -113,7 +113,7 @@ class _Handler:
         self._model = model
         # One thread, because the network takes all cores by itself; a thread of its own, because
         # each that calls it keeps a team of others.
-        self._network = ThreadPoolExecutor(1, "network")
+        self._executor = ThreadPoolExecutor(1, "network")
 
     async def describe(self, _request: Request) -> Response:
         about = {"model": self._model.name, "classes": self._model.classes}
@@ -121,21 +121,21 @@ class _Handler:
 
     async def predict(self, request: Request) -> Response:
         try:
-            return await self._answer(request)
+            return await self._segment_request(request)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is there to read it
         except RequestError as refusal:
-            return _sorry(request, refusal.status, str(refusal))
+            return _error_response(request, refusal.status, str(refusal))
         except ValueError as mistake:
-            return _sorry(request, 400, str(mistake))
+            return _error_response(request, 400, str(mistake))
         except (MemoryError, RuntimeError) as trouble:
-            if not _is_lack_of_memory(trouble):
+            if not _is_out_of_memory(trouble):
                 raise
-            return _sorry(request, 503, "no memory for so many pixels; send fewer")
+            return _error_response(request, 503, "no memory for so many pixels; send fewer")
 
-    async def _answer(self, request: Request) -> Response:
-        kind = _wanted(request.headers.get("accept", "*/*"))
-        picture = await asyncio.to_thread(read_picture, await _body(request))
+    async def _segment_request(self, request: Request) -> Response:
+        kind = _negotiate_media_type(request.headers.get("accept", "*/*"))
+        picture = await asyncio.to_thread(read_picture, await _read_body(request))
         classes = await self._segment(picture)
         if kind == _PNG:
             content = await asyncio.to_thread(encode_classes, classes)
@@ -145,18 +145,18 @@ class _Handler:
         name = quote(self._model.name, safe="/:@ ")
         return Response(content, media_type=kind, headers={"X-Model": name})
 
-    async def _segment(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    async def _segment(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._network, self._model.segmenter.classes, picture)
+        return await loop.run_in_executor(self._executor, self._model.segmenter.segment_image, image)
 
 
-def _is_lack_of_memory(trouble: Exception) -> bool:
+def _is_out_of_memory(error: Exception) -> bool:
     """Of a CPU's memory PyTorch says so in the words of a RuntimeError alone."""
-    is_named_so = isinstance(trouble, MemoryError | torch.OutOfMemoryError)
-    return is_named_so or any(words in str(trouble) for words in _NO_MEMORY)
+    is_named_so = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return is_named_so or any(words in str(error) for words in _OUT_OF_MEMORY_MESSAGES)
 
 
-async def _body(request: Request) -> bytes:
+async def _read_body(request: Request) -> bytes:
     """Read the bytes sent, but not without end."""
     if request.headers.get("content-type", "").startswith("multipart/"):
         raise RequestError(
@@ -165,14 +165,14 @@ async def _body(request: Request) -> bytes:
     body = bytearray()
     async for part in request.stream():
         body += part
-        if len(body) > MAX_BYTES:
-            raise RequestError(413, f"more than {MAX_BYTES} bytes; send a smaller picture")
+        if len(body) > MAX_REQUEST_BYTES:
+            raise RequestError(413, f"more than {MAX_REQUEST_BYTES} bytes; send a smaller picture")
     if not body:
         raise ValueError("nothing was sent; send a PNG or JPEG: `curl --data-binary @street.png`")
     return bytes(body)
 
 
-def _wanted(accept: str) -> str:
+def _negotiate_media_type(accept: str) -> str:
     """Return the kind of answer that an Accept header asks for; PNG if it leaves the choice."""
     kinds = {one.split(";")[0].strip().lower() for one in accept.split(",")}
     if _JSON in kinds and _PNG not in kinds:
@@ -182,13 +182,13 @@ def _wanted(accept: str) -> str:
     raise RequestError(406, f"the answer can be {_PNG} or {_JSON}, not {accept}")
 
 
-def _sorry(request: Request, status: int, sentence: str) -> Response:
+def _error_response(request: Request, status: int, message: str) -> Response:
     if _JSON in request.headers.get("accept", ""):
-        return JSONResponse({"error": sentence}, status)
-    return Response(f"{sentence}\n", status, media_type="text/plain")
+        return JSONResponse({"error": message}, status)
+    return Response(f"{message}\n", status, media_type="text/plain")
 
 
-def names(host: str, address: str) -> list[str]:
+def allowed_hosts(host: str, address: str) -> list[str]:
     """Of an address that only this machine reaches, the names that lead there; else any."""
     # Of other names none leads here, except for a page that wants a browser to believe so.
     if not ipaddress.ip_address(address).is_loopback:
@@ -197,7 +197,7 @@ def names(host: str, address: str) -> list[str]:
     return sorted({*LOOPBACK, host.lower(), shown})
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def _bind_socket(host: str, port: int) -> socket.socket:
     """Bind before the server starts, because it would end with no more than a number."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]

@@ -40,11 +40,11 @@ def retrain(
 
     Example: python -m pipeline retrain train --set train.steps=20
     """
-    _be_quiet()
+    _set_default_environment()
     from pipeline import config, flows
 
-    config.load(PARAMS)
-    flows.run(stages or (), overrides=overrides or (), force=force, promote=promote)
+    config.load_config(PARAMS)
+    flows.run_flow(stages or (), overrides=overrides or (), force=force, promote=promote)
 
 
 @app.command(rich_help_panel=SERVICES)
@@ -63,13 +63,13 @@ def serve(
 
     Example: PREFECT_API_URL=http://127.0.0.1:4200/api python -m pipeline serve
     """
-    _be_quiet()
+    _set_default_environment()
     from pipeline.flows import serving
 
     if guard_only:
-        serving.install_guard(wait)
+        serving.install_automation(wait)
     else:
-        serving.serve(cron, timezone, wait)
+        serving.serve_deployment(cron, timezone, wait)
 
 
 @app.command(rich_help_panel=SERVICES)
@@ -83,14 +83,14 @@ def up(
     """
     from pipeline import services
 
-    services.run(mlflow_port=mlflow_port, prefect_port=prefect_port)
+    services.start_services(mlflow_port=mlflow_port, prefect_port=prefect_port)
 
 
-def _be_quiet() -> None:
+def _set_default_environment() -> None:
     """Set what Prefect reads when it is imported."""
     from pipeline import repro
 
-    quiet = repro.quiet_environment()
+    quiet = repro.default_environment()
     for name, value in quiet.items():
         os.environ.setdefault(name, value)
     # Whatever was set: the guard takes a run that is silent for three of these for dead.

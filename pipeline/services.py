@@ -19,12 +19,12 @@ from pipeline import companions, config, repro, store
 from pipeline.root import project_root
 
 PROCFILE = Path("Procfile")
-_LOCK = Path(".work/up.lock")
+_LOCK_FILE = Path(".work/up.lock")
 _HOST = "127.0.0.1"
-_PATIENCE = 240  # seconds until all answer
+_STARTUP_TIMEOUT = 240  # seconds until all answer
 
 
-def run(*, mlflow_port: int, prefect_port: int) -> None:
+def start_services(*, mlflow_port: int, prefect_port: int) -> None:
     """Start all, say where they are once they answer, and wait until they end.
 
     Args:
@@ -34,40 +34,40 @@ def run(*, mlflow_port: int, prefect_port: int) -> None:
     Raises:
         ValueError: if something is in the way, or one of them ended by itself.
     """
-    with alone(project_root() / _LOCK):
-        check({"MLFLOW_PORT": mlflow_port, "PREFECT_PORT": prefect_port})
-        surroundings = environment(mlflow_port=mlflow_port, prefect_port=prefect_port)
+    with exclusive(project_root() / _LOCK_FILE):
+        check_startup({"MLFLOW_PORT": mlflow_port, "PREFECT_PORT": prefect_port})
+        surroundings = build_environment(mlflow_port=mlflow_port, prefect_port=prefect_port)
         Path(surroundings["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
         # MLflow's server makes its database step by step; one ended half-way leaves it unusable.
         made = subprocess.run([sys.executable, "-m", "pipeline.tracking.database"], check=False)
         if made.returncode:
-            raise ValueError(f"{store.database()} cannot be made or read: the lines above say why")
-        companions.run(PROCFILE, surroundings, partial(_announce, surroundings, time.time()))
+            raise ValueError(f"{store.database_path()} cannot be made or read: the lines above say why")
+        companions.run_procfile(PROCFILE, surroundings, partial(_announce, surroundings, time.time()))
 
 
 @contextmanager
-def alone(lock: Path) -> Iterator[None]:
+def exclusive(lock_file: Path) -> Iterator[None]:
     """Hold the folder for one `make up`: two would share its databases, whatever their ports.
 
     Args:
-        lock: the file to hold; it goes with the process, however that ends.
+        lock_file: the file to hold; it goes with the process, however that ends.
 
     Raises:
         ValueError: if another one holds it.
     """
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a") as held:
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    with lock_file.open("a") as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(
-                f"`make up` is at work in this folder ({lock} is held): use what it has started, or"
+                f"`make up` is at work in this folder ({lock_file} is held): use what it has started, or"
                 " end it with ctrl-C in its terminal"
             ) from None
         yield
 
 
-def check(ports: dict[str, int]) -> None:
+def check_startup(ports: dict[str, int]) -> None:
     """Refuse to start where it cannot work; say what will take long.
 
     Args:
@@ -79,7 +79,7 @@ def check(ports: dict[str, int]) -> None:
     for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
         if address := os.environ.get(name):
             raise ValueError(
-                f"{name} is set to {store.without_secrets(address)}, and `make up` starts servers"
+                f"{name} is set to {store.redact_secrets(address)}, and `make up` starts servers"
                 f" of its own: unset it, or serve to yours with `python -m pipeline serve`"
             )
     if len(set(ports.values())) < len(ports):
@@ -89,8 +89,8 @@ def check(ports: dict[str, int]) -> None:
         )
     for name, port in ports.items():
         _check_port(name, port)
-    config.load(Path("params.yaml"))
-    repro.graph()
+    config.load_config(Path("params.yaml"))
+    repro.load_graph()
     _check_cache(repro.cache_folder())
 
 
@@ -115,19 +115,19 @@ def _check_cache(folder: Path) -> None:
             " `dvc cache dir --local PATH` names another folder"
         )
     if not any(folder.glob("files/md5/*")):
-        _say(
+        _print(
             f"DVC's cache at {folder} is empty: the first retraining makes everything from the"
             " start; `dvc pull` brings what a remote has"
         )
 
 
-def environment(*, mlflow_port: int, prefect_port: int) -> dict[str, str]:
+def build_environment(*, mlflow_port: int, prefect_port: int) -> dict[str, str]:
     """What the processes of the Procfile are told: addresses, folders, and to be closed."""
     prefect = f"http://{_HOST}:{prefect_port}"
     path = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
     return {
-        **repro.quiet_environment(),
-        **store.QUIET,
+        **repro.default_environment(),
+        **store.ENVIRONMENT,
         **os.environ,
         # The Procfile calls mlflow and uvicorn by name, and MLflow's server calls uvicorn too.
         "PATH": os.pathsep.join(path),
@@ -147,42 +147,42 @@ def environment(*, mlflow_port: int, prefect_port: int) -> dict[str, str]:
     }
 
 
-def _announce(surroundings: dict[str, str], since: float) -> None:
+def _announce(environment: dict[str, str], started_at: float) -> None:
     """Wait until each of them answers, and say where they are."""
-    mlflow, api = surroundings["MLFLOW_TRACKING_URI"], surroundings["PREFECT_API_URL"]
-    deadline = since + _PATIENCE
-    _wait_for(f"{mlflow}/health", deadline)
+    mlflow, api = environment["MLFLOW_TRACKING_URI"], environment["PREFECT_API_URL"]
+    deadline = started_at + _STARTUP_TIMEOUT
+    _wait_for_url(f"{mlflow}/health", deadline)
     deployment = f"{api}/deployments/name/retrain/weekly"
-    while (found := _wait_for(deployment, deadline)) and not _is_served(found, since):
+    while (found := _wait_for_url(deployment, deadline)) and not _is_polled(found, started_at):
         time.sleep(0.5)
     if not found:
-        _say(f"not all of them answered within {_PATIENCE} seconds: their lines above say why")
+        _print(f"not all of them answered within {_STARTUP_TIMEOUT} seconds: their lines above say why")
         return
     prefect = api.removesuffix("/api")
-    _say(
+    _print(
         "\n"
-        f"  runs and models   {_runs(mlflow)}\n"
+        f"  runs and models   {_runs_url(mlflow)}\n"
         f"  flows             {prefect}\n"
         f"  the retraining    {prefect}/v2/deployments/deployment/{found['id']}\n"
         "\n  ctrl-C ends all\n"
     )
 
 
-def _runs(server: str) -> str:
+def _runs_url(server: str) -> str:
     """The page of the runs, in the columns that the project comes with."""
-    return store.page().replace(store.browser_address(), server)
+    return store.page_url().replace(store.browser_url(), server)
 
 
-def _is_served(deployment: dict[str, Any], since: float) -> bool:
+def _is_polled(deployment: dict[str, Any], started_at: float) -> bool:
     polled = deployment.get("last_polled")
-    return polled is not None and datetime.fromisoformat(polled).timestamp() >= since
+    return polled is not None and datetime.fromisoformat(polled).timestamp() >= started_at
 
 
-def _wait_for(address: str, deadline: float) -> dict[str, Any]:
+def _wait_for_url(url: str, deadline: float) -> dict[str, Any]:
     """What a page says once it is there, {} for no JSON or when the time is over."""
     while time.time() < deadline:
         try:
-            answer = requests.get(address, timeout=5)
+            answer = requests.get(url, timeout=5)
             if answer.ok:
                 is_json = "json" in answer.headers.get("content-type", "")
                 return dict(answer.json()) if is_json else {}
@@ -192,5 +192,5 @@ def _wait_for(address: str, deadline: float) -> dict[str, Any]:
     return {}
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     print(text, flush=True)  # noqa: T201  the services print beside it

@@ -10,11 +10,11 @@ from typing import TypeVar
 import requests
 import urllib3
 
-from pipeline.meter import in_words
-from pipeline.patience import GaveUpError, PassingError, Patience
+from pipeline.meter import format_bytes
+from pipeline.patience import RetriesExhaustedError, TransientError, RetryPolicy
 
 _T = TypeVar("_T")
-_LONGEST_PAGE = 4 << 20  # bytes; the site's pages and its list have a few ten thousand
+_MAX_PAGE_BYTES = 4 << 20  # bytes; the site's pages and its list have a few ten thousand
 _CHUNK = 1 << 16
 
 
@@ -25,15 +25,15 @@ class Page:
     Attributes:
         status: HTTP's.
         text: what it says.
-        leads_to: the address of a redirect, which is not followed; else empty.
+        redirect_url: the address of a redirect, which is not followed; else empty.
     """
 
     status: int
     text: str
-    leads_to: str
+    redirect_url: str
 
 
-class _Unled(requests.Session):
+class _NoRedirects(requests.Session):
     """Reads nothing of a redirect; without this, requests takes in all of its body at once."""
 
     def __init__(self) -> None:
@@ -48,23 +48,23 @@ class _Unled(requests.Session):
 
 
 class SiteSession:
-    """Asks `address` and nobody else, and keeps its cookies; a redirect is an answer like others.
+    """Asks `base_url` and nobody else, and keeps its cookies; a redirect is an answer like others.
 
     Args:
-        address: `https://...`, without a slash at its end.
-        patience: with the site.
+        base_url: `https://...`, without a slash at its end.
+        retry_policy: with the site.
     """
 
-    def __init__(self, address: str, patience: Patience) -> None:
-        self.address = address
-        self._patience = patience
-        self._session = _Unled()
+    def __init__(self, base_url: str, retry_policy: RetryPolicy) -> None:
+        self.base_url = base_url
+        self._retry_policy = retry_policy
+        self._session = _NoRedirects()
 
-    def forget(self) -> None:
+    def clear_cookies(self) -> None:
         """Begin as a stranger."""
         self._session.cookies.clear()
 
-    def page(self, path: str, form: Mapping[str, str] | None = None) -> Page:
+    def fetch_page(self, path: str, form: Mapping[str, str] | None = None) -> Page:
         """Ask for a page, or send a form; as often as patience allows.
 
         Raises:
@@ -72,58 +72,58 @@ class SiteSession:
         """
 
         def ask() -> Page:
-            with self._asked(path, form=form) as answer:
-                text = self._text(answer)
+            with self._request(path, form=form) as answer:
+                text = self._read_text(answer)
                 return Page(answer.status_code, text, answer.headers.get("Location", ""))
 
-        return self.insist(lambda: self._in_time(ask))
+        return self.call_with_retries(lambda: self._with_deadline(ask))
 
     @contextmanager
-    def file(self, path: str, headers: Mapping[str, str]) -> Iterator[requests.Response]:
+    def stream_file(self, path: str, headers: Mapping[str, str]) -> Iterator[requests.Response]:
         """Ask once for a file, and give the answer while it still arrives.
 
         Raises:
             PassingError: if another try may work.
             ValueError: if none will.
         """
-        with self._in_time(lambda: self._asked(path, headers=headers)) as answer:
+        with self._with_deadline(lambda: self._request(path, headers=headers)) as answer:
             yield answer
 
-    def insist(self, attempt: Callable[[], _T]) -> _T:
+    def call_with_retries(self, attempt: Callable[[], _T]) -> _T:
         """Try until it works, as often as patience allows.
 
         Raises:
             ValueError: if it did not.
         """
         try:
-            return self._patience.insist(attempt)
-        except GaveUpError as end:
+            return self._retry_policy.call(attempt)
+        except RetriesExhaustedError as end:
             raise ValueError(
                 f"download: {end}; what has arrived is kept: repeat the same command when the site"
                 " and the network are well again"
             ) from None
 
-    def _in_time(self, work: Callable[[], _T]) -> _T:
-        """What `work` gives, if it ends soon enough; else it is left behind, and its session.
+    def _with_deadline(self, function: Callable[[], _T]) -> _T:
+        """What `function` gives, if it ends soon enough; else it is left behind, and its session.
 
         No timeout of a socket does this: each is for the next byte, and one that drips resets it.
         """
         outcome: Future[_T] = Future()
         # Daemons, since one that is left behind must hold up no exit.
-        Thread(target=_settle, args=(outcome, work), daemon=True).start()
+        Thread(target=_complete_future, args=(outcome, function), daemon=True).start()
         try:
-            return outcome.result(self._patience.answering)
+            return outcome.result(self._retry_policy.response_timeout)
         except TimeoutError:
             if not outcome.cancel():  # it has just ended
                 return outcome.result()
             # Sessions are for one thread at a time: who was left behind keeps the old one.
-            left_behind, self._session = self._session, _Unled()
+            left_behind, self._session = self._session, _NoRedirects()
             self._session.cookies.update(left_behind.cookies.copy())
-            raise PassingError(
-                f"{self.address} did not finish its answer in {self._patience.answering:.0f} s"
+            raise TransientError(
+                f"{self.base_url} did not finish its answer in {self._retry_policy.response_timeout:.0f} s"
             ) from None
 
-    def _asked(
+    def _request(
         self,
         path: str,
         *,
@@ -134,76 +134,76 @@ class SiteSession:
         try:
             answer = self._session.request(
                 "GET" if form is None else "POST",
-                self.address + path,
+                self.base_url + path,
                 data=form,
                 headers=headers,
                 stream=True,
                 allow_redirects=False,
-                timeout=(self._patience.connecting, self._patience.silence),
+                timeout=(self._retry_policy.connect_timeout, self._retry_policy.read_timeout),
             )
         except requests.Timeout:
-            raise PassingError(f"{self.address} does not answer") from None
+            raise TransientError(f"{self.base_url} does not answer") from None
         except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as mistake:
             if "CERTIFICATE_VERIFY_FAILED" in str(mistake):
                 raise ValueError(
-                    f"download: {self.address} cannot prove that it is that site: its certificate"
+                    f"download: {self.base_url} cannot prove that it is that site: its certificate"
                     " is not accepted, and nothing was sent; look at the clock, the proxy and"
                     " REQUESTS_CA_BUNDLE of this machine"
                 ) from None
-            raise PassingError(f"{self.address} cannot be reached ({_cause(mistake)})") from None
+            raise TransientError(f"{self.base_url} cannot be reached ({_describe_cause(mistake)})") from None
         except requests.RequestException as mistake:
             raise ValueError(
-                f"download: {self.address} cannot be asked ({type(mistake).__name__}): correct"
+                f"download: {self.base_url} cannot be asked ({type(mistake).__name__}): correct"
                 " download.site, or the proxy of this machine"
             ) from None
         if answer.status_code == 429 or answer.status_code >= 500:
             answer.close()
-            raise PassingError(
-                f"{self.address} answers {answer.status_code}",
-                not_before=_seconds_until(answer.headers.get("Retry-After", "")),
+            raise TransientError(
+                f"{self.base_url} answers {answer.status_code}",
+                retry_after=_parse_retry_after(answer.headers.get("Retry-After", "")),
             )
         return answer
 
-    def _text(self, answer: requests.Response) -> str:
+    def _read_text(self, response: requests.Response) -> str:
         """All that a short answer says."""
         content = b""
         try:
-            while piece := answer.raw.read1(_CHUNK):
+            while piece := response.raw.read1(_CHUNK):
                 content += piece
-                if len(content) > _LONGEST_PAGE:
+                if len(content) > _MAX_PAGE_BYTES:
                     raise ValueError(
-                        f"download: {self.address} sent more than {in_words(_LONGEST_PAGE)} where a"
+                        f"download: {self.base_url} sent more than {format_bytes(_MAX_PAGE_BYTES)} where a"
                         " short answer was due: the site may have changed; try again later"
                     )
         except urllib3.exceptions.HTTPError:
-            raise PassingError(f"{self.address} broke off its answer") from None
+            raise TransientError(f"{self.base_url} broke off its answer") from None
         return content.decode("utf-8", errors="replace")
 
 
-def _settle(outcome: Future[_T], work: Callable[[], _T]) -> None:
+def _complete_future(future: Future[_T], function: Callable[[], _T]) -> None:
     """Do the work for whoever waits for its outcome; what comes too late is closed."""
     try:
-        given = work()
+        given = function()
     except BaseException as mistake:  # noqa: BLE001 - raised again where it is waited for
         with suppress(InvalidStateError):
-            outcome.set_exception(mistake)
+            future.set_exception(mistake)
         return
     try:
-        outcome.set_result(given)
+        future.set_result(given)
     except InvalidStateError:
         if isinstance(given, requests.Response):
             given.close()
 
 
-def _seconds_until(later: str) -> float:
+def _parse_retry_after(header: str) -> float:
     """What Retry-After says, a number or a date; 0 if it is neither."""
     try:
-        return float(urllib3.util.Retry().parse_retry_after(later))
+        return float(urllib3.util.Retry().parse_retry_after(header))
     except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
         return 0.0
 
 
-def _cause(mistake: requests.RequestException) -> str:
+def _describe_cause(error: requests.RequestException) -> str:
     """The innermost reason for which there is no connection, in few words."""
-    inner = mistake.args[0] if mistake.args else mistake
+    inner = error.args[0] if error.args else error
     return str(getattr(inner, "reason", inner)).rpartition(": ")[2]

@@ -4,38 +4,38 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
-from pipeline.arriving import Arriving, part_of
-from pipeline.cityscapes_site import BY_HAND, Site
-from pipeline.disk import demand_room
-from pipeline.meter import Meter, Progress, in_words
-from pipeline.packages import Package, md5_of
-from pipeline.patience import Say
-from pipeline.transfer import Offer
+from pipeline.arriving import PartialFile, partial_path
+from pipeline.cityscapes_site import MANUAL_DOWNLOAD_ADVICE, Site
+from pipeline.disk import require_space
+from pipeline.meter import ByteProgress, ProgressCallback, format_bytes
+from pipeline.packages import Package, compute_md5
+from pipeline.patience import Notify
+from pipeline.transfer import RemotePackage
 
 
-def may_be_whole(package: Package, out: Path) -> bool:
+def seems_complete(package: Package, out: Path) -> bool:
     """Whether a package or all its pieces seem to lie there, told by size alone.
 
     Of a package whose size is not known pieces may be few: only its own name counts.
     """
-    target, part = package.place(out), pieces_of(package, out)
+    target, part = package.path_in(out), package_partial_path(package, out)
     if target.is_file() and package.size in (None, target.stat().st_size):
         return True
     return part.is_file() and package.size == part.stat().st_size
 
 
-def pieces_of(package: Package, out: Path) -> Path:
+def package_partial_path(package: Package, out: Path) -> Path:
     """Where the pieces of a package gather: never in the folder `train_extra`, which DVC keeps."""
-    return part_of(out / package.name)
+    return partial_path(out / package.name)
 
 
-def bring(
+def fetch_packages(
     packages: Iterable[Package],
     out: Path,
     *,
-    site: Callable[[], Site],
-    progress: Progress,
-    say: Say,
+    open_site: Callable[[], Site],
+    progress: ProgressCallback,
+    notify: Notify,
 ) -> None:
     """See that every package lies below `out`, whole and with the right sum.
 
@@ -44,9 +44,9 @@ def bring(
     Args:
         packages: those wanted.
         out: the stage's folder.
-        site: goes there; called only if something is missing.
+        open_site: goes there; called only if something is missing.
         progress: shows how far it is, in megabytes.
-        say: told what a person should see.
+        notify: told what a person should see.
 
     Raises:
         ValueError: what went wrong and what to do; what has arrived is kept.
@@ -55,88 +55,88 @@ def bring(
         missing = {}
         for package in packages:
             # Opened first: what another process is about to finish is not yet there to be found.
-            into = stack.enter_context(Arriving(package.place(out), out))
-            if _is_here(package, out, say):
-                into.start_over()  # pieces of what is whole are of no use
-            elif _are_all_here(package, into, say):
-                into.accept()
+            into = stack.enter_context(PartialFile(package.path_in(out), out))
+            if _is_verified(package, out, notify):
+                into.restart()  # pieces of what is whole are of no use
+            elif _is_complete(package, into, notify):
+                into.finalize()
             else:
                 missing[package] = into
         if missing:
-            _fetch(missing, out, site(), progress)
+            _download_missing(missing, out, open_site(), progress)
 
 
-def _fetch(missing: dict[Package, Arriving], out: Path, site: Site, progress: Progress) -> None:
-    offers = _chosen(site, list(missing))
+def _download_missing(missing: dict[Package, PartialFile], out: Path, site: Site, progress: ProgressCallback) -> None:
+    offers = _match_remote_packages(site, list(missing))
     for package, offer in offers.items():
-        _compare_sums(site, package, offer)
+        _check_remote_md5(site, package, offer)
     left = sum(
         max(0, (package.size or offers[package].size or 0) - into.size)
         for package, into in missing.items()
     )
-    demand_room(out, left, whose="download")
-    meter = Meter(progress, left, tells_speed=True)
+    require_space(out, left, label="download")
+    meter = ByteProgress(progress, left, show_speed=True)
     for package, into in missing.items():
-        site.fetch(package, offers[package], into, meter)
-        _prove(package, into)
+        site.download(package, offers[package], into, meter)
+        _accept_verified(package, into)
 
 
-def _is_here(package: Package, out: Path, say: Say) -> bool:
-    target = package.place(out)
+def _is_verified(package: Package, out: Path, notify: Notify) -> bool:
+    target = package.path_in(out)
     if not target.is_file():
         return False
     size = target.stat().st_size
     if package.size in (None, size):
-        say(f"{target}: reading its {in_words(size)} to compare the md5 sum")
-        if md5_of(target) == package.md5:
+        notify(f"{target}: reading its {format_bytes(size)} to compare the md5 sum")
+        if compute_md5(target) == package.md5:
             return True
-    say(f"{target} is not the official package: it is replaced once that has arrived")
+    notify(f"{target} is not the official package: it is replaced once that has arrived")
     return False
 
 
-def _are_all_here(package: Package, into: Arriving, say: Say) -> bool:
-    if into.size:
-        say(
-            f"{package.name}: {in_words(into.size)} are here from before: reading them, to go on"
+def _is_complete(package: Package, partial_file: PartialFile, notify: Notify) -> bool:
+    if partial_file.size:
+        notify(
+            f"{package.name}: {format_bytes(partial_file.size)} are here from before: reading them, to go on"
             " where they end"
         )
-    return into.md5 == package.md5
+    return partial_file.md5 == package.md5
 
 
-def _chosen(site: Site, packages: list[Package]) -> dict[Package, Offer]:
+def _match_remote_packages(site: Site, packages: list[Package]) -> dict[Package, RemotePackage]:
     """What the site offers of the packages, refused unless it is all of them."""
-    offers = site.offers()
+    offers = site.list_packages()
     if not offers:
         raise ValueError(
-            f"download: {site.address} lets this account in, but offers it nothing: log in there in"
+            f"download: {site.base_url} lets this account in, but offers it nothing: log in there in"
             " a browser, accept the terms of use and wait for the mail that grants access"
         )
     absent = [package.name for package in packages if package.name not in offers]
     if absent:
         raise ValueError(
-            f"download: {site.address} does not offer {' and '.join(absent)} to this account, only"
-            f" {', '.join(sorted(offers))}: ask for access there in a browser, {BY_HAND}"
+            f"download: {site.base_url} does not offer {' and '.join(absent)} to this account, only"
+            f" {', '.join(sorted(offers))}: ask for access there in a browser, {MANUAL_DOWNLOAD_ADVICE}"
         )
     return {package: offers[package.name] for package in packages}
 
 
-def _compare_sums(site: Site, package: Package, offer: Offer) -> None:
-    told = site.md5(package, offer)
+def _check_remote_md5(site: Site, package: Package, remote: RemotePackage) -> None:
+    told = site.fetch_md5(package, remote)
     if told != package.md5:
         raise ValueError(
-            f"download: {site.address} gives the md5 sum {told} for {package.name}, but it should"
+            f"download: {site.base_url} gives the md5 sum {told} for {package.name}, but it should"
             f" be {package.md5}: nothing was fetched; either the package has changed, or this is"
             " not the official site; correct download.site, or report it to this project"
         )
 
 
-def _prove(package: Package, into: Arriving) -> None:
-    if into.md5 == package.md5:
-        into.accept()
+def _accept_verified(package: Package, partial_file: PartialFile) -> None:
+    if partial_file.md5 == package.md5:
+        partial_file.finalize()
         return
-    aside = into.set_aside()
+    aside = partial_file.quarantine()
     raise ValueError(
-        f"download: {package.name} arrived with the md5 sum {into.md5}, but it should be"
+        f"download: {package.name} arrived with the md5 sum {partial_file.md5}, but it should be"
         f" {package.md5}: it was set aside as {aside}, is never used and may be deleted; repeat to"
         " fetch it anew, and if it happens again, suspect the disk or a proxy on the way"
     )

@@ -8,35 +8,35 @@ from tempfile import TemporaryDirectory
 
 from pipeline import git
 
-PATCH = "changes.patch"
+PATCH_NAME = "changes.patch"
 """What the working tree's code had on top of the commit; empty if it had nothing."""
 
-TOO_LARGE = b"# too large to be kept\n"
+PATCH_TOO_LARGE = b"# too large to be kept\n"
 """What the patch says instead, if it is."""
 
-_KEPT = ("params.yaml", "dvc.yaml", "dvc.lock")
-_CODE = (":/*.py", ":/dvc.yaml")  # and nothing else: a file beside them may hold a secret
-_LONGEST = 2**20  # bytes of a patch
+_SNAPSHOT_FILES = ("params.yaml", "dvc.yaml", "dvc.lock")
+_CODE_PATTERNS = (":/*.py", ":/dvc.yaml")  # and nothing else: a file beside them may hold a secret
+_MAX_PATCH_BYTES = 2**20  # bytes of a patch
 
 
 @contextmanager
-def collected(params: Path) -> Iterator[Path]:
+def source_snapshot(params: Path) -> Iterator[Path]:
     """Give a folder with copies of the parameters, DVC's files, and the patch if there is one."""
     with TemporaryDirectory() as name:
         folder = Path(name) / "source"
         folder.mkdir()
-        for path in (params, *map(Path, _KEPT[1:])):
+        for path in (params, *map(Path, _SNAPSHOT_FILES[1:])):
             if path.exists():
                 shutil.copyfile(path, folder / path.name)
-        changes = patch()
+        changes = diff_working_tree()
         # Also without any: that of an earlier attempt at the same training must not stay.
-        (folder / PATCH).write_bytes(changes if len(changes) <= _LONGEST else TOO_LARGE)
+        (folder / PATCH_NAME).write_bytes(changes if len(changes) <= _MAX_PATCH_BYTES else PATCH_TOO_LARGE)
         yield folder
 
 
-def patch() -> bytes:
+def diff_working_tree() -> bytes:
     """The code's difference to the commit, new files included; empty outside Git."""
-    index = git.answer("rev-parse", "--git-path", "index").strip().decode()
+    index = git.capture_output("rev-parse", "--git-path", "index").strip().decode()
     if not index:
         return b""
     with TemporaryDirectory() as folder:
@@ -44,6 +44,6 @@ def patch() -> bytes:
         own = Path(folder) / "index"
         if Path(index).exists():
             shutil.copyfile(index, own)
-        for part in _CODE:  # one by one: Git adds nothing if one of them is not there
-            git.answer("add", "--all", "--", part, index=own)
-        return git.answer("diff", "--cached", "--binary", "HEAD", "--", *_CODE, index=own)
+        for part in _CODE_PATTERNS:  # one by one: Git adds nothing if one of them is not there
+            git.capture_output("add", "--all", "--", part, index=own)
+        return git.capture_output("diff", "--cached", "--binary", "HEAD", "--", *_CODE_PATTERNS, index=own)

@@ -19,24 +19,24 @@ TRAIN_EXTRA = "train_extra"
 Also the folder for their packages.
 """
 
-TRAINED_ON = (TRAIN, TRAIN_EXTRA)
+TRAINING_SPLITS = (TRAIN, TRAIN_EXTRA)
 
-Rule = Literal["official", "city", "random"]
+SplitRule = Literal["official", "city", "random"]
 HeldOut = float | tuple[str, ...]
 """A share of the training frames, over 0 and under 1, or the names of training cities."""
 
 
-def is_city(name: str) -> bool:
+def is_city_name(name: str) -> bool:
     """Whether it can be a city's: never a number or another part of a rule's name."""
     return name[:1].isalpha() and name != TRAIN_EXTRA and not {"+", "/"} & set(name)
 
 
-def city_of(key: str) -> str:
+def parse_city(key: str) -> str:
     """`aachen` of `train/aachen/aachen_000000_000019`."""
     return key.split("/")[1]
 
 
-def rule_name(rule: Rule, held_out: HeldOut, seed: int) -> str:
+def split_id(rule: SplitRule, held_out: HeldOut, seed: int) -> str:
     """All that decides the division, as protocol ids have it: `city-aachen+ulm`, `random-0.2-0`.
 
     Two names are the same only if the two divisions are.
@@ -48,7 +48,7 @@ def rule_name(rule: Rule, held_out: HeldOut, seed: int) -> str:
     return f"{rule}-{'+'.join(sorted(set(held_out)))}"
 
 
-def divide(keys: Iterable[str], rule: Rule, *, held_out: HeldOut, seed: int) -> dict[str, str]:
+def assign_splits(keys: Iterable[str], rule: SplitRule, *, held_out: HeldOut, seed: int) -> dict[str, str]:
     """The split of every frame, by key; a frame is in one.
 
     `official` takes train and val as the data set has them. `city` and `random` hold some of the
@@ -72,9 +72,9 @@ def divide(keys: Iterable[str], rule: Rule, *, held_out: HeldOut, seed: int) -> 
     if not train:
         raise ValueError(f"remap.split: there are no training frames to divide by {rule}")
     if isinstance(held_out, float):
-        watched = _SHARES[rule](train, held_out, seed)
+        watched = _SAMPLERS[rule](train, held_out, seed)
     else:
-        watched = _of_cities(train, held_out)
+        watched = _select_cities(train, held_out)
     if not watched or len(watched) == len(train):
         raise ValueError(
             f"remap.held_out: {len(watched)} of {len(train)} training frames would be held out and"
@@ -84,34 +84,34 @@ def divide(keys: Iterable[str], rule: Rule, *, held_out: HeldOut, seed: int) -> 
     return {key: VAL if key in watched else becomes[split] for key, split in official.items()}
 
 
-def neighbours(splits: dict[str, str]) -> list[str]:
+def shared_cities(splits: dict[str, str]) -> list[str]:
     """Cities that have frames both to train on and to watch, which so resemble each other."""
     trained_on, watched = (
-        {city_of(key) for key, split in splits.items() if split in chosen}
-        for chosen in (TRAINED_ON, (VAL,))
+        {parse_city(key) for key, split in splits.items() if split in chosen}
+        for chosen in (TRAINING_SPLITS, (VAL,))
     )
     return sorted(trained_on & watched)
 
 
-def _of_cities(train: Sequence[str], names: Iterable[str]) -> set[str]:
-    known = {city_of(key) for key in train}
+def _select_cities(train: Sequence[str], names: Iterable[str]) -> set[str]:
+    known = {parse_city(key) for key in train}
     unknown = sorted(set(names) - known)
     if unknown:
         raise ValueError(
             f"remap.held_out: no training frames are of {', '.join(unknown)}; choose from"
             f" {', '.join(sorted(known))}"
         )
-    return {key for key in train if city_of(key) in names}
+    return {key for key in train if parse_city(key) in names}
 
 
-def _random_cities(train: Sequence[str], share: float, seed: int) -> set[str]:
+def _sample_cities(train: Sequence[str], share: float, seed: int) -> set[str]:
     """Cities in a random order while they fit into the share, then one more if that is nearer."""
     frames: dict[str, list[str]] = {}
     for key in train:
-        frames.setdefault(city_of(key), []).append(key)
+        frames.setdefault(parse_city(key), []).append(key)
     missing = share * len(train)
     chosen: list[str] = []
-    for city in _shuffled(frames, seed):
+    for city in _shuffle(frames, seed):
         if len(frames[city]) <= missing:
             chosen.append(city)
             missing -= len(frames[city])
@@ -121,17 +121,17 @@ def _random_cities(train: Sequence[str], share: float, seed: int) -> set[str]:
     return {key for city in chosen for key in frames[city]}
 
 
-def _random_frames(train: Sequence[str], share: float, seed: int) -> set[str]:
+def _sample_frames(train: Sequence[str], share: float, seed: int) -> set[str]:
     number = min(max(round(share * len(train)), 1), len(train) - 1)
-    return set(_shuffled(train, seed)[:number])
+    return set(_shuffle(train, seed)[:number])
 
 
-_SHARES: dict[str, Callable[[Sequence[str], float, int], set[str]]] = {
-    "city": _random_cities,
-    "random": _random_frames,
+_SAMPLERS: dict[str, Callable[[Sequence[str], float, int], set[str]]] = {
+    "city": _sample_cities,
+    "random": _sample_frames,
 }
 
 
-def _shuffled(names: Iterable[str], seed: int) -> list[str]:
+def _shuffle(names: Iterable[str], seed: int) -> list[str]:
     """In the order of their sums: on every machine, and with every NumPy, the same."""
     return sorted(names, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())

@@ -17,22 +17,22 @@ Out = Annotated[Path, typer.Option("--out", help="The folder to write below.")]
 PARAMS = Path("params.yaml")
 
 
-def _above_the_bar(text: str) -> None:
+def _print_above_progress_bar(text: str) -> None:
     # rich watches sys.stdout while it draws; typer.echo would write past it, into the bar.
     sys.stdout.write(f"{text}\n")
 
 
-def path(flag: str, help: str) -> typer.models.OptionInfo:
+def path_option(flag: str, help: str) -> typer.models.OptionInfo:
     """Give the option of a path, to be written in an annotation."""
     option: typer.models.OptionInfo = typer.Option(flag, help=help)
     return option
 
 
-Images = Annotated[Path, path("--images", "The zip with the photographs.")]
-GroundTruth = Annotated[Path, path("--ground-truth", "The zip with the official label maps.")]
-Labels = Annotated[Path, path("--labels", "The zip with the remapped labels.")]
-Frames = Annotated[Path, path("--frames", "The table of frames.")]
-Extra = Annotated[Path, path("--extra", "The folder with the zips of train_extra.")]
+Images = Annotated[Path, path_option("--images", "The zip with the photographs.")]
+GroundTruth = Annotated[Path, path_option("--ground-truth", "The zip with the official label maps.")]
+Labels = Annotated[Path, path_option("--labels", "The zip with the remapped labels.")]
+Frames = Annotated[Path, path_option("--frames", "The table of frames.")]
+Extra = Annotated[Path, path_option("--extra", "The folder with the zips of train_extra.")]
 
 
 @app.command(rich_help_panel=STAGES)
@@ -46,13 +46,13 @@ def download(out: Out, params: Params = PARAMS) -> None:
     from pipeline import config, credentials, progress
     from pipeline.stages import download
 
-    section = config.load(params).download
-    means = download.Means()
+    section = config.load_config(params).download
+    means = download.DownloadServices()
     if download.needs_account(section, out=out):
-        account = credentials.find()  # a question would not go with the bar that follows
-        means = download.Means(account=lambda: account)
-    with progress.showing("download", section.unit) as advance:
-        download.run(section, out=out, progress=advance, say=_above_the_bar, means=means)
+        account = credentials.find_account()  # a question would not go with the bar that follows
+        means = download.DownloadServices(find_account=lambda: account)
+    with progress.inference_settings("download", section.progress_unit) as advance:
+        download.download_data(section, out=out, progress=advance, notify=_print_above_progress_bar, services=means)
 
 
 @app.command(rich_help_panel=STAGES)
@@ -67,9 +67,9 @@ def remap(
     from pipeline import config, progress
     from pipeline.stages import remap
 
-    section = config.load(params).remap
-    with progress.showing("remap", "frames") as advance:
-        told = remap.run(
+    section = config.load_config(params).remap
+    with progress.inference_settings("remap", "frames") as advance:
+        told = remap.remap_labels(
             section,
             images=images,
             ground_truth=ground_truth,
@@ -83,7 +83,7 @@ def remap(
 @app.command(rich_help_panel=STAGES)
 def frequency(
     frames: Frames,
-    pixel_counts: Annotated[Path, path("--pixel-counts", "Pixels per frame and label id.")],
+    pixel_counts: Annotated[Path, path_option("--pixel-counts", "Pixels per frame and label id.")],
     out: Out,
     params: Params = PARAMS,
 ) -> None:
@@ -95,8 +95,8 @@ def frequency(
     from pipeline import config
     from pipeline.stages import frequency
 
-    section = config.load(params).frequency
-    for sentence in frequency.run(section, frames=frames, pixel_counts=pixel_counts, out=out):
+    section = config.load_config(params).frequency
+    for sentence in frequency.count_classes(section, frames=frames, pixel_counts=pixel_counts, out=out):
         typer.echo(sentence)
 
 
@@ -112,9 +112,9 @@ def pack(
     from pipeline import config, progress
     from pipeline.stages import pack
 
-    section = config.load(params).pack
-    with progress.showing("pack", "frames") as advance:
-        pack.run(
+    section = config.load_config(params).pack
+    with progress.inference_settings("pack", "frames") as advance:
+        pack.pack_frames(
             section,
             images=images,
             labels=labels,
@@ -134,16 +134,16 @@ def pretrained(out: Out, params: Params = PARAMS) -> None:
     from pipeline import config
     from pipeline.stages import pretrained
 
-    typer.echo(pretrained.run(config.load(params).pretrained, out=out))
+    typer.echo(pretrained.fetch_pretrained(config.load_config(params).pretrained, out=out))
 
 
 @app.command(rich_help_panel=STAGES)
 def train(
-    pack: Annotated[Path, path("--pack", "The packed frames.")],
-    frequency: Annotated[Path, path("--frequency", "The tables of class frequencies.")],
-    weights: Annotated[Path, path("--weights", "The folder with the starting weights.")],
+    pack: Annotated[Path, path_option("--pack", "The packed frames.")],
+    frequency: Annotated[Path, path_option("--frequency", "The tables of class frequencies.")],
+    weights: Annotated[Path, path_option("--weights", "The folder with the starting weights.")],
     out: Out,
-    work: Annotated[Path, path("--work", "The folder of trainings in progress.")],
+    work: Annotated[Path, path_option("--work", "The folder of trainings in progress.")],
     loss: Annotated[str, typer.Option("--loss", help="One of those that params.yaml lists.")],
     seed: Annotated[int, typer.Option("--seed", help="Of weights, order and augmentation.")],
     params: Params = PARAMS,
@@ -154,19 +154,19 @@ def train(
     --weights data/pretrained --out data/train/ce-0 --work .work/checkpoints --loss ce --seed 0
     """
     from pipeline import training_run
-    from pipeline.training_parts import Inputs
+    from pipeline.training_parts import TrainInputs
 
-    training_run.run(
+    training_run.run_training(
         params,
         loss=loss,
         seed=seed,
-        inputs=Inputs(pack=pack, frequency=frequency, weights=weights),
+        inputs=TrainInputs(pack=pack, frequency=frequency, weights=weights),
         out=out,
         work=work,
     )
 
 
-def _check_official(result: Path | None) -> None:
+def _check_official_callback(result: Path | None) -> None:
     """Answer the option `--check-official`, which needs none of the others."""
     if result is not None:
         from pipeline import evaluation_run
@@ -177,7 +177,7 @@ def _check_official(result: Path | None) -> None:
 
 @app.command(rich_help_panel=STAGES)
 def evaluate(
-    model: Annotated[Path, path("--model", "The folder of the trained model.")],
+    model: Annotated[Path, path_option("--model", "The folder of the trained model.")],
     images: Images,
     ground_truth: GroundTruth,
     labels: Labels,
@@ -190,7 +190,7 @@ def evaluate(
             "--check-official",
             help="Instead: score the predictions kept in this result by the official script, and"
             " say whether it agrees.",
-            callback=_check_official,
+            callback=_check_official_callback,
             is_eager=True,
         ),
     ] = None,
@@ -204,7 +204,7 @@ def evaluate(
     Example: python -m pipeline evaluate --check-official data/evaluate/ce-0
     """
     from pipeline import evaluation_run
-    from pipeline.stages.evaluate import Data
+    from pipeline.stages.evaluate import EvaluationData
 
-    data = Data(images, ground_truth, labels, frames)
-    evaluation_run.run(params, model=model, data=data, out=out)
+    data = EvaluationData(images, ground_truth, labels, frames)
+    evaluation_run.run_evaluation(params, model=model, data=data, out=out)

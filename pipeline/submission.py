@@ -4,13 +4,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.pictures import encoded
+from pipeline.pictures import encode
 from segformer.cityscapes import CLASSES, NUM_CLASSES
 
-_LABEL_IDS = np.array([label.label_id for label in CLASSES], dtype=np.uint8)
+_LABEL_ID_BY_TRAIN_ID = np.array([label.label_id for label in CLASSES], dtype=np.uint8)
 
 
-def prediction_name(key: str) -> str:
+def prediction_file_name(key: str) -> str:
     """`berlin_000000_000019_pred_labelIds.png`, of the frame `test/berlin/berlin_000000_000019`.
 
     The official script finds a prediction by the beginning of its name.
@@ -18,7 +18,7 @@ def prediction_name(key: str) -> str:
     return f"{key.rpartition('/')[2]}_pred_labelIds.png"
 
 
-def label_ids_png(train_ids: NDArray[np.uint8]) -> bytes:
+def encode_label_ids(train_ids: NDArray[np.uint8]) -> bytes:
     """(h, w) uint8 train ids, 0..18 -> an 8 bit grey PNG of label ids, 7..33.
 
     Raises:
@@ -28,4 +28,4 @@ def label_ids_png(train_ids: NDArray[np.uint8]) -> bytes:
         raise ValueError(
             f"a prediction holds the class {train_ids.max()}; allowed are 0 to {NUM_CLASSES - 1}"
         )
-    return encoded(Image.fromarray(_LABEL_IDS[train_ids]))
+    return encode(Image.fromarray(_LABEL_ID_BY_TRAIN_ID[train_ids]))

@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.archive import IMAGE, Archive, Member, writing
+from pipeline.archive import IMAGE, Archive, Member, write_zip
 from pipeline.predictor import Predictor
-from pipeline.submission import label_ids_png, prediction_name
+from pipeline.submission import encode_label_ids, prediction_file_name
 
 
-def photographs_of(images: Archive, split: str) -> dict[str, Member]:
+def select_photographs(images: Archive, split: str) -> dict[str, Member]:
     """The photographs of one split, by frame key.
 
     Raises:
@@ -52,10 +52,10 @@ def write_submission(
         ValueError: if there is no photograph of that split, or one cannot be read.
     """
     with Archive(images) as archive:
-        members = photographs_of(archive, split)
-        with writing(out) as submission:
+        members = select_photographs(archive, split)
+        with write_zip(out) as submission:
             for done, (key, member) in enumerate(members.items(), start=1):
-                classes = predictor.classes(archive.open_image(member.name))
-                submission.add(prediction_name(key), label_ids_png(classes))
+                classes = predictor.predict_classes(archive.open_image(member.name))
+                submission.add(prediction_file_name(key), encode_label_ids(classes))
                 progress(done, len(members))
     return len(members)

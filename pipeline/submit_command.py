@@ -51,13 +51,13 @@ def _write(model: Path, images: Path, out: Path, *, split: str, params: Path) ->
     from pipeline import config, progress
     from pipeline.predictor import Predictor, load_network
     from pipeline.submission_writing import write_submission
-    from pipeline.wording import count
+    from pipeline.wording import format_count
 
-    showing = config.load(params).evaluate.showing
+    showing = config.load_config(params).evaluate.inference_settings
     predictor = Predictor(load_network(model), showing)
-    with progress.showing("submit", "frames") as advance:
+    with progress.inference_settings("submit", "frames") as advance:
         frames = write_submission(predictor, images, out, split=split, progress=advance)
-    typer.echo(f"{out} holds {count(frames, 'prediction')} of {model}")
+    typer.echo(f"{out} holds {format_count(frames, 'prediction')} of {model}")
     if split != "test":
         typer.echo(f"the server takes the split test; this is {split}")
 
@@ -65,16 +65,16 @@ def _write(model: Path, images: Path, out: Path, *, split: str, params: Path) ->
 def _check(path: Path, images: Path | None, split: str) -> None:
     from pipeline import progress
     from pipeline.submission_check import check_submission
-    from pipeline.wording import count
+    from pipeline.wording import format_count
 
-    with progress.showing("check", "predictions") as advance:
+    with progress.inference_settings("check", "predictions") as advance:
         verdict = check_submission(path, images, split=split, progress=advance)
     for note in verdict.notes:
         typer.echo(f"note: {note}")
     for problem in verdict.problems:
         typer.echo(problem)
     if verdict.problems:
-        told = count(len(verdict.problems), "problem")
+        told = format_count(len(verdict.problems), "problem")
         raise ValueError(f"{path}: {told} that the server would refuse or score as misses")
     against = "the photographs" if images else "what is known of the official test set"
-    typer.echo(f"{path} is well: {count(verdict.frames, 'prediction')}, compared with {against}")
+    typer.echo(f"{path} is well: {format_count(verdict.frames, 'prediction')}, compared with {against}")

@@ -8,21 +8,21 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-PATIENCE = 8.0
+GRACE_SECONDS = 8.0
 """Seconds in which work that was asked to stop may come to a good place; then the stack unwinds.
 
 A machine that is taken away often leaves 30, and some leave 10. Whoever waits outside waits longer,
 or an end in order would be cut: LAST, torchrun.PATIENCE, process_group.PATIENCE, and Prefect's 30.
 """
 
-LAST = 9.0
+FORCED_EXIT_SECONDS = 9.0
 """Seconds after which a process that cannot unwind, inside one long call, ends on the spot."""
 
-_ASKING = (signal.SIGTERM, signal.SIGINT)
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
-def unwinding() -> Iterator[None]:
+def exit_on_sigterm() -> Iterator[None]:
     """Turn SIGTERM into SystemExit, unless it has a handler already or this is no main thread."""
     before = signal.getsignal(signal.SIGTERM)
     if before is not signal.SIG_DFL or threading.current_thread() is not threading.main_thread():
@@ -36,7 +36,7 @@ def unwinding() -> Iterator[None]:
 
 
 @contextmanager
-def asked() -> Iterator[Callable[[], bool]]:
+def catch_stop_signals() -> Iterator[Callable[[], bool]]:
     """Give a function that tells whether SIGTERM or ctrl-C asked to stop.
 
     The first of them only asks. After PATIENCE, or at a second ctrl-C, the stack unwinds:
@@ -53,13 +53,13 @@ def asked() -> Iterator[Callable[[], bool]]:
         if is_insisting or number == signal.SIGALRM:
             sys.exit(128 + requests[0])
         if not requests:
-            signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+            signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
         requests.append(number)
 
-    numbers = (*_ASKING, signal.SIGALRM)
+    numbers = (*_STOP_SIGNALS, signal.SIGALRM)
     before = [signal.signal(number, ask) for number in numbers]
     try:
-        with _watched():
+        with _enforce_deadline():
             yield lambda: bool(requests)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -70,7 +70,7 @@ def asked() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def _watched() -> Iterator[None]:
+def _enforce_deadline() -> Iterator[None]:
     """Have a thread end the process LAST after a request, unless the block was left by then.
 
     Python runs a handler only between two of its own instructions, so the thread hears of a signal
@@ -79,7 +79,7 @@ def _watched() -> Iterator[None]:
     hearing, telling = socket.socketpair()
     telling.setblocking(False)
     is_over = threading.Event()
-    watch = threading.Thread(target=_end_at_last, args=(hearing, is_over), daemon=True)
+    watch = threading.Thread(target=_exit_after_deadline, args=(hearing, is_over), daemon=True)
     before = signal.set_wakeup_fd(telling.fileno(), warn_on_full_buffer=False)
     watch.start()
     try:
@@ -92,9 +92,9 @@ def _watched() -> Iterator[None]:
         hearing.close()
 
 
-def _end_at_last(hearing: socket.socket, is_over: threading.Event) -> None:
-    while heard := hearing.recv(1):
-        if heard[0] in _ASKING:
-            if not is_over.wait(LAST):
+def _exit_after_deadline(receiver: socket.socket, is_over: threading.Event) -> None:
+    while heard := receiver.recv(1):
+        if heard[0] in _STOP_SIGNALS:
+            if not is_over.wait(FORCED_EXIT_SECONDS):
                 os._exit(128 + heard[0])  # states on disk are whole: nothing is lost with it
             return

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
-PATIENCE = 10
+GRACE_SECONDS = 10
 """Seconds in which processes have to end once one has failed or torchrun is told to end."""
 
 
 def main() -> None:
     """Do as torchrun; the exit code is that of the process that failed first."""
-    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(PATIENCE))
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(GRACE_SECONDS))
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # read when torch is loaded
     logging.disable(logging.CRITICAL)
     from torch.distributed import run
@@ -30,7 +30,7 @@ def main() -> None:
     try:
         run.main()
     except ChildFailedError as failed:
-        if message := _unsaid(failed.failures):
+        if message := _describe_killed_process(failed.failures):
             sys.stderr.write(f"error: {message}\n")
         sys.exit(_exit_code(failed.get_first_failure()[1].exitcode))
     except SignalException as told_to_end:
@@ -39,7 +39,7 @@ def main() -> None:
         sys.exit(f"error: torchrun: {mistake}")
 
 
-def _unsaid(failures: Mapping[int, "ProcessFailure"]) -> str | None:
+def _describe_killed_process(failures: Mapping[int, "ProcessFailure"]) -> str | None:
     # Who leaves with an exit code has said why, or knows who did; but for those whom torchrun told
     # to end when another was killed, before they noticed it themselves.
     told_to_end = _exit_code(-signal.SIGTERM)

@@ -11,7 +11,7 @@ from segformer import checkpoint, serving
 from segformer.encoder import MIN_SIDE
 from segformer.serving import Segmenter
 
-_IN_MLFLOW = "models:/"
+_MODELS_URI = "models:/"
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class TrainedModel:
     classes: list[str]
 
 
-def load_model(wanted: str = store.CHAMPION, size: tuple[int, int] | None = None) -> TrainedModel:
+def load_model(reference: str = store.CHAMPION, size: tuple[int, int] | None = None) -> TrainedModel:
     """Load a model.
 
     Args:
-        wanted: `champion`, a folder that segformer.checkpoint.save wrote, or `models:/...`.
+        reference: `champion`, a folder that segformer.checkpoint.save wrote, or `models:/...`.
         size: rows and columns at which the network sees a picture; None: those of its evaluation,
             for a folder those it was trained with.
 
@@ -41,16 +41,16 @@ def load_model(wanted: str = store.CHAMPION, size: tuple[int, int] | None = None
         ValueError: if there is no such model, it is damaged, or the size cannot be.
     """
     if size:
-        _check(size)
-    if wanted == store.CHAMPION:
-        wanted = _champion()
-    if not wanted.startswith(_IN_MLFLOW):
-        return _load(wanted, Path(wanted), _facts(Path(wanted)), size)
+        _check_size(size)
+    if reference == store.CHAMPION:
+        reference = _champion_uri()
+    if not reference.startswith(_MODELS_URI):
+        return _load(reference, Path(reference), _read_config(Path(reference)), size)
     from pipeline.tracking import registry
 
     with TemporaryDirectory() as into:
-        folder, told = registry.fetch(wanted, Path(into))
-        return _load(wanted, folder, {"size": told.get("input_size")}, size)
+        folder, told = registry.download(reference, Path(into))
+        return _load(reference, folder, {"size": told.get("input_size")}, size)
 
 
 def _load(
@@ -63,7 +63,7 @@ def _load(
     )
 
 
-def _check(size: tuple[int, int]) -> None:
+def _check_size(size: tuple[int, int]) -> None:
     rows, columns = size
     if min(size) < MIN_SIDE or rows * columns > serving.MAX_PIXELS:
         raise ValueError(
@@ -72,25 +72,25 @@ def _check(size: tuple[int, int]) -> None:
         )
 
 
-def _champion() -> str:
-    from pipeline.tracking.registry import Registry
+def _champion_uri() -> str:
+    from pipeline.tracking.registry import ModelRegistry
 
     another = "or name a model, for example `--model data/train/ce-0`"
     try:
-        champion = Registry().holder(store.CHAMPION)
+        champion = ModelRegistry().get_by_alias(store.CHAMPION)
     except ValueError as mistake:
         raise ValueError(f"{mistake}; {another}") from None
     if champion is None:
         raise ValueError(
             f"there is no champion yet: `python -m pipeline promote` chooses one; {another}"
         )
-    return f"{_IN_MLFLOW}{store.MODEL}/{champion.version}"
+    return f"{_MODELS_URI}{store.MODEL_NAME}/{champion.version}"
 
 
-def _facts(folder: Path) -> dict[str, Any]:
+def _read_config(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise ValueError(
             f"there is no folder {folder}: name {store.CHAMPION}, the folder of a trained model, or"
-            f" {_IN_MLFLOW}... as MLflow shows it"
+            f" {_MODELS_URI}... as MLflow shows it"
         )
     return checkpoint.read_config(folder)

@@ -16,45 +16,45 @@ from segformer.atomic import write_text
 from segformer.snapshots import Snapshots
 from segformer.training_state import TrainingState
 
-INGREDIENTS = "ingredients.json"
+INPUTS_FILE = "ingredients.json"
 """Everything that determines the training, by name."""
 
-RUN = "run"
+RUN_FILE = "run"
 """The run that remembers this training; there before its first step."""
 
-_DONE = ".done"
-_SHOWN = 5  # ingredients that differ
-_LONG = 40  # letters; a digest tells a person nothing
+_DONE_SUFFIX = ".done"
+_MAX_INPUTS_LISTED = 5  # ingredients that differ
+_MAX_VALUE_LENGTH = 40  # letters; a digest tells a person nothing
 _logger = logging.getLogger(__name__)
 
-Ingredients = Mapping[str, str]
+FingerprintInputs = Mapping[str, str]
 
 
-class TrainingFolder:
+class ResumeFolder:
     """`<work>/<name>-<fingerprint>`; the fingerprint is the digest of all ingredients.
 
     Args:
         work: the folder of all trainings in progress.
         name: of the arm, `ce-0`.
-        ingredients: everything that determines the bytes the training ends with.
+        inputs: everything that determines the bytes the training ends with.
     """
 
-    def __init__(self, work: Path, name: str, ingredients: Ingredients) -> None:
-        self.fingerprint = _fingerprint(ingredients)
+    def __init__(self, work: Path, name: str, inputs: FingerprintInputs) -> None:
+        self.fingerprint = _fingerprint(inputs)
         self.path = work / f"{name}-{self.fingerprint}"
         self.snapshots = Snapshots(self.path)
         self._name = name
-        self._ingredients = ingredients
+        self._inputs = inputs
 
     @contextmanager
-    def opened(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Hold the folder for one process at a time; it is removed when the training is done.
 
         Raises:
             ValueError: if another process holds it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        for leftover in self._of_this_arm(_DONE):
+        for leftover in self._find_siblings(_DONE_SUFFIX):
             shutil.rmtree(leftover, ignore_errors=True)
         with (self.path / "lock").open("a+") as lock:
             try:
@@ -68,19 +68,19 @@ class TrainingFolder:
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()
-            write_text(self.path / INGREDIENTS, json.dumps(dict(self._ingredients), indent=2))
-            for sentence in self.strangers():
+            write_text(self.path / INPUTS_FILE, json.dumps(dict(self._inputs), indent=2))
+            for sentence in self.list_other_unfinished():
                 _logger.warning(sentence)
             yield
 
-    def newest(self) -> dict[str, Any] | None:
+    def load_latest(self) -> dict[str, Any] | None:
         """Read the newest state that is whole, if there is one; only the first process has any."""
-        return self.snapshots.newest() if processes.is_first() else None
+        return self.snapshots.load_newest() if processes.is_main() else None
 
-    def keep(self, state: TrainingState) -> None:
+    def save(self, state: TrainingState) -> None:
         """Save a state; a disk that is full costs this state, and not the training."""
         content = state.state_dict()
-        if not processes.is_first():
+        if not processes.is_main():
             return
         try:
             self.snapshots.write(content)
@@ -93,51 +93,51 @@ class TrainingFolder:
     def remove(self) -> None:
         """Drop everything: the training is done."""
         # Under another name first: killed midway, half of it would look like a training.
-        done = self.path.with_name(self.path.name + _DONE)
+        done = self.path.with_name(self.path.name + _DONE_SUFFIX)
         self.path.rename(done)
         shutil.rmtree(done, ignore_errors=True)
 
-    def run_key(self) -> str | None:
+    def read_run_key(self) -> str | None:
         """The run in which this training was begun, by the name that tracking gave it."""
-        path = self.path / RUN
+        path = self.path / RUN_FILE
         return path.read_text() if path.exists() else None
 
-    def note_run(self, key: str) -> None:
+    def record_run(self, key: str) -> None:
         """Write down in which run this training is remembered."""
-        write_text(self.path / RUN, key)
+        write_text(self.path / RUN_FILE, key)
 
-    def strangers(self) -> list[str]:
+    def list_other_unfinished(self) -> list[str]:
         """A sentence for each unfinished training of this name that has other ingredients."""
-        others = sorted(set(self._of_this_arm()) - {self.path})
-        return [self._differs(other) for other in others if Snapshots(other).steps()]
+        others = sorted(set(self._find_siblings()) - {self.path})
+        return [self._describe_other(other) for other in others if Snapshots(other).steps()]
 
-    def _of_this_arm(self, ending: str = "") -> Iterator[Path]:
-        return self.path.parent.glob(f"{self._name}-{'?' * len(self.fingerprint)}{ending}")
+    def _find_siblings(self, suffix: str = "") -> Iterator[Path]:
+        return self.path.parent.glob(f"{self._name}-{'?' * len(self.fingerprint)}{suffix}")
 
-    def _differs(self, other: Path) -> str:
+    def _describe_other(self, other: Path) -> str:
         return (
             f"{other} is left as it is, at step {Snapshots(other).steps()[-1]}: another training, "
-            f"which differs in {self._difference(other / INGREDIENTS)}; "
+            f"which differs in {self._describe_difference(other / INPUTS_FILE)}; "
             "delete it unless you want to go back to it"
         )
 
-    def _difference(self, ingredients: Path) -> str:
+    def _describe_difference(self, path: Path) -> str:
         try:
-            theirs: dict[str, str] = json.loads(ingredients.read_text())
+            theirs: dict[str, str] = json.loads(path.read_text())
         except (OSError, ValueError):
-            return f"what is unknown, as {ingredients.name} there cannot be read"
-        names = sorted(theirs.keys() | self._ingredients.keys())
-        different = [name for name in names if theirs.get(name) != self._ingredients.get(name)]
-        shown = [self._change(theirs, name) for name in different[:_SHOWN]]
-        more = f" and {len(different) - _SHOWN} more" if len(different) > _SHOWN else ""
+            return f"what is unknown, as {path.name} there cannot be read"
+        names = sorted(theirs.keys() | self._inputs.keys())
+        different = [name for name in names if theirs.get(name) != self._inputs.get(name)]
+        shown = [self._describe_change(theirs, name) for name in different[:_MAX_INPUTS_LISTED]]
+        more = f" and {len(different) - _MAX_INPUTS_LISTED} more" if len(different) > _MAX_INPUTS_LISTED else ""
         return f"{', '.join(shown)}{more}"
 
-    def _change(self, theirs: Ingredients, name: str) -> str:
-        then, now = (side.get(name, "nothing") for side in (theirs, self._ingredients))
-        is_digest = len(now) > _LONG or len(then) > _LONG
+    def _describe_change(self, other: FingerprintInputs, name: str) -> str:
+        then, now = (side.get(name, "nothing") for side in (other, self._inputs))
+        is_digest = len(now) > _MAX_VALUE_LENGTH or len(then) > _MAX_VALUE_LENGTH
         return name if is_digest else f"{name} ({then} there, {now} here)"
 
 
-def _fingerprint(ingredients: Ingredients) -> str:
-    text = json.dumps(dict(ingredients), sort_keys=True)
+def _fingerprint(inputs: FingerprintInputs) -> str:
+    text = json.dumps(dict(inputs), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -11,18 +11,18 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pipeline.beginnings import load_start
+from pipeline.beginnings import load_pretrained
 from segformer import processes
-from segformer.acceleration import autocast_type, compiled
+from segformer.acceleration import autocast_dtype, maybe_compile
 from segformer.augment import Augment
-from segformer.batches import Batches
+from segformer.batches import BatchLoader
 from segformer.frames import PackedFrames
 from segformer.losses import Loss
 from segformer.model import SegFormer
 from segformer.optimizer import OPTIMIZERS
-from segformer.sampling import Order, shuffled, weighted
+from segformer.sampling import BatchSampler, shuffled, weighted
 from segformer.schedule import one_cycle, warmup_poly
-from segformer.shared_norm import share_statistics
+from segformer.shared_norm import convert_sync_batchnorm
 from segformer.training import Recipe
 from segformer.training_state import TrainingState
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Inputs:
+class TrainInputs:
     """The folders that the stages `pack`, `frequency` and `pretrained` wrote."""
 
     pack: Path
@@ -48,18 +48,18 @@ class Inputs:
         """The table of probabilities per frame."""
         return self.frequency / "sampling.csv"
 
-    def shown(self) -> list[Path]:
+    def list_artifacts(self) -> list[Path]:
         """What the run should show of the data, as far as it is there."""
         names = ("class_frequency.csv", "class_frequency.png", "class_weights.csv")
         return [self.frequency / name for name in names if (self.frequency / name).exists()]
 
-    def files(self) -> list[Path]:
+    def list_files(self) -> list[Path]:
         """Everything that is read."""
         return [self.pack, self.weights, self.class_weights, self.sampling]
 
 
-def make_network(
-    params: "Train", inputs: Inputs, device: torch.device
+def build_network(
+    params: "Train", inputs: TrainInputs, device: torch.device
 ) -> tuple[TrainingState, nn.Module]:
     """Give the model with what trains it, and the model as it is called in training."""
     model = SegFormer(
@@ -68,14 +68,14 @@ def make_network(
         drop_path=params.drop_path,
         dropout=params.dropout,
     )
-    load_start(model, inputs.weights)
-    model.encoder.recompute(params.activation_checkpointing)
+    load_pretrained(model, inputs.weights)
+    model.encoder.set_gradient_checkpointing(params.activation_checkpointing)
     model.to(device)
     network: nn.Module = model
-    if processes.count() > 1:
+    if processes.world_size() > 1:
         # Depthwise kernels have a dimension of size 1, whose stride means nothing.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
-        network = DistributedDataParallel(share_statistics(model))
+        network = DistributedDataParallel(convert_sync_batchnorm(model))
         # Equal in every process already. (The argument has another name in each PyTorch.)
         network.broadcast_buffers = False
     optimizer = OPTIMIZERS[params.optimizer](
@@ -85,10 +85,10 @@ def make_network(
         weight_decay=params.weight_decay,
     )
     state = TrainingState(model, optimizer, params.ema_decay)
-    return state, compiled(network, params.compile, device)
+    return state, maybe_compile(network, params.compile, device)
 
 
-def frames_at_a_time(params: "Train", num_processes: int) -> int:
+def compute_micro_batch_size(params: "Train", num_processes: int) -> int:
     """How many frames a process takes at a time.
 
     Raises:
@@ -104,7 +104,7 @@ def frames_at_a_time(params: "Train", num_processes: int) -> int:
     return params.batch_size // parts
 
 
-def make_recipe(params: "Train", loss: Loss, device: torch.device) -> Recipe:
+def build_recipe(params: "Train", loss: Loss, device: torch.device) -> Recipe:
     """Give the numbers of the training."""
     schedule = partial(one_cycle, steps=params.steps)
     if params.schedule == "poly":
@@ -117,29 +117,29 @@ def make_recipe(params: "Train", loss: Loss, device: torch.device) -> Recipe:
         schedule=schedule,
         clip_norm=params.clip_norm,
         accumulation=params.accumulation,
-        autocast=autocast_type(params.precision, device),
+        autocast=autocast_dtype(params.precision, device),
         report_every=params.report_every,
         validate_every=params.validate_every,
         save_every=params.save_every,
     )
 
 
-def make_batches(
-    params: "Train", inputs: Inputs, frames: PackedFrames, seed: int, device: torch.device
-) -> Batches:
+def build_batch_loader(
+    params: "Train", inputs: TrainInputs, frames: PackedFrames, seed: int, device: torch.device
+) -> BatchLoader:
     """Give this process's share of the endless batches."""
-    return Batches(
+    return BatchLoader(
         frames,
-        _order(params, inputs, frames, seed),
+        _build_order(params, inputs, frames, seed),
         Augment(**params.augment.model_dump()),
         seed=seed,
         device=device,
         residency=params.residency,
-        share=(processes.rank(), processes.count()),
+        shard=(processes.rank(), processes.world_size()),
     )
 
 
-def _order(params: "Train", inputs: Inputs, frames: PackedFrames, seed: int) -> Order:
+def _build_order(params: "Train", inputs: TrainInputs, frames: PackedFrames, seed: int) -> BatchSampler:
     if params.sampling == "uniform":
         return shuffled(len(frames), params.batch_size, seed)
     table = pd.read_csv(inputs.sampling).set_index("frame")

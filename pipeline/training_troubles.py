@@ -12,12 +12,12 @@ from segformer.training_state import NonFiniteLossError
 
 if TYPE_CHECKING:
     from pipeline.stages.train import Train
-    from pipeline.training_folder import TrainingFolder
+    from pipeline.training_folder import ResumeFolder
 
-_SHOWN = 4  # frames
+_MAX_FRAMES_LISTED = 4  # frames
 
 # The CPU's allocator, cuBLAS and CUDA outside PyTorch's allocator have no error of their own.
-_WORDS = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
+_OUT_OF_MEMORY_MESSAGES = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
 
 
 class OutOfMemoryError(ValueError):
@@ -25,13 +25,13 @@ class OutOfMemoryError(ValueError):
 
 
 @contextmanager
-def telling_the_frames(
-    names_of: Callable[[int], list[str]], folder: "TrainingFolder"
+def name_bad_frames(
+    frame_names: Callable[[int], list[str]], folder: "ResumeFolder"
 ) -> Iterator[None]:
     """Name what was learnt from when the loss was not finite any more.
 
     Args:
-        names_of: from the number of an update to its frames.
+        frame_names: from the number of an update to its frames.
         folder: with the states.
 
     Raises:
@@ -40,16 +40,16 @@ def telling_the_frames(
     try:
         yield
     except NonFiniteLossError as error:
-        names = names_of(error.step)
-        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        names = frame_names(error.step)
+        more = f" and {len(names) - _MAX_FRAMES_LISTED} more" if len(names) > _MAX_FRAMES_LISTED else ""
         error.args = (
-            f"{error}. Its frames: {', '.join(names[:_SHOWN])}{more}. {_last_good(folder)}",
+            f"{error}. Its frames: {', '.join(names[:_MAX_FRAMES_LISTED])}{more}. {_describe_last_state(folder)}",
         )
         raise
 
 
 @contextmanager
-def telling_what_to_lower(params: "Train") -> Iterator[None]:
+def explain_out_of_memory(params: "Train") -> Iterator[None]:
     """Name what was too large for the memory, and what to change.
 
     Raises:
@@ -70,13 +70,13 @@ def telling_what_to_lower(params: "Train") -> Iterator[None]:
         ) from error
 
 
-def leave_at(step: int) -> NoReturn:
+def exit_resumable(step: int) -> NoReturn:
     """End the process, whose state after `step` updates is saved; of many, the first says so."""
     told = f"stopped at step {step}; the same command goes on from there"
-    sys.exit(told if processes.is_first() else 1)
+    sys.exit(told if processes.is_main() else 1)
 
 
-def _last_good(folder: "TrainingFolder") -> str:
+def _describe_last_state(folder: "ResumeFolder") -> str:
     steps = folder.snapshots.steps()
     if not steps:
         return "No state was saved before it"
@@ -85,4 +85,4 @@ def _last_good(folder: "TrainingFolder") -> str:
 
 def _is_out_of_memory(error: BaseException) -> bool:
     kinds = (MemoryError, torch.OutOfMemoryError)
-    return isinstance(error, kinds) or any(words in str(error) for words in _WORDS)
+    return isinstance(error, kinds) or any(words in str(error) for words in _OUT_OF_MEMORY_MESSAGES)

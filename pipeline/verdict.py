@@ -2,23 +2,23 @@
 
 import numpy as np
 
-from pipeline.bootstrap import LEVEL
-from pipeline.comparison import ALL, Comparison, Result
-from pipeline.wording import count, points
+from pipeline.bootstrap import CONFIDENCE_LEVEL
+from pipeline.comparison import ALL, Comparison, LossResult
+from pipeline.wording import format_count, format_points
 
-SIGNIFICANT = 1 - LEVEL
+SIGNIFICANCE_LEVEL = 1 - CONFIDENCE_LEVEL
 """A difference whose p-value is lower is not put down to chance."""
 
 
-def verdict(comparison: Comparison) -> str:
+def format_verdict(comparison: Comparison) -> str:
     """Say which loss wins, by how much, at which budget, or that the data cannot tell."""
     basis = (
-        f"after {comparison.steps} steps, on {count(comparison.num_frames, 'frame')} and"
-        f" {count(len(comparison.seeds), 'seed')}"
+        f"after {comparison.steps} steps, on {format_count(comparison.num_frames, 'frame')} and"
+        f" {format_count(len(comparison.seeds), 'seed')}"
     )
     if not comparison.challengers:
         return f"Only {comparison.baseline} was trained, so there is nothing to compare ({basis})."
-    clauses = [_clause(comparison, loss) for loss in comparison.challengers]
+    clauses = [_format_clause(comparison, loss) for loss in comparison.challengers]
     sentence = f"{basis[0].upper()}{basis[1:]}, {'; '.join(clauses)}."
     if len(comparison.seeds) == 1:
         sentence += (
@@ -28,15 +28,15 @@ def verdict(comparison: Comparison) -> str:
     return sentence
 
 
-def outcome(result: Result) -> str:
+def classify_difference(result: LossResult) -> str:
     """`better`, `worse` or `open`: whether a loss differs from the baseline beyond chance."""
     assert result.difference is not None
-    if result.p_arm is None or not result.p_arm < SIGNIFICANT:
+    if result.p_arm is None or not result.p_arm < SIGNIFICANCE_LEVEL:
         return "open"
     return "better" if result.difference.value[ALL] > 0 else "worse"
 
 
-def _clause(comparison: Comparison, loss: str) -> str:
+def _format_clause(comparison: Comparison, loss: str) -> str:
     result, baseline = comparison.results[loss], comparison.baseline
     assert result.difference is not None
     value, low, high = (
@@ -45,17 +45,17 @@ def _clause(comparison: Comparison, loss: str) -> str:
     )
     if np.isnan(low):
         return f"the data cannot tell {loss} from {baseline}: one frame gives no interval"
-    ends = f"{points(low, digits=2)} to {points(high, digits=2)}"
-    interval = f"{100 * LEVEL:.0f} % interval {ends}"
-    kind = outcome(result)
+    ends = f"{format_points(low, digits=2)} to {format_points(high, digits=2)}"
+    interval = f"{100 * CONFIDENCE_LEVEL:.0f} % interval {ends}"
+    kind = classify_difference(result)
     if kind == "open":
         clause = (
             f"the data cannot tell whether {loss} is better or worse than {baseline}:"
-            f" the difference is {points(value, digits=2)} points of mIoU ({interval})"
+            f" the difference is {format_points(value, digits=2)} points of mIoU ({interval})"
         )
         if low > 0 or high < 0:
             clause += f", which {len(comparison.challengers)} comparisons can bring about by chance"
         return clause
     verb = "beats" if kind == "better" else "loses to"
-    size = points(abs(value), sign=False, digits=2)
+    size = format_points(abs(value), sign=False, digits=2)
     return f"{loss} {verb} {baseline} by {size} points of mIoU ({interval})"

@@ -6,27 +6,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-LOCK = Path(".work/retrain.lock")
+LOCK_PATH = Path(".work/retrain.lock")
 
 
-class Taken(ValueError):  # noqa: N818  the name says it as a person would
+class LockedError(ValueError):  # noqa: N818  the name says it as a person would
     """Another retraining is at work in this folder; the message names it."""
 
 
 @contextmanager
-def held(by: str, folder: Path) -> Iterator[None]:
+def lock_workspace(owner: str, folder: Path) -> Iterator[None]:
     """Hold the folder; the lock goes with the process, however that ends.
 
     DVC locks a folder for a stage only: two retrainings would take turns, stage by stage.
 
     Args:
-        by: who holds it, as the next one is told.
+        owner: who holds it, as the next one is told.
         folder: of the project.
 
     Raises:
         Taken: if another one holds it.
     """
-    path = folder / LOCK
+    path = folder / LOCK_PATH
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as lock:
         try:
@@ -34,11 +34,11 @@ def held(by: str, folder: Path) -> Iterator[None]:
         except BlockingIOError:
             lock.seek(0)
             holder = lock.read().strip() or "another process"
-            raise Taken(
+            raise LockedError(
                 f"a retraining is at work here ({holder}), and two would mix: wait for it or"
                 " cancel it"
             ) from None
         lock.truncate(0)
-        lock.write(f"{by}, process {os.getpid()}")
+        lock.write(f"{owner}, process {os.getpid()}")
         lock.flush()
         yield

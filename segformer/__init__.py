@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VARIANTS", "SegFormer", "load", "save"]
 
-_HOMES = {
+_LAZY_MODULES = {
     "SegFormer": "segformer.model",
     "VARIANTS": "segformer.variants",
     "load": "segformer.checkpoint",
@@ -20,6 +20,6 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     # Lazy: who reads the label table imports no torch, and no stage depends on the network by it.
-    if name not in _HOMES:
+    if name not in _LAZY_MODULES:
         raise AttributeError(f"module 'segformer' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_LAZY_MODULES[name]), name)

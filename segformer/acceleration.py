@@ -22,22 +22,22 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def autocast_type(precision: Precision, device: torch.device) -> torch.dtype | None:
+def autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
     """Return the type for `torch.autocast`; None to compute in float32."""
     if precision == "auto":
-        precision = "bfloat16" if _is_fast_in_bfloat16(device) else "float32"
+        precision = "bfloat16" if _has_fast_bfloat16(device) else "float32"
     return torch.bfloat16 if precision == "bfloat16" else None
 
 
-def compiled(network: nn.Module, wish: Compile, device: torch.device) -> nn.Module:
+def maybe_compile(network: nn.Module, mode: Compile, device: torch.device) -> nn.Module:
     """Return the network compiled, where that is wanted and possible, and leave it as it is.
 
     Whoever validates calls the plain one: frames of another size than the crops would have the
     compiler make another version for sizes of any kind, which is slower for the crops, too.
     """
-    if not wish or (wish == "auto" and device.type != "cuda"):
+    if not mode or (mode == "auto" and device.type != "cuda"):
         return network
-    if trouble := _compiler_trouble(device):
+    if trouble := _compiler_error(device):
         _logger.warning(f"the network is not compiled, which is slower: {trouble}")
         return network
     fast = torch.compile(network)
@@ -45,31 +45,31 @@ def compiled(network: nn.Module, wish: Compile, device: torch.device) -> nn.Modu
     return fast
 
 
-def without_chance(is_wanted: bool) -> None:
+def set_deterministic(enabled: bool) -> None:
     """Have PyTorch use only algorithms that give the same bits each time, or be fast (the default).
 
     On a CPU all of them do, with the same number of threads.
     """
-    if is_wanted:
+    if enabled:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
-    torch.use_deterministic_algorithms(is_wanted)
-    torch.backends.cudnn.benchmark = not is_wanted
+    torch.use_deterministic_algorithms(enabled)
+    torch.backends.cudnn.benchmark = not enabled
 
 
-def _is_fast_in_bfloat16(device: torch.device) -> bool:
+def _has_fast_bfloat16(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
-def _compiler_trouble(device: torch.device) -> str:
+def _compiler_error(device: torch.device) -> str:
     """Say what is wrong with the compiler, after having it compile a sum; empty if nothing is."""
     if device.type == "cuda" and importlib.util.find_spec("triton") is None:
         return "triton is not installed"
     try:
-        torch.compile(_increased)(torch.ones(2, device=device))
+        torch.compile(_add_one)(torch.ones(2, device=device))
     except (RuntimeError, OSError, ImportError) as error:  # what its many tools raise
         return str(error).strip().splitlines()[0]
     return ""
 
 
-def _increased(tensor: torch.Tensor) -> torch.Tensor:
+def _add_one(tensor: torch.Tensor) -> torch.Tensor:
     return tensor + 1

@@ -21,22 +21,22 @@ def replacing(path: Path) -> Iterator[Path]:
     _remove(part)
     try:
         yield part
-        put_in_place(part, path)
+        commit(part, path)
     finally:
         _remove(part)
 
 
-def put_in_place(part: Path, path: Path) -> None:
+def commit(part: Path, path: Path) -> None:
     """Give what was written at `part` the name `path`, once all of it is on the disk itself.
 
     Without that, a power cut can leave the name with nothing, or half of it, behind it.
     """
     for written in (part, *part.rglob("*")):
-        _settle(written)
+        _fsync(written)
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     part.replace(path)
-    _settle(path.parent)
+    _fsync(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -45,7 +45,7 @@ def write_text(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
-def _settle(path: Path) -> None:
+def _fsync(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk."""
     if os.name == "nt":  # it can do so only with files that are open for writing
         return

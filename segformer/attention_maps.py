@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segformer.encoder import Block, Encoder, Stage
-from segformer.inference import evaluating
+from segformer.inference import eval_mode
 from segformer.layers import Attention, attend
 from segformer.model import SegFormer
 from segformer.variants import PATCH_STRIDES
 
-_QUERIES = 1024
+_QUERY_CHUNK = 1024
 """Queries asked at a time: their weights for all keys are whole rows, and rows are long."""
 
 
@@ -49,14 +49,14 @@ def attention_maps(
     encoder = model.encoder if isinstance(model, SegFormer) else model
     if image.ndim != 3:
         raise ValueError(f"one image is (3, H, W), this is {tuple(image.shape)}; give it alone")
-    _check_place(encoder, stage, block)
-    region = _region(query, image)
-    with evaluating(encoder):
+    _check_block(encoder, stage, block)
+    region = _query_mask(query, image)
+    with eval_mode(encoder):
         attention, grid = attention_input(encoder, image[None], stage=stage, block=block)
-        share = _share_of_tokens(region, math.prod(PATCH_STRIDES[: stage + 1]), grid.shape[1:3])
+        share = _token_shares(region, math.prod(PATCH_STRIDES[: stage + 1]), grid.shape[1:3])
         tokens = share.nonzero()[:, 0]
         weights = torch.zeros((), device=image.device)
-        for some in tokens.split(_QUERIES):
+        for some in tokens.split(_QUERY_CHUNK):
             rows = attention_weights(attention, grid, some)[0]  # (a, queries, rows, columns)
             weights = weights + torch.einsum("q,aqhw->ahw", share[some], rows.float())
         return weights
@@ -69,7 +69,7 @@ def attention_input(
     stages = [cast(Stage, each) for each in encoder.stages]
     blocks = [cast(Block, each) for each in stages[stage].blocks]
     asked = blocks[block]
-    grid = encoder.as_grid(images)
+    grid = encoder.to_channels_last(images)
     for earlier in (*stages[:stage], stages[stage].patch, *blocks[: blocks.index(asked)]):
         grid = earlier(grid)
     return asked.attention, asked.attention_norm(grid)
@@ -96,7 +96,7 @@ def attention_weights(attention: Attention, grid: Tensor, tokens: Tensor | None 
     return weights.reshape(*weights.shape[:3], *(side // reduction for side in grid.shape[1:3]))
 
 
-def _check_place(encoder: Encoder, stage: int, block: int) -> None:
+def _check_block(encoder: Encoder, stage: int, block: int) -> None:
     if not 0 <= stage < len(encoder.stages):
         raise ValueError(
             f"stage {stage} does not exist; choose from 0 to {len(encoder.stages) - 1}"
@@ -109,7 +109,7 @@ def _check_place(encoder: Encoder, stage: int, block: int) -> None:
         )
 
 
-def _region(query: tuple[int, int] | Tensor, image: Tensor) -> Tensor:
+def _query_mask(query: tuple[int, int] | Tensor, image: Tensor) -> Tensor:
     """(H, W) bool: the pixels that ask."""
     height, width = image.shape[1:]
     if isinstance(query, Tensor):
@@ -129,7 +129,7 @@ def _region(query: tuple[int, int] | Tensor, image: Tensor) -> Tensor:
     return region
 
 
-def _share_of_tokens(region: Tensor, stride: int, size: torch.Size) -> Tensor:
+def _token_shares(region: Tensor, stride: int, size: torch.Size) -> Tensor:
     """(H, W) bool -> (rows * columns of size,): each token's share of the region; sums to 1.
 
     A token stands for `stride` rows and columns of pixels, as the decoder's resizing takes it to.

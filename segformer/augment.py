@@ -6,23 +6,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segformer.cityscapes import IGNORE
-from segformer.colours import COLOUR_DRAWS, NO_CHANGE, colour_numbers
+from segformer.colours import NUM_COLOR_RANDOM, NEUTRAL_RANDOM, color_matrix
 from segformer.resize import nearest_pixels
 
-TRIES = 10
+MAX_CROP_TRIES = 10
 """Places tried for a crop until no class has too much of it; the last one is taken as it is."""
 
-DRAWS = 1 + 2 * TRIES + 1 + COLOUR_DRAWS
+NUM_RANDOM = 1 + 2 * MAX_CROP_TRIES + 1 + NUM_COLOR_RANDOM
 """Numbers drawn for a frame: the factor, rows and columns of the places, the flip, the colours."""
 
 
 @dataclass(frozen=True)
-class Cut:
+class CropPlan:
     """What becomes of one frame: `render` makes the image of it.
 
     `rows` and `columns` are the window of the frame, whole pixels. It is brought to `size`, rows
     and columns, which fill the crop or less of it: then they lie at its top left. After that left
-    and right are swapped if it `is_flipped`. `colours` are the (3, 5) float32 of `colour_numbers`,
+    and right are swapped if it `is_flipped`. `color_matrix` are the (3, 5) float32 of `colour_numbers`,
     and `labels` the (*crop) uint8 train ids, cut and flipped already.
     """
 
@@ -30,7 +30,7 @@ class Cut:
     columns: slice
     size: tuple[int, int]
     is_flipped: bool
-    colours: NDArray[np.float32]
+    color_matrix: NDArray[np.float32]
     labels: NDArray[np.uint8]
 
 
@@ -70,46 +70,46 @@ class Augment:
                 f"max_class_share is {self.max_class_share}; it must be above 0 and at most 1"
             )
 
-    def cut(self, labels: NDArray[np.uint8], draws: NDArray[np.float64]) -> Cut:
+    def plan(self, labels: NDArray[np.uint8], random_numbers: NDArray[np.float64]) -> CropPlan:
         """Decide what becomes of a frame.
 
         Args:
             labels: (h, w) uint8 train ids of the whole frame.
-            draws: (DRAWS,) numbers from 0 to below 1; the same ones give the same cut.
+            random_numbers: (DRAWS,) numbers from 0 to below 1; the same ones give the same cut.
         """
-        is_flipped = self.flip and bool(draws[1 + 2 * TRIES] < 0.5)
-        factor = self.scale[0] + draws[0] * (self.scale[1] - self.scale[0])
+        is_flipped = self.flip and bool(random_numbers[1 + 2 * MAX_CROP_TRIES] < 0.5)
+        factor = self.scale[0] + random_numbers[0] * (self.scale[1] - self.scale[0])
         spans = [
-            _span(side, crop, factor) for side, crop in zip(labels.shape, self.crop, strict=True)
+            _crop_extent(side, crop, factor) for side, crop in zip(labels.shape, self.crop, strict=True)
         ]
         (from_h, to_h), (from_w, to_w) = spans
-        top, left, found = self._place(labels, spans, draws[1 : 1 + 2 * TRIES])
+        top, left, found = self._find_crop(labels, spans, random_numbers[1 : 1 + 2 * MAX_CROP_TRIES])
         target = np.full(self.crop, IGNORE, np.uint8)
         target[:to_h, :to_w] = found
-        return Cut(
+        return CropPlan(
             rows=slice(top, top + from_h),
             columns=slice(left, left + from_w),
             size=(to_h, to_w),
             is_flipped=is_flipped,
-            colours=colour_numbers(draws[-COLOUR_DRAWS:] if self.photometric else NO_CHANGE),
+            color_matrix=color_matrix(random_numbers[-NUM_COLOR_RANDOM:] if self.photometric else NEUTRAL_RANDOM),
             labels=target[:, ::-1] if is_flipped else target,
         )
 
-    def _place(
-        self, labels: NDArray[np.uint8], spans: list[tuple[int, int]], draws: NDArray[np.float64]
+    def _find_crop(
+        self, labels: NDArray[np.uint8], spans: list[tuple[int, int]], random_numbers: NDArray[np.float64]
     ) -> tuple[int, int, NDArray[np.uint8]]:
         """Give the row and column where a crop begins, and its labels (to_h, to_w)."""
         (h, w), ((from_h, to_h), (from_w, to_w)) = labels.shape, spans
         rows, columns = nearest_pixels(from_h, to_h), nearest_pixels(from_w, to_w)
-        for row_draw, column_draw in draws.reshape(TRIES, 2):
+        for row_draw, column_draw in random_numbers.reshape(MAX_CROP_TRIES, 2):
             top, left = int(row_draw * (h - from_h + 1)), int(column_draw * (w - from_w + 1))
             found = labels[top + rows].take(left + columns, axis=1)
-            if is_varied(found, self.max_class_share):
+            if meets_class_share(found, self.max_class_share):
                 break
         return top, left, found
 
 
-def is_varied(labels: NDArray[np.uint8], max_class_share: float) -> bool:
+def meets_class_share(labels: NDArray[np.uint8], max_class_share: float) -> bool:
     """Whether there are labelled pixels, and no class has more than its share of them.
 
     Args:
@@ -133,7 +133,7 @@ def is_varied(labels: NDArray[np.uint8], max_class_share: float) -> bool:
     return True
 
 
-def _span(side: int, crop: int, factor: float) -> tuple[int, int]:
+def _crop_extent(side: int, crop: int, factor: float) -> tuple[int, int]:
     """How many pixels of a side are taken, and how many they become."""
     taken = max(1, round(crop / factor))
     if taken <= side:

@@ -11,23 +11,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_WIDE_ROWS = 32
+_FEED_FORWARD_ROWS = 32
 """Rows fed forward at a time without gradients: the wide map of hidden channels stays in cache."""
 
-_WIDE_TOKENS = 1024
+_GELU_TOKENS = 1024
 """Tokens whose hidden channels are recomputed at a time when a gradient is wanted."""
 
-_SCORED_ROWS = 16
+_DECODER_ROWS = 16
 """Rows of the decoder at a time."""
 
 
-def pays_off(grid: Tensor) -> bool:
+def use_cpu_kernels(grid: Tensor) -> bool:
     """Whether bands are faster: on a CPU, unless the compiler or autocast decides what is done."""
     is_ours = not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
     return grid.is_cpu and is_ours
 
 
-def is_bare(layer: nn.Module) -> bool:
+def is_plain_layer(layer: nn.Module) -> bool:
     """Whether calling a layer is its own arithmetic and no more: no other class, no hooks.
 
     Only of such a layer may the weights be used without calling it: an adapter, a quantised or a
@@ -45,27 +45,27 @@ def add_linear(grid: Tensor, linear: nn.Linear, tokens: Tensor) -> Tensor:
 
 
 def add_feed_forward(
-    grid: Tensor, normed: Tensor, widen: nn.Linear, neighbours: nn.Conv2d, narrow: nn.Linear
+    grid: Tensor, normed: Tensor, fc1: nn.Linear, depthwise: nn.Conv2d, fc2: nn.Linear
 ) -> Tensor:
     """`grid` plus the feed-forward of `normed`, (b, h, w, c) both, in one new map; no gradients."""
     height = grid.shape[1]
-    total = (grid + narrow.bias).contiguous()  # what follows writes into views of it
-    if height <= 2 * _WIDE_ROWS:
-        wide = _wide(normed, widen, neighbours)
-        total.view(-1, grid.shape[-1]).addmm_(wide.flatten(0, 2), narrow.weight.T)
+    total = (grid + fc2.bias).contiguous()  # what follows writes into views of it
+    if height <= 2 * _FEED_FORWARD_ROWS:
+        wide = _hidden_map(normed, fc1, depthwise)
+        total.view(-1, grid.shape[-1]).addmm_(wide.flatten(0, 2), fc2.weight.T)
         return total
     for image, source in zip(total, normed, strict=True):
-        for top in range(0, height, _WIDE_ROWS):
+        for top in range(0, height, _FEED_FORWARD_ROWS):
             # One row more above and below, for the convolution to see.
-            first, last = max(top - 1, 0), min(top + _WIDE_ROWS + 1, height)
-            wide = _wide(source[None, first:last], widen, neighbours)[0, top - first :]
-            band = image[top : top + _WIDE_ROWS].view(-1, grid.shape[-1])
-            band.addmm_(wide[:_WIDE_ROWS].flatten(0, 1), narrow.weight.T)
+            first, last = max(top - 1, 0), min(top + _FEED_FORWARD_ROWS + 1, height)
+            wide = _hidden_map(source[None, first:last], fc1, depthwise)[0, top - first :]
+            band = image[top : top + _FEED_FORWARD_ROWS].view(-1, grid.shape[-1])
+            band.addmm_(wide[:_FEED_FORWARD_ROWS].flatten(0, 1), fc2.weight.T)
     return total
 
 
-def _wide(grid: Tensor, widen: nn.Linear, neighbours: nn.Conv2d) -> Tensor:
-    hidden: Tensor = neighbours(widen(grid).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+def _hidden_map(grid: Tensor, fc1: nn.Linear, depthwise: nn.Conv2d) -> Tensor:
+    hidden: Tensor = depthwise(fc1(grid).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
     torch.ops.aten.gelu_(hidden)
     return hidden
 
@@ -82,8 +82,8 @@ class _GeluLinear(torch.autograd.Function):
     @staticmethod
     def forward(tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         out = tokens.new_empty(len(tokens), len(weight))
-        buffer = _band_of(tokens)
-        for band, part in zip(*(map_.split(_WIDE_TOKENS) for map_ in (tokens, out)), strict=True):
+        buffer = _new_band_buffer(tokens)
+        for band, part in zip(*(map_.split(_GELU_TOKENS) for map_ in (tokens, out)), strict=True):
             hidden = torch.ops.aten.gelu.out(band, out=buffer[: len(band)])
             torch.addmm(bias, hidden, weight.T, out=part)
         return out
@@ -97,8 +97,8 @@ class _GeluLinear(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         tokens, weight = ctx.saved_tensors
         of_tokens, of_weight = torch.empty_like(tokens), torch.zeros_like(weight)
-        buffer = _band_of(tokens)
-        maps = (map_.split(_WIDE_TOKENS) for map_ in (tokens, gradient, of_tokens))
+        buffer = _new_band_buffer(tokens)
+        maps = (map_.split(_GELU_TOKENS) for map_ in (tokens, gradient, of_tokens))
         for band, of_out, of_band in zip(*maps, strict=True):
             hidden = torch.ops.aten.gelu.out(band, out=buffer[: len(band)])
             of_weight.addmm_(of_out.T, hidden)
@@ -110,8 +110,8 @@ class _GeluLinear(torch.autograd.Function):
 _gelu_linear: Callable[[Tensor, Tensor, Tensor], Tensor] = _GeluLinear.apply
 
 
-def _band_of(tokens: Tensor) -> Tensor:
-    return tokens.new_empty(min(len(tokens), _WIDE_TOKENS), tokens.shape[1])
+def _new_band_buffer(tokens: Tensor) -> Tensor:
+    return tokens.new_empty(min(len(tokens), _GELU_TOKENS), tokens.shape[1])
 
 
 def add_resized(total: Tensor, coarse: Sequence[Tensor], shape: torch.Size) -> Tensor:
@@ -134,14 +134,14 @@ class _AddResized(torch.autograd.Function):
     @staticmethod
     def forward(total: Tensor, shape: torch.Size, *coarse: Tensor) -> Tensor:
         grid = total.view(shape)
-        for rows, parts in resized_bands(coarse, shape[1:3]):
+        for rows, parts in iter_resized_bands(coarse, shape[1:3]):
             add_band(grid[:, rows], parts)
         return total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], _output: Tensor) -> None:
         total, ctx.shape, *coarse = inputs
-        ctx.sizes = [grid.shape for grid in coarse]
+        ctx.input_sizes = [grid.shape for grid in coarse]
         ctx.mark_dirty(total)
 
     @staticmethod
@@ -153,7 +153,7 @@ class _AddResized(torch.autograd.Function):
             torch.ops.aten.upsample_bilinear2d_backward(
                 fine, (h, w), (b, c, rows, columns), False, None, None
             ).permute(0, 2, 3, 1)
-            for b, rows, columns, c in ctx.sizes
+            for b, rows, columns, c in ctx.input_sizes
         ]
         return gradient, None, *of_coarse
 
@@ -169,7 +169,7 @@ def add_band(band: Tensor, parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     return band
 
 
-def resized_bands(
+def iter_resized_bands(
     maps: Sequence[Tensor], size: Sequence[int]
 ) -> Iterator[tuple[slice, list[tuple[Tensor, Tensor]]]]:
     """Cut maps that are to be resized to `size`, rows and columns, into bands, top to bottom.
@@ -179,9 +179,9 @@ def resized_bands(
         (rows, needed) and a (b, needed, columns * c), to be multiplied.
     """
     height, width = size
-    weights = [_row_weights(grid.shape[1], height, like=grid) for grid in maps]
-    for top in range(0, height, _SCORED_ROWS):
-        rows = slice(top, min(top + _SCORED_ROWS, height))
+    weights = [_row_weights(grid.shape[1], height, reference=grid) for grid in maps]
+    for top in range(0, height, _DECODER_ROWS):
+        rows = slice(top, min(top + _DECODER_ROWS, height))
         parts = []
         for grid, weight in zip(maps, weights, strict=True):
             used = weight[rows].any(dim=0).nonzero()
@@ -198,7 +198,7 @@ def resize(grid: Tensor, size: Sequence[int]) -> Tensor:
     return wide.permute(0, 2, 3, 1)
 
 
-def _row_weights(rows: int, resized_rows: int, like: Tensor) -> Tensor:
+def _row_weights(rows: int, resized_rows: int, reference: Tensor) -> Tensor:
     """(resized_rows, rows): how much each row counts in each resized one."""
-    unit = torch.eye(rows, dtype=like.dtype, device=like.device)
+    unit = torch.eye(rows, dtype=reference.dtype, device=reference.device)
     return F.interpolate(unit[None], resized_rows, mode="linear", align_corners=False)[0].T

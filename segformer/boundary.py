@@ -9,17 +9,17 @@ from torch import Tensor
 
 from segformer.cityscapes import IGNORE
 
-PIXELS = 3
+DISTANCE = 3
 """How far a boundary reaches into a mask, of a frame with ROWS rows."""
 
-ROWS = 1024
+REFERENCE_ROWS = 1024
 """Of a frame of Cityscapes. The paper's authors take 0.5 % of its diagonal, 11 pixels, for the
 masks they compare; at 3 the measure is about the contours alone."""
 
 
-def distance_at(rows: int) -> int:
+def scaled_distance(rows: int) -> int:
     """PIXELS of a frame with so many rows, in proportion: rounded, and at least one."""
-    return max(1, round(PIXELS * rows / ROWS))
+    return max(1, round(DISTANCE * rows / REFERENCE_ROWS))
 
 
 def boundary_counts(
@@ -49,16 +49,16 @@ def boundary_counts(
             f"prediction {tuple(predicted.shape)} and label {tuple(target.shape)} must be of one "
             "shape (b, h, w); resize the scores to the label's size"
         )
-    reach = distance_at(target.shape[1]) if distance is None else distance
+    reach = scaled_distance(target.shape[1]) if distance is None else distance
     if reach < 1:
         raise ValueError(f"a boundary of {reach} pixels is none; choose at least 1")
     side = num_classes + 1  # the last row and column: no boundary here
     counts = torch.zeros(num_classes, 2, dtype=torch.int64, device=target.device)
     for classes, labels in zip(predicted, target, strict=True):
         is_void = labels == IGNORE
-        true = _masks("label", labels, is_void, num_classes)
-        found = _masks("prediction", classes, is_void | (classes == IGNORE), num_classes)
-        rows, columns = (_along_contours(one, num_classes, reach) for one in (true, found))
+        true = _class_masks("label", labels, is_void, num_classes)
+        found = _class_masks("prediction", classes, is_void | (classes == IGNORE), num_classes)
+        rows, columns = (_boundary_classes(one, num_classes, reach) for one in (true, found))
         pairs = (rows * side + columns).flatten().bincount(minlength=side**2).reshape(side, side)
         common = pairs.diagonal()
         union = pairs.sum(0) + pairs.sum(1) - common
@@ -72,7 +72,7 @@ def boundary_iou(counts: ArrayLike | Tensor) -> Tensor:
     return common.double() / union
 
 
-def _masks(name: str, classes: Tensor, is_void: Tensor, num_classes: int) -> Tensor:
+def _class_masks(name: str, classes: Tensor, is_void: Tensor, num_classes: int) -> Tensor:
     """(h, w) int16: 0..k-1, and k where no class is."""
     if classes.numel():
         for extreme in classes.masked_fill(is_void, 0).aminmax():
@@ -84,18 +84,18 @@ def _masks(name: str, classes: Tensor, is_void: Tensor, num_classes: int) -> Ten
     return classes.to(torch.int16).masked_fill(is_void, num_classes)
 
 
-def _along_contours(masks: Tensor, num_classes: int, distance: int) -> Tensor:
+def _boundary_classes(masks: Tensor, num_classes: int, distance: int) -> Tensor:
     """(h, w) -> (h, w) int32: the class of a pixel in its boundary, k for all others."""
     # All masks at once: a window is inside one of them if its largest and smallest id are equal.
     padded = F.pad(masks, (distance,) * 4, value=-1)
     largest, smallest = (
-        _over_windows(extreme, padded, 2 * distance + 1)
+        _sliding_extreme(extreme, padded, 2 * distance + 1)
         for extreme in (torch.maximum, torch.minimum)
     )
     return masks.masked_fill(largest == smallest, num_classes).int()
 
 
-def _over_windows(
+def _sliding_extreme(
     extreme: Callable[[Tensor, Tensor], Tensor], values: Tensor, width: int
 ) -> Tensor:
     """(h + width - 1, w + width - 1) -> (h, w): the extreme of every window width x width."""

@@ -96,13 +96,13 @@ def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], source: str) 
         ValueError: naming the tensors that are unknown, missing or of another shape; the module
             is then unchanged.
     """
-    mistakes = misfits(module.state_dict(), tensors)
+    mistakes = describe_mismatches(module.state_dict(), tensors)
     if mistakes:
         raise ValueError(f"{source}: {mistakes}; use weights of this very network")
     module.load_state_dict(dict(tensors))
 
 
-def misfits(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+def describe_mismatches(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
     """How two sets of tensors differ, naming them all; empty if names and shapes agree."""
     kinds = {
         "unknown": [name for name in found if name not in expected],

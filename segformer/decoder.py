@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segformer.banded import add_band, add_resized, pays_off, resize, resized_bands
-from segformer.layers import initialise
+from segformer.banded import add_band, add_resized, use_cpu_kernels, resize, iter_resized_bands
+from segformer.layers import init_weights
 
 
 class MlpDecoder(nn.Module):
@@ -37,26 +37,26 @@ class MlpDecoder(nn.Module):
         self.norm = nn.BatchNorm2d(width)
         self.dropout = nn.Dropout2d(dropout)
         self.classify = nn.Conv2d(width, num_classes, 1)
-        self.apply(initialise)
+        self.apply(init_weights)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Four (b, h, w, c), finest first -> (b, k, h, w) at the size of the finest."""
         if self.training:
-            mixed = resized_sum(maps, *self.multiplied()).permute(0, 3, 1, 2)  # (b, width, h, w)
+            mixed = sum_resized(maps, *self.fuse_weights()).permute(0, 3, 1, 2)  # (b, width, h, w)
             normed = F.relu(self.norm(mixed), inplace=True)
-            return self._score(self.dropout(normed).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        if pays_off(maps[0]):
-            sums = resized_sum_in_bands(maps, *self.folded())
+            return self._apply_classifier(self.dropout(normed).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        if use_cpu_kernels(maps[0]):
+            sums = iter_sum_resized(maps, *self.fold_batch_norm())
         else:
-            sums = iter([resized_sum(maps, *self.folded())])
-        parts = [self._score(F.relu(part, inplace=True)) for part in sums]
+            sums = iter([sum_resized(maps, *self.fold_batch_norm())])
+        parts = [self._apply_classifier(F.relu(part, inplace=True)) for part in sums]
         return torch.cat(parts, dim=1).permute(0, 3, 1, 2)
 
-    def _score(self, grid: Tensor) -> Tensor:
+    def _apply_classifier(self, grid: Tensor) -> Tensor:
         """(b, h, w, width) -> (b, h, w, k); as a matrix, since a convolution can be far slower."""
         return F.linear(grid, self.classify.weight.flatten(1), self.classify.bias)
 
-    def multiplied(self) -> tuple[list[Tensor], Tensor]:
+    def fuse_weights(self) -> tuple[list[Tensor], Tensor]:
         """What `unify` and `mix` do to a map together: a (width, c) per map, one (width,) bias."""
         parts = self.mix.weight.flatten(1).chunk(len(self.unify), dim=1)[::-1]
         linears = [cast(nn.Linear, layer) for layer in self.unify]
@@ -64,9 +64,9 @@ class MlpDecoder(nn.Module):
         biases = [part @ linear.bias for part, linear in zip(parts, linears, strict=True)]
         return matrices, torch.stack(biases).sum(0)
 
-    def folded(self) -> tuple[list[Tensor], Tensor]:
+    def fold_batch_norm(self) -> tuple[list[Tensor], Tensor]:
         """The same with the BatchNorm of evaluation in it."""
-        matrices, bias = self.multiplied()
+        matrices, bias = self.fuse_weights()
         norm = self.norm
         assert norm.running_mean is not None
         assert norm.running_var is not None
@@ -75,7 +75,7 @@ class MlpDecoder(nn.Module):
         return [scale[:, None] * matrix for matrix in matrices], bias
 
 
-def resized_sum(maps: Sequence[Tensor], matrices: Sequence[Tensor], bias: Tensor) -> Tensor:
+def sum_resized(maps: Sequence[Tensor], matrices: Sequence[Tensor], bias: Tensor) -> Tensor:
     """Apply each map's matrix at its own size, resize to the finest bilinearly, and add.
 
     Args:
@@ -86,27 +86,27 @@ def resized_sum(maps: Sequence[Tensor], matrices: Sequence[Tensor], bias: Tensor
     Returns:
         (b, h, w, width) at the size of the finest.
     """
-    finest, coarse = maps[0], coarse_maps(maps, matrices, bias)
+    finest, coarse = maps[0], project_coarse_maps(maps, matrices, bias)
     # As one matrix: what is added to a view in place makes autograd copy whole gradients.
     total = torch.mm(finest.flatten(0, 2), matrices[0].T)
     shape = torch.Size((*finest.shape[:3], total.shape[1]))
-    if pays_off(finest):
+    if use_cpu_kernels(finest):
         return add_resized(total, coarse, shape)
     for grid in coarse:
         total.add_(resize(grid, shape[1:3]).reshape(total.shape))
     return total.view(shape)
 
 
-def resized_sum_in_bands(
+def iter_sum_resized(
     maps: Sequence[Tensor], matrices: Sequence[Tensor], bias: Tensor
 ) -> Iterator[Tensor]:
     """What `resized_sum` returns, some rows at a time, top to bottom: no map of full size."""
-    finest, coarse = maps[0], coarse_maps(maps, matrices, bias)
-    for rows, parts in resized_bands(coarse, finest.shape[1:3]):
+    finest, coarse = maps[0], project_coarse_maps(maps, matrices, bias)
+    for rows, parts in iter_resized_bands(coarse, finest.shape[1:3]):
         yield add_band(F.linear(finest[:, rows], matrices[0]), parts)
 
 
-def coarse_maps(maps: Sequence[Tensor], matrices: Sequence[Tensor], bias: Tensor) -> list[Tensor]:
+def project_coarse_maps(maps: Sequence[Tensor], matrices: Sequence[Tensor], bias: Tensor) -> list[Tensor]:
     """All but the finest under their matrices; the bias is on the smallest: resizing keeps it."""
     narrow = zip(maps[1:], matrices[1:], strict=True)
     *grids, smallest = [F.linear(grid, matrix) for grid, matrix in narrow]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from segformer.banded import pays_off
+from segformer.banded import use_cpu_kernels
 from segformer.layers import (
     NORM_EPS,
     Attention,
@@ -14,7 +14,7 @@ from segformer.layers import (
     FeedForward,
     PatchEmbedding,
     drop_path_rates,
-    initialise,
+    init_weights,
 )
 from segformer.variants import (
     EXPANSION,
@@ -44,7 +44,7 @@ class Block(nn.Module):
 
     def forward(self, grid: Tensor) -> Tensor:
         """(b, h, w, c) -> (b, h, w, c)."""
-        if pays_off(grid) and not self.training and not torch.is_grad_enabled():
+        if use_cpu_kernels(grid) and not self.training and not torch.is_grad_enabled():
             grid = self.attention(self.attention_norm(grid), onto=grid)
             added: Tensor = self.feed_forward(self.feed_forward_norm(grid), onto=grid)
             return added
@@ -59,7 +59,7 @@ class Stage(nn.Module):
 
     def __init__(self, patch: PatchEmbedding, blocks: Sequence[Block], norm: nn.LayerNorm) -> None:
         super().__init__()
-        self.is_recomputed = False
+        self.use_checkpointing = False
         self.patch = patch
         self.blocks = nn.ModuleList(blocks)
         self.norm = norm
@@ -68,7 +68,7 @@ class Stage(nn.Module):
         """(b, h, w, c) -> (b, ceil(h / stride), ceil(w / stride), width)."""
         grid = self.patch(grid)
         for block in self.blocks:
-            if self.is_recomputed and torch.is_grad_enabled():
+            if self.use_checkpointing and torch.is_grad_enabled():
                 grid = checkpoint(block, grid, use_reentrant=False)
             else:
                 grid = block(grid)
@@ -92,20 +92,20 @@ class Encoder(nn.Module):
         self.variant = variant
         rates = iter(drop_path_rates(drop_path, sum(variant.depths)))
         self.stages = nn.ModuleList(
-            _stage(index, variant, [next(rates) for _ in range(variant.depths[index])], norm_eps)
+            _build_stage(index, variant, [next(rates) for _ in range(variant.depths[index])], norm_eps)
             for index in range(len(variant.widths))
         )
-        self.apply(initialise)
+        self.apply(init_weights)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """(b, 3, H, W) normalised -> four (b, ceil(H / s), ceil(W / s), c), s = 4, 8, 16, 32."""
-        grid, maps = self.as_grid(images), []
+        grid, maps = self.to_channels_last(images), []
         for stage in self.stages:
             grid = stage(grid)
             maps.append(grid)
         return maps
 
-    def recompute(self, is_recomputed: bool = True) -> None:
+    def set_gradient_checkpointing(self, enabled: bool = True) -> None:
         """Keep what goes into each block only, and compute the rest again in the backward pass.
 
         The gradients are the same; memory falls by most of the activations, for about a third more
@@ -113,9 +113,9 @@ class Encoder(nn.Module):
         """
         for stage in self.stages:
             assert isinstance(stage, Stage)
-            stage.is_recomputed = is_recomputed
+            stage.use_checkpointing = enabled
 
-    def as_grid(self, images: Tensor) -> Tensor:
+    def to_channels_last(self, images: Tensor) -> Tensor:
         """(b, 3, H, W) -> (b, H, W, 3), contiguous: after this nothing is ever transposed."""
         if min(images.shape[2:]) < MIN_SIDE:
             raise ValueError(
@@ -125,7 +125,7 @@ class Encoder(nn.Module):
         return images.permute(0, 2, 3, 1).contiguous()
 
 
-def _stage(index: int, variant: Variant, drop_path: Sequence[float], norm_eps: float) -> Stage:
+def _build_stage(index: int, variant: Variant, drop_path: Sequence[float], norm_eps: float) -> Stage:
     width = variant.widths[index]
     patch = PatchEmbedding(
         variant.widths[index - 1] if index else 3,

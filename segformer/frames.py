@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segformer.atomic import replacing
-from segformer.packing import IMAGES, LABELS, NAMES, reserve
+from segformer.packing import IMAGES, LABELS, NAMES, allocate
 
 MEAN = (0.485, 0.456, 0.406)
 """Mean of ImageNet's red, green and blue, 0..1: what the released encoders were trained with."""
@@ -91,7 +91,7 @@ def create(
         OSError: where the disk is full.
     """
     with replacing(folder) as part:
-        reserve(part, names, size)
+        allocate(part, names, size)
         images, labels = (
             np.lib.format.open_memmap(part / name, mode="r+") for name in (IMAGES, LABELS)
         )

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from segformer.cityscapes import IGNORE
-from segformer.inference import scores_at
+from segformer.inference import resize_scores
 from segformer.model import SegFormer
 
 LAYERS = ("stage 1", "stage 2", "stage 3", "stage 4", "decoder", "classifier")
@@ -15,34 +15,34 @@ LAYERS = ("stage 1", "stage 2", "stage 3", "stage 4", "decoder", "classifier")
 
 
 @dataclass(frozen=True)
-class Pull:
+class ClassGradients:
     """One loss's gradient on one batch, by class; k classes, g groups of layers.
 
     No gradient comes from void, so that the classes' parts add up to the whole.
 
     Attributes:
-        at_scores: (k,) sum of |dL/ds| over the pixels of each class and all their k scores s; nan
+        logit_l1: (k,) sum of |dL/ds| over the pixels of each class and all their k scores s; nan
             for a class without pixels.
-        at_layers: (k, g) length (L2) of the parameters' gradient that the pixels of each class
+        layer_l2: (k, g) length (L2) of the parameters' gradient that the pixels of each class
             send, all others' dL/ds being 0; nan for a class without pixels.
-        together: (g,) length (L2) of the gradient itself: of the sum, over the classes, of the
-            vectors whose lengths `at_layers` holds.
-        whole: (p,) the gradient, all parameters in the order of LAYERS.
-        wrong: the share of the labelled pixels that are predicted wrongly.
-        of_wrong: the share of `at_scores` that comes from these.
+        total_l2: (g,) length (L2) of the gradient itself: of the sum, over the classes, of the
+            vectors whose lengths `layer_l2` holds.
+        total_gradient: (p,) the gradient, all parameters in the order of LAYERS.
+        error_rate: the share of the labelled pixels that are predicted wrongly.
+        wrong_share: the share of `logit_l1` that comes from these.
     """
 
-    at_scores: Tensor
-    at_layers: Tensor
-    together: Tensor
-    whole: Tensor
-    wrong: float
-    of_wrong: float
+    logit_l1: Tensor
+    layer_l2: Tensor
+    total_l2: Tensor
+    total_gradient: Tensor
+    error_rate: float
+    wrong_share: float
 
 
-def take_apart(
+def gradients_by_class(
     model: SegFormer, images: Tensor, target: Tensor, losses: Mapping[str, Callable[..., Tensor]]
-) -> dict[str, Pull]:
+) -> dict[str, ClassGradients]:
     """Measure every loss at the same weights, on the same batch, in float32.
 
     The network is as in training, with the batch's own statistics; with rates of drop path and
@@ -55,18 +55,18 @@ def take_apart(
         losses: by name, from scores and target to a scalar.
     """
     model.train()
-    scores = scores_at(model(images), target.shape[-2:])
+    scores = resize_scores(model(images), target.shape[-2:])
     groups = layer_groups(model)
-    return {name: _pull(groups, scores, target, loss) for name, loss in losses.items()}
+    return {name: _split_by_class(groups, scores, target, loss) for name, loss in losses.items()}
 
 
-def whole_gradient(
+def compute_gradient(
     model: SegFormer, images: Tensor, target: Tensor, loss: Callable[..., Tensor]
 ) -> Tensor:
     """(p,): what `Pull.whole` holds, in one pass back."""
     model.train()
-    value = loss(scores_at(model(images), target.shape[-2:]), target)
-    return torch.cat(_gradients(value, layer_groups(model), torch.ones_like(value))).cpu()
+    value = loss(resize_scores(model(images), target.shape[-2:]), target)
+    return torch.cat(_group_gradients(value, layer_groups(model), torch.ones_like(value))).cpu()
 
 
 def layer_groups(model: SegFormer) -> list[list[nn.Parameter]]:
@@ -77,12 +77,12 @@ def layer_groups(model: SegFormer) -> list[list[nn.Parameter]]:
     return [*(list(stage.parameters()) for stage in model.encoder.stages), decoder, last]
 
 
-def _pull(
+def _split_by_class(
     groups: Sequence[Sequence[nn.Parameter]],
     scores: Tensor,
     target: Tensor,
     loss: Callable[..., Tensor],
-) -> Pull:
+) -> ClassGradients:
     given = scores.detach().requires_grad_()
     (slope,) = torch.autograd.grad(loss(given, target), given)  # (b, k, h, w)
     mass = slope.abs().sum(1)  # (b, h, w)
@@ -94,28 +94,28 @@ def _pull(
         is_class = target == c
         if not is_class.any():
             continue
-        parts = _gradients(scores, groups, slope * is_class[:, None])
+        parts = _group_gradients(scores, groups, slope * is_class[:, None])
         at_scores[c] = mass[is_class].sum()
-        at_layers[c] = _lengths(parts)
+        at_layers[c] = _l2_norms(parts)
         sums = [total + part for total, part in zip(sums, parts, strict=True)]
     is_wrong = (given.argmax(1) != target) & (target != IGNORE)
-    return Pull(
+    return ClassGradients(
         at_scores.cpu(),
         at_layers.cpu(),
-        _lengths(sums).cpu(),
+        _l2_norms(sums).cpu(),
         torch.cat(sums).cpu(),
         float(is_wrong.sum() / (target != IGNORE).sum()),
         float(mass[is_wrong].sum() / mass.sum()),
     )
 
 
-def _lengths(vectors: Sequence[Tensor]) -> Tensor:
+def _l2_norms(vectors: Sequence[Tensor]) -> Tensor:
     # Millions of squares added up in float32 lose the fourth digit.
     norms = [torch.linalg.vector_norm(vector, dtype=torch.float64) for vector in vectors]
     return torch.stack(norms).float()
 
 
-def _gradients(
+def _group_gradients(
     outputs: Tensor, groups: Sequence[Sequence[nn.Parameter]], slope: Tensor
 ) -> list[Tensor]:
     """A vector per group of layers; the graph stays."""

@@ -97,7 +97,7 @@ def _check(model: SegFormer, folder: Path, size: tuple[int, int]) -> None:
 def _tensors(model: SegFormer) -> dict[str, Tensor]:
     ours, depths = model.state_dict(), get_variant(model.variant).depths
     theirs = to_format(ours, HUGGING_FACE, depths)
-    norm = HUGGING_FACE.name_of("decoder.norm.weight", depths).removesuffix("weight")
+    norm = HUGGING_FACE.find_name("decoder.norm.weight", depths).removesuffix("weight")
     theirs[f"{norm}num_batches_tracked"] = ours["decoder.norm.num_batches_tracked"]
     return {name: tensor.detach().cpu().contiguous() for name, tensor in theirs.items()}
 

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from segformer.frames import PackedFrames, normalise
 from segformer.metrics import confusion_matrix
-from segformer.processes import count, gathered, rank, summed
-from segformer.score_bands import classes_at
+from segformer.processes import world_size, all_gather, rank, all_reduce_shared
+from segformer.score_bands import resize_and_argmax
 
 
-def scores_at(scores: Tensor, size: tuple[int, ...]) -> Tensor:
+def resize_scores(scores: Tensor, size: tuple[int, ...]) -> Tensor:
     """(b, k, h, w) -> (b, k, *size), bilinear; rows and columns of `size` in pixels."""
     if scores.shape[-2:] == size:
         return scores
@@ -34,11 +34,11 @@ def segment(
     Returns:
         (b, *output_size) uint8 train ids on the same device.
     """
-    with evaluating(model):
+    with eval_mode(model):
         pixels = normalise(images)
         if pixels.shape[-2:] != input_size:
             pixels = F.interpolate(pixels, size=input_size, mode="bilinear", antialias=True)
-        return _classes_at(model(pixels), output_size)
+        return _argmax_batch(model(pixels), output_size)
 
 
 def evaluate_packed(
@@ -59,18 +59,18 @@ def evaluate_packed(
         (k, k) int64 confusion of all frames, on the CPU, in every process.
     """
     confusion = torch.zeros((), dtype=torch.int64, device=device)
-    with evaluating(model):
-        for start in range(0, len(frames), batch_size)[rank() :: count()]:
+    with eval_mode(model):
+        for start in range(0, len(frames), batch_size)[rank() :: world_size()]:
             images, labels = frames.batch(range(start, min(start + batch_size, len(frames))))
             scores = model(normalise(images.to(device)))
-            predicted = _classes_at(scores, labels.shape[-2:])
+            predicted = _argmax_batch(scores, labels.shape[-2:])
             counted = confusion_matrix(predicted, labels.to(device), scores.shape[1])
             confusion = confusion + counted
-    return _over_all_processes(confusion.cpu())
+    return _sum_over_processes(confusion.cpu())
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
+def eval_mode(model: nn.Module) -> Iterator[None]:
     """Evaluation mode and no gradients within; afterwards the mode is what it was."""
     was_training = model.training
     model.eval()
@@ -81,11 +81,11 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
-def _over_all_processes(confusion: Tensor) -> Tensor:
+def _sum_over_processes(confusion: Tensor) -> Tensor:
     # One that had no batch to predict does not know the number of classes, and has a plain 0.
-    k = max(int(size) for size in gathered(torch.tensor(max(confusion.shape, default=1))))
-    return summed(confusion.expand(k, k))
+    k = max(int(size) for size in all_gather(torch.tensor(max(confusion.shape, default=1))))
+    return all_reduce_shared(confusion.expand(k, k))
 
 
-def _classes_at(scores: Tensor, size: tuple[int, ...]) -> Tensor:
-    return torch.stack([classes_at(one, size) for one in scores])
+def _argmax_batch(scores: Tensor, size: tuple[int, ...]) -> Tensor:
+    return torch.stack([resize_and_argmax(one, size) for one in scores])

@@ -65,7 +65,7 @@ def from_label_ids(label_ids: ArrayLike) -> Tensor:
         ValueError: for an id that is no label's.
     """
     ids = np.asarray(label_ids)
-    _refuse_beyond("a predicted label id", ids, len(LABELS))
+    _check_range("a predicted label id", ids, len(LABELS))
     meanings = [
         UNSCORED_VEHICLE
         if label.train_id == IGNORE and label.category in INSTANCE_CATEGORIES
@@ -90,7 +90,7 @@ def count_instances(predicted: ArrayLike | Tensor, instance_ids: ArrayLike | Ten
     Raises:
         ValueError: for other shapes, or an id that is none.
     """
-    classes, instances = _array(predicted), _array(instance_ids)
+    classes, instances = _to_numpy(predicted), _to_numpy(instance_ids)
     if instances.ndim != 2 or instances.shape != classes.shape:
         raise ValueError(
             f"prediction {classes.shape} and instance ids {instances.shape} must be of one frame "
@@ -98,13 +98,13 @@ def count_instances(predicted: ArrayLike | Tensor, instance_ids: ArrayLike | Ten
         )
     chosen = np.flatnonzero(instances >= IDS_PER_LABEL)
     ids, found = (one.ravel()[chosen].astype(np.int64) for one in (instances, classes))
-    _refuse_beyond("an instance id", ids, len(LABELS) * IDS_PER_LABEL)
-    _refuse_beyond("a predicted class", found, 256)
+    _check_range("an instance id", ids, len(LABELS) * IDS_PER_LABEL)
+    _check_range("a predicted class", found, 256)
     sizes = np.bincount(ids, minlength=len(LABELS) * IDS_PER_LABEL)
     rank = np.cumsum(sizes > 0) - 1  # of an id among the i that occur
     present = np.flatnonzero(sizes)
     pixels = np.bincount(rank[ids] * 256 + found, minlength=len(present) * 256)
-    return weigh(present.tolist(), torch.from_numpy(pixels.reshape(-1, 256)))
+    return weight_instances(present.tolist(), torch.from_numpy(pixels.reshape(-1, 256)))
 
 
 def instance_iou(counts: ArrayLike | Tensor, confusion: Confusion) -> Tensor:
@@ -131,7 +131,7 @@ def category_instance_iou(counts: ArrayLike | Tensor, confusion: Confusion) -> T
     return _iou(counts, confusion)[..., len(INSTANCE_CLASSES) :]
 
 
-def weigh(instance_ids: list[int], pixels: Tensor) -> Tensor:
+def weight_instances(instance_ids: list[int], pixels: Tensor) -> Tensor:
     """Give what `count_instances` gives, of i instances with (i, 256) pixels predicted as each id.
 
     Raises:
@@ -153,8 +153,8 @@ def weigh(instance_ids: list[int], pixels: Tensor) -> Tensor:
     # Instances of caravans and trailers are not scored: they weigh nothing.
     weights = [AVERAGE_SIZES.get(one.name, 0.0) for one in labels]
     average = torch.tensor(weights, dtype=torch.float64)
-    groups = _groups()[[min(one.train_id, NUM_CLASSES) for one in labels]]  # (i, 10)
-    found = pixels[:, predictions].double() @ _groups()  # (i, 10)
+    groups = _group_matrix()[[min(one.train_id, NUM_CLASSES) for one in labels]]  # (i, 10)
+    found = pixels[:, predictions].double() @ _group_matrix()  # (i, 10)
     counts = torch.stack([found, sizes[:, None] - found], dim=-1)
     return (counts * (groups * (average / sizes)[:, None])[..., None]).sum(0)
 
@@ -172,17 +172,17 @@ def _iou(counts: ArrayLike | Tensor, confusion: Confusion) -> Tensor:
             f"instance counts {tuple(weighted.shape)} do not belong to a confusion "
             f"{tuple(pixels.shape)}; they should be {(*pixels.shape[:-2], _NUM_GROUPS, 2)}"
         )
-    groups = _groups().to(pixels.device)
+    groups = _group_matrix().to(pixels.device)
     taken = pixels @ groups[:num_columns]  # (..., 19, 10)
     wrongly_taken = (taken * (1 - groups[:NUM_CLASSES])).sum(-2)
     return weighted[..., 0] / (weighted.sum(-1) + wrongly_taken.to(weighted.device))
 
 
-def _array(values: ArrayLike | Tensor) -> NDArray[np.integer]:
+def _to_numpy(values: ArrayLike | Tensor) -> NDArray[np.integer]:
     return values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
-def _refuse_beyond(name: str, ids: NDArray[np.integer], end: int) -> None:
+def _check_range(name: str, ids: NDArray[np.integer], end: int) -> None:
     if ids.size:
         for extreme in (ids.min(), ids.max()):
             if not 0 <= extreme < end:
@@ -190,7 +190,7 @@ def _refuse_beyond(name: str, ids: NDArray[np.integer], end: int) -> None:
 
 
 @cache
-def _groups() -> Tensor:
+def _group_matrix() -> Tensor:
     """(21, 10) float64: 1 where one of 19 classes or UNSCORED is taken for a class or category."""
     rows = [
         [one == label for one in INSTANCE_CLASSES]

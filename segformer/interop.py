@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from segformer.checkpoint import load_tensors, misfits
+from segformer.checkpoint import load_tensors, describe_mismatches
 from segformer.cityscapes import NUM_CLASSES
 from segformer.decoder import MlpDecoder
 from segformer.encoder import Encoder
@@ -36,7 +36,7 @@ Tensors = dict[str, Tensor]
 _IMAGENET_CLASSES = 1000
 
 # Rubbish can make the unpickler stumble at any opcode.
-_UNREADABLE = (
+_LOAD_ERRORS = (
     *(SafetensorError, pickle.UnpicklingError, struct.error, RuntimeError, EOFError, OSError),
     *(LookupError, AttributeError, TypeError, ValueError, AssertionError, MemoryError),
 )
@@ -79,20 +79,20 @@ def read(path: Path | str) -> Weights:
             file does.
     """
     path = Path(path)
-    found = _open(path)
-    form, variant = _recognise(found, path)
-    found = {name: tensor for name, tensor in found.items() if not _is_spare(name, tensor, form)}
+    found = _read_tensors(path)
+    form, variant = _detect_format(found, path)
+    found = {name: tensor for name, tensor in found.items() if not _is_ignored(name, tensor, form)}
     has_decoder = bool(form.decoder) and any(name.startswith(form.decoder_prefix) for name in found)
-    expected = _named(form, variant, found if has_decoder else None)
+    expected = _expected_tensors(form, variant, found if has_decoder else None)
     shaped = {
-        name: tensor.reshape(expected[name].shape) if _fits(name, tensor, expected) else tensor
+        name: tensor.reshape(expected[name].shape) if _shape_matches(name, tensor, expected) else tensor
         for name, tensor in found.items()
     }
-    mistakes = misfits(expected, shaped)
+    mistakes = describe_mismatches(expected, shaped)
     if mistakes:
         raise ValueError(f"{path}: as {form.name} {variant}, {mistakes}; fetch the file again")
     ours = from_format(shaped, form, get_variant(variant).depths)
-    return Weights(form.name, variant, _below("encoder.", ours), _below("decoder.", ours) or None)
+    return Weights(form.name, variant, _select_prefix("encoder.", ours), _select_prefix("decoder.", ours) or None)
 
 
 def load_encoder(encoder: Encoder, path: Path | str) -> str:
@@ -102,7 +102,7 @@ def load_encoder(encoder: Encoder, path: Path | str) -> str:
         ValueError: as `read` does, and if the file holds another variant.
     """
     weights = read(path)
-    _demand_variant(weights, encoder.variant.name, path)
+    _check_variant(weights, encoder.variant.name, path)
     load_tensors(encoder, weights.encoder, str(path))
     return weights.format
 
@@ -115,26 +115,26 @@ def load_model(model: SegFormer, path: Path | str) -> str:
             number of classes or width of the decoder.
     """
     weights = read(path)
-    _demand_variant(weights, model.variant, path)
+    _check_variant(weights, model.variant, path)
     if weights.decoder is None:
         raise ValueError(
             f"{path}: a {weights.format} file without a decoder of this kind; "
             "use load_encoder, or weights of a whole SegFormer"
         )
     count = {"norm.num_batches_tracked": torch.tensor(0)}
-    tensors = _above("encoder.", weights.encoder) | _above("decoder.", weights.decoder | count)
+    tensors = _add_prefix("encoder.", weights.encoder) | _add_prefix("decoder.", weights.decoder | count)
     load_tensors(model, tensors, str(path))
     return weights.format
 
 
-def _open(path: Path) -> Tensors:
+def _read_tensors(path: Path) -> Tensors:
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
         stored: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ValueError(f"{path}: not found; check the path") from None
-    except _UNREADABLE as mistake:
+    except _LOAD_ERRORS as mistake:
         raise ValueError(
             f"{path}: unreadable ({_reason(mistake)});"
             " give .safetensors, or a .pth or .bin of tensors only"
@@ -165,12 +165,12 @@ def _reason(mistake: BaseException) -> str:
     return re.split(r"\. |\n", str(mistake) or type(mistake).__name__)[0]
 
 
-def _recognise(found: Tensors, path: Path) -> tuple[Format, str]:
+def _detect_format(found: Tensors, path: Path) -> tuple[Format, str]:
     """The format and variant with the most tensors in common, and of those the least missing."""
 
     def agreement(candidate: tuple[Format, str]) -> tuple[int, int]:
-        expected = _named(*candidate, None)
-        return sum(_fits(name, found.get(name), expected) for name in expected), -len(expected)
+        expected = _expected_tensors(*candidate, None)
+        return sum(_shape_matches(name, found.get(name), expected) for name in expected), -len(expected)
 
     best = max(((form, name) for form in FORMATS for name in VARIANTS), key=agreement)
     if agreement(best)[0] == 0:
@@ -180,26 +180,26 @@ def _recognise(found: Tensors, path: Path) -> tuple[Format, str]:
     return best
 
 
-def _named(form: Format, variant: str, found: Tensors | None) -> Tensors:
+def _expected_tensors(form: Format, variant: str, found: Tensors | None) -> Tensors:
     """Tensors without data, named and shaped as a file of this format and variant has them.
 
     The decoder is left out without `found`, else as wide and for as many classes as it is there.
     """
-    encoder, size = _encoder_named(form, variant), get_variant(variant)
+    encoder, size = _expected_encoder(form, variant), get_variant(variant)
     if found is None:
         return encoder
-    bias = found.get(form.name_of("decoder.classify.bias", size.depths))
-    norm = found.get(form.name_of("decoder.norm.weight", size.depths))
+    bias = found.get(form.find_name("decoder.classify.bias", size.depths))
+    norm = found.get(form.find_name("decoder.norm.weight", size.depths))
     num_classes = NUM_CLASSES if bias is None else bias.numel()
     width = size.decoder_width if norm is None else norm.numel()
     with torch.device("meta"):
         decoder = MlpDecoder(size.widths, width, num_classes).state_dict()
-    return encoder | to_format(_above("decoder.", decoder), form, size.depths)
+    return encoder | to_format(_add_prefix("decoder.", decoder), form, size.depths)
 
 
 @cache
-def _encoder_named(form: Format, variant: str) -> Tensors:
-    ours = _above("encoder.", _encoder_shapes(variant))
+def _expected_encoder(form: Format, variant: str) -> Tensors:
+    ours = _add_prefix("encoder.", _encoder_shapes(variant))
     return to_format(ours, form, get_variant(variant).depths)
 
 
@@ -209,7 +209,7 @@ def _encoder_shapes(variant: str) -> Tensors:
         return Encoder(get_variant(variant)).state_dict()
 
 
-def _fits(name: str, tensor: Tensor | None, expected: Tensors) -> bool:
+def _shape_matches(name: str, tensor: Tensor | None, expected: Tensors) -> bool:
     """Whether a tensor is the expected one; a linear may be stored as a 1x1 convolution."""
     if tensor is None or name not in expected:
         return False
@@ -217,13 +217,13 @@ def _fits(name: str, tensor: Tensor | None, expected: Tensors) -> bool:
     return shape == wanted or shape == (*wanted, 1, 1) or (*shape, 1, 1) == wanted
 
 
-def _is_spare(name: str, tensor: Tensor, form: Format) -> bool:
+def _is_ignored(name: str, tensor: Tensor, form: Format) -> bool:
     if name in (f"{form.head}.weight", f"{form.head}.bias"):
         return tensor.shape[:1] == (_IMAGENET_CLASSES,)
     return name.endswith(".num_batches_tracked") or name.startswith(form.ignored)
 
 
-def _demand_variant(weights: Weights, variant: str, path: Path | str) -> None:
+def _check_variant(weights: Weights, variant: str, path: Path | str) -> None:
     if weights.variant != variant:
         raise ValueError(
             f"{path}: holds a {weights.variant}, the network is a {variant}; "
@@ -231,11 +231,11 @@ def _demand_variant(weights: Weights, variant: str, path: Path | str) -> None:
         )
 
 
-def _above(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
+def _add_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
     return {prefix + name: tensor for name, tensor in tensors.items()}
 
 
-def _below(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
+def _select_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
     return {
         name.removeprefix(prefix): tensor
         for name, tensor in tensors.items()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segformer.banded import add_feed_forward, add_linear, gelu_linear, is_bare, pays_off
+from segformer.banded import add_feed_forward, add_linear, gelu_linear, is_plain_layer, use_cpu_kernels
 
 NORM_EPS = 1e-5
 """Our LayerNorm epsilon, everywhere: what Hugging Face runs the released weights with.
@@ -25,7 +25,7 @@ def convolve(convolution: nn.Conv2d, grid: Tensor) -> Tensor:
     return channels_first.permute(0, 2, 3, 1)
 
 
-def initialise(module: nn.Module) -> None:
+def init_weights(module: nn.Module) -> None:
     """Set the weights of one module as the paper's recipe does; for `Module.apply`."""
     if isinstance(module, nn.Linear | nn.Conv2d) and module.weight.is_meta:
         return  # nothing to fill, and PyTorch would load its compiler for it: two seconds
@@ -105,15 +105,15 @@ class Attention(nn.Module):
         key, value = key_value.permute(2, 0, 3, 1, 4)  # (b, a, m, d) each
         return query.transpose(1, 2), key, value
 
-    def forward(self, grid: Tensor, onto: Tensor | None = None) -> Tensor:
-        """(b, h, w, c) -> (b, h, w, c); added to `onto` if that is given."""
+    def forward(self, grid: Tensor, residual: Tensor | None = None) -> Tensor:
+        """(b, h, w, c) -> (b, h, w, c); added to `residual` if that is given."""
         mixed = (
             attend(*self.project(grid)).transpose(1, 2).reshape(grid.shape)
         )  # heads side by side
-        if onto is not None and is_bare(self.output):
-            return add_linear(onto, self.output, mixed)
+        if residual is not None and is_plain_layer(self.output):
+            return add_linear(residual, self.output, mixed)
         out: Tensor = self.output(mixed)
-        return out if onto is None else onto + out
+        return out if residual is None else residual + out
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -143,16 +143,16 @@ class FeedForward(nn.Module):
         self.neighbours = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
         self.narrow = nn.Linear(hidden, width)
 
-    def forward(self, grid: Tensor, onto: Tensor | None = None) -> Tensor:
-        """(b, h, w, c) -> (b, h, w, c); added to `onto` if that is given."""
-        is_ours = is_bare(self.neighbours) and is_bare(self.narrow)
-        if onto is not None and is_ours:
-            return add_feed_forward(onto, grid, self.widen, self.neighbours, self.narrow)
+    def forward(self, grid: Tensor, residual: Tensor | None = None) -> Tensor:
+        """(b, h, w, c) -> (b, h, w, c); added to `residual` if that is given."""
+        is_ours = is_plain_layer(self.neighbours) and is_plain_layer(self.narrow)
+        if residual is not None and is_ours:
+            return add_feed_forward(residual, grid, self.widen, self.neighbours, self.narrow)
         wide = convolve(self.neighbours, self.widen(grid))
-        if is_ours and pays_off(grid) and torch.is_grad_enabled():
+        if is_ours and use_cpu_kernels(grid) and torch.is_grad_enabled():
             return gelu_linear(wide, self.narrow)
         out: Tensor = self.narrow(F.gelu(wide))
-        return out if onto is None else onto + out
+        return out if residual is None else residual + out
 
 
 def drop_path_rates(rate: float, num_blocks: int) -> list[float]:

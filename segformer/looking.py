@@ -7,23 +7,23 @@ import torch
 from torch import Tensor, nn
 
 from segformer.frames import normalise
-from segformer.inference import evaluating
-from segformer.score_bands import Patch, Seen, View, seen_at
+from segformer.inference import eval_mode
+from segformer.score_bands import WindowScores, Prediction, ScaledScores, reduce_scores
 
-_BATCH = 4
+_WINDOW_BATCH = 4
 """Windows predicted at a time, so that memory is bounded however large a picture is."""
 
 Size = tuple[int, int]
 
 
-def look(
+def predict(
     model: nn.Module,
     pictures: Sequence[Tensor],
     *,
     output_size: Size,
     windows: tuple[Size, Size] | None = None,
     flip: bool = False,
-) -> Seen:
+) -> Prediction:
     """Predict one picture, shown in one or more sizes.
 
     As mmsegmentation does it: the scores of overlapping windows are averaged, and the softmax of
@@ -45,44 +45,44 @@ def look(
         window, stride = ("x".join(map(str, one)) for one in windows)
         raise ValueError(f"windows of {window}, {stride} apart, leave gaps: choose a lower stride")
     views = []
-    with evaluating(model):
+    with eval_mode(model):
         for picture in pictures:
             image = normalise(picture[None])[0]  # (3, h, w)
-            views.append(_view(model, image, windows))
+            views.append(_predict_scale(model, image, windows))
             if flip:
-                views.append(_mirrored(_view(model, image.flip(-1), windows)))
-        return seen_at(views, output_size)
+                views.append(_flip_back(_predict_scale(model, image.flip(-1), windows)))
+        return reduce_scores(views, output_size)
 
 
-def starts(length: int, window: int, stride: int) -> list[int]:
+def window_offsets(length: int, window: int, stride: int) -> list[int]:
     """First pixels of the windows that cover `length` pixels; the last one ends where they do."""
     gaps = -(-max(length - window, 0) // stride)
     return [max(min(i * stride, length - window), 0) for i in range(gaps + 1)]
 
 
-def _view(model: nn.Module, image: Tensor, windows: tuple[Size, Size] | None) -> View:
+def _predict_scale(model: nn.Module, image: Tensor, windows: tuple[Size, Size] | None) -> ScaledScores:
     size = image.shape[1], image.shape[2]
     (rows, columns), stride = windows or (size, size)
     rows, columns = min(rows, size[0]), min(columns, size[1])
     corners = [
         (top, left)
-        for top in starts(size[0], rows, stride[0])
-        for left in starts(size[1], columns, stride[1])
+        for top in window_offsets(size[0], rows, stride[0])
+        for left in window_offsets(size[1], columns, stride[1])
     ]
     cuts = [image[:, top : top + rows, left : left + columns] for top, left in corners]
     scores: list[Tensor] = []
-    for i in range(0, len(cuts), _BATCH):
-        scores += model(torch.stack(cuts[i : i + _BATCH]))
-    return View(
+    for i in range(0, len(cuts), _WINDOW_BATCH):
+        scores += model(torch.stack(cuts[i : i + _WINDOW_BATCH]))
+    return ScaledScores(
         size,
-        [Patch(one, *corner, rows, columns) for one, corner in zip(scores, corners, strict=True)],
+        [WindowScores(one, *corner, rows, columns) for one, corner in zip(scores, corners, strict=True)],
     )
 
 
-def _mirrored(view: View) -> View:
+def _flip_back(view: ScaledScores) -> ScaledScores:
     columns = view.size[1]
     patches = [
         replace(one, scores=one.scores.flip(-1), left=columns - one.left - one.columns)
-        for one in view.patches
+        for one in view.windows
     ]
-    return View(view.size, patches)
+    return ScaledScores(view.size, patches)

@@ -6,15 +6,15 @@ from functools import partial
 
 from torch import Tensor
 
-from segformer.overlap_losses import dice, dice_of, jaccard, jaccard_of, log_dice, sums_by_class
+from segformer.overlap_losses import dice, dice_from_sums, jaccard, jaccard_from_sums, log_dice, compute_class_sums
 from segformer.pixel_losses import (
     cross_entropy,
     focal,
-    mean_over_labelled,
+    mean_over_labeled,
     ohem_cross_entropy,
     weighted_cross_entropy,
 )
-from segformer.softmax_sums import log_probability_and_predicted
+from segformer.softmax_sums import log_probability_and_class_sums
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """From scores (b, k, h, w) and int64 train ids (b, h, w), IGNORE where void, to a scalar of at
@@ -38,9 +38,9 @@ def ce_dice(scores: Tensor, target: Tensor) -> Tensor:
     Returns:
         A scalar, at least float32; 0 where every pixel is void. Its minimum is 0.
     """
-    logs, predicted = log_probability_and_predicted(scores, target)
-    of_pixels = mean_over_labelled(-logs, target)
-    of_classes = dice_of(sums_by_class(logs, predicted, target))
+    logs, predicted = log_probability_and_class_sums(scores, target)
+    of_pixels = mean_over_labeled(-logs, target)
+    of_classes = dice_from_sums(compute_class_sums(logs, predicted, target))
     return CE_DICE[0] * of_pixels + CE_DICE[1] * of_classes
 
 
@@ -54,9 +54,9 @@ def ce_jaccard(scores: Tensor, target: Tensor) -> Tensor:
     Returns:
         A scalar, at least float32; 0 where every pixel is void. Its minimum is 0.
     """
-    logs, predicted = log_probability_and_predicted(scores, target)
-    of_pixels = mean_over_labelled(-logs, target)
-    of_classes = jaccard_of(sums_by_class(logs, predicted, target))
+    logs, predicted = log_probability_and_class_sums(scores, target)
+    of_pixels = mean_over_labeled(-logs, target)
+    of_classes = jaccard_from_sums(compute_class_sums(logs, predicted, target))
     return CE_JACCARD[0] * of_pixels + CE_JACCARD[1] * of_classes
 
 
@@ -73,7 +73,7 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
 }
 """Every loss by the name that parameters give it; those in WEIGHTED take the weights as well."""
 
-WEIGHTED = frozenset({"weighted_ce"})
+WEIGHTED_LOSSES = frozenset({"weighted_ce"})
 """The losses with a third argument, class_weights (k,)."""
 
 
@@ -91,20 +91,20 @@ def get_loss(name: str, class_weights: Tensor | None = None) -> Loss:
     """
     if name not in LOSSES:
         raise ValueError(f"unknown loss {name!r}; choose from {', '.join(LOSSES)}")
-    if name not in WEIGHTED:
+    if name not in WEIGHTED_LOSSES:
         if class_weights is not None:
             raise ValueError(
                 f"loss {name!r} takes no class_weights; leave them out, or choose from "
-                f"{', '.join(sorted(WEIGHTED))}"
+                f"{', '.join(sorted(WEIGHTED_LOSSES))}"
             )
         return LOSSES[name]
     if class_weights is None:
         raise ValueError(f"loss {name!r} needs class_weights; pass a (k,) tensor, one per class")
-    _refuse_impossible(class_weights)
+    _check_class_weights(class_weights)
     return partial(LOSSES[name], class_weights=class_weights)
 
 
-def _refuse_impossible(class_weights: Tensor) -> None:
+def _check_class_weights(class_weights: Tensor) -> None:
     if class_weights.dim() != 1:
         raise ValueError(
             f"class_weights: {tuple(class_weights.shape)} is not (k,); give one number per class"

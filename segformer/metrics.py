@@ -57,8 +57,8 @@ def confusion_matrix(
     # All pairs of bytes in one histogram: cheaper than to look for void and strange ids first.
     pairs = rows.int().mul_(256).add_(_as_bytes("prediction", predicted, num_classes))
     counts = pairs.flatten().bincount(minlength=256 * 256).reshape(256, 256)
-    _refuse_others("label", counts.sum(1), [*classes, IGNORE], num_classes)
-    _refuse_others("prediction", counts[:num_classes].sum(0), columns, num_classes)
+    _check_ids("label", counts.sum(1), [*classes, IGNORE], num_classes)
+    _check_ids("prediction", counts[:num_classes].sum(0), columns, num_classes)
     return counts[:num_classes][:, columns]
 
 
@@ -123,18 +123,18 @@ def _as_bytes(name: str, classes: Tensor, num_classes: int) -> Tensor:
     if classes.dtype != torch.uint8 and classes.numel():
         for extreme in classes.aminmax():
             if not 0 <= extreme <= 255:
-                raise _other_class(name, int(extreme), num_classes)
+                raise _class_error(name, int(extreme), num_classes)
     return classes.to(torch.uint8)
 
 
-def _refuse_others(name: str, pixels: Tensor, allowed: Sequence[int], num_classes: int) -> None:
+def _check_ids(name: str, pixels: Tensor, allowed: Sequence[int], num_classes: int) -> None:
     others = pixels.clone()  # (256,) pixels of each id
     others[allowed] = 0
     if others.any():
-        raise _other_class(name, int(others.argmax()), num_classes)
+        raise _class_error(name, int(others.argmax()), num_classes)
 
 
-def _other_class(name: str, found: int, num_classes: int) -> ValueError:
+def _class_error(name: str, found: int, num_classes: int) -> ValueError:
     return ValueError(
         f"a {name} holds the class {found}; allowed are 0 to {num_classes - 1}, and {IGNORE} for "
         "void in a label"

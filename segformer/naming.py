@@ -45,32 +45,32 @@ class Format:
     head: str = ""
     ignored: tuple[str, ...] = ()
 
-    def parts(self, depths: Sequence[int]) -> Iterator[tuple[str, list[str]]]:
+    def iter_tensors(self, depths: Sequence[int]) -> Iterator[tuple[str, list[str]]]:
         """Every tensor of theirs with the pieces in it, for stages of these depths."""
         for layer, pieces in self.encoder.items():
             for s, depth in enumerate(depths):
                 for n in range(depth if "{n}" in layer else 1):
-                    yield from _filled(layer, pieces, "encoder.", (s, n), _ENCODER_SUFFIXES)
+                    yield from _expand_layer(layer, pieces, "encoder.", (s, n), _ENCODER_SUFFIXES)
         for layer, pieces in self.decoder.items():
             for s in range(len(depths) if "{" in layer else 1):
-                yield from _filled(layer, pieces, "decoder.", (s, 0), _DECODER_SUFFIXES)
+                yield from _expand_layer(layer, pieces, "decoder.", (s, 0), _DECODER_SUFFIXES)
 
-    def name_of(self, piece: str, depths: Sequence[int]) -> str:
+    def find_name(self, piece: str, depths: Sequence[int]) -> str:
         """The tensor of theirs that holds a piece."""
-        return next(name for name, pieces in self.parts(depths) if piece in pieces)
+        return next(name for name, pieces in self.iter_tensors(depths) if piece in pieces)
 
 
 def to_format(ours: Mapping[str, Tensor], form: Format, depths: Sequence[int]) -> dict[str, Tensor]:
     """Rename tensors of ours, `encoder.` or `decoder.` before their names, to the format's."""
     pieces: dict[str, Tensor] = {}
     for name, tensor in ours.items():
-        parts = _split(name)
+        parts = _split_key_value(name)
         pieces.update(
             zip(parts, tensor.chunk(len(parts)) if len(parts) > 1 else [tensor], strict=True)
         )
     return {
         name: torch.cat([pieces[part] for part in parts]) if len(parts) > 1 else pieces[parts[0]]
-        for name, parts in form.parts(depths)
+        for name, parts in form.iter_tensors(depths)
         if parts[0] in pieces
     }
 
@@ -80,16 +80,16 @@ def from_format(
 ) -> dict[str, Tensor]:
     """The way back of `to_format`; `theirs` has to be complete."""
     pieces: dict[str, Tensor] = {}
-    for name, parts in form.parts(depths):
+    for name, parts in form.iter_tensors(depths):
         if name in theirs:
             pieces.update(zip(parts, theirs[name].chunk(len(parts)), strict=True))
     ours: dict[str, list[Tensor]] = {}
     for part, tensor in pieces.items():
-        ours.setdefault(_joined(part), []).append(tensor)
+        ours.setdefault(_join_key_value(part), []).append(tensor)
     return {name: torch.cat(parts) if len(parts) > 1 else parts[0] for name, parts in ours.items()}
 
 
-def _filled(
+def _expand_layer(
     layer: str, pieces: Sequence[str], prefix: str, place: tuple[int, int], suffixes: Sequence[str]
 ) -> Iterator[tuple[str, list[str]]]:
     stage, block = place
@@ -100,21 +100,21 @@ def _filled(
         yield f"{layer.format(**counts)}{dot}{suffix}", parts
 
 
-def _split(name: str) -> list[str]:
+def _split_key_value(name: str) -> list[str]:
     if ".key_value." not in name:
         return [name]
     return [name.replace(".key_value.", f".{piece}.") for piece in ("key", "value")]
 
 
-def _joined(piece: str) -> str:
+def _join_key_value(piece: str) -> str:
     return piece.replace(".key.", ".key_value.").replace(".value.", ".key_value.")
 
 
-def _below(prefix: str, table: Table) -> Table:
+def _add_prefix(prefix: str, table: Table) -> Table:
     return {prefix + layer: pieces for layer, pieces in table.items()}
 
 
-def _without(prefix: str, table: Table) -> Table:
+def _remove_prefix(prefix: str, table: Table) -> Table:
     return {layer.removeprefix(prefix): pieces for layer, pieces in table.items()}
 
 
@@ -219,11 +219,11 @@ _MMSEGMENTATION = {
 HUGGING_FACE = Format("Hugging Face", _HUGGING_FACE, _HUGGING_FACE_DECODER, head="classifier")
 
 FORMATS = (
-    Format("ours", _below("encoder.", _OURS), _below("decoder.", _OURS_DECODER), "decoder."),
+    Format("ours", _add_prefix("encoder.", _OURS), _add_prefix("decoder.", _OURS_DECODER), "decoder."),
     Format("our encoder", _OURS),
     Format(
         "original",
-        _below("backbone.", _ORIGINAL),
+        _add_prefix("backbone.", _ORIGINAL),
         _ORIGINAL_DECODER,
         ignored=("decode_head.conv_seg.",),
     ),
@@ -231,9 +231,9 @@ FORMATS = (
     HUGGING_FACE,
     Format("Hugging Face in memory", _IN_MEMORY, _IN_MEMORY_DECODER, head="classifier"),
     # A SegformerModel, without a head around it.
-    Format("Hugging Face encoder", _without("segformer.", _HUGGING_FACE)),
-    Format("Hugging Face encoder in memory", _without("segformer.", _IN_MEMORY)),
+    Format("Hugging Face encoder", _remove_prefix("segformer.", _HUGGING_FACE)),
+    Format("Hugging Face encoder in memory", _remove_prefix("segformer.", _IN_MEMORY)),
     # Its decoder has a norm and a ReLU per scale: another function, which ours cannot hold.
-    Format("mmsegmentation", _below("backbone.", _MMSEGMENTATION), ignored=("decode_head.",)),
+    Format("mmsegmentation", _add_prefix("backbone.", _MMSEGMENTATION), ignored=("decode_head.",)),
     Format("mmsegmentation encoder", _MMSEGMENTATION),
 )

@@ -14,18 +14,18 @@ import torch
 from torch import Tensor
 
 from segformer.cityscapes import IGNORE
-from segformer.processes import gathered, summed
-from segformer.softmax_sums import log_probability_and_predicted
+from segformer.processes import all_gather, all_reduce_shared
+from segformer.softmax_sums import log_probability_and_class_sums
 
 
 @dataclass(frozen=True)
 class ClassSums:
     """Sums per class, (k,) each, with p the softmax and t 1 where a pixel is of the class.
 
-    `shared` is sum(p t), `predicted` sum(p) and `actual` sum(t), over the labelled pixels.
+    `intersection` is sum(p t), `predicted` sum(p) and `actual` sum(t), over the labelled pixels.
     """
 
-    shared: Tensor
+    intersection: Tensor
     predicted: Tensor
     actual: Tensor
 
@@ -42,7 +42,7 @@ def dice(scores: Tensor, target: Tensor) -> Tensor:
     Returns:
         A scalar, at least float32; 0 where every pixel is void. Its minimum is 0, its maximum 1.
     """
-    return dice_of(sums_by_class(*log_probability_and_predicted(scores, target), target))
+    return dice_from_sums(compute_class_sums(*log_probability_and_class_sums(scores, target), target))
 
 
 def log_dice(scores: Tensor, target: Tensor) -> Tensor:
@@ -61,9 +61,9 @@ def log_dice(scores: Tensor, target: Tensor) -> Tensor:
     Returns:
         A scalar, at least float32; 0 where every pixel is void. Its minimum is 0.
     """
-    logs, predicted = log_probability_and_predicted(scores, target)
+    logs, predicted = log_probability_and_class_sums(scores, target)
     actual = _sum_by_class(torch.ones_like(logs), target, len(predicted))
-    both = (summed(predicted) + actual).where(actual > 0, 1)
+    both = (all_reduce_shared(predicted) + actual).where(actual > 0, 1)
     log_score = math.log(2) + _log_sum_by_class(logs, target, actual) - both.log()
     return _mean_over_present(-log_score, actual)
 
@@ -82,10 +82,10 @@ def jaccard(scores: Tensor, target: Tensor) -> Tensor:
     Returns:
         A scalar, at least float32; 0 where every pixel is void. Its minimum is 0, its maximum 1.
     """
-    return jaccard_of(sums_by_class(*log_probability_and_predicted(scores, target), target))
+    return jaccard_from_sums(compute_class_sums(*log_probability_and_class_sums(scores, target), target))
 
 
-def sums_by_class(logs: Tensor, predicted: Tensor, target: Tensor) -> ClassSums:
+def compute_class_sums(logs: Tensor, predicted: Tensor, target: Tensor) -> ClassSums:
     """Add up what Dice and Jaccard are made of.
 
     Args:
@@ -95,23 +95,23 @@ def sums_by_class(logs: Tensor, predicted: Tensor, target: Tensor) -> ClassSums:
     """
     k = len(predicted)
     return ClassSums(
-        shared=_sum_by_class(logs.exp(), target, k),
-        predicted=summed(predicted),
+        intersection=_sum_by_class(logs.exp(), target, k),
+        predicted=all_reduce_shared(predicted),
         actual=_sum_by_class(torch.ones_like(logs), target, k),
     )
 
 
-def dice_of(sums: ClassSums) -> Tensor:
+def dice_from_sums(sums: ClassSums) -> Tensor:
     """Return the loss `dice` from its sums."""
     # At least 1 where it counts; the 1 elsewhere keeps 0 / 0 out of the gradient.
     both = (sums.predicted + sums.actual).where(sums.actual > 0, 1)
-    return _mean_over_present(1 - 2 * sums.shared / both, sums.actual)
+    return _mean_over_present(1 - 2 * sums.intersection / both, sums.actual)
 
 
-def jaccard_of(sums: ClassSums) -> Tensor:
+def jaccard_from_sums(sums: ClassSums) -> Tensor:
     """Return the loss `jaccard` from its sums."""
-    union = (sums.predicted + sums.actual - sums.shared).where(sums.actual > 0, 1)
-    return _mean_over_present(1 - sums.shared / union, sums.actual)
+    union = (sums.predicted + sums.actual - sums.intersection).where(sums.actual > 0, 1)
+    return _mean_over_present(1 - sums.intersection / union, sums.actual)
 
 
 def _mean_over_present(losses: Tensor, actual: Tensor) -> Tensor:
@@ -125,7 +125,7 @@ def _sum_by_class(values: Tensor, target: Tensor, k: int) -> Tensor:
     is_labelled = target != IGNORE
     classes = target.where(is_labelled, 0)
     rows = values.new_zeros(*values.shape[:-1], k)
-    return summed(rows.scatter_add(-1, classes, values.where(is_labelled, 0)).sum(dim=(0, 1)))
+    return all_reduce_shared(rows.scatter_add(-1, classes, values.where(is_labelled, 0)).sum(dim=(0, 1)))
 
 
 def _log_sum_by_class(logs: Tensor, target: Tensor, actual: Tensor) -> Tensor:
@@ -135,7 +135,7 @@ def _log_sum_by_class(logs: Tensor, target: Tensor, actual: Tensor) -> Tensor:
     rows = logs.new_full((*logs.shape[:-1], len(actual)), -math.inf)
     values = logs.detach().where(is_labelled, -math.inf)
     largest = rows.scatter_reduce(-1, classes, values, "amax").amax(dim=(0, 1))
-    largest = torch.stack(gathered(largest)).amax(dim=0)
+    largest = torch.stack(all_gather(largest)).amax(dim=0)
     largest = largest.where(largest.isfinite(), 0)
     ratios = (logs - largest[classes]).where(is_labelled, 0).exp()
     return largest + _sum_by_class(ratios, target, len(actual)).where(actual > 0, 1).log()

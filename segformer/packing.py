@@ -22,7 +22,7 @@ def bytes_needed(num_frames: int, size: tuple[int, int]) -> int:
     return num_frames * size[0] * size[1] * 4  # three of colour, one of label
 
 
-def reserve(folder: Path, names: Sequence[str], size: tuple[int, int]) -> None:
+def allocate(folder: Path, names: Sequence[str], size: tuple[int, int]) -> None:
     """Make a folder of packed frames that are all zero, with the disk space they will need.
 
     The space is taken now, so that a full disk is an error here and not a crash while frames are
@@ -43,13 +43,13 @@ def reserve(folder: Path, names: Sequence[str], size: tuple[int, int]) -> None:
     if twice:
         raise ValueError(f"{folder}: {len(twice)} frames occur more than once (first: {twice[0]})")
     folder.mkdir()
-    _new(folder / IMAGES, (len(names), *size, 3))
-    _new(folder / LABELS, (len(names), *size))
+    _create_array(folder / IMAGES, (len(names), *size, 3))
+    _create_array(folder / LABELS, (len(names), *size))
     with (folder / NAMES).open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([["frame"], *([key] for key in names)])
 
 
-def put(folder: Path, index: int, image: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
+def write_frame(folder: Path, index: int, image: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
     """Write one frame into its place; processes may do so at once, each its own frames.
 
     Args:
@@ -72,7 +72,7 @@ def put(folder: Path, index: int, image: NDArray[np.uint8], labels: NDArray[np.u
             file.write(np.ascontiguousarray(frame, dtype=np.uint8).data)
 
 
-def _new(path: Path, shape: tuple[int, ...]) -> None:
+def _create_array(path: Path, shape: tuple[int, ...]) -> None:
     np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     if hasattr(os, "posix_fallocate"):  # not on macOS
         with path.open("r+b") as file:

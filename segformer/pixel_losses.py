@@ -8,13 +8,13 @@ import math
 from torch import Tensor
 
 from segformer.cityscapes import IGNORE
-from segformer.processes import summed
+from segformer.processes import all_reduce_shared
 from segformer.softmax_sums import log_probability
 
-EASY = 0.7
+OHEM_THRESHOLD = 0.7
 """OHEM: a pixel is easy from this probability of its true class on (PaddleSeg's default)."""
 
-KEPT_ONE_IN = 16
+OHEM_KEEP_ONE_IN = 16
 """OHEM: at least one in so many labelled pixels is kept (the rule of BiSeNet's public code)."""
 
 FOCAL_GAMMA = 2.0
@@ -31,7 +31,7 @@ def cross_entropy(scores: Tensor, target: Tensor) -> Tensor:
     Returns:
         A scalar, at least float32; 0 where every pixel is void. Its minimum is 0.
     """
-    return mean_over_labelled(-log_probability(scores, target), target)
+    return mean_over_labeled(-log_probability(scores, target), target)
 
 
 def weighted_cross_entropy(scores: Tensor, target: Tensor, class_weights: Tensor) -> Tensor:
@@ -60,8 +60,8 @@ def weighted_cross_entropy(scores: Tensor, target: Tensor, class_weights: Tensor
     costs = -log_probability(scores, target)
     is_labelled = target != IGNORE
     weights = class_weights.to(costs)[target.where(is_labelled, 0)] * is_labelled  # (b, h, w)
-    total = summed(weights.sum())
-    return summed((weights * costs).sum()) / total.where(total > 0, 1)
+    total = all_reduce_shared(weights.sum())
+    return all_reduce_shared((weights * costs).sum()) / total.where(total > 0, 1)
 
 
 def ohem_cross_entropy(scores: Tensor, target: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ def ohem_cross_entropy(scores: Tensor, target: Tensor) -> Tensor:
     costs = -log_probability(scores, target)
     is_labelled = target != IGNORE
     is_kept = is_labelled & ~_is_easy(costs.detach(), is_labelled)
-    return summed(costs.where(is_kept, 0).sum()) / summed(is_kept.sum()).clamp(min=1)
+    return all_reduce_shared(costs.where(is_kept, 0).sum()) / all_reduce_shared(is_kept.sum()).clamp(min=1)
 
 
 def focal(scores: Tensor, target: Tensor) -> Tensor:
@@ -106,24 +106,24 @@ def focal(scores: Tensor, target: Tensor) -> Tensor:
         A scalar, at least float32; 0 where every pixel is void. Its minimum is 0.
     """
     logs = log_probability(scores, target)
-    return mean_over_labelled(-logs * (1 - logs.exp()).pow(FOCAL_GAMMA), target)
+    return mean_over_labeled(-logs * (1 - logs.exp()).pow(FOCAL_GAMMA), target)
 
 
-def mean_over_labelled(costs: Tensor, target: Tensor) -> Tensor:
+def mean_over_labeled(costs: Tensor, target: Tensor) -> Tensor:
     """Mean of (b, h, w) costs over the labelled pixels; 0 where there are none.
 
     Args:
         costs: (b, h, w), 0 at void.
         target: (b, h, w) train ids.
     """
-    return summed(costs.sum()) / summed((target != IGNORE).sum()).clamp(min=1)
+    return all_reduce_shared(costs.sum()) / all_reduce_shared((target != IGNORE).sum()).clamp(min=1)
 
 
-def _is_easy(costs: Tensor, is_labelled: Tensor) -> Tensor:
+def _is_easy(costs: Tensor, is_labeled: Tensor) -> Tensor:
     # Tensors only, no numbers: a GPU is not waited for. A cost of nan compares as not easy, so that
     # it is kept and seen. Void costs 0, the least there is: it is never among the hardest.
-    fewest = (is_labelled.sum() + KEPT_ONE_IN - 1) // KEPT_ONE_IN
-    enough = -(-costs.numel() // KEPT_ONE_IN)
+    fewest = (is_labeled.sum() + OHEM_KEEP_ONE_IN - 1) // OHEM_KEEP_ONE_IN
+    enough = -(-costs.numel() // OHEM_KEEP_ONE_IN)
     hardest = costs.flatten().topk(enough).values  # falling
     last_kept = hardest.gather(0, (fewest - 1).clamp(min=0)[None])
-    return (costs <= -math.log(EASY)) & (costs < last_kept)
+    return (costs <= -math.log(OHEM_THRESHOLD)) & (costs < last_kept)

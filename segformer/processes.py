@@ -19,7 +19,7 @@ from torch.distributed.distributed_c10d import Store
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 from torch.distributed.rendezvous import rendezvous
 
-SILENCE = timedelta(minutes=10)
+TIMEOUT = timedelta(minutes=10)
 """For which a process is waited for whose connection still stands, but which does not answer."""
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ class LostProcessError(ValueError):
 
 
 @contextmanager
-def starting(device: torch.device) -> Iterator[torch.device]:
+def process_group(device: torch.device) -> Iterator[torch.device]:
     """Join the processes that torchrun started, and leave them at the end; alone without torchrun.
 
     Where one fails, all end, and only the first to fail lets its error through: the others leave
@@ -54,17 +54,17 @@ def starting(device: torch.device) -> Iterator[torch.device]:
         # Gloo carries what is known on the host, so that nobody has to wait for a GPU to hear it.
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(
-            backend, store=store, rank=rank, world_size=world_size, timeout=SILENCE
+            backend, store=store, rank=rank, world_size=world_size, timeout=TIMEOUT
         )
-        yield _own_gpu() if device.type == "cuda" else device
+        yield _local_gpu() if device.type == "cuda" else device
     except Exception as error:
-        if not _is_first_to_speak(store):
+        if not _is_first_failure(store):
             sys.exit(1)
         # torchrun's SIGTERM, which follows, must not come between.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         get_error_handler().record_exception(error)  # for torchrun to know that it is said
-        if _is_about_connections(error):
-            raise LostProcessError(_lost(world_size)) from error
+        if _is_connection_error(error):
+            raise LostProcessError(_lost_process_message(world_size)) from error
         raise
     # Not after an error: what other processes still owe would be waited for.
     dist.destroy_process_group()
@@ -72,70 +72,70 @@ def starting(device: torch.device) -> Iterator[torch.device]:
 
 def rank() -> int:
     """Which process this is: 0 for the first or only one, up to count() - 1."""
-    return dist.get_rank() if _is_many() else 0
+    return dist.get_rank() if _is_distributed() else 0
 
 
-def count() -> int:
+def world_size() -> int:
     """Return how many processes train together."""
-    return dist.get_world_size() if _is_many() else 1
+    return dist.get_world_size() if _is_distributed() else 1
 
 
-def is_first() -> bool:
+def is_main() -> bool:
     """Whether this is the process that writes files and reports."""
     return rank() == 0
 
 
-def summed(tensor: Tensor) -> Tensor:
+def all_reduce_shared(tensor: Tensor) -> Tensor:
     """Sum over all processes of a tensor of one shape and type, the same bits in each of them.
 
     Each process then makes the same loss of the same sums, and knows the gradient of its own share
     only; DistributedDataParallel takes their mean. Hence the gradient here is multiplied by the
     number of processes: the mean is then the gradient that one process has with the whole batch.
     """
-    if count() == 1:
+    if world_size() == 1:
         return tensor
-    total: Tensor = _sum_of_all(tensor, True)
+    total: Tensor = _all_reduce_with_gradient(tensor, True)
     return total
 
 
-def pooled(tensor: Tensor) -> Tensor:
+def all_reduce(tensor: Tensor) -> Tensor:
     """Sum over all processes of a tensor of which each then makes something else.
 
     The gradient is the sum of theirs, for which all have to go backward too.
     """
-    if count() == 1:
+    if world_size() == 1:
         return tensor
-    total: Tensor = _sum_of_all(tensor, False)
+    total: Tensor = _all_reduce_with_gradient(tensor, False)
     return total
 
 
-def gathered(tensor: Tensor) -> list[Tensor]:
+def all_gather(tensor: Tensor) -> list[Tensor]:
     """Return every process's tensor, of one shape and type, in the order of rank; no gradient."""
-    if count() == 1:
+    if world_size() == 1:
         return [tensor.detach()]
-    tensors = [torch.empty_like(tensor) for _ in range(count())]
+    tensors = [torch.empty_like(tensor) for _ in range(world_size())]
     dist.all_gather(tensors, tensor.detach().contiguous())
     return tensors
 
 
-def any_of(is_so: bool) -> bool:
+def any_rank(flag: bool) -> bool:
     """Whether it is so in any process; waits for all of them, but for no GPU."""
-    return any(bool(each) for each in gathered(torch.tensor(is_so)))
+    return any(bool(each) for each in all_gather(torch.tensor(flag)))
 
 
-def from_first(value: T) -> T:
+def broadcast(value: T) -> T:
     """Return what the first process holds; it is pickled, and goes over the host."""
-    if count() == 1:
+    if world_size() == 1:
         return value
     values = [value]
     dist.broadcast_object_list(values, src=0, device=torch.device("cpu"))
     return values[0]
 
 
-class _SumOfAll(torch.autograd.Function):
+class _AllReduce(torch.autograd.Function):
     @staticmethod
     def forward(tensor: Tensor, _is_used_alike: bool) -> Tensor:
-        return _added_up(tensor)
+        return _sum_over_ranks(tensor)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], _output: Any) -> None:
@@ -145,23 +145,23 @@ class _SumOfAll(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         gradient = gradients[0]
-        return gradient * count() if ctx.is_used_alike else _added_up(gradient), None
+        return gradient * world_size() if ctx.is_used_alike else _sum_over_ranks(gradient), None
 
 
-_sum_of_all: Callable[[Tensor, bool], Any] = _SumOfAll.apply
+_all_reduce_with_gradient: Callable[[Tensor, bool], Any] = _AllReduce.apply
 
 
-def _added_up(tensor: Tensor) -> Tensor:
+def _sum_over_ranks(tensor: Tensor) -> Tensor:
     total = tensor.clone(memory_format=torch.contiguous_format)
     dist.all_reduce(total)
     return total
 
 
-def _is_many() -> bool:
+def _is_distributed() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
-def _own_gpu() -> torch.device:
+def _local_gpu() -> torch.device:
     gpus, processes = torch.cuda.device_count(), int(os.environ["LOCAL_WORLD_SIZE"])
     if processes > gpus:
         raise ValueError(
@@ -173,7 +173,7 @@ def _own_gpu() -> torch.device:
     return device
 
 
-def _is_first_to_speak(store: Store) -> bool:
+def _is_first_failure(store: Store) -> bool:
     try:
         # It lives in torchrun, and so outlives the processes.
         return int(store.add("failed", 1)) == 1
@@ -181,12 +181,12 @@ def _is_first_to_speak(store: Store) -> bool:
         return True
 
 
-def _is_about_connections(error: Exception) -> bool:
+def _is_connection_error(error: Exception) -> bool:
     # Gloo has no error of its own.
     return isinstance(error, dist.DistError) or "gloo" in str(error).lower()
 
 
-def _lost(processes: int) -> str:
+def _lost_process_message(processes: int) -> str:
     if not dist.is_initialized():
         return (
             f"{processes} processes do not reach each other; of several machines each has to name "

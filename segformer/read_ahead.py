@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import TypeVar
 
-Made = TypeVar("Made")
+T = TypeVar("Made")
 
 
-def read_ahead(
-    make: Callable[[int], Made], start: int, *, ahead: int, threads: int
-) -> Generator[Made, None, None]:
+def prefetch(
+    make: Callable[[int], T], start: int, *, ahead: int, threads: int
+) -> Generator[T, None, None]:
     """Yield make(start), make(start + 1) and so on, without end and in order.
 
     An error in `make` is raised where its result is asked for. The threads end when the iterator is

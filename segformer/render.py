@@ -6,41 +6,41 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segformer.augment import Cut
-from segformer.colours import recolour
+from segformer.augment import CropPlan
+from segformer.colours import apply_color_matrix
 
 
-def render(windows: Sequence[Tensor], cuts: Sequence[Cut], colours: Tensor) -> Tensor:
+def render(windows: Sequence[Tensor], plans: Sequence[CropPlan], color_matrices: Tensor) -> Tensor:
     """Make the images that the cuts describe; nothing waits for the device.
 
     Args:
         windows: b of (from_h, from_w, 3) uint8 RGB: what `rows` and `columns` of each cut take.
-        cuts: b of them, of one crop.
-        colours: (b, 3, 7) float32, `normalising` the cuts' colours, on the windows' device.
+        plans: b of them, of one crop.
+        color_matrices: (b, 3, 7) float32, `normalising` the cuts' colours, on the windows' device.
 
     Returns:
         (b, 3, *crop) float32, normalised; 0, the mean colour, where a frame does not reach.
     """
-    crop = cuts[0].labels.shape
-    pixels = torch.empty(len(cuts), 3, *crop, device=colours.device)
+    crop = plans[0].labels.shape
+    pixels = torch.empty(len(plans), 3, *crop, device=color_matrices.device)
     # One after the other: what is made on the way to a picture stays small, and in the cache.
-    for picture, window, cut, numbers in zip(pixels, windows, cuts, colours, strict=True):
+    for picture, window, cut, numbers in zip(pixels, windows, plans, color_matrices, strict=True):
         if cut.size != crop:
             picture.zero_()
-        recolour(_scaled(window, cut), numbers, out=_placed(picture, cut))
+        apply_color_matrix(_resize_window(window, cut), numbers, out=_frame_region(picture, cut))
     return pixels
 
 
-def _scaled(window: Tensor, cut: Cut) -> Tensor:
+def _resize_window(window: Tensor, plan: CropPlan) -> Tensor:
     """(from_h, from_w, 3) uint8 -> (3, *size) float32, 0..255, flipped if the cut is."""
     source = window.permute(2, 0, 1)[None].float()
-    is_smaller = cut.size[0] < window.shape[0] or cut.size[1] < window.shape[1]
+    is_smaller = plan.size[0] < window.shape[0] or plan.size[1] < window.shape[1]
     # Where nothing shrinks antialiasing is the ordinary bilinear, at several times its cost.
-    scaled = F.interpolate(source, size=cut.size, mode="bilinear", antialias=is_smaller)[0]
-    return scaled.flip(-1) if cut.is_flipped else scaled
+    scaled = F.interpolate(source, size=plan.size, mode="bilinear", antialias=is_smaller)[0]
+    return scaled.flip(-1) if plan.is_flipped else scaled
 
 
-def _placed(picture: Tensor, cut: Cut) -> Tensor:
+def _frame_region(picture: Tensor, plan: CropPlan) -> Tensor:
     """The part of a crop (3, *crop) that the frame fills, a view."""
-    rows, columns = cut.size
-    return picture[:, :rows, -columns:] if cut.is_flipped else picture[:, :rows, :columns]
+    rows, columns = plan.size
+    return picture[:, :rows, -columns:] if plan.is_flipped else picture[:, :rows, :columns]

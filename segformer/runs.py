@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segformer.cityscapes import LABELS, NUM_CLASSES, train_id_table
-from segformer.instances import IDS_PER_LABEL, UNSCORED, from_label_ids, weigh
+from segformer.instances import IDS_PER_LABEL, UNSCORED, from_label_ids, weight_instances
 
 
 def count_label_ids(
@@ -37,7 +37,7 @@ def count_label_ids(
             f"prediction {predicted.shape} and instance ids {instance_ids.shape} differ in shape:"
             " predict at the label's size"
         )
-    ids, found, lengths = _runs(instance_ids.ravel(), predicted.ravel())
+    ids, found, lengths = _find_runs(instance_ids.ravel(), predicted.ravel())
     if ids.size and ids.max() >= IDS_PER_LABEL * len(LABELS):
         raise ValueError(f"{ids.max()} is not an instance id; its label would be none")
     occurs = np.bincount(ids, minlength=1) > 0
@@ -54,11 +54,11 @@ def count_label_ids(
     confusion = torch.zeros(256, 256, dtype=torch.int64).index_add_(0, truth, pixels)
     return (
         confusion[:NUM_CLASSES][:, [*range(NUM_CLASSES), *UNSCORED]],
-        weigh(present[single].tolist(), pixels[torch.from_numpy(single)]),
+        weight_instances(present[single].tolist(), pixels[torch.from_numpy(single)]),
     )
 
 
-def _runs(
+def _find_runs(
     one: NDArray[Any], other: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int64]]:
     """Two maps of n pixels -> what each holds in every run, and the runs' lengths."""

@@ -6,16 +6,16 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-Order = Callable[[int], NDArray[np.int64]]
+BatchSampler = Callable[[int], NDArray[np.int64]]
 """From the updates done so far, 0, 1, ..., to the (b,) indices of the next batch's frames.
 
 It keeps no state, so that a training goes on at any update, in any number of processes."""
 
 # What the draws are for stands beside the seed, so that no two of them are the same numbers.
-_EPOCHS, _DRAWS = 0, 1
+_SHUFFLE, _WEIGHTED = 0, 1
 
 
-def shuffled(num_frames: int, batch_size: int, seed: int) -> Order:
+def shuffled(num_frames: int, batch_size: int, seed: int) -> BatchSampler:
     """Show every frame once in an epoch, each epoch in an order of its own.
 
     The epochs follow each other without a gap: a batch may hold the end of one and the beginning of
@@ -33,7 +33,7 @@ def shuffled(num_frames: int, batch_size: int, seed: int) -> Order:
 
     @lru_cache(maxsize=2)
     def epoch(number: int) -> NDArray[np.int64]:
-        return np.random.default_rng((seed, _EPOCHS, number)).permutation(num_frames)
+        return np.random.default_rng((seed, _SHUFFLE, number)).permutation(num_frames)
 
     def order(updates: int) -> NDArray[np.int64]:
         shown = range(updates * batch_size, (updates + 1) * batch_size)
@@ -42,7 +42,7 @@ def shuffled(num_frames: int, batch_size: int, seed: int) -> Order:
     return order
 
 
-def weighted(probabilities: NDArray[np.float64], batch_size: int, seed: int) -> Order:
+def weighted(probabilities: NDArray[np.float64], batch_size: int, seed: int) -> BatchSampler:
     """Draw each frame anew with a probability of its own.
 
     Args:
@@ -63,7 +63,7 @@ def weighted(probabilities: NDArray[np.float64], batch_size: int, seed: int) -> 
     shares = probabilities / total
 
     def order(updates: int) -> NDArray[np.int64]:
-        generator = np.random.default_rng((seed, _DRAWS, updates))
+        generator = np.random.default_rng((seed, _WEIGHTED, updates))
         return generator.choice(len(shares), batch_size, p=shares)
 
     return order

@@ -27,7 +27,7 @@ def warmup_poly(
         raise ValueError(
             f"warmup_steps is {warmup_steps}; it must be at least 0 and less than steps, {steps}"
         )
-    _refuse_beyond(step, steps)
+    _check_step(step, steps)
     if step < warmup_steps:
         return warmup_ratio + (1 - warmup_ratio) * step / warmup_steps
     return math.pow((steps - step) / (steps - warmup_steps), power)
@@ -58,17 +58,17 @@ def one_cycle(
     """
     if not 0 <= warmup_share < 1:
         raise ValueError(f"warmup_share is {warmup_share}; it must be at least 0 and less than 1")
-    _refuse_beyond(step, steps)
+    _check_step(step, steps)
     peak, last = warmup_share * steps - 1, steps - 1
     if step < peak:
-        return _along_cosine(start_ratio, 1.0, step / peak)
-    return _along_cosine(1.0, end_ratio, (min(step, last) - peak) / (last - peak))
+        return _anneal_cosine(start_ratio, 1.0, step / peak)
+    return _anneal_cosine(1.0, end_ratio, (min(step, last) - peak) / (last - peak))
 
 
-def _along_cosine(start: float, end: float, share: float) -> float:
+def _anneal_cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
 
 
-def _refuse_beyond(step: int, steps: int) -> None:
+def _check_step(step: int, steps: int) -> None:
     if not 0 <= step <= steps:
         raise ValueError(f"step is {step}; it must be 0 to {steps}")

@@ -12,7 +12,7 @@ ALIGNMENT = 16
 """Bytes: every array begins at a multiple of them, as views of other types need it."""
 
 
-def send(arrays: Sequence[NDArray[Any]], device: torch.device) -> list[Tensor]:
+def to_device(arrays: Sequence[NDArray[Any]], device: torch.device) -> list[Tensor]:
     """Copy arrays to a device, through pinned memory if it is a GPU.
 
     The copy runs in the current stream; what comes after it there finds the arrays whole.
@@ -27,12 +27,12 @@ def send(arrays: Sequence[NDArray[Any]], device: torch.device) -> list[Tensor]:
     starts = np.cumsum([0] + [-(-array.nbytes // ALIGNMENT) * ALIGNMENT for array in arrays])
     # PyTorch hands out a pinned piece again only when the copies from it are done.
     packed = torch.empty(int(starts[-1]), dtype=torch.uint8, pin_memory=device.type == "cuda")
-    for array, part in zip(arrays, _views(packed, starts, arrays), strict=True):
+    for array, part in zip(arrays, _split_buffer(packed, starts, arrays), strict=True):
         np.copyto(part.numpy(), array)
-    return _views(packed.to(device, non_blocking=True), starts, arrays)
+    return _split_buffer(packed.to(device, non_blocking=True), starts, arrays)
 
 
-def _views(
+def _split_buffer(
     packed: Tensor, starts: NDArray[np.int64], arrays: Sequence[NDArray[Any]]
 ) -> list[Tensor]:
     return [

@@ -23,18 +23,18 @@ from segformer.inference import segment
 from segformer.model import SegFormer
 
 # What Pillow raises on damaged files, as seen with bytes changed at random.
-_DAMAGE = (OSError, SyntaxError, ValueError, IndexError, EOFError, struct.error, zlib.error)
-REQUIRED = ("torch", "numpy", "pillow", "safetensors")
-FORMATS = ("PNG", "JPEG")
-_KINDS = " or ".join(FORMATS)
-MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+_DECODE_ERRORS = (OSError, SyntaxError, ValueError, IndexError, EOFError, struct.error, zlib.error)
+REQUIRED_PACKAGES = ("torch", "numpy", "pillow", "safetensors")
+IMAGE_FORMATS = ("PNG", "JPEG")
+_FORMAT_NAMES = " or ".join(IMAGE_FORMATS)
+IMAGE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 """Pillow's names of pictures with 8 bits a channel or less."""
 
 MAX_PIXELS = 2**25
 """No picture may have more: 16 times a frame of Cityscapes."""
 
 
-def example(size: tuple[int, int] | None) -> str:
+def make_example(size: tuple[int, int] | None) -> str:
     """A ramp of colours in base64, of so many rows and columns: a picture that may be passed on."""
     rows, columns = size or (64, 128)
     ramp = np.full((rows, columns, 3), 128, dtype=np.uint8)
@@ -71,7 +71,7 @@ class Segmenter:
         Raises:
             ValueError: if a picture cannot be read, or they differ in size.
         """
-        pictures = [decode(text, f"picture {i}") for i, text in enumerate(_texts(model_input))]
+        pictures = [decode(text, f"picture {i}") for i, text in enumerate(_image_texts(model_input))]
         sizes = {picture.shape[:2] for picture in pictures}
         if len(sizes) != 1:
             sizes_found = (
@@ -81,9 +81,9 @@ class Segmenter:
                 f"pictures of one size are taken at once, not {sizes_found}; send each size alone"
             )
         # One by one, so that memory does not grow with the request.
-        return np.stack([self.classes(picture) for picture in pictures])
+        return np.stack([self.segment_image(picture) for picture in pictures])
 
-    def classes(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def segment_image(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Segment one picture: (h, w, 3) uint8 RGB -> (h, w) uint8, a train id per pixel.
 
         Raises:
@@ -101,7 +101,7 @@ class Segmenter:
 def requirements() -> list[str]:
     """Return the packages that are needed here, at today's versions, as pip takes them."""
     # The "+cpu" of a local build is unknown to the package index.
-    return [f"{name}=={version(name).split('+')[0]}" for name in REQUIRED]
+    return [f"{name}=={version(name).split('+')[0]}" for name in REQUIRED_PACKAGES]
 
 
 def encode(picture: NDArray[np.uint8], encoding: str = "PNG") -> str:
@@ -137,26 +137,26 @@ def read_picture(data: bytes, name: str = "picture") -> NDArray[np.uint8]:
         with warnings.catch_warnings():
             # Judged below, by a limit that is ours and does not change with Pillow's.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-        _refuse_odd(image)
+            image = Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
+        _check_image(image)
         with image:
             # A copy, because torch wants memory it may write to.
             return np.array(ImageOps.exif_transpose(image).convert("RGB"))
     except UnidentifiedImageError:
-        raise ValueError(f"{name}: no {_KINDS} that can be read (it begins like none)") from None
-    except (*_DAMAGE, Image.DecompressionBombError) as mistake:
-        raise ValueError(f"{name}: no {_KINDS} that can be read ({mistake})") from None
+        raise ValueError(f"{name}: no {_FORMAT_NAMES} that can be read (it begins like none)") from None
+    except (*_DECODE_ERRORS, Image.DecompressionBombError) as mistake:
+        raise ValueError(f"{name}: no {_FORMAT_NAMES} that can be read ({mistake})") from None
 
 
-def _refuse_odd(image: Image.Image) -> None:
+def _check_image(image: Image.Image) -> None:
     columns, rows = image.size
     if rows * columns > MAX_PIXELS:
         raise ValueError(f"{rows} x {columns} pixels; {MAX_PIXELS} are the most, so shrink it")
-    if image.mode not in MODES:
+    if image.mode not in IMAGE_MODES:
         raise ValueError(f"of mode {image.mode}; save it with 8 bits a channel")
 
 
-def _texts(model_input: Any) -> Sequence[str]:
+def _image_texts(model_input: Any) -> Sequence[str]:
     """A table's column `image`, or the sequence itself."""
     column = model_input["image"] if hasattr(model_input, "columns") else model_input
     return [str(text) for text in column]

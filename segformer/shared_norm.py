@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from segformer.processes import pooled
+from segformer.processes import all_reduce
 
 
-def share_statistics(model: nn.Module) -> nn.Module:
+def convert_sync_batchnorm(model: nn.Module) -> nn.Module:
     """Have every BatchNorm of a network count the pixels of all processes; names stay as they are.
 
     PyTorch's SyncBatchNorm refuses to on a CPU, and waits for the GPU in every forward pass.
@@ -19,15 +19,15 @@ def share_statistics(model: nn.Module) -> nn.Module:
     """
     for name, layer in [*model.named_modules()]:
         if type(layer) is nn.BatchNorm2d:
-            model.set_submodule(name, SharedBatchNorm.like(layer))
+            model.set_submodule(name, SyncBatchNorm2d.from_batch_norm(layer))
     return model
 
 
-class SharedBatchNorm(nn.BatchNorm2d):
+class SyncBatchNorm2d(nn.BatchNorm2d):
     """BatchNorm2d over the batches of all processes that train together."""
 
     @classmethod
-    def like(cls, norm: nn.BatchNorm2d) -> "SharedBatchNorm":
+    def from_batch_norm(cls, norm: nn.BatchNorm2d) -> "SyncBatchNorm2d":
         """Return one with the parameters, statistics and mode of another."""
         shared = cls(norm.num_features, norm.eps, norm.momentum)
         shared.weight, shared.bias = norm.weight, norm.bias
@@ -41,16 +41,16 @@ class SharedBatchNorm(nn.BatchNorm2d):
             return super().forward(maps)
         dtype = torch.promote_types(maps.dtype, torch.float32)
         rows = maps.permute(0, 2, 3, 1).flatten(0, 2).to(dtype)  # (n, c)
-        n = pooled(rows.new_full((), len(rows)))  # filled where it lies: no copy to be waited for
-        mean = pooled(rows.sum(0)) / n
+        n = all_reduce(rows.new_full((), len(rows)))  # filled where it lies: no copy to be waited for
+        mean = all_reduce(rows.sum(0)) / n
         # In a second pass: a mean square less a squared mean would lose digits.
-        variance = pooled((rows - mean).square().sum(0)) / n
-        self._remember(mean.detach(), variance.detach() * n / (n - 1))
+        variance = all_reduce((rows - mean).square().sum(0)) / n
+        self._update_running_stats(mean.detach(), variance.detach() * n / (n - 1))
         scale = self.weight * (variance + self.eps).rsqrt()
         shift = self.bias - mean * scale
         return torch.addcmul(shift[:, None, None], maps, scale[:, None, None]).to(maps)
 
-    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+    def _update_running_stats(self, mean: Tensor, variance: Tensor) -> None:
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None

@@ -7,9 +7,9 @@ from typing import Any, BinaryIO
 
 import torch
 
-from segformer.atomic import put_in_place
+from segformer.atomic import commit
 
-KEPT = 2
+MAX_SNAPSHOTS = 2
 """States on disk: the newest, and the one before in case the newest was damaged since."""
 
 _logger = logging.getLogger(__name__)
@@ -41,13 +41,13 @@ class Snapshots:
             with part.open("wb") as file:
                 _save(content, file)
             name = f"step-{content['step']:08}-{_digest(part)}.pt"
-            put_in_place(part, self.folder / name)
+            commit(part, self.folder / name)
         finally:
             part.unlink(missing_ok=True)
-        for path in self._paths()[:-KEPT]:
+        for path in self._paths()[:-MAX_SNAPSHOTS]:
             path.unlink()
 
-    def newest(self) -> dict[str, Any] | None:
+    def load_newest(self) -> dict[str, Any] | None:
         """Read the newest state that is whole, onto the CPU; None if there is none."""
         for path in reversed(self._paths()):
             if path.stem.endswith(_digest(path)):

@@ -29,12 +29,12 @@ def log_probability(scores: Tensor, target: Tensor) -> Tensor:
     Raises:
         ValueError: for shapes that do not belong together.
     """
-    _refuse_misfit(scores, target)
+    _check_inputs(scores, target)
     logs: Tensor = _softmax_sums(scores, target, False)[0]
     return logs
 
 
-def log_probability_and_predicted(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def log_probability_and_class_sums(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Log probability of every pixel's true class, and how much each class was given.
 
     Args:
@@ -48,7 +48,7 @@ def log_probability_and_predicted(scores: Tensor, target: Tensor) -> tuple[Tenso
     Raises:
         ValueError: for shapes that do not belong together.
     """
-    _refuse_misfit(scores, target)
+    _check_inputs(scores, target)
     logs, predicted = _softmax_sums(scores, target, True)
     return logs, predicted
 
@@ -64,18 +64,18 @@ class _SoftmaxSums(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        scores: Tensor, target: Tensor, is_predicted_wanted: bool
+        scores: Tensor, target: Tensor, with_class_sums: bool
     ) -> tuple[Tensor, Tensor | None]:
         dtype = torch.promote_types(scores.dtype, torch.float32)
         logs = torch.empty(target.shape, dtype=dtype, device=scores.device)
         predicted = torch.zeros(scores.shape[1], dtype=dtype, device=scores.device)
-        for images, rows in _bands(target):
-            is_labelled, true_class = _split(target[images, rows])
+        for images, rows in _iter_bands(target):
+            is_labelled, true_class = _labeled_mask_and_class(target[images, rows])
             band = scores[images, :, rows].to(dtype).log_softmax(dim=1)
             logs[images, rows] = band.gather(1, true_class).where(is_labelled, 0)[:, 0]
-            if is_predicted_wanted:
+            if with_class_sums:
                 predicted += band.exp_().mul_(is_labelled).sum(dim=(0, 2, 3))
-        return logs, predicted if is_predicted_wanted else None
+        return logs, predicted if with_class_sums else None
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], _output: Any) -> None:
@@ -91,8 +91,8 @@ class _SoftmaxSums(torch.autograd.Function):
         of_logs, of_predicted = gradients
         assert of_logs is not None  # zeros where nothing depends on it
         gradient = torch.empty_like(scores)
-        for images, rows in _bands(target):
-            is_labelled, true_class = _split(target[images, rows])
+        for images, rows in _iter_bands(target):
+            is_labelled, true_class = _labeled_mask_and_class(target[images, rows])
             g = of_logs[images, None, rows].where(is_labelled, 0)
             p = scores[images, :, rows].to(g.dtype).softmax(dim=1)
             if of_predicted is None:
@@ -108,13 +108,13 @@ class _SoftmaxSums(torch.autograd.Function):
 _softmax_sums: Callable[[Tensor, Tensor, bool], Any] = _SoftmaxSums.apply
 
 
-def _split(target: Tensor) -> tuple[Tensor, Tensor]:
+def _labeled_mask_and_class(target: Tensor) -> tuple[Tensor, Tensor]:
     # (b, h, w) -> (b, 1, h, w) each: where a pixel is labelled, and a class to look up everywhere.
     is_labelled = (target != IGNORE)[:, None]
     return is_labelled, target[:, None].where(is_labelled, 0)
 
 
-def _bands(target: Tensor) -> Iterator[tuple[slice, slice]]:
+def _iter_bands(target: Tensor) -> Iterator[tuple[slice, slice]]:
     # Which images and which rows of them to take next.
     b, h, w = target.shape
     pixels = PIXELS_ON_CPU if target.is_cpu else PIXELS_ELSEWHERE
@@ -126,7 +126,7 @@ def _bands(target: Tensor) -> Iterator[tuple[slice, slice]]:
             yield slice(first, first + images), slice(top, top + rows)
 
 
-def _refuse_misfit(scores: Tensor, target: Tensor) -> None:
+def _check_inputs(scores: Tensor, target: Tensor) -> None:
     b, k, *size = scores.shape
     if target.shape != (b, *size) or target.dim() != 3:
         raise ValueError(

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from segformer import processes
-from segformer.inference import scores_at
+from segformer.inference import resize_scores
 from segformer.losses import Loss
-from segformer.training_state import Progress, TrainingState
+from segformer.training_state import StepRecord, TrainingState
 
 Batch = tuple[Tensor, Tensor]
 """Float images (b, 3, h, w) and int64 train ids (b, h, w), on the model's device."""
@@ -44,32 +44,32 @@ class Recipe:
     validate_every: int = 500
     save_every: int = 500
 
-    def is_validated(self, step: int) -> bool:
+    def should_validate(self, step: int) -> bool:
         """Whether there is a validation after `step` updates."""
         return step == self.steps or step % self.validate_every == 0
 
-    def is_recorded(self, step: int) -> bool:
+    def should_record(self, step: int) -> bool:
         """Whether there is a record after `step` updates."""
-        return self.is_validated(step) or step % self.report_every == 0
+        return self.should_validate(step) or step % self.report_every == 0
 
-    def is_saved(self, step: int) -> bool:
+    def should_save(self, step: int) -> bool:
         """Whether the state is saved after `step` updates."""
-        return self.is_validated(step) or step % self.save_every == 0
+        return self.should_validate(step) or step % self.save_every == 0
 
 
-Stream = Callable[[int], Generator[Batch, None, None]]
+BatchStream = Callable[[int], Generator[Batch, None, None]]
 """From updates done so far to the endless batches that follow."""
 
 
 def fit(
     state: TrainingState,
-    batches: Stream,
+    batches: BatchStream,
     recipe: Recipe,
     *,
     validate: Callable[[nn.Module], float],
-    report: Callable[[Progress], None],
+    report: Callable[[StepRecord], None],
     save: Callable[[TrainingState], None] = lambda _: None,
-    is_stopping: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = lambda: False,
     network: nn.Module | None = None,
 ) -> None:
     """Train `state.model` in place, from where `state` is; `state.history` is what happened.
@@ -83,22 +83,22 @@ def fit(
         validate: from the model to keep to its validation mIoU, 0..1.
         report: takes each new record.
         save: keeps the state; every process calls it, if there are many.
-        is_stopping: whether to save and return now, before the last step.
+        should_stop: whether to save and return now, before the last step.
         network: what computes the scores: the model (None), or what is wrapped around it.
 
     Raises:
         NonFiniteLossError: naming the step; whatever was saved is from before it.
     """
     network = network or state.model
-    timer = Timer(state.speed)
+    timer = ThroughputMeter(state.speed)
     with closing(batches(state.step)) as stream:
         while True:
-            if recipe.is_recorded(state.step) and not state.is_recorded:
+            if recipe.should_record(state.step) and not state.has_current_record:
                 loss = state.mean_loss(recipe.steps)  # waits until all is computed
                 speed = timer.rate()
-                miou = validate(state.best) if recipe.is_validated(state.step) else None
-                report(state.remember(recipe.steps, loss, speed, miou))
-                timer = Timer(speed)
+                miou = validate(state.eval_model) if recipe.should_validate(state.step) else None
+                report(state.record(recipe.steps, loss, speed, miou))
+                timer = ThroughputMeter(speed)
             if state.step == recipe.steps:
                 return
 
@@ -106,14 +106,14 @@ def fit(
             state.set_learning_rates(recipe.schedule(state.step))
             images, labels = next(stream)
             value = backward(network, images, labels, recipe)
-            norm = clip(state.model, recipe.clip_norm)
+            norm = clip_gradients(state.model, recipe.clip_norm)
             state.optimizer.step()
             state.optimizer.zero_grad()
             state.count_update(value, norm)
-            timer.images += len(images) * processes.count()
+            timer.images += len(images) * processes.world_size()
 
-            is_leaving = processes.any_of(is_stopping()) and state.step < recipe.steps
-            if is_leaving or recipe.is_saved(state.step):
+            is_leaving = processes.any_rank(should_stop()) and state.step < recipe.steps
+            if is_leaving or recipe.should_save(state.step):
                 state.mean_loss(recipe.steps)  # what is not finite is not worth keeping
                 save(state)
             if is_leaving:
@@ -127,46 +127,46 @@ def backward(network: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe)
         zip(images.chunk(recipe.accumulation), labels.chunk(recipe.accumulation), strict=True)
     )
     for index, (part, target) in enumerate(parts, 1):
-        with unsynchronised(network) if index < len(parts) else nullcontext():
+        with skip_gradient_sync(network) if index < len(parts) else nullcontext():
             with torch.autocast(
                 part.device.type, recipe.autocast, enabled=recipe.autocast is not None
             ):
-                scores = scores_at(network(part), target.shape[-2:])
+                scores = resize_scores(network(part), target.shape[-2:])
             value = recipe.loss(scores, target) / len(parts)
             value.backward()
         total = total + value.detach()
     return total
 
 
-def clip(model: nn.Module, largest: float | None) -> Tensor:
-    """Shorten the gradient if its norm is above `largest`, and return the norm it had: a scalar."""
+def clip_gradients(model: nn.Module, max_norm: float | None) -> Tensor:
+    """Shorten the gradient if its norm is above `max_norm`, and return the norm it had: a scalar."""
     gradients = [parameter.grad for parameter in model.parameters()]
     norm = get_total_norm([gradient for gradient in gradients if gradient is not None])
-    if largest is not None:
-        clip_grads_with_norm_(model.parameters(), largest, norm)
+    if max_norm is not None:
+        clip_grads_with_norm_(model.parameters(), max_norm, norm)
     return norm
 
 
-def unsynchronised(network: nn.Module) -> AbstractContextManager[None]:
+def skip_gradient_sync(network: nn.Module) -> AbstractContextManager[None]:
     """Within, processes keep their gradients to themselves: more of the batch is to come."""
     no_sync: Callable[[], AbstractContextManager[None]] = getattr(network, "no_sync", nullcontext)
     return no_sync()
 
 
-class Timer:
+class ThroughputMeter:
     """Images per second since it was made.
 
     Args:
-        before: those measured last; they stand until there are images.
+        previous_rate: those measured last; they stand until there are images.
     """
 
-    def __init__(self, before: float) -> None:
+    def __init__(self, previous_rate: float) -> None:
         self.images = 0
-        self._before = before
+        self._previous_rate = previous_rate
         self._started = time.perf_counter()
 
     def rate(self) -> float:
         """Images per second."""
         if not self.images:  # taken up where a record is due
-            return self._before
+            return self._previous_rate
         return self.images / (time.perf_counter() - self._started)

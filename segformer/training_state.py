@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from segformer import processes
-from segformer.weight_average import WeightAverage
+from segformer.weight_average import ModelEma
 
 
 @dataclass(frozen=True)
-class Progress:
+class StepRecord:
     """How training stands after `step` of `steps` updates.
 
     `loss` is the mean over the updates since the last record, `learning_rate` the first parameter
@@ -54,9 +54,9 @@ class TrainingState:
     ) -> None:
         self.model = model
         self.optimizer = optimizer
-        self.average = None if ema_decay is None else WeightAverage(model, ema_decay)
+        self.ema = None if ema_decay is None else ModelEma(model, ema_decay)
         self.step = 0
-        self.history: list[Progress] = []
+        self.history: list[StepRecord] = []
         device = next(model.parameters()).device
         # Sum of the losses since the last record, and the first step that was not finite (0: none).
         # Both stay on the device: reading them is waiting for it.
@@ -65,9 +65,9 @@ class TrainingState:
             group.setdefault("initial_lr", group["lr"])
 
     @property
-    def best(self) -> nn.Module:
+    def eval_model(self) -> nn.Module:
         """The model to validate and to keep: the average of the weights, if there is one."""
-        return self.model if self.average is None else self.average.model
+        return self.model if self.ema is None else self.ema.model
 
     def set_learning_rates(self, factor: float) -> None:
         """Give every parameter group its base learning rate times `factor`."""
@@ -77,8 +77,8 @@ class TrainingState:
     def count_update(self, loss: Tensor, gradient_norm: Tensor) -> None:
         """Note that an update was made; what it cost is read later, by `mean_loss`."""
         self.step += 1
-        if self.average is not None:
-            self.average.update(self.model, is_first=self.step == 1)
+        if self.ema is not None:
+            self.ema.update(self.model, is_first=self.step == 1)
         is_finite = loss.isfinite() & gradient_norm.isfinite()
         first = self._losses[1]
         first = torch.where((first == 0) & ~is_finite, self.step, first)
@@ -102,14 +102,14 @@ class TrainingState:
         return self.history[-1].images_per_second if self.history else 0.0
 
     @property
-    def is_recorded(self) -> bool:
+    def has_current_record(self) -> bool:
         """Whether the last record is of the last update; so it is before the first."""
         return self.step == (self.history[-1].step if self.history else 0)
 
-    def remember(self, steps: int, loss: float, speed: float, miou: float | None) -> Progress:
+    def record(self, steps: int, loss: float, speed: float, miou: float | None) -> StepRecord:
         """Add a record to the history and return it; the next mean loss starts here."""
         rate = self.optimizer.param_groups[0]["lr"]
-        self.history.append(Progress(self.step, steps, loss, rate, speed, miou))
+        self.history.append(StepRecord(self.step, steps, loss, rate, speed, miou))
         self._losses = torch.zeros_like(self._losses)
         return self.history[-1]
 
@@ -120,27 +120,27 @@ class TrainingState:
             "history": [list(astuple(record)) for record in self.history],
             "losses": self._losses,
             "model": self.model.state_dict(),
-            "average": self.average and self.average.model.state_dict(),
+            "average": self.ema and self.ema.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "generators": [processes.gathered(state) for state in _generators()],
+            "generators": [processes.all_gather(state) for state in _rng_states()],
         }
 
     def load_state_dict(self, content: dict[str, Any]) -> None:
         """Become what `state_dict` told, the random generators of this process included."""
         self.step = content["step"]
-        self.history = [Progress(*record) for record in content["history"]]
+        self.history = [StepRecord(*record) for record in content["history"]]
         self._losses = content["losses"].to(self._losses)
         self.model.load_state_dict(content["model"])
         self.optimizer.load_state_dict(content["optimizer"])
-        if self.average is not None:
-            self.average.model.load_state_dict(content["average"])
+        if self.ema is not None:
+            self.ema.model.load_state_dict(content["average"])
         states = [every[processes.rank()] for every in content["generators"]]
         torch.set_rng_state(states[0])
         for state in states[1:]:
             torch.cuda.set_rng_state(state)
 
 
-def _generators() -> list[Tensor]:
+def _rng_states() -> list[Tensor]:
     """State of the CPU's generator, and of this process's GPU's if there is one; bytes."""
     states = [torch.get_rng_state()]
     if torch.cuda.is_available():

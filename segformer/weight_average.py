@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 
-class WeightAverage:
+class ModelEma:
     """A copy of a network whose weights follow slowly.
 
     BatchNorm's statistics are averaged like the weights that they belong to; what is counted is

@@ -9,14 +9,14 @@ import pytest
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
-MARKS = [
+BROWSER_MARKS = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium"),
 ]
 
 
 @contextmanager
-def tab() -> Iterator[Any]:
+def open_page() -> Iterator[Any]:
     """An empty tab, as playwright's Page."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with playwright.sync_playwright() as driver:
@@ -28,7 +28,7 @@ def tab() -> Iterator[Any]:
         browser.close()
 
 
-def is_drawn(picture: Any) -> bool:
+def is_image_loaded(image: Any) -> bool:
     """Whether the browser could decode the picture that an `img` shows."""
-    picture.wait_for()
-    return bool(picture.evaluate("image => image.decode().then(() => image.naturalWidth > 0)"))
+    image.wait_for()
+    return bool(image.evaluate("image => image.decode().then(() => image.naturalWidth > 0)"))

@@ -29,7 +29,7 @@ def imported_modules(path: Path) -> frozenset[str]:
     return frozenset(found)
 
 
-def closure(module: str) -> set[Path]:
+def import_closure(module: str) -> set[Path]:
     """The files of ours that importing a module runs, its own included, without bare packages."""
     seen: set[Path] = set()
     waiting = [module_file(module)]

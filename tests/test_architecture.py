@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from tests.imports import closure, imported_modules, module_file
+from tests.imports import import_closure, imported_modules, module_file
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted([*ROOT.glob("pipeline/**/*.py"), *ROOT.glob("segformer/**/*.py")])
@@ -36,7 +36,7 @@ def sources(dep: str) -> set[str]:
 @pytest.mark.parametrize("stage", STAGES)
 def test_deps_are_the_import_closure(stage: str) -> None:
     """DVC reruns a stage when a module that it imports changes, and never for another one."""
-    expected = {relative(path) for path in closure(f"pipeline.stages.{stage}")}
+    expected = {relative(path) for path in import_closure(f"pipeline.stages.{stage}")}
     assert expected == {path for dep in STAGES[stage]["deps"] for path in sources(dep)}
 
 
@@ -67,7 +67,7 @@ def test_stages_do_not_know_what_runs_them() -> None:
     names = ("cli", "stage_commands", "config", "tracking", "flows", "repro")
     above = {module_file(f"pipeline.{name}") for name in names}
     for stage in STAGES:
-        assert set() == above & closure(f"pipeline.stages.{stage}")
+        assert set() == above & import_closure(f"pipeline.stages.{stage}")
 
 
 def code_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:

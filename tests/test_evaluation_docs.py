@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from pipeline.corruptions.table import FAMILY_OF
-from pipeline.showing import Showing
+from pipeline.corruptions.table import FAMILY_BY_CORRUPTION
+from pipeline.showing import InferenceSettings
 from pipeline.stages.evaluate import Evaluate
 
 PAGE = Path(__file__).parent.parent / "docs" / "evaluation.md"
@@ -15,13 +15,13 @@ def test_every_corruption_is_listed_with_its_family() -> None:
     """The table has all of them, and none that is not there."""
     rows = re.findall(r"^\| (noise|blur|weather|digital) \| (.*) \|$", TEXT, flags=re.MULTILINE)
     listed = {name: family for family, names in rows for name in re.findall(r"`(\w+)`", names)}
-    assert FAMILY_OF == listed
+    assert FAMILY_BY_CORRUPTION == listed
 
 
 def test_the_protocol_explained_is_one_that_is_written() -> None:
     """The example is what such a way of showing frames is called."""
-    showing = Showing(None, ((1024, 1024), (768, 768)), flip=True, scales=(0.5, 1.0))
-    assert f"`val500/official/{showing.parts([(1024, 2048)])}/last`" in TEXT
+    showing = InferenceSettings(None, ((1024, 1024), (768, 768)), flip=True, scales=(0.5, 1.0))
+    assert f"`val500/official/{showing.describe([(1024, 2048)])}/last`" in TEXT
 
 
 def test_every_parameter_of_the_section_is_named() -> None:

@@ -15,7 +15,7 @@ import torch
 
 from segformer.frames import create
 from segformer.losses import LOSSES
-from tests.share_of_training import ENOUGH, MISTAKE, findings
+from tests.share_of_training import STOP_STEP, ERROR_MESSAGE, collect_results
 
 ROOT = Path(__file__).parent.parent
 LAUNCH = (sys.executable, "-m", "pipeline.torchrun", "--nproc-per-node", "2", "-m")
@@ -66,7 +66,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Compared:
     job = run("findings", folder)
     assert all((folder / f"{rank}.pt").exists() for rank in range(2)), job.said
     two = [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
-    return Compared(findings(folder), two, job)
+    return Compared(collect_results(folder), two, job)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -115,12 +115,12 @@ def test_all_know_what_the_first_knows(compared: Compared) -> None:
 
 def test_all_stop_after_the_same_step(compared: Compared) -> None:
     """One of them wants to; both leave the loop there and then."""
-    assert [ENOUGH] * 3 == [found["stops_after"] for found in (compared.one, *compared.two)]
+    assert [STOP_STEP] * 3 == [found["stops_after"] for found in (compared.one, *compared.two)]
 
 
 def test_a_mistake_is_said_once(compared: Compared) -> None:
     """One process fails, the other waits for it: one message, no traceback, exit code 1."""
-    assert f"error: {MISTAKE}\n" == compared.job.said
+    assert f"error: {ERROR_MESSAGE}\n" == compared.job.said
     assert 1 == compared.job.code
 
 

@@ -11,11 +11,11 @@ from PIL import Image
 from pipeline import store, tracking
 from segformer import checkpoint, serving
 from segformer.model import SegFormer
-from segformer.training_state import Progress
+from segformer.training_state import StepRecord
 from tests import browser
 from tests.test_tracking_server import Server
 
-pytestmark = browser.MARKS
+pytestmark = browser.BROWSER_MARKS
 
 
 @pytest.fixture(scope="module")
@@ -34,35 +34,35 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         patch.setenv("MLFLOW_TRACKING_URI", server.address)
         arms = []
         for loss, miou in (("ce", 0.4321), ("dice", 0.5678)):
-            with tracking.training_run(f"{loss}-0", {"train.steps": 9}, {"loss": loss}) as run:
+            with tracking.start_training_run(f"{loss}-0", {"train.steps": 9}, {"loss": loss}) as run:
                 for step in (3, 6, 9):
-                    run.report(Progress(step, 9, 1 / step, 6e-5, 10.0, miou))
+                    run.report(StepRecord(step, 9, 1 / step, 6e-5, 10.0, miou))
             arms.append({"mlflow_run_id": run.id})
-            with tracking.resumed_run(arms[-1], f"{loss}-0") as run:
+            with tracking.resume_run(arms[-1], f"{loss}-0") as run:
                 run.log_evaluation({"miou": miou}, {}, "val2/official/64x128/whole/ss/last")
-                run.log_artifacts(folder / "confusion.png", under="evaluate")
-                run.log_model(folder / "model", example=serving.example((32, 64)))
-        tracking.ablation_run("ablation", arms, {"difference": 0.1}, report)
+                run.log_artifacts(folder / "confusion.png", artifact_path="evaluate")
+                run.log_model(folder / "model", example=serving.make_example((32, 64)))
+        tracking.log_ablation_run("ablation", arms, {"difference": 0.1}, report)
         client = tracking.MlflowClient(server.address)
-        experiment = client.get_experiment_by_name(store.EXPERIMENT).experiment_id
+        experiment = client.get_experiment_by_name(store.DEFAULT_EXPERIMENT).experiment_id
         [one, _] = client.search_logged_models([experiment])
-        client.create_registered_model(store.MODEL)
+        client.create_registered_model(store.MODEL_NAME)
         place, run_id = one.artifact_location, one.source_run_id
-        made = client.create_model_version(store.MODEL, place, run_id=run_id, model_id=one.model_id)
+        made = client.create_model_version(store.MODEL_NAME, place, run_id=run_id, model_id=one.model_id)
         yield str(made.version)
 
 
 @pytest.fixture
 def page() -> Iterator[Any]:
     """An empty tab, in which a test may click."""
-    with browser.tab() as page:
+    with browser.open_page() as page:
         page.set_viewport_size({"width": 1900, "height": 1200})  # MLflow draws only what is in view
         yield page
 
 
 def test_the_runs_are_useful_at_first_sight(version: str, page: Any) -> None:
     """The address that `results` names shows every arm with its mIoU, the best one first."""
-    page.goto(store.page())
+    page.goto(store.page_url())
     for text in ("eval/miou", "train.steps", "protocol", "0.5678", "ablation"):
         page.get_by_text(text, exact=True).first.wait_for()
     names = page.get_by_role("link", name=re.compile("^(ce|dice)-0$")).all_inner_texts()
@@ -71,25 +71,25 @@ def test_the_runs_are_useful_at_first_sight(version: str, page: Any) -> None:
 
 def test_charts_compare_the_arms(version: str, page: Any) -> None:
     """The charts begin with those of training and validation, a line for each arm."""
-    page.goto(f"{store.page()}&compareRunsMode=CHART")
+    page.goto(f"{store.page_url()}&compareRunsMode=CHART")
     for text in ("ce-0 (train/loss)", "dice-0 (train/loss)", "dice-0 (val/miou)"):
         page.get_by_text(text, exact=True).first.wait_for()
 
 
 def test_a_model_shows_its_signature(version: str, page: Any) -> None:
     """The page of a registered model tells what goes in and what comes out."""
-    server = store.page().partition("#")[0]
-    page.goto(f"{server}#/models/{store.MODEL}/versions/{version}")
+    server = store.page_url().partition("#")[0]
+    page.goto(f"{server}#/models/{store.MODEL_NAME}/versions/{version}")
     for text in ("Schema", "Inputs (1)", "Outputs (1)"):
         page.get_by_text(text, exact=True).wait_for()
 
 
 def page_of(name: str) -> str:
     """The address of the run with that name."""
-    client = tracking.MlflowClient(store.uri())
-    experiment = client.get_experiment_by_name(store.EXPERIMENT).experiment_id
+    client = tracking.MlflowClient(store.tracking_uri())
+    experiment = client.get_experiment_by_name(store.DEFAULT_EXPERIMENT).experiment_id
     (run,) = client.search_runs([experiment], f"attributes.run_name = '{name}'")
-    return store.page_of_run(experiment, run.info.run_id)
+    return store.run_url(experiment, run.info.run_id)
 
 
 def opened_file(page: Any, run: str, folder: str, file: str) -> None:
@@ -103,7 +103,7 @@ def opened_file(page: Any, run: str, folder: str, file: str) -> None:
 def test_a_picture_of_a_run_opens(version: str, page: Any) -> None:
     """The confusion matrix lies in the folder of the evaluation, and is drawn."""
     opened_file(page, "ce-0", "evaluate", "confusion.png")
-    assert browser.is_drawn(page.locator("img[src^='blob:'], img[src*='confusion.png']").first)
+    assert browser.is_image_loaded(page.locator("img[src^='blob:'], img[src*='confusion.png']").first)
 
 
 def test_the_ablations_report_opens(version: str, page: Any) -> None:

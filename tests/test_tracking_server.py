@@ -17,7 +17,7 @@ from urllib.request import urlopen
 import pytest
 
 from pipeline import tracking
-from segformer.training_state import Progress
+from segformer.training_state import StepRecord
 
 pytestmark = pytest.mark.slow
 
@@ -90,7 +90,7 @@ def _group(leader: int) -> list[int]:
 def training(name: str) -> Iterator[Any]:
     """A training's run with its first record told; it must not be held up for long."""
     start = time.monotonic()
-    with tracking.training_run(name, params={"a": 1}, tags={}) as run:
+    with tracking.start_training_run(name, params={"a": 1}, tags={}) as run:
         report(run, 1)
         yield run
         report(run, 2)
@@ -100,7 +100,7 @@ def training(name: str) -> Iterator[Any]:
 
 def report(run: Any, step: int) -> None:
     """Tell one record."""
-    run.report(Progress(step, 2, 1 / step, 6e-5, 10.0, None))
+    run.report(StepRecord(step, 2, 1 / step, 6e-5, 10.0, None))
 
 
 def held(address: str) -> dict[str, object]:
@@ -149,12 +149,12 @@ def test_a_server_that_comes_back_is_told_everything(
 
     with server.running():
         assert ("FINISHED", [1, 2]) == held(server.address)["healthy"][:2]  # type: ignore[index]
-        sent = dict(tracking.sync())
+        sent = dict(tracking.sync_journals())
         assert {"absent", "dies midway", "full"} == sent.keys()
         assert {None} == set(sent.values())
         after = held(server.address)
         assert {"absent", "healthy", "dies midway", "full"} == after.keys()
         for status, steps, files, _ in after.values():  # type: ignore[misc]
             assert ("FINISHED", [1, 2], [Path(__file__).name]) == (status, steps, files)
-        assert [] == list(tracking.sync())
+        assert [] == list(tracking.sync_journals())
         assert after == held(server.address)

@@ -9,20 +9,20 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.arithmetic import operations
-from benchmarks.drawn import drawn_frames
-from benchmarks.kinds_of_work import by_kind, marked
-from benchmarks.measure import Waits
-from benchmarks.our_training import OurTraining, Setting
+from benchmarks.arithmetic import count_flops
+from benchmarks.drawn import make_test_frames
+from benchmarks.kinds_of_work import profile_step, annotate_loss
+from benchmarks.measure import WaitTimer
+from benchmarks.our_training import PipelineTraining, TrainingSetup
 from segformer.losses import get_loss
-from tests.imports import closure, imported_modules, module_file
+from tests.imports import import_closure, imported_modules, module_file
 
 CPU = torch.device("cpu")
 
 
 def test_it_needs_the_library_alone() -> None:
     """It runs on a bare machine: of what is not Python's own it imports what segformer/ does."""
-    files = closure("benchmarks.training") - {module_file("benchmarks.plain_training")}
+    files = import_closure("benchmarks.training") - {module_file("benchmarks.plain_training")}
     names = {name.split(".")[0] for path in files for name in imported_modules(path)}
     bare = {"torch", "numpy", "PIL", "safetensors", "segformer", "benchmarks"}
     assert set() == names - bare - sys.stdlib_module_names
@@ -31,26 +31,26 @@ def test_it_needs_the_library_alone() -> None:
 def test_operations_are_counted_in_both_passes() -> None:
     """A linear layer costs 2 n c o forward, and as much again for each of its two gradients."""
     layer, tokens = nn.Linear(5, 7), torch.randn(11, 5, requires_grad=True)
-    assert 3 * 2 * 11 * 5 * 7 == operations(lambda: layer(tokens).sum().backward())
+    assert 3 * 2 * 11 * 5 * 7 == count_flops(lambda: layer(tokens).sum().backward())
 
 
 def test_depthwise_convolutions_are_counted_as_such() -> None:
     """Nine products for each number that comes out, and as many for each of the two gradients."""
     convolution = nn.Conv2d(4, 4, 3, padding=1, groups=4)
     image = torch.randn(2, 4, 6, 8, requires_grad=True)
-    assert 3 * 2 * 9 * (2 * 4 * 6 * 8) == operations(lambda: convolution(image).sum().backward())
+    assert 3 * 2 * 9 * (2 * 4 * 6 * 8) == count_flops(lambda: convolution(image).sum().backward())
 
 
 def test_attention_on_a_cpu_is_counted() -> None:
     """Two products of n x m x d forward; five backward, as one of them is made anew."""
     query, key, value = torch.randn(3, 1, 2, 16, 8).requires_grad_()
-    found = operations(lambda: F.scaled_dot_product_attention(query, key, value).sum().backward())
+    found = count_flops(lambda: F.scaled_dot_product_attention(query, key, value).sum().backward())
     assert (2 + 5) * 2 * (2 * 16 * 16 * 8) == found
 
 
 def test_products_in_place_are_counted() -> None:
     """An addition of a product to what is there costs what the product does."""
-    assert 2 * 3 * 4 * 5 == operations(
+    assert 2 * 3 * 4 * 5 == count_flops(
         lambda: torch.zeros(3, 5).addmm_(torch.randn(3, 4), torch.randn(4, 5))
     )
 
@@ -58,25 +58,25 @@ def test_products_in_place_are_counted() -> None:
 def test_the_loss_is_told_from_the_network() -> None:
     """Of a step that is nothing but its loss, both passes are found under it."""
     scores = torch.randn(2, 19, 64, 64, requires_grad=True)
-    loss, target = marked(get_loss("ce")), torch.zeros(2, 64, 64, dtype=torch.int64)
-    times = by_kind(lambda: loss(scores, target).backward(), CPU)
+    loss, target = annotate_loss(get_loss("ce")), torch.zeros(2, 64, 64, dtype=torch.int64)
+    times = profile_step(lambda: loss(scores, target).backward(), CPU)
     del times["between operators"]
     assert times["loss"] > 0.9 * sum(times.values())
 
 
 def test_waiting_is_counted() -> None:
     """What passes from asking for a batch to having it is counted."""
-    waits = Waits(CPU)
+    waits = WaitTimer(CPU)
     slow = (time.sleep(0.01) for _ in itertools.count())
-    stream = waits.over(slow)
+    stream = waits.wrap(slow)
     next(stream), next(stream)
     assert waits.seconds() >= 0.02
 
 
 def test_working_is_not_waiting() -> None:
     """What passes between having a batch and asking for the next is not counted."""
-    waits = Waits(CPU)
-    stream = waits.over(itertools.repeat("batch"))
+    waits = WaitTimer(CPU)
+    stream = waits.wrap(itertools.repeat("batch"))
     next(stream)
     time.sleep(0.2)
     next(stream)
@@ -85,9 +85,9 @@ def test_working_is_not_waiting() -> None:
 
 def test_our_training_goes_on() -> None:
     """Steps in several calls are one training, and what they learn from goes on as well."""
-    training = OurTraining(drawn_frames(2, (32, 32)), Setting("b0", (32, 32), 2, CPU))
+    training = PipelineTraining(make_test_frames(2, (32, 32)), TrainingSetup("b0", (32, 32), 2, CPU))
     with closing(training.stream()) as stream:
-        training.learn(stream, 1)
-        training.learn(stream, 2)
+        training.train(stream, 1)
+        training.train(stream, 2)
         next(stream)
     assert 3 == training._state.step

@@ -7,37 +7,37 @@ picture (h, w, 3) float32, 0..1, severity 1..5, and a generator. Lengths are pix
 import numpy as np
 from numpy.random import Generator
 
-from pipeline.corruptions.kernels import Floats, convolved, disk, line, scaled
-from pipeline.corruptions.kernels import gaussian as bell
+from pipeline.corruptions.kernels import Floats, convolve, disk_kernel, line_kernel, scale_length
+from pipeline.corruptions.kernels import gaussian_kernel as bell
 
 _DEFOCUS = (2.0, 3.5, 5.5, 8.0, 11.0)  # radius
 _GAUSSIAN = (1.0, 2.0, 3.2, 4.8, 7.0)  # standard deviation
 _MOTION = (7.0, 13.0, 21.0, 31.0, 44.0)  # length
 _GLASS = (1.2, 2.0, 3.2, 4.8, 7.0)  # how far a pixel strays, standard deviation
-_STEEPEST = np.pi / 4  # of the motion, from the horizontal
+_MAX_MOTION_ANGLE = np.pi / 4  # of the motion, from the horizontal
 
 
 def defocus(image: Floats, severity: int, random: Generator) -> Floats:  # noqa: ARG001
     """A lens that is out of focus."""
-    return convolved(image, disk(scaled(_DEFOCUS[severity - 1], len(image))))
+    return convolve(image, disk_kernel(scale_length(_DEFOCUS[severity - 1], len(image))))
 
 
 def gaussian(image: Floats, severity: int, random: Generator) -> Floats:  # noqa: ARG001
     """A bell-shaped blur, as of a cheap lens or of processing."""
-    return convolved(image, bell(scaled(_GAUSSIAN[severity - 1], len(image))))
+    return convolve(image, bell(scale_length(_GAUSSIAN[severity - 1], len(image))))
 
 
 def motion(image: Floats, severity: int, random: Generator) -> Floats:
     """A camera that moves while the shutter is open, mostly sideways."""
-    angle = random.uniform(-_STEEPEST, _STEEPEST)
-    return convolved(image, line(scaled(_MOTION[severity - 1], len(image)), angle))
+    angle = random.uniform(-_MAX_MOTION_ANGLE, _MAX_MOTION_ANGLE)
+    return convolve(image, line_kernel(scale_length(_MOTION[severity - 1], len(image)), angle))
 
 
 def glass(image: Floats, severity: int, random: Generator) -> Floats:
     """A frosted pane: every pixel shows a place a little beside its own."""
     from scipy.ndimage import map_coordinates
 
-    far = np.float32(scaled(_GLASS[severity - 1], len(image)))
+    far = np.float32(scale_length(_GLASS[severity - 1], len(image)))
     shape = image.shape[:2]
     strayed = np.indices(shape, dtype=np.float32)
     strayed += far * random.standard_normal(strayed.shape, dtype=np.float32)

@@ -17,12 +17,12 @@ _IMPULSE = (0.005, 0.015, 0.04, 0.08, 0.15)  # share of the values
 
 def gaussian(image: Floats, severity: int, random: Generator) -> Floats:
     """Noise of electronics, as strong in the dark as in the light."""
-    return image + np.float32(_GAUSSIAN[severity - 1]) * _bell(image, random)
+    return image + np.float32(_GAUSSIAN[severity - 1]) * _standard_normal(image, random)
 
 
 def speckle(image: Floats, severity: int, random: Generator) -> Floats:
     """Noise that is stronger where a pixel is brighter."""
-    return image * (1 + np.float32(_SPECKLE[severity - 1]) * _bell(image, random))
+    return image * (1 + np.float32(_SPECKLE[severity - 1]) * _standard_normal(image, random))
 
 
 def shot(image: Floats, severity: int, random: Generator) -> Floats:
@@ -39,5 +39,5 @@ def impulse(image: Floats, severity: int, random: Generator) -> Floats:
     return np.where(drawn > 1 - share / 2, np.float32(1), struck)
 
 
-def _bell(image: Floats, random: Generator) -> Floats:
+def _standard_normal(image: Floats, random: Generator) -> Floats:
     return random.standard_normal(image.shape, dtype=np.float32)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipeline.corruptions import blur, digital, noise, weather
 from pipeline.corruptions.kernels import Floats
 
-Name = Literal[
+CorruptionName = Literal[
     "gaussian_noise",
     "shot_noise",
     "impulse_noise",
@@ -34,7 +34,7 @@ Name = Literal[
     "jpeg",
     "pixelate",
 ]
-NAMES: tuple[str, ...] = get_args(Name)
+CORRUPTIONS: tuple[str, ...] = get_args(CorruptionName)
 SEVERITIES = (1, 2, 3, 4, 5)
 
 _FAMILIES: dict[str, dict[str, Callable[[Floats, int, Generator], Floats]]] = {
@@ -64,11 +64,11 @@ _FAMILIES: dict[str, dict[str, Callable[[Floats, int, Generator], Floats]]] = {
         "pixelate": digital.pixelate,
     },
 }
-FAMILY_OF = {name: family for family, members in _FAMILIES.items() for name in members}
-_FUNCTIONS = {name: one for members in _FAMILIES.values() for name, one in members.items()}
+FAMILY_BY_CORRUPTION = {name: family for family, members in _FAMILIES.items() for name in members}
+_FUNCTION_BY_CORRUPTION = {name: one for members in _FAMILIES.values() for name, one in members.items()}
 
 
-def corrupt(image: NDArray[np.uint8], name: str, severity: int, seed: int) -> NDArray[np.uint8]:
+def corrupt_image(image: NDArray[np.uint8], name: str, severity: int, seed: int) -> NDArray[np.uint8]:
     """Corrupt one photograph, at its own size; the same arguments give the same pixels.
 
     Args:
@@ -83,16 +83,16 @@ def corrupt(image: NDArray[np.uint8], name: str, severity: int, seed: int) -> ND
     Raises:
         ValueError: for another name or severity.
     """
-    if name not in _FUNCTIONS:
-        raise ValueError(f"unknown corruption {name!r}; choose from {', '.join(NAMES)}")
+    if name not in _FUNCTION_BY_CORRUPTION:
+        raise ValueError(f"unknown corruption {name!r}; choose from {', '.join(CORRUPTIONS)}")
     if severity not in SEVERITIES:
         raise ValueError(f"{name}: severity {severity} is not one of 1, 2, 3, 4, 5")
     random = np.random.default_rng([seed, zlib.crc32(name.encode())])
     pixels = image.astype(np.float32) / np.float32(255)
-    worse = _FUNCTIONS[name](pixels, severity, random)
+    worse = _FUNCTION_BY_CORRUPTION[name](pixels, severity, random)
     return np.rint(np.clip(worse, 0, 1) * 255).astype(np.uint8)
 
 
-def seed_of(key: str, seed: int) -> int:
+def derive_frame_seed(key: str, seed: int) -> int:
     """The seed of one frame, the same on every machine and in any order of frames."""
     return zlib.crc32(f"{seed}/{key}".encode())

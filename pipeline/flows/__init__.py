@@ -21,8 +21,8 @@ from prefect.states import Cancelled, Completed, Failed
 from pipeline import repro, workspace
 from pipeline.flows import links, report, stage_runs
 from pipeline.flows.stage_runs import DOWNLOAD, StageRun
-from pipeline.process_group import ending_with_parent
-from pipeline.stages.download import source_changes
+from pipeline.process_group import exit_with_parent
+from pipeline.stages.download import find_source_changes
 
 _PARAMS = Path("params.yaml")
 
@@ -48,29 +48,29 @@ def retrain(
         promote: Then have the gate decide whether the best arm of the newest ablation becomes the
             champion.
     """
-    logging.getLogger("prefect.task_runs").addFilter(_is_news)
+    logging.getLogger("prefect.task_runs").addFilter(_filter_repeated_failures)
     try:
-        with _served(), workspace.held(f"flow run {flow_run.name}", Path.cwd()):
-            settings, graph, named = _understood(overrides, stages, force=force)
-            plan = repro.direct(repro.with_upstream(graph, named))
+        with _exit_with_parent(), workspace.lock_workspace(f"flow run {flow_run.name}", Path.cwd()):
+            settings, graph, named = _parse_request(overrides, stages, force=force)
+            plan = repro.transitive_reduction(repro.upstream_subgraph(graph, named))
             changed = _stages_with_changed_sources(plan)
             if settings:
-                return _experiment(settings, plan, promote=promote)
-            return _bring_up_to_date(plan, (named if force else set()) | changed, promote=promote)
-    except workspace.Taken as taken:
+                return _retrain_experiment(settings, plan, promote=promote)
+            return _retrain_workspace(plan, (named if force else set()) | changed, promote=promote)
+    except workspace.LockedError as taken:
         return Cancelled(message=str(taken))
     except ValueError as mistake:
         return Failed(message=str(mistake))
 
 
-def _served() -> AbstractContextManager[None]:
+def _exit_with_parent() -> AbstractContextManager[None]:
     """End where what serves it ended: nobody could cancel it any more, and it holds the folder."""
     # Only a runner or a worker runs a deployment, in a process that it has started.
     known = getattr(FlowRunContext.get(), "flow_run", None)
-    return ending_with_parent() if known and known.deployment_id else nullcontext()
+    return exit_with_parent() if known and known.deployment_id else nullcontext()
 
 
-def run(
+def run_flow(
     stages: Sequence[str] = (),
     *,
     overrides: Sequence[str] = (),
@@ -83,8 +83,8 @@ def run(
         ValueError: if a stage failed or none could run; the message says which and why.
     """
     if stages or overrides:
-        _understood(overrides, stages, force=force)  # before a server is started for it
-    with _server():
+        _parse_request(overrides, stages, force=force)  # before a server is started for it
+    with _use_server():
         state = retrain(
             overrides=list(overrides),
             stages=list(stages),
@@ -97,7 +97,7 @@ def run(
 
 
 @contextmanager
-def _server() -> Iterator[None]:
+def _use_server() -> Iterator[None]:
     """Use the Prefect server that is set, or, if it does not answer, a temporary one."""
     address = PREFECT_API_URL.value()
     away = None
@@ -110,12 +110,12 @@ def _server() -> Iterator[None]:
         yield
 
 
-def _is_news(record: logging.LogRecord) -> bool:
+def _filter_repeated_failures(record: logging.LogRecord) -> bool:
     """Drop the line that says a failure once more, with an empty traceback."""
     return not record.getMessage().startswith("Task run failed with state")
 
 
-def _understood(
+def _parse_request(
     overrides: Sequence[str], stages: Sequence[str], *, force: bool
 ) -> tuple[list[str], repro.Graph, set[str]]:
     """What a retraining was told: its settings, DVC's graph, and the stages that are meant.
@@ -131,13 +131,13 @@ def _understood(
             " all that comes before; leave one of them out"
         )
     try:
-        settings, params = _settings(overrides)
+        settings, params = _parse_overrides(overrides)
     except ValueError as mistake:
         mistakes.append(str(mistake))
-    graph = repro.graph(params)  # they may change the arms, and with them the stages
+    graph = repro.load_graph(params)  # they may change the arms, and with them the stages
     named = set(graph)
     try:
-        named = repro.targets(graph, stages or graph)
+        named = repro.resolve_targets(graph, stages or graph)
     except ValueError as mistake:
         mistakes.append(str(mistake))
     if mistakes:
@@ -145,78 +145,78 @@ def _understood(
     return settings, graph, named
 
 
-def _settings(overrides: Sequence[str]) -> tuple[list[str], dict[str, Any] | None]:
+def _parse_overrides(overrides: Sequence[str]) -> tuple[list[str], dict[str, Any] | None]:
     """The overrides as DVC takes them, and the parameters with them; None: as they are."""
     if not overrides:
         return [], None
-    from pipeline.overrides import checked  # loads every stage, and with them PyTorch
+    from pipeline.overrides import check_overrides  # loads every stage, and with them PyTorch
 
-    settings, params = checked(overrides, _PARAMS)
+    settings, params = check_overrides(overrides, _PARAMS)
     return settings, params if settings else None
 
 
 def _stages_with_changed_sources(plan: repro.Graph) -> set[str]:
     """DVC cannot see the folder that the raw data was taken from, so look there."""
-    source = repro.output("source.json") if DOWNLOAD in plan else None
-    changes = source_changes(source) if source else []
+    source = repro.find_output("source.json") if DOWNLOAD in plan else None
+    changes = find_source_changes(source) if source else []
     for change in changes:
         get_run_logger().warning("%s, so %s runs again", change, DOWNLOAD)
     return {DOWNLOAD} if changes else set()
 
 
-def _bring_up_to_date(plan: repro.Graph, forced: set[str], *, promote: bool) -> State:
-    runs = stage_runs.in_workspace(plan, forced)
-    state, said = _verdict(runs), ""
+def _retrain_workspace(plan: repro.Graph, forced: set[str], *, promote: bool) -> State:
+    runs = stage_runs.run_in_workspace(plan, forced)
+    state, said = _final_state(runs), ""
     if promote and state.is_completed():
         arms = [arm for stage in plan if (arm := stage.partition("@")[2])]
-        state, said = _decision(state, links.of_arms(dict.fromkeys(arms)))
-    _publish(
-        report.Retraining(
-            _sentence(state), runs, repro.results(), promotion=said, links=links.to_runs(None)
+        state, said = _run_gate(state, links.list_arm_runs(dict.fromkeys(arms)))
+    _publish_report(
+        report.RetrainingReport(
+            _first_line(state), runs, repro.load_results(), promotion=said, links=links.list_run_links(None)
         )
     )
     return state
 
 
-def _experiment(settings: list[str], plan: repro.Graph, *, promote: bool) -> State:
+def _retrain_experiment(overrides: list[str], plan: repro.Graph, *, promote: bool) -> State:
     # It becomes a part of a name in Git, and of one on a command line.
     name = re.sub(r"[^\w-]+", "-", str(flow_run.name)).strip("-")
-    runs = stage_runs.in_experiment(name, settings, plan)
-    state, said = _verdict(runs), ""
+    runs = stage_runs.run_as_experiment(name, overrides, plan)
+    state, said = _final_state(runs), ""
     if promote and state.is_completed():
-        state, said = _decision(state, ["--experiment", name])
-    results, runs_in_mlflow = repro.results(name), links.to_runs(name)
-    _publish(
-        report.Retraining(_sentence(state), runs, results, name, settings, said, runs_in_mlflow)
+        state, said = _run_gate(state, ["--experiment", name])
+    results, runs_in_mlflow = repro.load_results(name), links.list_run_links(name)
+    _publish_report(
+        report.RetrainingReport(_first_line(state), runs, results, name, overrides, said, runs_in_mlflow)
     )
     return state
 
 
-def _decision(state: State, whose: list[str]) -> tuple[State, str]:
+def _run_gate(state: State, promote_arguments: list[str]) -> tuple[State, str]:
     """Ask the gate about these challengers: the state of all, and what the gate said."""
     with TemporaryDirectory(prefix="gate-") as folder:
         reasons = Path(folder) / "gate.md"
-        decision = stage_runs.promotion(reasons, whose, return_state=True)
+        decision = stage_runs.run_gate(reasons, promote_arguments, return_state=True)
         if decision.is_completed():
             return state, reasons.read_text(encoding="utf-8")
     return Failed(message=f"promote: {decision.message}"), decision.message or ""
 
 
-def _publish(told: report.Retraining) -> None:
+def _publish_report(retraining: report.RetrainingReport) -> None:
     """Make the artifacts; a server that went away in the meantime does not undo the work."""
     try:
-        report.publish(told)
+        report.publish(retraining)
     except httpx.HTTPError as trouble:
         get_run_logger().warning("the report could not be stored in Prefect: %s", trouble)
 
 
-def _sentence(state: State) -> str:
+def _first_line(state: State) -> str:
     return (state.message or "").partition("\n")[0]
 
 
-def _verdict(runs: list[StageRun]) -> State:
+def _final_state(runs: list[StageRun]) -> State:
     skipped = [run.stage for run in runs if run.state.name == "NotReady"]
-    if failed := stage_runs.failures(runs):
+    if failed := stage_runs.list_failures(runs):
         left = [f"not run: {', '.join(skipped)}"] if skipped else []
         return Failed(message="; ".join(failed + left))
     ran = [run.stage for run in runs if run.state.name != "Cached"]

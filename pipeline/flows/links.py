@@ -10,7 +10,7 @@ import requests
 
 from pipeline import repro, store
 
-_PATIENCE = 5.0  # seconds
+_TIMEOUT = 5.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -18,61 +18,61 @@ class Link:
     """A page, and the words that lead to it."""
 
     text: str
-    address: str
+    url: str
 
 
-def to_runs(experiment: str | None) -> list[Link]:
+def list_run_links(experiment: str | None) -> list[Link]:
     """The arms' runs and their table; none if no server keeps the runs, or if it does not answer.
 
     Args:
         experiment: the name of a DVC experiment, whose runs carry it as a tag; None: the runs
             that the workspace's models are from.
     """
-    if not store.uri().startswith("http"):
+    if not store.tracking_uri().startswith("http"):
         return []
     try:
-        found = _get("experiments/get-by-name", experiment_name=store.experiment())
+        found = _get("experiments/get-by-name", experiment_name=store.experiment_name())
         number = found["experiment"]["experiment_id"]
-        runs = _of_experiment(number, experiment) if experiment else _of_workspace()
+        runs = _experiment_runs(number, experiment) if experiment else _workspace_runs()
     except (requests.RequestException, ValueError, KeyError):
         return []
-    arms = [Link(name, store.page_of_run(number, run)) for name, run in runs.items()]
-    return [*arms, Link("all runs", store.page_of(number))]
+    arms = [Link(name, store.run_url(number, run)) for name, run in runs.items()]
+    return [*arms, Link("all runs", store.experiment_url(number))]
 
 
-def of_arms(arms: Iterable[str]) -> list[str]:
+def list_arm_runs(arms: Iterable[str]) -> list[str]:
     """The runs of these arms of the workspace: ids, or keys of runs that MLflow was not told of."""
-    one = repro.output("run.json")
+    one = repro.find_output("run.json")
     files = [one.parent.parent / arm / one.name for arm in arms] if one else []
     facts = [json.loads(file.read_text()) for file in files if file.exists()]
     runs = [known.get("mlflow_run_id") or known.get("run_key") for known in facts]
     return [run for run in runs if run]
 
 
-def _of_workspace() -> dict[str, str]:
+def _workspace_runs() -> dict[str, str]:
     """The run of each arm, as `train` has written it beside the model."""
-    one = repro.output("run.json")
+    one = repro.find_output("run.json")
     files = sorted(one.parent.parent.glob("*/run.json")) if one else []
     found = {file.parent.name: json.loads(file.read_text()) for file in files}
     return {arm: run for arm, facts in found.items() if (run := facts.get("mlflow_run_id"))}
 
 
-def _of_experiment(number: str, name: str) -> dict[str, str]:
-    wanted = {"experiment_ids": [number], "filter": f"tags.`dvc.exp` = '{name}'"}
-    answer = requests.post(_address("runs/search"), json=wanted, timeout=_PATIENCE, **_access())
+def _experiment_runs(experiment_id: str, name: str) -> dict[str, str]:
+    wanted = {"experiment_ids": [experiment_id], "filter": f"tags.`dvc.exp` = '{name}'"}
+    answer = requests.post(_endpoint_url("runs/search"), json=wanted, timeout=_TIMEOUT, **_request_options())
     answer.raise_for_status()
     runs = answer.json().get("runs", [])
     newest = {run["info"]["run_name"]: run["info"]["run_id"] for run in reversed(runs)}
     return dict(sorted(newest.items()))
 
 
-def _get(method: str, **values: str) -> Any:
-    answer = requests.get(_address(method), params=values, timeout=_PATIENCE, **_access())
+def _get(endpoint: str, **values: str) -> Any:
+    answer = requests.get(_endpoint_url(endpoint), params=values, timeout=_TIMEOUT, **_request_options())
     answer.raise_for_status()
     return answer.json()
 
 
-def _access() -> dict[str, Any]:
+def _request_options() -> dict[str, Any]:
     """Who asks, and what certificate is trusted, by those of MLflow's variables that tell it."""
     told = {
         name: os.environ.get(f"MLFLOW_TRACKING_{name}")
@@ -88,5 +88,5 @@ def _access() -> dict[str, Any]:
     return access
 
 
-def _address(method: str) -> str:
-    return f"{store.uri().rstrip('/')}/api/2.0/mlflow/{method}"
+def _endpoint_url(endpoint: str) -> str:
+    return f"{store.tracking_uri().rstrip('/')}/api/2.0/mlflow/{endpoint}"

@@ -12,17 +12,17 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from pipeline import store
 from pipeline.flows.links import Link
 from pipeline.flows.stage_runs import StageRun
-from pipeline.repro import Results
-from pipeline.wording import percent
+from pipeline.repro import PipelineResults
+from pipeline.wording import format_percent
 
-KEY = "retrain-report"
-_SCORES = "retrain-scores"
-_RUNS = "retrain-runs"
-_LARGEST = 300_000  # bytes of a picture; the report is a row of Prefect's database
+REPORT_KEY = "retrain-report"
+_SCORES_KEY = "retrain-scores"
+_RUNS_KEY = "retrain-runs"
+_MAX_IMAGE_BYTES = 300_000  # bytes of a picture; the report is a row of Prefect's database
 
 
 @dataclass(frozen=True)
-class Retraining:
+class RetrainingReport:
     """What a report tells.
 
     Attributes:
@@ -30,80 +30,80 @@ class Retraining:
         runs: what became of each stage.
         results: what there is now.
         experiment: the name of the DVC experiment, if it was one.
-        settings: parameters that it has otherwise than params.yaml.
+        overrides: parameters that it has otherwise than params.yaml.
         promotion: what the gate said, if it was asked.
         links: to the runs in MLflow.
     """
 
     verdict: str
     runs: Sequence[StageRun]
-    results: Results
+    results: PipelineResults
     experiment: str | None = None
-    settings: Sequence[str] = ()
+    overrides: Sequence[str] = ()
     promotion: str = ""
     links: Sequence[Link] = field(default_factory=list)
 
 
-def publish(told: Retraining) -> None:
+def publish(report: RetrainingReport) -> None:
     """Make the artifacts; scores and links only where there is something to say."""
     create_markdown_artifact(
-        markdown(told), key=KEY, description="What ran, what was up to date, and what came out"
+        format_markdown(report), key=REPORT_KEY, description="What ran, what was up to date, and what came out"
     )
-    if rows := _scores(told.results):
-        create_table_artifact(rows, key=_SCORES, description="The arms on the validation frames")
-    if told.links:
-        pages = "\n".join(f"- {_shown(link)}" for link in told.links)
-        create_markdown_artifact(pages, key=_RUNS, description="The runs in MLflow")
+    if rows := _score_rows(report.results):
+        create_table_artifact(rows, key=_SCORES_KEY, description="The arms on the validation frames")
+    if report.links:
+        pages = "\n".join(f"- {_format_link(link)}" for link in report.links)
+        create_markdown_artifact(pages, key=_RUNS_KEY, description="The runs in MLflow")
 
 
-def markdown(told: Retraining) -> str:
+def format_markdown(report: RetrainingReport) -> str:
     """Write the report in Markdown: the stages, the scores, the gate, the ablation."""
-    parts = [f"**{_capital(told.verdict)}.**"]
-    if told.experiment:
-        parts.append(_on_experiment(told.experiment, told.settings))
-    rows = [[run.stage, run.summary, f"{run.seconds:.1f}"] for run in told.runs]
-    parts += ["## Stages", _table(["stage", "state", "seconds"], rows)]
-    if scores := _scores(told.results):
+    parts = [f"**{_capitalize(report.verdict)}.**"]
+    if report.experiment:
+        parts.append(_describe_experiment(report.experiment, report.overrides))
+    rows = [[run.stage, run.summary, f"{run.seconds:.1f}"] for run in report.runs]
+    parts += ["## Stages", _format_table(["stage", "state", "seconds"], rows)]
+    if scores := _score_rows(report.results):
         values = [list(map(str, row.values())) for row in scores]
-        parts += ["## Scores", _table(list(scores[0]), values)]
-    parts.append(_on_runs(told.links))
-    if told.promotion:
-        head = [] if told.promotion.startswith("#") else ["## The gate"]
-        parts += [*head, _lower(told.promotion)]
-    if told.results.report:
-        parts.append(_with_pictures(_lower(told.results.report), told.results.pictures))
+        parts += ["## Scores", _format_table(list(scores[0]), values)]
+    parts.append(_describe_runs(report.links))
+    if report.promotion:
+        head = [] if report.promotion.startswith("#") else ["## The gate"]
+        parts += [*head, _demote_headings(report.promotion)]
+    if report.results.report:
+        parts.append(_embed_images(_demote_headings(report.results.report), report.results.images))
     return "\n\n".join(parts)
 
 
-def _capital(sentence: str) -> str:
+def _capitalize(sentence: str) -> str:
     return sentence[:1].upper() + sentence[1:]
 
 
-def _on_experiment(name: str, settings: Iterable[str]) -> str:
-    shown = ", ".join(f"`{setting}`" for setting in settings)
+def _describe_experiment(name: str, overrides: Iterable[str]) -> str:
+    shown = ", ".join(f"`{setting}`" for setting in overrides)
     return (
         f"DVC experiment `{name}` with {shown}. The workspace is as it was:"
         f" `dvc exp show` compares, `dvc exp apply {name}` takes it over."
     )
 
 
-def _on_runs(links: Sequence[Link]) -> str:
+def _describe_runs(links: Sequence[Link]) -> str:
     if not links:
-        return f"The runs in MLflow: `{store.where_to_look()}`"
-    return f"The runs in MLflow: {', '.join(map(_shown, links))}"
+        return f"The runs in MLflow: `{store.view_instructions()}`"
+    return f"The runs in MLflow: {', '.join(map(_format_link, links))}"
 
 
-def _shown(link: Link) -> str:
-    return f"[{link.text}]({link.address})"
+def _format_link(link: Link) -> str:
+    return f"[{link.text}]({link.url})"
 
 
-def _scores(results: Results) -> list[dict[str, Any]]:
+def _score_rows(results: PipelineResults) -> list[dict[str, Any]]:
     return [
         {
             "arm": PurePosixPath(path).parent.name,
-            "mIoU in per cent": _percent(values["miou"]),
+            "mIoU in per cent": _format_percent(values["miou"]),
             "95 % interval": " to ".join(
-                _percent(values.get(end)) for end in ("miou_low", "miou_high")
+                _format_percent(values.get(end)) for end in ("miou_low", "miou_high")
             ),
             "protocol": values.get("protocol", ""),
         }
@@ -112,28 +112,28 @@ def _scores(results: Results) -> list[dict[str, Any]]:
     ]
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
+def _format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
 
 
-def _lower(report: str) -> str:
+def _demote_headings(report: str) -> str:
     """The report a level below the page's own heads."""
     return re.sub(r"^#", "##", report, flags=re.MULTILINE)
 
 
-def _with_pictures(report: str, pictures: dict[str, bytes]) -> str:
+def _embed_images(report: str, images: dict[str, bytes]) -> str:
     """The report with its pictures in it: Prefect's page cannot reach the files."""
 
     def picture(found: re.Match[str]) -> str:
-        data = pictures.get(Path(found["name"]).name, b"")
-        if not data or len(data) > _LARGEST:
+        data = images.get(Path(found["name"]).name, b"")
+        if not data or len(data) > _MAX_IMAGE_BYTES:
             return found["text"]
         return f"![{found['text']}](data:image/png;base64,{base64.b64encode(data).decode()})"
 
     return re.sub(r"!\[(?P<text>[^]]*)\]\((?P<name>[^):]+\.png)\)", picture, report)
 
 
-def _percent(value: float | None) -> str:
+def _format_percent(value: float | None) -> str:
     """Format a score; one that is undefined (say, no class occurs) is a dash."""
-    return "-" if value is None else percent(value)
+    return "-" if value is None else format_percent(value)

@@ -14,19 +14,19 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed, Pending
 
 from pipeline import repro
-from pipeline.process_group import started
-from pipeline.repro.running import LAST_LINES
-from pipeline.repro.words import lines
+from pipeline.process_group import start_process_group
+from pipeline.repro.running import NUM_LAST_LINES
+from pipeline.repro.words import read_lines
 
 DOWNLOAD = "download"
 _STATES = {
-    repro.Outcome.RAN: ("Completed", "ran"),
-    repro.Outcome.RESTORED: ("Cached", "restored from DVC's cache of earlier runs"),
-    repro.Outcome.FRESH: ("Cached", "up to date"),
+    repro.StageOutcome.RAN: ("Completed", "ran"),
+    repro.StageOutcome.RESTORED: ("Cached", "restored from DVC's cache of earlier runs"),
+    repro.StageOutcome.UP_TO_DATE: ("Cached", "up to date"),
 }
 """Name and message of the Prefect state that stands for each outcome."""
 
-_PAUSES: list[float] = [600, 1800]  # seconds; the stage itself has insisted for minutes
+_RETRY_DELAYS: list[float] = [600, 1800]  # seconds; the stage itself has insisted for minutes
 
 
 @dataclass(frozen=True)
@@ -46,86 +46,86 @@ class StageRun:
         return reason if self.state.is_completed() else f"{str(self.state.name).lower()}: {reason}"
 
 
-def _site_is_away(_task: object, _run: object, state: State[Any]) -> bool:
+def _is_transient(_task: object, _run: object, state: State[Any]) -> bool:
     return "gave up after" in (state.message or "")  # as pipeline.patience says it
 
 
 # DVC alone decides what is fresh, and a stage that failed would fail again: no cache, no retries.
 @task(task_run_name="{stage}", cache_policy=NO_CACHE)
-def dvc_stage(stage: str, force: bool) -> State:
+def run_dvc_stage(stage: str, force: bool) -> State:
     """Bring one stage of dvc.yaml up to date."""
 
-    def bring(say: Callable[[str], None]) -> repro.Outcome:
-        return repro.run_stage(stage, say=say, force=force, environment=environment())
+    def bring(say: Callable[[str], None]) -> repro.StageOutcome:
+        return repro.run_stage(stage, on_line=say, force=force, environment=stage_environment())
 
-    return _state_of(bring)
+    return _to_state(bring)
 
 
 @task(task_run_name="{stage}", cache_policy=NO_CACHE)
-def fresh_stage(stage: str) -> State:
+def skip_stage(stage: str) -> State:
     """Show a stage that DVC has said to be up to date, in DVC's words."""
     get_run_logger().info("Stage '%s' didn't change, skipping", stage)
-    name, message = _STATES[repro.Outcome.FRESH]
+    name, message = _STATES[repro.StageOutcome.UP_TO_DATE]
     return Completed(name=name, message=message)
 
 
 # But a site that is away may be back later, and a download goes on where it was.
-fetching_stage = dvc_stage.with_options(
-    retries=len(_PAUSES), retry_delay_seconds=_PAUSES, retry_condition_fn=_site_is_away
+run_download_stage = run_dvc_stage.with_options(
+    retries=len(_RETRY_DELAYS), retry_delay_seconds=_RETRY_DELAYS, retry_condition_fn=_is_transient
 )
 
 
 @task(task_run_name="{stage}", cache_policy=NO_CACHE)
-def experiment_stage(stage: str, at_work: repro.AtWork) -> State:
+def follow_experiment_stage(stage: str, process: repro.DvcProcess) -> State:
     """Follow one stage of an experiment that DVC runs."""
-    return _state_of(lambda say: at_work.finish(stage, say))
+    return _to_state(lambda say: process.finish_stage(stage, say))
 
 
 @task(task_run_name="promote", cache_policy=NO_CACHE)
-def promotion(report: Path, whose: list[str]) -> State:
+def run_gate(report: Path, promote_arguments: list[str]) -> State:
     """Have the gate decide about the champion; it writes its reasons into a file.
 
     That the champion stays is a decision as well: then the command's exit status is not 0 either.
 
     Args:
         report: where to write them.
-        whose: what `promote` is told about the challengers.
+        promote_arguments: what `promote` is told about the challengers.
     """
-    _told("sync")  # it may lack what was trained while it was away; `promote` says so if it is
-    told = _told("promote", *whose, "--report", str(report))
-    message = "\n".join(told[-LAST_LINES:])
+    _run_command("sync")  # it may lack what was trained while it was away; `promote` says so if it is
+    told = _run_command("promote", *promote_arguments, "--report", str(report))
+    message = "\n".join(told[-NUM_LAST_LINES:])
     return Completed(message=message) if report.exists() else Failed(message=message)
 
 
-def _told(*arguments: str) -> list[str]:
+def _run_command(*arguments: str) -> list[str]:
     """Run a sub-command, and pass on what it says."""
     say, told = get_run_logger().info, []
-    with started([sys.executable, "-m", "pipeline", *arguments], os.environ) as process:
+    with start_process_group([sys.executable, "-m", "pipeline", *arguments], os.environ) as process:
         assert process.stdout is not None
-        for line in lines(process.stdout):
+        for line in read_lines(process.stdout):
             told.append(line)
             say(line)
         process.wait()
     return told
 
 
-def in_workspace(plan: repro.Graph, forced: set[str]) -> list[StageRun]:
+def run_in_workspace(plan: repro.Graph, forced: set[str]) -> list[StageRun]:
     """Run the stages one by one, in this thread, because that is the one a cancellation reaches."""
     runs: dict[str, StageRun] = {}
-    fresh = repro.fresh(plan, forced=forced)  # asked one by one, each would take a second
+    fresh = repro.find_up_to_date(plan, forced=forced)  # asked one by one, each would take a second
     for stage, upstream in plan.items():
         start = time.monotonic()
         waited_for = [runs[before].state for before in upstream]
         if stage in fresh:
-            state = fresh_stage(stage, wait_for=waited_for, return_state=True)
+            state = skip_stage(stage, wait_for=waited_for, return_state=True)
         else:
-            run = fetching_stage if stage == DOWNLOAD else dvc_stage
+            run = run_download_stage if stage == DOWNLOAD else run_dvc_stage
             state = run(stage, stage in forced, wait_for=waited_for, return_state=True)
         runs[stage] = StageRun(stage, state, time.monotonic() - start)
     return list(runs.values())
 
 
-def in_experiment(name: str, settings: list[str], plan: repro.Graph) -> list[StageRun]:
+def run_as_experiment(name: str, overrides: list[str], plan: repro.Graph) -> list[StageRun]:
     """Have DVC run an experiment, and follow it stage by stage, likewise in this thread.
 
     Raises:
@@ -134,37 +134,37 @@ def in_experiment(name: str, settings: list[str], plan: repro.Graph) -> list[Sta
     """
     runs: dict[str, StageRun] = {}
     say = get_run_logger().info
-    with repro.experiment(name, settings, list(plan), environment()) as at_work:
+    with repro.start_experiment(name, overrides, list(plan), stage_environment()) as at_work:
         while stage := at_work.next_stage(say):
             start = time.monotonic()
             upstream = [runs[before].state for before in plan[stage]]
-            state = experiment_stage(stage, at_work, wait_for=upstream, return_state=True)
+            state = follow_experiment_stage(stage, at_work, wait_for=upstream, return_state=True)
             runs[stage] = StageRun(stage, state, time.monotonic() - start)
             if not state.is_completed():
                 break
-    return [runs.get(stage) or _not_run(stage) for stage in plan]
+    return [runs.get(stage) or _skipped_run(stage) for stage in plan]
 
 
-def environment() -> dict[str, str]:
+def stage_environment() -> dict[str, str]:
     """What the stages are told about the flow run that they belong to."""
     return {"PREFECT_FLOW_RUN_ID": str(flow_run.id)}
 
 
-def failures(runs: Iterable[StageRun]) -> list[str]:
+def list_failures(runs: Iterable[StageRun]) -> list[str]:
     """The stages that failed, each with its reason."""
     return [f"{run.stage} {run.summary}" for run in runs if run.state.is_failed()]
 
 
-def _state_of(bring: Callable[[Callable[[str], None]], repro.Outcome]) -> State:
+def _to_state(run_stage: Callable[[Callable[[str], None]], repro.StageOutcome]) -> State:
     try:
-        outcome = bring(get_run_logger().info)
-    except repro.WorkspaceBusy as busy:
+        outcome = run_stage(get_run_logger().info)
+    except repro.WorkspaceBusyError as busy:
         return Failed(name="Busy", message=str(busy))
-    except repro.StageFailed as failure:
+    except repro.StageError as failure:
         return Failed(message=str(failure))
     name, message = _STATES[outcome]
     return Completed(name=name, message=message)
 
 
-def _not_run(stage: str) -> StageRun:
+def _skipped_run(stage: str) -> StageRun:
     return StageRun(stage, Pending(name="NotReady"), 0.0)

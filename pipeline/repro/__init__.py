@@ -3,40 +3,40 @@
 from pipeline.repro.asking import (
     Graph,
     cache_folder,
-    direct,
-    fresh,
-    graph,
-    metrics,
-    output,
-    outputs,
-    quiet_environment,
-    targets,
-    with_upstream,
+    transitive_reduction,
+    find_up_to_date,
+    load_graph,
+    load_metrics,
+    find_output,
+    find_outputs,
+    default_environment,
+    resolve_targets,
+    upstream_subgraph,
 )
-from pipeline.repro.experiments import Results, results
+from pipeline.repro.experiments import PipelineResults, load_results
 from pipeline.repro.restoring import restore_into
-from pipeline.repro.running import AtWork, experiment, run_stage
-from pipeline.repro.words import Outcome, StageFailed, WorkspaceBusy
+from pipeline.repro.running import DvcProcess, start_experiment, run_stage
+from pipeline.repro.words import StageOutcome, StageError, WorkspaceBusyError
 
 __all__ = [
-    "AtWork",
+    "DvcProcess",
     "Graph",
-    "Outcome",
-    "Results",
-    "StageFailed",
-    "WorkspaceBusy",
+    "StageOutcome",
+    "PipelineResults",
+    "StageError",
+    "WorkspaceBusyError",
     "cache_folder",
-    "direct",
-    "experiment",
-    "fresh",
-    "graph",
-    "metrics",
-    "output",
-    "outputs",
-    "quiet_environment",
+    "transitive_reduction",
+    "start_experiment",
+    "find_up_to_date",
+    "load_graph",
+    "load_metrics",
+    "find_output",
+    "find_outputs",
+    "default_environment",
     "restore_into",
-    "results",
+    "load_results",
     "run_stage",
-    "targets",
-    "with_upstream",
+    "resolve_targets",
+    "upstream_subgraph",
 ]

@@ -12,15 +12,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipeline.section import nearest
+from pipeline.section import suggest_name
 
 Graph = dict[str, list[str]]
 """For each stage the stages it waits for; a stage stands after all of those."""
 
-DVC = [sys.executable, "-m", "dvc"]
+DVC_COMMAND = [sys.executable, "-m", "dvc"]
 
 
-def quiet_environment() -> dict[str, str]:
+def default_environment() -> dict[str, str]:
     """Return what to set, where unset, before Prefect or DVC start: nothing reports home.
 
     The command line sets it before it imports `pipeline.flows`; stages inherit it.
@@ -37,7 +37,7 @@ def quiet_environment() -> dict[str, str]:
     }
 
 
-def graph(params: Mapping[str, Any] | None = None) -> Graph:
+def load_graph(params: Mapping[str, Any] | None = None) -> Graph:
     """Read the graph of stages from DVC, in an order in which they can run.
 
     Args:
@@ -47,7 +47,7 @@ def graph(params: Mapping[str, Any] | None = None) -> Graph:
         ValueError: if dvc.yaml or params.yaml cannot be read, or there is no DVC project here.
     """
     upstream: Graph = {}
-    told = _ask("dag", "--dot") if params is None else _told_of(params)
+    told = _run_dvc("dag", "--dot") if params is None else _dag_with_params(params)
     for line in told.splitlines():
         match re.findall(r'"([^"]+)"', line):
             case [stage]:
@@ -57,7 +57,7 @@ def graph(params: Mapping[str, Any] | None = None) -> Graph:
     return {stage: upstream[stage] for stage in TopologicalSorter(upstream).static_order()}
 
 
-def _told_of(params: Mapping[str, Any]) -> str:
+def _dag_with_params(params: Mapping[str, Any]) -> str:
     """Ask in a folder where there is nothing else: DVC takes no other parameters for a question."""
     with TemporaryDirectory(prefix="graph-") as name:
         folder = Path(name)
@@ -65,10 +65,10 @@ def _told_of(params: Mapping[str, Any]) -> str:
         (folder / ".dvc" / "config").write_text("[core]\n    no_scm = true\n")
         (folder / "dvc.yaml").write_bytes(Path("dvc.yaml").read_bytes())
         (folder / "params.yaml").write_text(json.dumps(params))  # JSON is YAML
-        return _ask("dag", "--dot", folder=folder)
+        return _run_dvc("dag", "--dot", folder=folder)
 
 
-def targets(graph: Graph, names: Iterable[str]) -> set[str]:
+def resolve_targets(graph: Graph, names: Iterable[str]) -> set[str]:
     """Return the stages meant by `names`; the name of a matrix (`train`) means all its items.
 
     Raises:
@@ -80,7 +80,7 @@ def targets(graph: Graph, names: Iterable[str]) -> set[str]:
         found = {stage for stage in graph if name in (stage, stage.partition("@")[0])}
         if not found:
             known = list(dict.fromkeys([s.partition("@")[0] for s in graph] + list(graph)))
-            hint = nearest(name, known) or f"; choose from {', '.join(known)}"
+            hint = suggest_name(name, known) or f"; choose from {', '.join(known)}"
             mistakes.append(f"{name} is not a stage of dvc.yaml{hint}")
         chosen |= found
     if mistakes:
@@ -88,7 +88,7 @@ def targets(graph: Graph, names: Iterable[str]) -> set[str]:
     return chosen
 
 
-def with_upstream(graph: Graph, stages: Iterable[str]) -> Graph:
+def upstream_subgraph(graph: Graph, stages: Iterable[str]) -> Graph:
     """Return the part of the graph that the stages need: themselves and everything before them."""
     needed = set(stages)
     for stage in reversed(graph):
@@ -97,7 +97,7 @@ def with_upstream(graph: Graph, stages: Iterable[str]) -> Graph:
     return {stage: before for stage, before in graph.items() if stage in needed}
 
 
-def direct(graph: Graph) -> Graph:
+def transitive_reduction(graph: Graph) -> Graph:
     """Return the graph without the edges that others imply: what is left is what one would draw."""
     behind: dict[str, set[str]] = {}
     for stage, before in graph.items():
@@ -108,7 +108,7 @@ def direct(graph: Graph) -> Graph:
     }
 
 
-def fresh(graph: Graph, *, forced: Collection[str] = ()) -> set[str]:
+def find_up_to_date(graph: Graph, *, forced: Collection[str] = ()) -> set[str]:
     """Return the stages of a graph that are up to date now, as are all before them.
 
     This one question takes DVC as long as one stage that it finds up to date. Where it cannot
@@ -119,7 +119,7 @@ def fresh(graph: Graph, *, forced: Collection[str] = ()) -> set[str]:
         forced: the stages that are to run in any case.
     """
     try:
-        stale = json.loads(_ask("status", "--json"))
+        stale = json.loads(_run_dvc("status", "--json"))
     except ValueError:
         return set()
     found: set[str] = set()
@@ -129,31 +129,31 @@ def fresh(graph: Graph, *, forced: Collection[str] = ()) -> set[str]:
     return found
 
 
-def output(name: str) -> Path | None:
+def find_output(name: str) -> Path | None:
     """Return the path of the output file called `name`, say source.json; None if there is none."""
-    return outputs(name)[name]
+    return find_outputs(name)[name]
 
 
-def outputs(*names: str) -> dict[str, Path | None]:
+def find_outputs(*names: str) -> dict[str, Path | None]:
     """Return, by name, the paths of several output files; each question costs DVC a second.
 
     Raises:
         ValueError: if dvc.yaml or params.yaml cannot be read, or there is no DVC project here.
     """
     declared = [Path("dvc.yaml"), Path("params.yaml")]
-    listed = _listed(Path.cwd(), *(path.read_bytes() for path in declared if path.exists()))
-    return {name: _place_of(name, listed) for name in names}
+    listed = _list_outputs(Path.cwd(), *(path.read_bytes() for path in declared if path.exists()))
+    return {name: _find_path(name, listed) for name in names}
 
 
 @cache
-def _listed(folder: Path, *declared: bytes) -> tuple[Path, ...]:  # noqa: ARG001  they are the key
+def _list_outputs(folder: Path, *declared: bytes) -> tuple[Path, ...]:  # noqa: ARG001  they are the key
     """Ask for all outputs in a folder, once for what dvc.yaml and params.yaml hold there."""
-    found = re.findall(r'"([^"]+)"', _ask("dag", "--dot", "--outs"))
+    found = re.findall(r'"([^"]+)"', _run_dvc("dag", "--dot", "--outs"))
     return tuple(map(Path, dict.fromkeys(found)))
 
 
-def _place_of(name: str, listed: Iterable[Path]) -> Path | None:
-    for path in listed:
+def _find_path(name: str, output_paths: Iterable[Path]) -> Path | None:
+    for path in output_paths:
         if path.name == name:
             return path
         if (path / name).is_file():  # DVC lists an output folder, not what is in it
@@ -161,23 +161,23 @@ def _place_of(name: str, listed: Iterable[Path]) -> Path | None:
     return None
 
 
-def metrics() -> dict[str, dict[str, Any]]:
+def load_metrics() -> dict[str, dict[str, Any]]:
     """Return the metrics that can be read, by the path of their file."""
-    shown = json.loads(_ask("metrics", "show", "--json"))
+    shown = json.loads(_run_dvc("metrics", "show", "--json"))
     files: dict[str, dict[str, Any]] = shown.get("", {}).get("data", {})
     return {path: file["data"] for path, file in files.items() if "data" in file}
 
 
 def cache_folder() -> Path:
     """Where DVC keeps what the stages made; a folder that the configuration names may be away."""
-    return Path(_ask("cache", "dir").strip())
+    return Path(_run_dvc("cache", "dir").strip())
 
 
-def _ask(*arguments: str, folder: Path | None = None) -> str:
+def _run_dvc(*arguments: str, folder: Path | None = None) -> str:
     """Run a DVC command that only looks, here or in another folder; return what it printed."""
-    environment = quiet_environment() | dict(os.environ)
+    environment = default_environment() | dict(os.environ)
     done = subprocess.run(
-        [*DVC, *arguments], capture_output=True, text=True, env=environment, cwd=folder
+        [*DVC_COMMAND, *arguments], capture_output=True, text=True, env=environment, cwd=folder
     )
     if done.returncode:
         errors = done.stderr.strip().removeprefix("ERROR: ")

@@ -6,59 +6,59 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pipeline import git
-from pipeline.repro.asking import metrics, output
+from pipeline.repro.asking import load_metrics, find_output
 
 _REPORT = "ablation.md"
 
 
 @dataclass(frozen=True)
-class Results:
+class PipelineResults:
     """Scores and the ablation's report, wherever they lie.
 
     Attributes:
         scores: metrics by the path of their file.
         report: of the ablation, in Markdown; empty if there is none.
-        pictures: PNG files that the report shows, by the name that it gives them.
+        images: PNG files that the report shows, by the name that it gives them.
     """
 
     scores: dict[str, dict[str, Any]]
     report: str = ""
-    pictures: dict[str, bytes] = field(default_factory=dict)
+    images: dict[str, bytes] = field(default_factory=dict)
 
 
-def results(experiment: str | None = None) -> Results:
+def load_results(experiment: str | None = None) -> PipelineResults:
     """Read what is there now: in the workspace, or in the DVC experiment of that name."""
     if experiment is None:
-        path = output(_REPORT)
+        path = find_output(_REPORT)
         if path is None or not path.is_file():
-            return Results(metrics())
+            return PipelineResults(load_metrics())
         pictures = {picture.name: picture.read_bytes() for picture in path.parent.glob("*.png")}
-        return Results(metrics(), path.read_text(encoding="utf-8"), pictures)
-    commit = _commit(experiment)
+        return PipelineResults(load_metrics(), path.read_text(encoding="utf-8"), pictures)
+    commit = _find_commit(experiment)
     if commit is None:
-        return Results({})
-    return _kept(commit)
+        return PipelineResults({})
+    return _read_commit(commit)
 
 
-def _kept(commit: str) -> Results:
+def _read_commit(commit: str) -> PipelineResults:
     """DVC keeps an experiment as a commit, and in it whatever is in Git and not in its cache."""
-    paths = git.answer("ls-tree", "-r", "--name-only", commit).decode().splitlines()
+    paths = git.capture_output("ls-tree", "-r", "--name-only", commit).decode().splitlines()
     scores = {
-        path: json.loads(git.answer("show", f"{commit}:{path}"))
+        path: json.loads(git.capture_output("show", f"{commit}:{path}"))
         for path in paths
         if PurePosixPath(path).name == "metrics.json"
     }
     reports = [PurePosixPath(path) for path in paths if PurePosixPath(path).name == _REPORT]
     if not reports:
-        return Results(scores)
+        return PipelineResults(scores)
     pictures = {
-        picture.name: git.answer("show", f"{commit}:{picture}")
+        picture.name: git.capture_output("show", f"{commit}:{picture}")
         for picture in map(PurePosixPath, paths)
         if picture.parent == reports[0].parent and picture.suffix == ".png"
     }
-    return Results(scores, git.answer("show", f"{commit}:{reports[0]}").decode(), pictures)
+    return PipelineResults(scores, git.capture_output("show", f"{commit}:{reports[0]}").decode(), pictures)
 
 
-def _commit(experiment: str) -> str | None:
-    known = git.answer("for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{experiment}")
+def _find_commit(experiment: str) -> str | None:
+    known = git.capture_output("for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{experiment}")
     return next(iter(known.decode().split()), None)

@@ -5,7 +5,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from pipeline.repro.asking import DVC, cache_folder, quiet_environment
+from pipeline.repro.asking import DVC_COMMAND, cache_folder, default_environment
 
 
 def restore_into(folder: Path) -> list[str]:
@@ -18,16 +18,16 @@ def restore_into(folder: Path) -> list[str]:
         The outputs that are not in the cache.
     """
     cache = cache_folder().resolve()
-    _dvc(folder, "cache", "dir", "--local", str(cache))
-    _dvc(folder, "checkout", "--allow-missing", "--quiet", "--force")
-    asked = json.loads(_dvc(folder, "data", "status", "--json") or "{}")
+    _run_dvc_in(folder, "cache", "dir", "--local", str(cache))
+    _run_dvc_in(folder, "checkout", "--allow-missing", "--quiet", "--force")
+    asked = json.loads(_run_dvc_in(folder, "data", "status", "--json") or "{}")
     return sorted(asked.get("not_in_cache", []))
 
 
-def _dvc(folder: Path, *arguments: str) -> str:
-    environment = quiet_environment() | dict(os.environ)
+def _run_dvc_in(folder: Path, *arguments: str) -> str:
+    environment = default_environment() | dict(os.environ)
     done = subprocess.run(
-        [*DVC, *arguments], cwd=folder, env=environment, capture_output=True, text=True
+        [*DVC_COMMAND, *arguments], cwd=folder, env=environment, capture_output=True, text=True
     )
     if done.returncode:
         raise ValueError(f"dvc {arguments[0]}: {done.stderr.strip().removeprefix('ERROR: ')}")

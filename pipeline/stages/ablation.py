@@ -8,18 +8,18 @@ from typing import Any, Self
 import pandas as pd
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from pipeline.arm_charts import draw_calibration, draw_curves, draw_differences
-from pipeline.arm_tables import arm_table, class_table, figures_of
+from pipeline.arm_charts import plot_calibration, plot_validation_curves, plot_differences
+from pipeline.arm_tables import build_arm_table, build_class_table, collect_metrics
 from pipeline.arms import read_arms
 from pipeline.bootstrap import Floats
-from pipeline.comparison import Comparison, compare
-from pipeline.protocol_table import write_scores
-from pipeline.publish import publishing
-from pipeline.pull_chart import draw_pulls
-from pipeline.pulls import Pulls, read_pulls, share_table
-from pipeline.report import write_report
-from pipeline.section import Section, nearest
-from pipeline.verdict import verdict
+from pipeline.comparison import Comparison, compare_losses
+from pipeline.protocol_table import write_score_table
+from pipeline.publish import replacing_contents
+from pipeline.pull_chart import plot_gradients
+from pipeline.pulls import GradientResults, read_gradients, build_share_table
+from pipeline.report import format_report
+from pipeline.section import Section, suggest_name
+from pipeline.verdict import format_verdict
 from segformer.cityscapes import CLASS_NAMES
 from segformer.losses import LOSSES
 
@@ -37,11 +37,11 @@ class Ablation(Section):
     seed: NonNegativeInt
 
     @model_validator(mode="after")
-    def _arms_are_distinct(self) -> Self:
+    def _check_arms(self) -> Self:
         for loss in self.losses:
             if loss not in LOSSES:
                 raise ValueError(
-                    f"{loss} is not a loss{nearest(loss, list(LOSSES))};"
+                    f"{loss} is not a loss{suggest_name(loss, list(LOSSES))};"
                     f" choose from {', '.join(LOSSES)}"
                 )
         for name, values in (("losses", self.losses), ("seeds", self.seeds)):
@@ -53,13 +53,13 @@ class Ablation(Section):
             )
         return self
 
-    def arms(self) -> list[str]:
+    def arm_names(self) -> list[str]:
         """The names of all trainings: `{loss}-{seed}`."""
         return [f"{loss}-{seed}" for loss in self.losses for seed in self.seeds]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class AblationResult:
     """What is worth telling about an ablation.
 
     Attributes:
@@ -75,7 +75,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Inputs:
+class AblationInputs:
     """The folders of `evaluate`, `train` (all arms) and `gradients`; class_frequency.csv."""
 
     evaluations: Path
@@ -84,7 +84,7 @@ class Inputs:
     frequency: Path
 
 
-def run(params: Ablation, *, inputs: Inputs, out: Path) -> Outcome:
+def compare_arms(params: Ablation, *, inputs: AblationInputs, out: Path) -> AblationResult:
     """Write ablation.json, ablation.md with its figures, and three tables into `out`.
 
     The tables: ablation.csv (a row per loss), classes.csv (per loss and class), gradients.csv (per
@@ -94,55 +94,55 @@ def run(params: Ablation, *, inputs: Inputs, out: Path) -> Outcome:
     Raises:
         ValueError: naming all arms that are missing, or two that must not be compared.
     """
-    comparison, pulls = read(params, inputs)
+    comparison, pulls = load_comparison(params, inputs)
     facts: dict[str, Any] = {
         "protocol": comparison.protocol,
         "steps": comparison.steps,
         "frames": comparison.num_frames,
         "seeds": len(comparison.seeds),
-        **figures_of(comparison, pulls),
+        **collect_metrics(comparison, pulls),
     }
-    with publishing(out) as folder:
+    with replacing_contents(out) as folder:
         (folder / "ablation.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-        (folder / "ablation.md").write_text(write_report(comparison, pulls), encoding="utf-8")
-        arm_table(comparison).to_csv(folder / "ablation.csv", index=False, float_format="%.6f")
-        write_scores(folder / "classes.csv", class_table(comparison), comparison.protocol)
-        share_table(pulls).to_csv(folder / "gradients.csv", index=False, float_format="%.6f")
-        draw_differences(comparison, folder / "differences.png")
-        draw_curves(comparison, folder / "curves.png")
-        draw_calibration(comparison, folder / "calibration.png")
-        draw_pulls(comparison, pulls, folder / "gradients.png")
-    return tell(comparison, pulls)
+        (folder / "ablation.md").write_text(format_report(comparison, pulls), encoding="utf-8")
+        build_arm_table(comparison).to_csv(folder / "ablation.csv", index=False, float_format="%.6f")
+        write_score_table(folder / "classes.csv", build_class_table(comparison), comparison.protocol)
+        build_share_table(pulls).to_csv(folder / "gradients.csv", index=False, float_format="%.6f")
+        plot_differences(comparison, folder / "differences.png")
+        plot_validation_curves(comparison, folder / "curves.png")
+        plot_calibration(comparison, folder / "calibration.png")
+        plot_gradients(comparison, pulls, folder / "gradients.png")
+    return summarize(comparison, pulls)
 
 
-def read(params: Ablation, inputs: Inputs) -> tuple[Comparison, Pulls]:
+def load_comparison(params: Ablation, inputs: AblationInputs) -> tuple[Comparison, GradientResults]:
     """Read all arms and compare them.
 
     Raises:
         ValueError: naming all arms that are missing, or two that must not be compared.
     """
-    comparison = compare(
+    comparison = compare_losses(
         read_arms(inputs.evaluations, inputs.histories, params.losses, params.seeds),
         seeds=params.seeds,
         baseline=params.baseline,
-        share=_read_share(inputs.frequency),
+        share=_read_class_share(inputs.frequency),
         resamples=params.bootstrap,
         seed=params.seed,
     )
-    return comparison, read_pulls(inputs.gradients, params.losses)
+    return comparison, read_gradients(inputs.gradients, params.losses)
 
 
-def tell(comparison: Comparison, pulls: Pulls) -> Outcome:
+def summarize(comparison: Comparison, pulls: GradientResults) -> AblationResult:
     """Say what came of it."""
     figures = {
         f"{arm}/{name}": value
-        for arm, values in figures_of(comparison, pulls).items()
+        for arm, values in collect_metrics(comparison, pulls).items()
         for name, value in values.items()
     }
-    return Outcome(figures, comparison.protocol, verdict(comparison))
+    return AblationResult(figures, comparison.protocol, format_verdict(comparison))
 
 
-def _read_share(frequency: Path) -> Floats:
+def _read_class_share(frequency: Path) -> Floats:
     table = pd.read_csv(frequency)
     if table["class"].tolist() != list(CLASS_NAMES):
         raise ValueError(

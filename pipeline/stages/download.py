@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from pipeline import credentials, folder_source, packages, site_source
-from pipeline.arriving import left_over
-from pipeline.cityscapes_site import ADDRESS, Site
-from pipeline.disk import telling_if_full
-from pipeline.meter import Progress
-from pipeline.packages import Package, wanted
-from pipeline.patience import Patience, Say
+from pipeline.arriving import find_leftovers
+from pipeline.cityscapes_site import DEFAULT_URL, Site
+from pipeline.disk import explain_disk_full
+from pipeline.meter import ProgressCallback
+from pipeline.packages import Package, select_packages
+from pipeline.patience import RetryPolicy, Notify
 from pipeline.root import project_root
 from pipeline.section import Section
 from pipeline.splits import TRAIN_EXTRA
@@ -45,14 +45,14 @@ class Download(Section):
     source: Literal["synthetic", "cityscapes", "folder"]
     folder: str | None
     """For `folder`: an extracted Cityscapes tree, or a folder that holds the official zips."""
-    site: str = ADDRESS
+    site: str = DEFAULT_URL
     """For `cityscapes`: where the site is."""
     train_extra: bool = False
     """Whether the photographs of `train_extra` and the coarse labels are brought too."""
     synthetic: Synthetic
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> Self:
+    def _check_source(self) -> Self:
         if self.source == "folder" and not self.folder:
             raise ValueError("source is folder, so folder must name one")
         if self.source == "synthetic" and self.train_extra:
@@ -61,44 +61,44 @@ class Download(Section):
         is_here = site.scheme == "http" and site.hostname in {"127.0.0.1", "::1", "localhost"}
         # Also: what stands in params.yaml goes to Git and to MLflow.
         if not site.hostname or "@" in site.netloc or not (site.scheme == "https" or is_here):
-            raise ValueError(f"site must be {ADDRESS} or another https address, without a password")
+            raise ValueError(f"site must be {DEFAULT_URL} or another https address, without a password")
         return self
 
     @property
-    def unit(self) -> str:
+    def progress_unit(self) -> str:
         """What `run` counts for its progress."""
         return "frames" if self.source == "synthetic" else "MB"
 
 
 @dataclass(frozen=True)
-class Means:
+class DownloadServices:
     """By what means the real data is brought.
 
     Attributes:
-        account: gives the site's account; called only if something has to be fetched.
+        find_account: gives the site's account; called only if something has to be fetched.
         packages: what there is, with sizes and sums.
-        patience: with the site.
+        retry_policy: with the site.
     """
 
-    account: Callable[[], credentials.Account] = credentials.find
-    packages: tuple[Package, ...] = packages.OFFICIAL
-    patience: Patience = field(default_factory=Patience)
+    find_account: Callable[[], credentials.Account] = credentials.find_account
+    packages: tuple[Package, ...] = packages.OFFICIAL_PACKAGES
+    retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
 
 
 def needs_account(params: Download, *, out: Path) -> bool:
     """Whether something will have to be fetched from the site, as far as sizes tell."""
     return params.source == "cityscapes" and not all(
-        site_source.may_be_whole(package, out) for package in wanted(params.train_extra)
+        site_source.seems_complete(package, out) for package in select_packages(params.train_extra)
     )
 
 
-def run(
+def download_data(
     params: Download,
     *,
     out: Path,
-    progress: Progress,
-    say: Say = lambda _: None,
-    means: Means = Means(),
+    progress: ProgressCallback,
+    notify: Notify = lambda _: None,
+    services: DownloadServices = DownloadServices(),
 ) -> None:
     """Write the two zips, `source.json` and the folder `train_extra` into `out`.
 
@@ -108,39 +108,39 @@ def run(
         ValueError: if the data cannot be brought: why, and what to do.
     """
     out.mkdir(parents=True, exist_ok=True)
-    task = _Task(params, out, progress, say, means)
+    task = _DownloadTask(params, out, progress, notify, services)
     facts = _SOURCES[params.source](task)
-    for package in means.packages:
-        if package not in task.wanted:
-            package.place(out).unlink(missing_ok=True)
+    for package in services.packages:
+        if package not in task.packages:
+            package.path_in(out).unlink(missing_ok=True)
     # Also if it is all that the folder holds: DVC warns of an empty one at every run.
-    extra = [package.name for package in task.wanted if package.is_extra]
+    extra = [package.name for package in task.packages if package.is_extra]
     write_text(out / TRAIN_EXTRA / "packages.json", json.dumps(extra) + "\n")
     write_text(out / "source.json", json.dumps(facts, indent=1) + "\n")
-    for sentence in left_over(out):
-        say(sentence)
+    for sentence in find_leftovers(out):
+        notify(sentence)
 
 
 @dataclass(frozen=True)
-class _Task:
+class _DownloadTask:
     """What `run` was asked for; each source answers it with the facts for source.json."""
 
     params: Download
     out: Path
-    progress: Progress
-    say: Say
-    means: Means
+    progress: ProgressCallback
+    notify: Notify
+    services: DownloadServices
 
     @property
-    def wanted(self) -> tuple[Package, ...]:
-        return wanted(self.params.train_extra, self.means.packages)
+    def packages(self) -> tuple[Package, ...]:
+        return select_packages(self.params.train_extra, self.services.packages)
 
 
-def _draw(task: _Task) -> dict[str, Any]:
+def _draw_synthetic(task: _DownloadTask) -> dict[str, Any]:
     from pipeline import synthetic  # with SciPy, which no other source needs
 
     drawn = task.params.synthetic
-    with telling_if_full(task.out, whose="download"):
+    with explain_disk_full(task.out, label="download"):
         synthetic.write(
             task.out / IMAGE_ZIP,
             task.out / LABEL_ZIP,
@@ -150,54 +150,54 @@ def _draw(task: _Task) -> dict[str, Any]:
             seed=drawn.seed,
             progress=task.progress,
         )
-    return _drawn_facts(drawn)
+    return _synthetic_facts(drawn)
 
 
-def _drawn_facts(drawn: Synthetic) -> dict[str, Any]:
-    return {"source": "synthetic", **drawn.model_dump(mode="json")}
+def _synthetic_facts(synthetic: Synthetic) -> dict[str, Any]:
+    return {"source": "synthetic", **synthetic.model_dump(mode="json")}
 
 
-def _fetch(task: _Task) -> dict[str, Any]:
+def _fetch_from_site(task: _DownloadTask) -> dict[str, Any]:
     address = task.params.site.rstrip("/")
-    patience = replace(task.means.patience, say=task.say)
-    site_source.bring(
-        task.wanted,
+    patience = replace(task.services.retry_policy, notify=task.notify)
+    site_source.fetch_packages(
+        task.packages,
         task.out,
-        site=lambda: Site(address, task.means.account(), patience),
+        open_site=lambda: Site(address, task.services.find_account(), patience),
         progress=task.progress,
-        say=task.say,
+        notify=task.notify,
     )
-    sums = {package.name: package.md5 for package in task.wanted}
+    sums = {package.name: package.md5 for package in task.packages}
     return {"source": "cityscapes", "site": address, "md5": sums}
 
 
-def _take(task: _Task) -> dict[str, Any]:
+def _import_from_folder(task: _DownloadTask) -> dict[str, Any]:
     assert task.params.folder is not None
     folder = project_root() / task.params.folder
-    found = folder_source.demand(folder, task.wanted)
+    found = folder_source.require_packages(folder, task.packages)
     return {
         "source": "folder",
         "folder": str(folder.resolve()),
         "train_extra": task.params.train_extra,
-        "files": folder_source.listing(folder, found),
-        "md5": folder_source.take_in(found, task.out, progress=task.progress, say=task.say),
+        "files": folder_source.list_files(folder, found),
+        "md5": folder_source.import_packages(found, task.out, progress=task.progress, notify=task.notify),
     }
 
 
-_SOURCES = {"synthetic": _draw, "cityscapes": _fetch, "folder": _take}
+_SOURCES = {"synthetic": _draw_synthetic, "cityscapes": _fetch_from_site, "folder": _import_from_folder}
 
 
-def is_drawn(synthetic: Synthetic, out: Path) -> bool:
+def has_synthetic_data(synthetic: Synthetic, out: Path) -> bool:
     """Whether the frames asked for seem to lie in `out`: by source.json, and the zips' names."""
     try:
-        facts = _facts(out / "source.json")
+        facts = _read_source_record(out / "source.json")
     except (OSError, ValueError):  # whoever looks at the raw data tells of it
         return False
     are_there = all((out / name).is_file() for name in (IMAGE_ZIP, LABEL_ZIP))
-    return are_there and facts == _drawn_facts(synthetic)
+    return are_there and facts == _synthetic_facts(synthetic)
 
 
-def source_changes(source: Path) -> list[str]:
+def find_source_changes(source: Path) -> list[str]:
     """What has changed in the folder that the raw data was taken from, a sentence per change.
 
     Args:
@@ -210,15 +210,15 @@ def source_changes(source: Path) -> list[str]:
     Raises:
         ValueError: if `source` is not what `run` writes.
     """
-    facts = _facts(source)
+    facts = _read_source_record(source)
     folder = Path(facts.get("folder", ""))
     if facts.get("source") != "folder" or not folder.is_dir():
         return []
-    found = folder_source.find(folder, wanted(facts.get("train_extra", False)))
+    found = folder_source.find_packages(folder, select_packages(facts.get("train_extra", False)))
     if not any(found.values()):
         return []
     before = {name: rest for name, *rest in facts["files"]}
-    now = {name: rest for name, *rest in folder_source.listing(folder, found)}
+    now = {name: rest for name, *rest in folder_source.list_files(folder, found)}
     groups = {
         "added": sorted(now.keys() - before.keys()),
         "removed": sorted(before.keys() - now.keys()),
@@ -232,7 +232,7 @@ def source_changes(source: Path) -> list[str]:
     ]
 
 
-def _facts(source: Path) -> dict[str, Any]:
+def _read_source_record(source: Path) -> dict[str, Any]:
     try:
         facts = json.loads(source.read_text(encoding="utf-8")) if source.exists() else {}
         is_whole = facts.get("source") != "folder" or (

@@ -13,17 +13,17 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from pipeline import result_files
 from pipeline.archive import Archive
-from pipeline.corruptions.table import SEVERITIES, Name, corrupt, seed_of
-from pipeline.counting import Counts, FrameCounts, count
-from pipeline.panels import Scene, chosen, draw_panels
-from pipeline.predictions import Predictions
+from pipeline.corruptions.table import SEVERITIES, CorruptionName, corrupt_image, derive_frame_seed
+from pipeline.counting import DatasetCounts, FrameCounts, count_frame
+from pipeline.panels import FramePanel, select_frames, draw_panels
+from pipeline.predictions import PredictionWriter
 from pipeline.predictor import Predictor, load_network
-from pipeline.publish import publishing
-from pipeline.result_files import Corrupted
-from pipeline.scored_frames import Frame, FrameReader, scored
+from pipeline.publish import replacing_contents
+from pipeline.result_files import CorruptedConfusions
+from pipeline.scored_frames import Frame, FrameReader, select_scored_rows
 from pipeline.scores import Scores
 from pipeline.section import NetworkSize, Section
-from pipeline.showing import Showing, own_sizes, protocol_id
+from pipeline.showing import InferenceSettings, read_image_sizes, format_protocol
 from segformer.checkpoint import read_config
 from segformer.cityscapes import CLASS_NAMES, NUM_CLASSES
 from segformer.metrics import confusion_matrix
@@ -46,7 +46,7 @@ class Evaluate(Section):
     """Factors of `size` at which a frame is seen; the softmax is averaged."""
     save_predictions: bool
     """Whether predictions are kept, as the official script and the test server read them."""
-    corruptions: tuple[Name, ...]
+    corruptions: tuple[CorruptionName, ...]
     """By which frames are also spoiled, at every severity; each costs five evaluations more."""
     worst: NonNegativeInt
     """So many frames, those with the lowest mIoU, are shown as panels."""
@@ -57,13 +57,13 @@ class Evaluate(Section):
     seed: NonNegativeInt
 
     @property
-    def showing(self) -> Showing:
+    def inference_settings(self) -> InferenceSettings:
         """How frames are shown to the network."""
         windows = (self.window, self.stride) if self.mode == "slide" else None
-        return Showing(self.size, windows, flip=self.flip, scales=self.scales)
+        return InferenceSettings(self.size, windows, flip=self.flip, scales=self.scales)
 
     @model_validator(mode="after")
-    def _windows_touch(self) -> Self:
+    def _check_windows(self) -> Self:
         if any(step > side for step, side in zip(self.stride, self.window, strict=True)):
             raise ValueError(
                 f"stride {list(self.stride)} leaves gaps between windows of {list(self.window)}:"
@@ -72,12 +72,12 @@ class Evaluate(Section):
         return self
 
     @model_validator(mode="after")
-    def _can_be_seen(self) -> Self:
-        self.showing.refuse_too_small([])
+    def _check_scaled_sizes(self) -> Self:
+        self.inference_settings.check_sizes([])
         return self
 
     @model_validator(mode="after")
-    def _each_once(self) -> Self:
+    def _check_duplicates(self) -> Self:
         for name in ("scales", "corruptions"):
             values = getattr(self, name)
             if len(set(values)) < len(values):
@@ -86,7 +86,7 @@ class Evaluate(Section):
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationResult:
     """What is worth telling about an evaluation.
 
     Attributes:
@@ -103,7 +103,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Data:
+class EvaluationData:
     """What frames are read from.
 
     Attributes:
@@ -119,15 +119,15 @@ class Data:
     frames: Path
 
 
-def run(
+def evaluate_model(
     params: Evaluate,
     *,
     model: Path,
-    data: Data,
-    split_rule: str,
+    data: EvaluationData,
+    split_id: str,
     out: Path,
     progress: Callable[[int, int], None],
-) -> Evaluation:
+) -> EvaluationResult:
     """Write the scores, tables and pictures of one model into `out`.
 
     Memory holds the pixels of a few frames at a time, and a few kilobytes of counts per frame.
@@ -136,7 +136,7 @@ def run(
         params: the section `evaluate`.
         model: a folder that segformer.checkpoint.save wrote.
         data: the frames.
-        split_rule: how frames were divided; a part of the protocol.
+        split_id: how frames were divided; a part of the protocol.
         out: where to write.
         progress: called with frames done and frames in all.
 
@@ -144,79 +144,79 @@ def run(
         ValueError: for a model of other classes, a picture that cannot be read, frames too small
             for a scale, or no frame.
     """
-    table = scored(data.frames)
+    table = select_scored_rows(data.frames)
     keys = table["frame"].tolist()
-    params.showing.refuse_too_small(own_sizes(table))
-    protocol = protocol_id(table, split_rule, params.showing, _weights(model))
-    predictor = Predictor(load_network(model), params.showing)
+    params.inference_settings.check_sizes(read_image_sizes(table))
+    protocol = format_protocol(table, split_id, params.inference_settings, _weights_kind(model))
+    predictor = Predictor(load_network(model), params.inference_settings)
     with ExitStack() as stack:
         photographs, labels, truth = (
             stack.enter_context(Archive(path))
             for path in (data.images, data.labels, data.ground_truth)
         )
-        folder = stack.enter_context(publishing(out))
+        folder = stack.enter_context(replacing_contents(out))
         reader = FrameReader(keys, photographs, labels, truth)
-        counts, corrupted = _counted(params, predictor, reader, folder, progress)
+        counts, corrupted = _predict_frames(params, predictor, reader, folder, progress)
         scores = Scores(protocol, keys, counts.confusions)
         metrics = scores.metrics(params.bootstrap, params.seed) | counts.metrics()
         result_files.write_tables(folder, scores, counts, metrics)
-        result_files.draw(folder, scores, counts, metrics, name=model.name)
+        result_files.write_plots(folder, scores, counts, metrics, name=model.name)
         result_files.write_robustness(
             folder / "robustness", scores, corrupted, metrics, name=model.name
         )
         # Frames are predicted once more for this, so that none had to be kept.
-        shown = chosen(scores.per_image(), worst=params.worst, typical=params.typical)
+        shown = select_frames(scores.per_image(), worst=params.worst, typical=params.typical)
         draw_panels(
             folder / "panels",
             shown,
-            lambda key: _scene(reader.frame(key), predictor),
+            lambda key: _build_panel(reader.read(key), predictor),
             name=model.name,
             protocol=scores.protocol,
         )
     class_iou = dict(zip(CLASS_NAMES, scores.class_iou(), strict=True))
-    return Evaluation(metrics, class_iou, scores.protocol, scores.sentence(metrics))
+    return EvaluationResult(metrics, class_iou, scores.protocol, scores.summarize(metrics))
 
 
-def _weights(model: Path) -> str:
+def _weights_kind(model: Path) -> str:
     """Which of a training's weights these are, as the protocol says it."""
     return "ema" if read_config(model).get("ema_decay") else "last"
 
 
-def _counted(
+def _predict_frames(
     params: Evaluate,
     predictor: Predictor,
     reader: FrameReader,
     folder: Path,
     progress: Callable[[int, int], None],
-) -> tuple[Counts, Corrupted]:
+) -> tuple[DatasetCounts, CorruptedConfusions]:
     """Predict every frame: its counts, and the confusions of all frames, each way corrupted."""
     counts: list[FrameCounts] = []
-    corrupted: Corrupted = {}
-    predictions = Predictions(folder / "predictions", is_wanted=params.save_predictions)
-    for frame in reader.ahead():
-        seen = predictor.seen(frame.photograph)
-        counts.append(count(seen, frame))
+    corrupted: CorruptedConfusions = {}
+    predictions = PredictionWriter(folder / "predictions", is_enabled=params.save_predictions)
+    for frame in reader.prefetch():
+        seen = predictor.predict(frame.photograph)
+        counts.append(count_frame(seen, frame))
         predictions.add(frame.key, seen.classes)
         for name in params.corruptions:
             for severity in SEVERITIES:
-                found = _corrupted(frame, name, severity, params.seed, predictor)
+                found = _corrupted_confusion(frame, name, severity, params.seed, predictor)
                 corrupted[name, severity] = corrupted.get((name, severity), 0) + found
         progress(len(counts), len(reader))
     predictions.close()
-    return Counts.of(counts), corrupted
+    return DatasetCounts.from_frames(counts), corrupted
 
 
-def _corrupted(
-    frame: Frame, name: Name, severity: int, seed: int, predictor: Predictor
+def _corrupted_confusion(
+    frame: Frame, name: CorruptionName, severity: int, seed: int, predictor: Predictor
 ) -> NDArray[np.int64]:
     """(19, 19): the confusion of a frame whose photograph is spoiled."""
-    spoiled = corrupt(frame.photograph, name, severity, seed_of(frame.key, seed))
-    predicted = predictor.seen(spoiled).classes[None]
+    spoiled = corrupt_image(frame.photograph, name, severity, derive_frame_seed(frame.key, seed))
+    predicted = predictor.predict(spoiled).classes[None]
     truth = torch.tensor(frame.labels, device=predicted.device)[None]
     counts: NDArray[np.int64] = confusion_matrix(predicted, truth, NUM_CLASSES).cpu().numpy()
     return counts
 
 
-def _scene(frame: Frame, predictor: Predictor) -> Scene:
-    predicted = predictor.classes(frame.photograph)
-    return Scene(frame.key, frame.photograph, frame.labels, predicted)
+def _build_panel(frame: Frame, predictor: Predictor) -> FramePanel:
+    predicted = predictor.predict_classes(frame.photograph)
+    return FramePanel(frame.key, frame.photograph, frame.labels, predicted)

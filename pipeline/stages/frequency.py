@@ -8,19 +8,19 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat
 
 from pipeline import official_counts
-from pipeline.class_chart import draw_class_frequency
-from pipeline.class_weights import ClassCounts, families
-from pipeline.frame_tables import ID_COLUMNS, joined
+from pipeline.class_chart import plot_class_frequency
+from pipeline.class_weights import ClassCounts, weight_families
+from pipeline.frame_tables import ID_COLUMNS, join_tables
 from pipeline.section import Section
-from pipeline.splits import TRAINED_ON
-from pipeline.wording import count, percent
+from pipeline.splits import TRAINING_SPLITS
+from pipeline.wording import format_count, format_percent
 from segformer.atomic import replacing, write_text
 from segformer.cityscapes import CLASSES, IGNORE, LABELS
 
-Counts = NDArray[np.int64]
+PixelCounts = NDArray[np.int64]
 
-_SCORED = [label.label_id for label in CLASSES]  # in train-id order
-_SHOWN = 5
+_CLASS_LABEL_IDS = [label.label_id for label in CLASSES]  # in train-id order
+_MAX_LISTED = 5
 """So many names are written out; the rest is counted."""
 
 
@@ -33,7 +33,7 @@ class Frequency(Section):
     """Of the weights `effective_number`: 0 weighs all alike, towards 1 rare classes more."""
 
 
-def run(params: Frequency, *, frames: Path, pixel_counts: Path, out: Path) -> list[str]:
+def count_classes(params: Frequency, *, frames: Path, pixel_counts: Path, out: Path) -> list[str]:
     """Write the tables and the chart.
 
     Of the training split: `class_frequency.csv` and `.png`, `class_weights.csv` (every family),
@@ -51,18 +51,18 @@ def run(params: Frequency, *, frames: Path, pixel_counts: Path, out: Path) -> li
     Raises:
         ValueError: if the tables are not what `remap` writes, or no training pixel is labelled.
     """
-    table = joined(frames, pixel_counts)
-    training = table[table["split"].isin(TRAINED_ON)]
+    table = join_tables(frames, pixel_counts)
+    training = table[table["split"].isin(TRAINING_SPLITS)]
     per_frame = training[ID_COLUMNS].to_numpy(np.int64)
-    counts = ClassCounts.of(per_frame, _SCORED)
+    counts = ClassCounts.from_pixels(per_frame, _CLASS_LABEL_IDS)
     sampling = pd.DataFrame({"frame": training["frame"]})
-    sampling["probability"] = rare_class_sampling(per_frame[:, _SCORED], params.temperature)
+    sampling["probability"] = rare_class_sampling(per_frame[:, _CLASS_LABEL_IDS], params.temperature)
     by_label = label_frequency(per_frame)
     tables = {
         "class_frequency.csv": class_frequency(by_label),
         "sampling.csv": sampling,
-        "per_split.csv": grouped(table, ["split"]),
-        "per_city.csv": grouped(table, ["split", "city"]),
+        "per_split.csv": group_frequency(table, ["split"]),
+        "per_city.csv": group_frequency(table, ["split", "city"]),
     }
     for name, content in tables.items():
         write_text(out / name, content.to_csv(index=False))
@@ -70,11 +70,11 @@ def run(params: Frequency, *, frames: Path, pixel_counts: Path, out: Path) -> li
     weights = class_weights(counts, params.beta).to_csv(index=False, float_format="%.7g")
     write_text(out / "class_weights.csv", weights)
     with replacing(out / "class_frequency.png") as part:
-        draw_class_frequency(by_label, len(training), part)
-    return _sentences(table, by_label, len(training))
+        plot_class_frequency(by_label, len(training), part)
+    return _summarize(table, by_label, len(training))
 
 
-def label_frequency(per_frame: Counts) -> pd.DataFrame:
+def label_frequency(per_frame: PixelCounts) -> pd.DataFrame:
     """One row per label id from (frames, 34) pixels.
 
     Columns: class, label_id, train_id (255: not scored), category, pixels, share (of the labelled
@@ -90,7 +90,7 @@ def label_frequency(per_frame: Counts) -> pd.DataFrame:
             "pixels": pixels,
         }
     )
-    labelled = max(int(pixels[_SCORED].sum()), 1)
+    labelled = max(int(pixels[_CLASS_LABEL_IDS].sum()), 1)
     table["share"] = (table["pixels"] / labelled).where(table["train_id"] != IGNORE)
     table["share_of_all"] = table["pixels"] / max(int(pixels.sum()), 1)
     table["frames"] = (per_frame > 0).sum(axis=0)
@@ -109,10 +109,10 @@ def class_weights(counts: ClassCounts, beta: float) -> pd.DataFrame:
         "class": [label.name for label in CLASSES],
         "train_id": [label.train_id for label in CLASSES],
     }
-    return pd.DataFrame(named | {name: of(counts) for name, of in families(beta).items()})
+    return pd.DataFrame(named | {name: of(counts) for name, of in weight_families(beta).items()})
 
 
-def grouped(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+def group_frequency(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """`label_frequency` of every group of frames, below each other, behind the group's names."""
     pieces = []
     for _, rows in table.groupby(keys, sort=True):
@@ -123,46 +123,46 @@ def grouped(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     return pd.concat(pieces, ignore_index=True)
 
 
-def rare_class_sampling(scored: Counts, temperature: float) -> NDArray[np.float64]:
+def rare_class_sampling(class_pixels: PixelCounts, temperature: float) -> NDArray[np.float64]:
     """How probably each frame is drawn when a class is drawn first, rare ones more often.
 
     A class is drawn with probability ~ exp((1 - share) / temperature), then one of the frames in
     which it occurs, evenly (DAFormer, arXiv:2111.14887, section 3.3).
 
     Args:
-        scored: (frames, 19) pixel counts.
+        class_pixels: (frames, 19) pixel counts.
         temperature: over 0; the larger, the more even.
 
     Returns:
         (frames,) probabilities; frames without a labelled pixel have 0.
     """
-    occurs = scored > 0
+    occurs = class_pixels > 0
     frames_with = occurs.sum(axis=0)
     present = frames_with > 0
-    share = scored.sum(axis=0)[present] / max(scored.sum(), 1)
+    share = class_pixels.sum(axis=0)[present] / max(class_pixels.sum(), 1)
     exponent = (1 - share) / temperature
     classes = np.exp(exponent - exponent.max())
     classes /= classes.sum()
     return np.asarray((occurs[:, present] / frames_with[present]) @ classes)
 
 
-def _sentences(table: pd.DataFrame, by_label: pd.DataFrame, num_frames: int) -> list[str]:
+def _summarize(table: pd.DataFrame, by_label: pd.DataFrame, num_frames: int) -> list[str]:
     scored = class_frequency(by_label)
     present = scored[scored["pixels"] > 0].sort_values("pixels")
     rarest, labelled = present.iloc[0], by_label.loc[by_label["share"].notna(), "share_of_all"]
     said = [
-        f"{count(num_frames, 'training frame')}, {percent(labelled.sum())} % of their pixels"
-        f" labelled; rarest: {rarest['class']}, {percent(rarest['share'], 3)} % of these, in"
-        f" {count(rarest['frames'], 'frame')}"
+        f"{format_count(num_frames, 'training frame')}, {format_percent(labelled.sum())} % of their pixels"
+        f" labelled; rarest: {rarest['class']}, {format_percent(rarest['share'], 3)} % of these, in"
+        f" {format_count(rarest['frames'], 'frame')}"
     ]
     absent = scored.loc[scored["pixels"] == 0, "class"].tolist()
     if absent:
-        more = f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else ""
+        more = f" and {len(absent) - _MAX_LISTED} more" if len(absent) > _MAX_LISTED else ""
         said.append(
-            f"warning: never in training: {', '.join(absent[:_SHOWN])}{more};"
+            f"warning: never in training: {', '.join(absent[:_MAX_LISTED])}{more};"
             " no loss can learn them"
         )
     per_frame = table[ID_COLUMNS].to_numpy(np.int64)
-    for agrees, sentence in official_counts.verdicts(table["frame"].tolist(), per_frame):
+    for agrees, sentence in official_counts.compare_counts(table["frame"].tolist(), per_frame):
         said.append(sentence if agrees else f"warning: {sentence}")
     return said

@@ -11,13 +11,13 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from pipeline.beginnings import load_start, make_loss, seeds_of
-from pipeline.publish import publishing
+from pipeline.beginnings import load_pretrained, build_loss, derive_seeds
+from pipeline.publish import replacing_contents
 from pipeline.section import Section
 from segformer.checkpoint import load, read_config
 from segformer.cityscapes import CLASS_NAMES
 from segformer.frames import PackedFrames, normalise
-from segformer.gradients import LAYERS, Pull, take_apart, whole_gradient
+from segformer.gradients import LAYERS, ClassGradients, gradients_by_class, compute_gradient
 from segformer.losses import Loss
 from segformer.model import SegFormer
 
@@ -35,7 +35,7 @@ class Gradients(Section):
 
 
 @dataclass(frozen=True)
-class Inputs:
+class GradientInputs:
     """The folders of `train`, `pack` and `pretrained`, and class_weights.csv of `frequency`."""
 
     models: Path
@@ -45,7 +45,7 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Arms:
+class ArmSelection:
     """Which trainings are looked at; every loss is measured at the weights of each.
 
     Attributes:
@@ -60,7 +60,7 @@ class Arms:
 
 
 @dataclass(frozen=True)
-class _Place:
+class _ArmWeights:
     """Where a gradient is measured: weights of an arm, before or after its training."""
 
     weights: str
@@ -76,11 +76,11 @@ class _Place:
 _Batch = tuple[Tensor, Tensor]
 
 
-def run(
+def measure_gradients(
     params: Gradients,
     *,
-    arms: Arms,
-    inputs: Inputs,
+    arms: ArmSelection,
+    inputs: GradientInputs,
     out: Path,
     device: torch.device,
     progress: Callable[[int, int], None],
@@ -101,12 +101,12 @@ def run(
         ValueError: for models or frames that are missing or damaged, or too little memory.
     """
     frames = PackedFrames.open(inputs.pack / "train")
-    batches = _batches(frames, params.frames, device)
+    batches = _load_batches(frames, params.frames, device)
     seeds = list(arms.seeds[: params.seeds])
     total = len(seeds) * (1 + len(arms.losses))
     classes, wholes = [], []
     losses = {
-        name: make_loss(
+        name: build_loss(
             name, family=arms.class_weights, class_weights=inputs.class_weights, device=device
         )
         for name in arms.losses
@@ -114,7 +114,7 @@ def run(
     names = [(seed, name) for seed in seeds for name in (START, *arms.losses)]
     for done, (seed, name) in enumerate(names):
         progress(done, total)
-        place = _place(name, seed, arms.losses[0], inputs)
+        place = _load_arm_weights(name, seed, arms.losses[0], inputs)
         place.model.to(device)
         try:
             of_classes, of_wholes = _measure(place, batches, losses)
@@ -125,41 +125,41 @@ def run(
         classes += of_classes
         wholes += of_wholes
     progress(total, total)
-    with publishing(out) as folder:
+    with replacing_contents(out) as folder:
         for rows, file in ((classes, "classes.csv"), (wholes, "batches.csv")):
             pd.DataFrame(rows).to_csv(folder / file, index=False, float_format="%.6g")
 
 
-def start_of(like: Path, seed: int, weights: Path) -> SegFormer:
+def load_initial_model(trained_folder: Path, seed: int, weights: Path) -> SegFormer:
     """The network as an arm of this seed had it before its first step, nothing left to chance.
 
     Args:
-        like: the folder of a trained model, of the same shape.
+        trained_folder: the folder of a trained model, of the same shape.
         seed: of the arm.
         weights: the folder of starting weights.
     """
-    torch.manual_seed(seeds_of(seed)[0])
-    model = _still(like)
-    load_start(model, weights)
+    torch.manual_seed(derive_seeds(seed)[0])
+    model = _build_without_dropout(trained_folder)
+    load_pretrained(model, weights)
     return model
 
 
-def _place(name: str, seed: int, any_loss: str, inputs: Inputs) -> _Place:
+def _load_arm_weights(name: str, seed: int, any_loss: str, inputs: GradientInputs) -> _ArmWeights:
     if name == START:
-        return _Place(
-            START, seed, 0, start_of(_folder(inputs, any_loss, seed), seed, inputs.weights)
+        return _ArmWeights(
+            START, seed, 0, load_initial_model(_arm_folder(inputs, any_loss, seed), seed, inputs.weights)
         )
-    folder = _folder(inputs, name, seed)
-    model = _still(folder)
+    folder = _arm_folder(inputs, name, seed)
+    model = _build_without_dropout(folder)
     model.load_state_dict(load(folder).state_dict())
-    return _Place(name, seed, json.loads((folder / "run.json").read_text())["steps"], model)
+    return _ArmWeights(name, seed, json.loads((folder / "run.json").read_text())["steps"], model)
 
 
-def _folder(inputs: Inputs, loss: str, seed: int) -> Path:
+def _arm_folder(inputs: GradientInputs, loss: str, seed: int) -> Path:
     return inputs.models / f"{loss}-{seed}"
 
 
-def _still(folder: Path) -> SegFormer:
+def _build_without_dropout(folder: Path) -> SegFormer:
     """A network of the shape of a trained one, with random weights and no dropout of any kind."""
     config = read_config(folder)
     return SegFormer(
@@ -172,7 +172,7 @@ def _still(folder: Path) -> SegFormer:
     )
 
 
-def _batches(frames: PackedFrames, size: int, device: torch.device) -> list[_Batch]:
+def _load_batches(frames: PackedFrames, size: int, device: torch.device) -> list[_Batch]:
     """Two batches, or one where there is but one frame: (b, 3, h, w) and (b, h, w) each."""
     size = min(size, max(len(frames) // 2, 1))
     chosen = np.unique(np.linspace(0, len(frames) - 1, 2 * size).round().astype(int))
@@ -188,33 +188,33 @@ _Rows = list[dict[str, object]]
 
 
 def _measure(
-    place: _Place, batches: Sequence[_Batch], losses: dict[str, Loss]
+    arm_weights: _ArmWeights, batches: Sequence[_Batch], losses: dict[str, Loss]
 ) -> tuple[_Rows, _Rows]:
     """Give the rows of both tables at these weights."""
     images, target = batches[0]
-    pulls = take_apart(place.model, images, target, losses)
+    pulls = gradients_by_class(arm_weights.model, images, target, losses)
     classes: _Rows = []
     wholes: _Rows = []
     for name, pull in pulls.items():
-        begin = place.row | {"loss": name}
+        begin = arm_weights.row | {"loss": name}
         frames = {"frames": len(images)}
-        classes += [begin | row for row in _by_class(pull)]
-        others = [whole_gradient(place.model, *batch, losses[name]) for batch in batches[1:]]
-        whole = dict(zip(LAYERS, pull.together.tolist(), strict=True))
-        shares = {"wrong": pull.wrong, "of_wrong": pull.of_wrong}
-        wholes.append(begin | frames | whole | shares | {"steadiness": _cosine(pull.whole, others)})
+        classes += [begin | row for row in _class_rows(pull)]
+        others = [compute_gradient(arm_weights.model, *batch, losses[name]) for batch in batches[1:]]
+        whole = dict(zip(LAYERS, pull.total_l2.tolist(), strict=True))
+        shares = {"wrong": pull.error_rate, "of_wrong": pull.wrong_share}
+        wholes.append(begin | frames | whole | shares | {"steadiness": _batch_cosine(pull.total_gradient, others)})
     return classes, wholes
 
 
-def _by_class(pull: Pull) -> _Rows:
+def _class_rows(class_gradients: ClassGradients) -> _Rows:
     return [
-        {"class": CLASS_NAMES[c], "scores": float(pull.at_scores[c])}
-        | dict(zip(LAYERS, pull.at_layers[c].tolist(), strict=True))
+        {"class": CLASS_NAMES[c], "scores": float(class_gradients.logit_l1[c])}
+        | dict(zip(LAYERS, class_gradients.layer_l2[c].tolist(), strict=True))
         for c in range(len(CLASS_NAMES))
     ]
 
 
-def _cosine(whole: Tensor, others: Sequence[Tensor]) -> float:
+def _batch_cosine(whole: Tensor, others: Sequence[Tensor]) -> float:
     if not others:
         return float("nan")
     return float(torch.cosine_similarity(whole.double(), others[0].double(), dim=0))

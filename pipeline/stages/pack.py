@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.archive import Archive, train_ids_name
-from pipeline.disk import demand_room, telling_if_full
-from pipeline.frame_tables import keys_by_split
+from pipeline.disk import require_space, explain_disk_full
+from pipeline.frame_tables import read_keys_by_split
 from pipeline.packages import EXTRA_IMAGES
-from pipeline.parallel import in_order
-from pipeline.problems import refuse
+from pipeline.parallel import ordered_map
+from pipeline.problems import raise_problems
 from pipeline.section import NetworkSize, Section
-from pipeline.splits import TRAIN, TRAIN_EXTRA, TRAINED_ON, VAL
+from pipeline.splits import TRAIN, TRAIN_EXTRA, TRAINING_SPLITS, VAL
 from segformer.atomic import replacing
-from segformer.packing import bytes_needed, put, reserve
+from segformer.packing import bytes_needed, write_frame, allocate
 from segformer.resize import resize_image, resize_labels
 
-_OR_ELSE = "lower pack.size"
+_DISK_FULL_REMEDY = "lower pack.size"
 
 
 class Pack(Section):
@@ -26,7 +26,7 @@ class Pack(Section):
     size: NetworkSize
 
 
-def run(
+def pack_frames(
     params: Pack,
     *,
     images: Path,
@@ -60,26 +60,26 @@ def run(
     splits = _read_splits(frames)
     with (
         ExitStack() as opened,
-        telling_if_full(out.parent, whose="pack", or_else=_OR_ELSE),
+        explain_disk_full(out.parent, label="pack", remedy=_DISK_FULL_REMEDY),
         replacing(out) as whole,
     ):
         photographs = dict.fromkeys((TRAIN, VAL), opened.enter_context(Archive(images)))
         if splits[TRAIN_EXTRA]:
-            photographs[TRAIN_EXTRA] = opened.enter_context(Archive(_extra_images(extra)))
+            photographs[TRAIN_EXTRA] = opened.enter_context(Archive(_find_extra_images(extra)))
         label_maps = opened.enter_context(Archive(labels))
         whole.mkdir()
-        jobs = _reserve(splits, whole, params.size)
-        work = _Packing(photographs, label_maps, params.size)
-        with in_order(work, jobs, processes) as packed:
+        jobs = _reserve_space(splits, whole, params.size)
+        work = _FramePacker(photographs, label_maps, params.size)
+        with ordered_map(work, jobs, processes) as packed:
             problems: list[str] = []
             for done, found in enumerate(packed, start=1):
                 problems += found
                 progress(done, len(jobs))
-        refuse(problems, "pack", "in what is packed; mend them and repeat")
+        raise_problems(problems, "pack", "in what is packed; mend them and repeat")
 
 
 @dataclass(frozen=True)
-class _Job:
+class _PackingJob:
     """A frame and its place."""
 
     key: str
@@ -89,7 +89,7 @@ class _Job:
 
 
 @dataclass(frozen=True)
-class _Packing:
+class _FramePacker:
     """Brings frames to size and writes them, or says what is wrong with them.
 
     May be handed to other processes.
@@ -99,27 +99,27 @@ class _Packing:
     label_maps: Archive
     size: tuple[int, int]
 
-    def __call__(self, job: _Job) -> list[str]:
+    def __call__(self, job: _PackingJob) -> list[str]:
         try:
-            photograph = self.photographs[job.split].photograph(job.key)
+            photograph = self.photographs[job.split].open_photograph(job.key)
             labels = self.label_maps.open_labels(train_ids_name(job.key))
         except ValueError as problem:
             return [str(problem)]
         image = resize_image(photograph, self.size)
-        put(job.folder, job.index, image, resize_labels(labels, self.size))
+        write_frame(job.folder, job.index, image, resize_labels(labels, self.size))
         return []
 
 
 def _read_splits(frames: Path) -> dict[str, list[str]]:
     """The keys of each split that training sees; of train_extra there may be none."""
-    keys = keys_by_split(frames)
+    keys = read_keys_by_split(frames)
     empty = [split for split in (TRAIN, VAL) if split not in keys]
     if empty:
         raise ValueError(f"{frames}: no frame is of the split {' or '.join(empty)}; repeat remap")
     return {split: keys.get(split, []) for split in (TRAIN, TRAIN_EXTRA, VAL)}
 
 
-def _extra_images(extra: Path | None) -> Path:
+def _find_extra_images(extra: Path | None) -> Path:
     if extra is None or not (extra / EXTRA_IMAGES.name).exists():
         raise ValueError(
             f"pack: there are frames of train_extra, but no {EXTRA_IMAGES.name} in"
@@ -128,14 +128,14 @@ def _extra_images(extra: Path | None) -> Path:
     return extra / EXTRA_IMAGES.name
 
 
-def _reserve(splits: dict[str, list[str]], whole: Path, size: tuple[int, int]) -> list[_Job]:
+def _reserve_space(splits: dict[str, list[str]], folder: Path, size: tuple[int, int]) -> list[_PackingJob]:
     """Take the disk space for all frames, if there is as much, and say where each goes."""
     number = sum(map(len, splits.values()))
     whose = f"pack: {number} frames of {size[0]} x {size[1]}"
-    demand_room(whole.parent, bytes_needed(number, size), whose=whose, or_else=_OR_ELSE)
+    require_space(folder.parent, bytes_needed(number, size), label=whose, remedy=_DISK_FULL_REMEDY)
     jobs = []
-    for name, parts in ((TRAIN, TRAINED_ON), (VAL, (VAL,))):
+    for name, parts in ((TRAIN, TRAINING_SPLITS), (VAL, (VAL,))):
         frames = [(key, split) for split in parts for key in splits[split]]
-        reserve(whole / name, [key for key, _ in frames], size)
-        jobs += [_Job(*frame, whole / name, index) for index, frame in enumerate(frames)]
+        allocate(folder / name, [key for key, _ in frames], size)
+        jobs += [_PackingJob(*frame, folder / name, index) for index, frame in enumerate(frames)]
     return jobs

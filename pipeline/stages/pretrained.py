@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from pipeline import hub
 from pipeline.root import project_root
 from pipeline.section import Section
-from pipeline.starting_weights import ENCODER, FACTS
+from pipeline.starting_weights import ENCODER_FILE, METADATA_FILE
 from segformer import interop
 from segformer.atomic import replacing
 
@@ -34,13 +34,13 @@ class Pretrained(Section):
     """Of the file: DVC cannot see outside the project, this sum tells it what it depends on."""
 
     @model_validator(mode="after")
-    def _file_is_named(self) -> Self:
+    def _check_file(self) -> Self:
         if self.source == "file" and not (self.file and self.sha256):
             raise ValueError("source is file, so file and sha256 must name one")
         return self
 
     @model_validator(mode="after")
-    def _pin_is_whole(self) -> Self:
+    def _check_pin(self) -> Self:
         if self.source != "hub":
             return self
         known = hub.PINS.get(self.repository or "")
@@ -49,11 +49,11 @@ class Pretrained(Section):
         if missing or (known and self.sha256 is None):
             raise ValueError(
                 "source is hub, so repository, revision, filename and sha256 must name a file"
-                + _advice(known)
+                + _describe_pin(known)
             )
-        others = {value for pin in hub.PINS.values() if pin != known for value in _marks(pin)}
+        others = {value for pin in hub.PINS.values() if pin != known for value in _pin_values(pin)}
         if known and others & {self.revision, self.sha256}:
-            raise ValueError("revision or sha256 is another repository's" + _advice(known))
+            raise ValueError("revision or sha256 is another repository's" + _describe_pin(known))
         return self
 
     def pin(self) -> hub.Pin:
@@ -64,7 +64,7 @@ class Pretrained(Section):
         return hub.Pin(self.repository, self.revision, self.filename, self.sha256)
 
 
-def run(params: Pretrained, *, out: Path) -> str:
+def fetch_pretrained(params: Pretrained, *, out: Path) -> str:
     """Write encoder.safetensors, unless the source is `none`, and weights.json into `out`.
 
     Returns:
@@ -75,12 +75,12 @@ def run(params: Pretrained, *, out: Path) -> str:
             format.
     """
     if params.source == "none":
-        with _folder(out, {"source": "none"}):
+        with _write_folder(out, {"source": "none"}):
             return "the encoder starts from random weights"
-    file, where = _from_hub(params.pin()) if params.source == "hub" else _from_disk(params)
-    _check_sum(file, params)
+    file, where = _fetch_from_hub(params.pin()) if params.source == "hub" else _find_on_disk(params)
+    _check_sha256(file, params)
     weights = interop.read(file)
-    terms = hub.license_of(params.sha256, where.get("repository"))
+    terms = hub.find_license(params.sha256, where.get("repository"))
     facts = {
         "source": params.source,
         **where,
@@ -89,19 +89,19 @@ def run(params: Pretrained, *, out: Path) -> str:
         "variant": weights.variant,
         "license": terms,
     }
-    with _folder(out, facts) as part:
-        save_file(weights.encoder, part / ENCODER, metadata={"format": "pt"})
+    with _write_folder(out, facts) as part:
+        save_file(weights.encoder, part / ENCODER_FILE, metadata={"format": "pt"})
     name = where.get("repository", file.name)
     told = f"the encoder starts from {name} ({weights.format}, {weights.variant})"
     return f"{told}; licence: {terms}" if terms else told
 
 
-def _from_hub(pin: hub.Pin) -> tuple[Path, dict[str, str]]:
+def _fetch_from_hub(pin: hub.Pin) -> tuple[Path, dict[str, str]]:
     facts = {"repository": pin.repository, "revision": pin.revision, "filename": pin.filename}
-    return hub.fetch(pin), facts
+    return hub.download(pin), facts
 
 
-def _from_disk(params: Pretrained) -> tuple[Path, dict[str, str]]:
+def _find_on_disk(params: Pretrained) -> tuple[Path, dict[str, str]]:
     assert params.file is not None
     file = project_root() / params.file
     if not file.is_file():
@@ -109,7 +109,7 @@ def _from_disk(params: Pretrained) -> tuple[Path, dict[str, str]]:
     return file, {"file": file.name}
 
 
-def _check_sum(file: Path, params: Pretrained) -> None:
+def _check_sha256(file: Path, params: Pretrained) -> None:
     with file.open("rb") as content:
         sha256 = hashlib.file_digest(content, "sha256").hexdigest()
     if params.sha256 is None:
@@ -127,23 +127,23 @@ def _check_sum(file: Path, params: Pretrained) -> None:
         )
 
 
-def _marks(pin: hub.Pin) -> tuple[str | None, ...]:
+def _pin_values(pin: hub.Pin) -> tuple[str | None, ...]:
     return pin.revision, pin.sha256
 
 
-def _advice(known: hub.Pin | None) -> str:
-    if known is None:
+def _describe_pin(pin: hub.Pin | None) -> str:
+    if pin is None:
         return ""
     return (
-        f"; for {known.repository} write revision: {known.revision},"
-        f" filename: {known.filename}, sha256: {known.sha256}"
+        f"; for {pin.repository} write revision: {pin.revision},"
+        f" filename: {pin.filename}, sha256: {pin.sha256}"
     )
 
 
 @contextmanager
-def _folder(out: Path, facts: dict[str, Any]) -> Iterator[Path]:
+def _write_folder(out: Path, facts: dict[str, Any]) -> Iterator[Path]:
     with replacing(out) as part:
         part.mkdir()
         # Also where there are no weights: DVC warns of an empty folder at every command.
-        (part / FACTS).write_text(json.dumps(facts, indent=2) + "\n")
+        (part / METADATA_FILE).write_text(json.dumps(facts, indent=2) + "\n")
         yield part

@@ -17,21 +17,21 @@ from pydantic import (
 )
 from torch import nn
 
-from pipeline.beginnings import make_loss, seeds_of
+from pipeline.beginnings import build_loss, derive_seeds
 from pipeline.section import NetworkSize, Section
 from pipeline.starting_weights import read_license
-from pipeline.termination import asked
-from pipeline.training_folder import TrainingFolder
+from pipeline.termination import catch_stop_signals
+from pipeline.training_folder import ResumeFolder
 from pipeline.training_parts import (
-    Inputs,
-    frames_at_a_time,
-    make_batches,
-    make_network,
-    make_recipe,
+    TrainInputs,
+    compute_micro_batch_size,
+    build_batch_loader,
+    build_network,
+    build_recipe,
 )
-from pipeline.training_troubles import leave_at, telling_the_frames, telling_what_to_lower
+from pipeline.training_troubles import exit_resumable, name_bad_frames, explain_out_of_memory
 from segformer import processes
-from segformer.acceleration import Compile, Precision, without_chance
+from segformer.acceleration import Compile, Precision, set_deterministic
 from segformer.atomic import write_text
 from segformer.batches import Residency
 from segformer.checkpoint import load, save
@@ -41,7 +41,7 @@ from segformer.losses import Loss
 from segformer.metrics import mean_iou
 from segformer.model import SegFormer
 from segformer.training import fit
-from segformer.training_state import Progress
+from segformer.training_state import StepRecord
 
 
 class Augmentation(Section):
@@ -55,7 +55,7 @@ class Augmentation(Section):
     photometric: bool
 
     @model_validator(mode="after")
-    def _scale_rises(self) -> Self:
+    def _check_scale(self) -> Self:
         if self.scale[0] > self.scale[1]:
             raise ValueError(f"scale names the least factor first, not {list(self.scale)}")
         return self
@@ -97,28 +97,28 @@ class Train(Section):
     save_every: PositiveInt
 
     @model_validator(mode="after")
-    def _warmup_ends(self) -> Self:
+    def _check_warmup(self) -> Self:
         if self.schedule == "poly" and self.warmup_steps >= self.steps:
             raise ValueError(f"warmup_steps must be less than steps, {self.steps}")
         return self
 
     @model_validator(mode="after")
-    def _parts_are_equal(self) -> Self:
+    def _check_accumulation(self) -> Self:
         if self.batch_size % self.accumulation:
             raise ValueError(f"accumulation must divide batch_size, {self.batch_size}")
         return self
 
 
-def run(
+def train_arm(
     params: Train,
     *,
     loss: str,
     seed: int,
     device: torch.device,
-    inputs: Inputs,
+    inputs: TrainInputs,
     out: Path,
-    folder: TrainingFolder,
-    report: Callable[[Progress], None],
+    resume_folder: ResumeFolder,
+    report: Callable[[StepRecord], None],
     facts: dict[str, Any],
 ) -> None:
     """Write model.safetensors, config.json, history.csv and run.json into `out`.
@@ -132,7 +132,7 @@ def run(
         device: where to train.
         inputs: what is read.
         out: where to write.
-        folder: where the states of this training are.
+        resume_folder: where the states of this training are.
         report: called with every record of the training's history, those from before an
             interruption included; in the first process only, if there are many.
         facts: what else run.json should hold.
@@ -141,66 +141,66 @@ def run(
         ValueError: for a loss that does not exist, packed frames or weights that do not fit, a loss
             that is not finite, or too little memory.
     """
-    without_chance(params.deterministic)
-    at_a_time = frames_at_a_time(params, processes.count())
-    weights_seed, data_seed, dropout_seed = seeds_of(seed)
+    set_deterministic(params.deterministic)
+    at_a_time = compute_micro_batch_size(params, processes.world_size())
+    weights_seed, data_seed, dropout_seed = derive_seeds(seed)
     train_frames, val_frames = (
         PackedFrames.open(inputs.pack / split) for split in ("train", "val")
     )
-    with telling_what_to_lower(params):
+    with explain_out_of_memory(params):
         torch.manual_seed(weights_seed)
-        state, network = make_network(params, inputs, device)
-        batches = make_batches(params, inputs, train_frames, data_seed, device)
+        state, network = build_network(params, inputs, device)
+        batches = build_batch_loader(params, inputs, train_frames, data_seed, device)
         torch.manual_seed(dropout_seed + processes.rank())  # apart in every process
-        if (saved := processes.from_first(folder.newest())) is not None:
+        if (saved := processes.broadcast(resume_folder.load_latest())) is not None:
             state.load_state_dict(saved)
             for record in state.history:
                 report(record)
-        with asked() as is_stopping, telling_the_frames(batches.names, folder):
+        with catch_stop_signals() as is_stopping, name_bad_frames(batches.frame_names, resume_folder):
             fit(
                 state,
                 batches,
-                make_recipe(params, _loss(loss, params, inputs, device), device),
+                build_recipe(params, _build_arm_loss(loss, params, inputs, device), device),
                 network=network,
                 validate=lambda model: _validate(model, val_frames, at_a_time, device),
                 report=report,
-                save=folder.keep,
-                is_stopping=is_stopping,
+                save=resume_folder.save,
+                should_stop=is_stopping,
             )
             if state.step < params.steps:  # some process was asked to stop, perhaps not this one
-                leave_at(state.step)
-    if processes.is_first():
+                exit_resumable(state.step)
+    if processes.is_main():
         kept = {"ema_decay": params.ema_decay, "license": read_license(inputs.weights)}
         seen = {"size": train_frames.size, "crop": params.augment.crop}
-        _write(out, state.best, seen | kept)
+        _write_model(out, state.eval_model, seen | kept)
         facts = {"loss": loss, "seed": seed, "steps": params.steps} | facts
-        _write_records(out, state.history, facts)
+        _write_history(out, state.history, facts)
 
 
-def read_facts(folder: Path) -> dict[str, Any]:
+def read_run_facts(folder: Path) -> dict[str, Any]:
     """What run.json of a trained arm says."""
     facts: dict[str, Any] = json.loads((folder / "run.json").read_text())
     return facts
 
 
-def _loss(name: str, params: Train, inputs: Inputs, device: torch.device) -> Loss:
+def _build_arm_loss(name: str, params: Train, inputs: TrainInputs, device: torch.device) -> Loss:
     family, table = params.class_weights, inputs.class_weights
-    return make_loss(name, family=family, class_weights=table, device=device)
+    return build_loss(name, family=family, class_weights=table, device=device)
 
 
 def _validate(
-    model: nn.Module, frames: PackedFrames, at_a_time: int, device: torch.device
+    model: nn.Module, frames: PackedFrames, micro_batch_size: int, device: torch.device
 ) -> float:
-    return float(mean_iou(evaluate_packed(model, frames, at_a_time, device)))
+    return float(mean_iou(evaluate_packed(model, frames, micro_batch_size, device)))
 
 
-def _write(out: Path, model: nn.Module, facts: dict[str, Any]) -> None:
+def _write_model(out: Path, model: nn.Module, facts: dict[str, Any]) -> None:
     assert isinstance(model, SegFormer)
     save(model, out, **facts)
     load(out)  # strictly, as whoever uses it will: a model that cannot be read is found here
 
 
-def _write_records(out: Path, history: list[Progress], facts: dict[str, Any]) -> None:
+def _write_history(out: Path, history: list[StepRecord], facts: dict[str, Any]) -> None:
     table = pd.DataFrame(
         [
             # No timings: the same seed gives the same bytes.

@@ -10,7 +10,7 @@ from pipeline.synthetic.camera import FloatArray
 from pipeline.synthetic.canvas import LABEL_ID
 from pipeline.synthetic.planes import Region, paint_across, paint_alongside
 from pipeline.synthetic.street import Side, Street
-from pipeline.synthetic.view import View, channels, fading, pick, rgb
+from pipeline.synthetic.view import View, channels, approximate_exp_decay, pick_color, rgb
 
 _PLASTER = np.array(
     [
@@ -50,14 +50,14 @@ def draw_facade(rng: np.random.Generator, storeys: int) -> Facade:
     """Design a house of some storeys."""
     storey = rng.uniform(2.9, 3.7)
     modern = rng.random() < 0.25
-    plaster = pick(rng, _PLASTER)
+    plaster = pick_color(rng, _PLASTER)
     trim = plaster * rng.uniform(0.7, 0.9) if rng.random() < 0.3 else rgb(0.88, 0.87, 0.84)
     eaves = storey * storeys + rng.uniform(0.3, 0.9)
     return Facade(
         plaster=plaster,
         trim=trim.astype(np.float32),
-        roof=pick(rng, _ROOF),
-        awning=pick(rng, _AWNING),
+        roof=pick_color(rng, _ROOF),
+        awning=pick_color(rng, _AWNING),
         storey=storey,
         bay=rng.uniform(2.6, 4.2) if modern else rng.uniform(1.7, 2.7),
         window=(rng.uniform(0.7, 0.95), rng.uniform(0.5, 0.7))
@@ -75,7 +75,7 @@ def paint_facade(facade: Facade, region: Region) -> tuple[FloatArray, NDArray[np
     texture, light = region.view.texture, region.view.light
     along, up = region.along + 1000, region.up
     tone = 1 + 0.07 * texture.patches(up * 4, along * 3 + facade.seed)
-    tone = tone + 0.03 * texture.grain(up * 23, along * 23) - 0.10 * fading(np.maximum(up, 0))
+    tone = tone + 0.03 * texture.grain(up * 23, along * 23) - 0.10 * approximate_exp_decay(np.maximum(up, 0))
     color = channels(facade.plaster) * tone
     storey, bay = up / facade.storey, along / facade.bay
     level, column = np.floor(storey), np.floor(bay)
@@ -96,12 +96,12 @@ def paint_facade(facade: Facade, region: Region) -> tuple[FloatArray, NDArray[np
     color = _blend(color, roof, (up > facade.eaves).astype(np.float32))
     gutter = np.abs(up - facade.eaves) < 0.14
     color = _blend(color, channels(facade.trim * 0.7), gutter * np.float32(0.8))
-    return color * channels(light.on(region.normal)), np.ones(up.shape, bool)
+    return color * channels(light.irradiance(region.normal)), np.ones(up.shape, bool)
 
 
 def _glass(region: Region, facade: Facade, level: FloatArray, column: FloatArray) -> FloatArray:
     """Dark panes that mirror some sky, some with curtains."""
-    lot = region.view.texture.lot(level + facade.seed, column)
+    lot = region.view.texture.cell_value(level + facade.seed, column)
     mirror = 0.12 + 0.25 * np.clip(region.up / 20, 0, 1)
     pane = channels(rgb(0.13, 0.15, 0.18)) + channels(region.view.light.zenith) * mirror
     curtain = channels(rgb(0.74, 0.71, 0.65))
@@ -112,7 +112,7 @@ def _shop(region: Region, facade: Facade, color: FloatArray, fade: FloatArray) -
     along, up = region.along + 1000, region.up
     front = along / (facade.bay * 2)
     number = np.floor(front)
-    lot = region.view.texture.lot(number + facade.seed, number * 3)
+    lot = region.view.texture.cell_value(number + facade.seed, number * 3)
     inside = (up > 0.35) & (up < 2.55) & (np.abs(front - number - 0.5) < 0.44)
     goods = channels(rgb(0.27, 0.25, 0.23)) + 0.13 * region.view.texture.patches(up * 5, along * 9)
     goods = goods * (0.6 + 0.9 * lot) + channels(rgb(0.10, 0.08, 0.03))

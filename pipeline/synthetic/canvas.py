@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.synthetic.camera import FloatArray
-from pipeline.synthetic.outline import covered, span
+from pipeline.synthetic.outline import rasterize_polygon, pixel_span
 from segformer.cityscapes import LABELS
 
 LABEL_ID = {label.name: label.label_id for label in LABELS}
@@ -13,12 +13,12 @@ LABEL_ID = {label.name: label.label_id for label in LABELS}
 INSTANCE_BASE = 1000
 """An instance's id is its class's label id times this, plus its number in the frame."""
 
-UNREACHED = 1e6
+SKY_DEPTH = 1e6
 """Metres; the depth of what nothing has been painted over, which is the sky."""
 
-_APART = 75.0  # Metres; farther objects count as a group.
-_SLIM = 1.2  # Pixels; on a bar with a smaller radius nobody sees that it is round.
-_POINT = 1e-9  # Square pixels; a bar with ends this close is a disc.
+_GROUP_DISTANCE = 75.0  # Metres; farther objects count as a group.
+_MIN_SHADED_RADIUS = 1.2  # Pixels; on a bar with a smaller radius nobody sees that it is round.
+_MIN_BAR_LENGTH_SQUARED = 1e-9  # Square pixels; a bar with ends this close is a disc.
 
 
 class Canvas:
@@ -34,7 +34,7 @@ class Canvas:
     def __init__(self, rows: int, columns: int) -> None:
         self.color = np.zeros((3, rows, columns), np.float32)
         self.ids = np.zeros((rows, columns), np.uint16)
-        self.depth = np.full((rows, columns), UNREACHED, np.float32)
+        self.depth = np.full((rows, columns), SKY_DEPTH, np.float32)
         self._counts: dict[str, int] = {}
 
     @property
@@ -48,7 +48,7 @@ class Canvas:
 
         Beyond where one can be told from the next it is the label id: a group, as annotators say.
         """
-        if z > _APART:
+        if z > _GROUP_DISTANCE:
             return LABEL_ID[name]
         number = self._counts.get(name, 0)
         self._counts[name] = number + 1
@@ -71,7 +71,7 @@ class Canvas:
             depth: metres.
             gradient: how much brighter the top is than the bottom, as a fraction.
         """
-        found = covered(points, self.shape)
+        found = rasterize_polygon(points, self.shape)
         if found is None:
             return
         rows, columns, inside = found
@@ -89,7 +89,7 @@ class Canvas:
         ends: FloatArray,
         radii: tuple[float, float],
         color: FloatArray,
-        what: tuple[int, float],
+        id_and_depth: tuple[int, float],
         lit: float = 0.0,
     ) -> None:
         """Fill a rounded bar.
@@ -98,14 +98,14 @@ class Canvas:
             ends: (2, 2) row and column of its two ends, pixels.
             radii: its radius at each of them, pixels.
             color: (3,) RGB.
-            what: the identity and the depth in metres.
+            id_and_depth: the identity and the depth in metres.
             lit: how much brighter its right edge is than its middle, as a fraction; it is round.
         """
         (row, column), (to_row, to_column) = ends.tolist()
         near, far = radii
-        first, last = span((min(row - near, to_row - far), max(row + near, to_row + far)),
+        first, last = pixel_span((min(row - near, to_row - far), max(row + near, to_row + far)),
                            self.ids.shape[0])  # fmt: skip
-        left, right = span((min(column - near, to_column - far),
+        left, right = pixel_span((min(column - near, to_column - far),
                             max(column + near, to_column + far)), self.ids.shape[1])  # fmt: skip
         if last <= first or right <= left:
             return
@@ -115,7 +115,7 @@ class Canvas:
         rows = np.arange(first, last)[:, None] + (0.5 - row)
         columns = np.arange(left, right) + (0.5 - column)
         along: FloatArray = np.zeros((1, 1))
-        if length > _POINT:
+        if length > _MIN_BAR_LENGTH_SQUARED:
             along = rows * (down / length) + columns * (across / length)
             np.maximum(along, 0, out=along)
             np.minimum(along, 1, out=along)
@@ -123,19 +123,19 @@ class Canvas:
         radius = near + (far - near) * along
         inside = off_row * off_row + off * off < radius * radius
         value = color[:, None, None]
-        if lit and max(radii) > _SLIM:
+        if lit and max(radii) > _MIN_SHADED_RADIUS:
             value = value * (1 + lit * (off / radius)).astype(np.float32)
         box = np.s_[first:last, left:right]
         np.copyto(self.color[:, *box], value, where=inside, casting="same_kind")
-        np.copyto(self.ids[box], np.uint16(what[0]), where=inside)
-        np.copyto(self.depth[box], np.float32(what[1]), where=inside)
+        np.copyto(self.ids[box], np.uint16(id_and_depth[0]), where=inside)
+        np.copyto(self.depth[box], np.float32(id_and_depth[1]), where=inside)
 
     def ring(
         self,
         outer: FloatArray,
         inner: FloatArray,
         color: FloatArray,
-        what: tuple[int, float],
+        id_and_depth: tuple[int, float],
     ) -> None:
         """Fill between two outlines; what shows through the inner one is labelled all the same.
 
@@ -143,14 +143,14 @@ class Canvas:
             outer: (n, 2) row and column in pixels.
             inner: (m, 2) the hole, likewise.
             color: (3,) RGB.
-            what: the identity and the depth in metres.
+            id_and_depth: the identity and the depth in metres.
         """
-        hole = covered(inner, self.shape)
+        hole = rasterize_polygon(inner, self.shape)
         if hole is None:
-            self.polygon(outer, color, *what)
+            self.polygon(outer, color, *id_and_depth)
             return
         through = self.color[:, hole[0], hole[1]] * np.float32(0.78) + 0.22 * color[:, None, None]
-        self.polygon(outer, color, *what)
+        self.polygon(outer, color, *id_and_depth)
         np.copyto(self.color[:, hole[0], hole[1]], through, where=hole[2], casting="same_kind")
 
     def patch(

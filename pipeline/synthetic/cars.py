@@ -17,12 +17,12 @@ from pipeline.synthetic.solids import (
     Pose,
     Tone,
     disc,
-    on_quad,
+    interpolate_quad,
     paint_solid,
     quad,
     rectangle,
 )
-from pipeline.synthetic.view import View, pick, rgb
+from pipeline.synthetic.view import View, pick_color, rgb
 
 # As often as they are met: black, greys, silver, white and dark blue; the last five are rare.
 _PAINT = np.array(
@@ -63,7 +63,7 @@ SHAPE_SHARE = (0.28, 0.26, 0.22, 0.15, 0.09)
 def paint_car(view: View, pose: Pose, identity: int) -> None:
     """Paint a car of a random shape and colour."""
     number = int(view.rng.choice(len(SHAPES), p=SHAPE_SHARE))
-    color = pick(view.rng, _PAINT, 0.025)
+    color = pick_color(view.rng, _PAINT, 0.025)
     glass = _GLASS + np.float32(0.2) * view.light.zenith
     colors = {
         "paint": color,
@@ -188,8 +188,8 @@ def _cabin(shape: Shape) -> list[Panel]:
     roof = quad((-narrow, high, rear_top), (narrow, high, rear_top), (narrow, high, front_top),
                 (-narrow, high, front_top))  # fmt: skip
     window: Marks = (
-        (on_quad(back, (0.06, 0.16), (0.94, 0.16), (0.89, 0.90), (0.11, 0.90)), "glass"),
-        (on_quad(back, (0.06, 0.16), (0.94, 0.16), (0.93, 0.36), (0.07, 0.36)), "dark glass"),
+        (interpolate_quad(back, (0.06, 0.16), (0.94, 0.16), (0.89, 0.90), (0.11, 0.90)), "glass"),
+        (interpolate_quad(back, (0.06, 0.16), (0.94, 0.16), (0.93, 0.36), (0.07, 0.36)), "dark glass"),
     )
     panels = [
         Panel(back, BACK, "paint", window, 1),
@@ -206,7 +206,7 @@ def _cabin(shape: Shape) -> list[Panel]:
 
 
 def _windscreen(ahead: FloatArray) -> Marks:
-    streak = on_quad(ahead, (0.55, 0.06), (0.72, 0.06), (0.88, 0.92), (0.75, 0.92))
+    streak = interpolate_quad(ahead, (0.55, 0.06), (0.72, 0.06), (0.88, 0.92), (0.75, 0.92))
     dash = rectangle(ahead, (0.05, 0.95), (0.05, 0.28))
     whole = rectangle(ahead, (0.05, 0.95), (0.05, 0.92))
     return ((whole, "glass"), (dash, "dark glass"), (streak, "streak"))

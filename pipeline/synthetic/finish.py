@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from pipeline.synthetic.camera import FloatArray
-from pipeline.synthetic.canvas import LABEL_ID, UNREACHED
-from pipeline.synthetic.view import View, channels, fading, rgb
+from pipeline.synthetic.canvas import LABEL_ID, SKY_DEPTH
+from pipeline.synthetic.view import View, channels, approximate_exp_decay, rgb
 
 _BRIGHTNESS = 0.30  # Mean of a picture that is well exposed, before the gain.
 
@@ -21,8 +21,8 @@ def paint_bonnet(view: View) -> None:
     row = np.arange(first, camera.rows, dtype=np.float32)[:, None]
     below = (row - edge[None]) / (camera.rows * rise)
     paint = rng.uniform(0.05, 0.16) * channels(rgb(1, 1.02, 1.06))
-    mirror = fading(np.maximum(below, 0) * 5) * channels(view.light.haze) * 0.5
-    crease = fading(((np.abs(column) - 0.42 - 0.1 * below) / 0.015) ** 2) * 0.05
+    mirror = approximate_exp_decay(np.maximum(below, 0) * 5) * channels(view.light.haze) * 0.5
+    crease = approximate_exp_decay(((np.abs(column) - 0.42 - 0.1 * below) / 0.015) ** 2) * 0.05
     color = (paint + mirror * 0.8 + crease) * np.clip(1.15 - 0.5 * below, 0.5, 1.2)
     canvas.patch(
         slice(first, camera.rows), slice(0, camera.columns), color.astype(np.float32),
@@ -49,7 +49,7 @@ def label_borders(view: View) -> None:
         canvas.ids[edge] = LABEL_ID["out of roi"]
 
 
-def develop(picture: FloatArray) -> NDArray[np.uint8]:
+def to_uint8_image(picture: FloatArray) -> NDArray[np.uint8]:
     """(3, h, w), of which 0..1 can be shown -> (h, w, 3) uint8."""
     whole = np.clip(picture * 255 + 0.5, 0, 255).astype(np.uint8)
     return np.ascontiguousarray(whole.transpose(1, 2, 0))
@@ -86,6 +86,6 @@ def _add_haze(view: View, picture: FloatArray, scale: int) -> None:
     """Let distance tend to the haze's colour."""
     canvas = view.canvas
     depth = canvas.depth[::scale, ::scale]
-    share = 1 - fading(np.minimum(depth, 3000) * np.float32(1 / view.light.clarity))
-    share *= np.float32(0.8) * (depth < UNREACHED)  # The sky has its haze already.
+    share = 1 - approximate_exp_decay(np.minimum(depth, 3000) * np.float32(1 / view.light.clarity))
+    share *= np.float32(0.8) * (depth < SKY_DEPTH)  # The sky has its haze already.
     picture += (channels(view.light.haze * 0.92) - picture) * share

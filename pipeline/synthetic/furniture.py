@@ -9,7 +9,7 @@ from pipeline.synthetic.camera import FloatArray
 from pipeline.synthetic.canvas import LABEL_ID
 from pipeline.synthetic.planes import Region, paint_across, paint_alongside
 from pipeline.synthetic.solids import Body, Panel, Pose, box_sides, paint_solid, rectangle
-from pipeline.synthetic.view import View, channels, fading, pick, rgb
+from pipeline.synthetic.view import View, channels, approximate_exp_decay, pick_color, rgb
 
 _POST = np.array(
     [(0.45, 0.46, 0.47), (0.30, 0.32, 0.31), (0.22, 0.27, 0.24), (0.58, 0.59, 0.59)], np.float32
@@ -38,42 +38,42 @@ def paint_pole(
     name: str = "pole",
 ) -> None:
     """Paint an upright post; metres."""
-    tone = (pick(view.rng, _POST) if color is None else color) * view.light.on(rgb(-0.5, 0, -0.86))
+    tone = (pick_color(view.rng, _POST) if color is None else color) * view.light.irradiance(rgb(-0.5, 0, -0.86))
     scale = view.camera.pixels_per_metre(z)
     ends = view.camera.project(np.array([(x, 0, z), (x, height, z)], np.float32))
     thick = max(radius * scale, 0.8)
-    lit = 0.3 * view.light.side
+    lit = 0.3 * view.light.side_contrast
     view.canvas.capsule(ends, (thick, thick * 0.8), tone * 0.95, (LABEL_ID[name], z), lit)
 
 
 def paint_lamp(view: View, x: float, z: float) -> None:
     """Paint a street lamp whose arm reaches over the road."""
     height = view.rng.uniform(6.0, 9.0)
-    color = pick(view.rng, _POST)
+    color = pick_color(view.rng, _POST)
     paint_pole(view, x, z, height, 0.07, color)
     scale = view.camera.pixels_per_metre(z)
     reach = -np.sign(x) * view.rng.uniform(1.0, 2.2)
     arm = np.array([(x, height, z), (x + reach, height + 0.3, z)], np.float32)
     ends = view.camera.project(arm)
-    tone = color * view.light.on(rgb(0, 0, -1))
+    tone = color * view.light.irradiance(rgb(0, 0, -1))
     thin = max(0.05 * scale, 0.7)
     view.canvas.capsule(ends, (thin, thin), tone, (LABEL_ID["pole"], z))
     tip = ends[1] + np.array([[0, -0.3 * scale], [0, 0.3 * scale]])
     view.canvas.capsule(tip, (thin * 1.6, thin * 1.6), tone * 0.8, (LABEL_ID["pole"], z))
 
 
-def _flat(view: View, x: float, y: float, z: float, outline: FloatArray) -> FloatArray:
+def _project_outline(view: View, x: float, y: float, z: float, outline: FloatArray) -> FloatArray:
     """(n, 2) pixels of an outline (n, 2: right, up; metres) that faces the camera at x, y, z."""
     points = np.stack([x + outline[:, 0], y + outline[:, 1], np.full(len(outline), z)], axis=1)
     return view.camera.project(points.astype(np.float32))
 
 
-def _regular(sides: int, radius: float, turn: float = 0.0) -> FloatArray:
+def _regular_polygon(sides: int, radius: float, turn: float = 0.0) -> FloatArray:
     angle = np.linspace(0, 2 * np.pi, sides, endpoint=False) + turn
     return np.stack([np.sin(angle), np.cos(angle)], axis=1) * radius
 
 
-def _plate(half_width: float, half_height: float) -> FloatArray:
+def _rectangle_outline(half_width: float, half_height: float) -> FloatArray:
     w, h = half_width, half_height
     return np.array([(-w, -h), (w, -h), (w, h), (-w, h)])
 
@@ -82,18 +82,18 @@ _RED, _WHITE, _BLUE = rgb(0.68, 0.11, 0.12), rgb(0.86, 0.86, 0.84), rgb(0.13, 0.
 _YELLOW, _GREY, _BLACK = rgb(0.86, 0.69, 0.16), rgb(0.55, 0.55, 0.55), rgb(0.08, 0.08, 0.08)
 
 _SIGNS: tuple[tuple[tuple[FloatArray, FloatArray], ...], ...] = (
-    ((_regular(18, 0.33), _RED), (_regular(18, 0.25), _WHITE), (_plate(0.11, 0.10), _BLACK)),
-    ((_regular(18, 0.33), _RED), (_plate(0.24, 0.06), _WHITE)),
-    ((_regular(18, 0.33), _WHITE), (_regular(18, 0.31), _BLUE), (_plate(0.04, 0.20), _WHITE)),
-    ((_regular(3, 0.44), _RED), (_regular(3, 0.28), _WHITE), (_plate(0.03, 0.1), _BLACK)),
-    ((_regular(3, 0.44, np.pi), _RED), (_regular(3, 0.28, np.pi), _WHITE)),
-    ((_regular(4, 0.44), _WHITE), (_regular(4, 0.34), _YELLOW)),
-    ((_plate(0.30, 0.30), _WHITE), (_plate(0.28, 0.28), _BLUE), (_regular(3, 0.2), _WHITE)),
-    ((_plate(0.30, 0.42), _BLUE), (_plate(0.09, 0.20), _WHITE)),
-    ((_plate(0.75, 0.32), _BLACK), (_plate(0.72, 0.29), _YELLOW), (_plate(0.5, 0.06), _BLACK)),
-    ((_plate(0.85, 0.45), _WHITE), (_plate(0.81, 0.41), _BLUE), (_plate(0.5, 0.05), _WHITE)),
-    ((_regular(8, 0.36, np.pi / 8), _WHITE), (_regular(8, 0.33, np.pi / 8), _RED),
-     (_plate(0.2, 0.06), _WHITE)),
+    ((_regular_polygon(18, 0.33), _RED), (_regular_polygon(18, 0.25), _WHITE), (_rectangle_outline(0.11, 0.10), _BLACK)),
+    ((_regular_polygon(18, 0.33), _RED), (_rectangle_outline(0.24, 0.06), _WHITE)),
+    ((_regular_polygon(18, 0.33), _WHITE), (_regular_polygon(18, 0.31), _BLUE), (_rectangle_outline(0.04, 0.20), _WHITE)),
+    ((_regular_polygon(3, 0.44), _RED), (_regular_polygon(3, 0.28), _WHITE), (_rectangle_outline(0.03, 0.1), _BLACK)),
+    ((_regular_polygon(3, 0.44, np.pi), _RED), (_regular_polygon(3, 0.28, np.pi), _WHITE)),
+    ((_regular_polygon(4, 0.44), _WHITE), (_regular_polygon(4, 0.34), _YELLOW)),
+    ((_rectangle_outline(0.30, 0.30), _WHITE), (_rectangle_outline(0.28, 0.28), _BLUE), (_regular_polygon(3, 0.2), _WHITE)),
+    ((_rectangle_outline(0.30, 0.42), _BLUE), (_rectangle_outline(0.09, 0.20), _WHITE)),
+    ((_rectangle_outline(0.75, 0.32), _BLACK), (_rectangle_outline(0.72, 0.29), _YELLOW), (_rectangle_outline(0.5, 0.06), _BLACK)),
+    ((_rectangle_outline(0.85, 0.45), _WHITE), (_rectangle_outline(0.81, 0.41), _BLUE), (_rectangle_outline(0.5, 0.05), _WHITE)),
+    ((_regular_polygon(8, 0.36, np.pi / 8), _WHITE), (_regular_polygon(8, 0.33, np.pi / 8), _RED),
+     (_rectangle_outline(0.2, 0.06), _WHITE)),
 )  # fmt: skip
 
 
@@ -102,14 +102,14 @@ def paint_sign(view: View, x: float, z: float) -> None:
     rng = view.rng
     height = rng.uniform(2.1, 2.9)
     paint_pole(view, x, z, height + 0.3, 0.045)
-    light = view.light.on(rgb(0, 0, -1))
+    light = view.light.irradiance(rgb(0, 0, -1))
     for level in range(2 if rng.random() < 0.3 else 1):
         layers = _SIGNS[int(rng.integers(len(_SIGNS)))]
         behind = rng.random() < 0.15
         for number, (outline, color) in enumerate(layers):
             if behind and number:
                 break
-            pixels = _flat(view, x, height - 0.75 * level, z - 0.05, outline)
+            pixels = _project_outline(view, x, height - 0.75 * level, z - 0.05, outline)
             tone = (_GREY if behind else color) * light
             view.canvas.polygon(pixels, tone, LABEL_ID["traffic sign"], z, 0.06)
 
@@ -125,7 +125,7 @@ def paint_traffic_light(view: View, x: float, z: float) -> None:
         paint_pole(view, x, z, 5.6, 0.085)
         arm = view.camera.project(np.array([(x, 5.5, z), (over, 5.5, z)], np.float32))
         thin = max(0.06 * scale, 0.7)
-        tone = _GREY * view.light.on(rgb(0, 0, -1))
+        tone = _GREY * view.light.irradiance(rgb(0, 0, -1))
         view.canvas.capsule(arm, (thin, thin), tone, (LABEL_ID["pole"], z))
         heads.append((over, 5.2))
     lit = int(rng.integers(3))
@@ -136,19 +136,19 @@ def paint_traffic_light(view: View, x: float, z: float) -> None:
 def _paint_head(view: View, place: tuple[float, float, float], lit: int, facing: bool) -> None:
     x, y, z = place
     identity = LABEL_ID["traffic light"]
-    light = view.light.on(rgb(0, 0, -1))
-    case = _flat(view, x, y, z, _plate(0.17, 0.48))
+    light = view.light.irradiance(rgb(0, 0, -1))
+    case = _project_outline(view, x, y, z, _rectangle_outline(0.17, 0.48))
     view.canvas.polygon(case, rgb(0.10, 0.12, 0.11) * light, identity, z, 0.2)
     if not facing:
         return
     for n, color in enumerate((rgb(1.0, 0.16, 0.10), rgb(1.0, 0.66, 0.10), rgb(0.16, 0.95, 0.45))):
-        lens = _flat(view, x, y + 0.30 * (1 - n), z, _regular(12, 0.115))
+        lens = _project_outline(view, x, y + 0.30 * (1 - n), z, _regular_polygon(12, 0.115))
         view.canvas.polygon(lens, color if n == lit else color * 0.20, None, z)
 
 
 def paint_box(view: View, pose: Pose, half: tuple[float, float], height: float, name: str) -> None:
     """Paint a bin, a cabinet or a kiosk: something that stands about, labelled `name`."""
-    color = pick(view.rng, _BIN)
+    color = pick_color(view.rng, _BIN)
     panels = []
     for corners, out in box_sides(half, (0.04, height)).values():
         marks = ((rectangle(corners, (0.12, 0.88), (0.55, 0.85)), color * 0.7),)
@@ -158,7 +158,7 @@ def paint_box(view: View, pose: Pose, half: tuple[float, float], height: float, 
 
 def paint_wall(view: View, x: float, span: tuple[float, float], height: float) -> None:
     """Paint a wall of stone or brick that runs along the street."""
-    paint = partial(_paint_stones, pick(view.rng, _WALL), height)
+    paint = partial(_paint_stones, pick_color(view.rng, _WALL), height)
     paint_alongside(view, x, span, height, LABEL_ID["wall"], paint)
 
 
@@ -170,16 +170,16 @@ def _paint_stones(
     course = np.floor(up / 0.24)
     place = along / 0.55 + 0.5 * (course % 2)
     fade = np.clip((region.density - 6) / 25, 0, 1)
-    tone = 1 + 0.13 * (texture.lot(course, place) - 0.5) * fade
+    tone = 1 + 0.13 * (texture.cell_value(course, place) - 0.5) * fade
     tone = tone + 0.10 * texture.patches(up * 9, along * 5) + 0.04 * texture.grain(up * 40, place)
     joint = (up / 0.24 - course < 0.12) | (place - np.floor(place) < 0.05)
     tone = tone - 0.16 * joint * fade + 0.14 * (up > height - 0.14)
-    return channels(color * region.view.light.on(region.normal)) * tone, np.ones(up.shape, bool)
+    return channels(color * region.view.light.irradiance(region.normal)) * tone, np.ones(up.shape, bool)
 
 
 def paint_fence(view: View, x: float, span: tuple[float, float], height: float, kind: str) -> None:
     """Paint a fence (or a `guard rail`) that runs along the street; gaps count as fence."""
-    color = pick(view.rng, _FENCE)
+    color = pick_color(view.rng, _FENCE)
     board = view.rng.random() < 0.3
     paint = partial(_paint_bars, color, height, board)
     if kind == "guard rail":
@@ -197,21 +197,21 @@ def _paint_bars(
     rail = (np.abs(up - height * 0.92) < 0.05) | (np.abs(up - height * 0.18) < 0.05)
     solid = (part < (0.85 if board else 0.3)) | post | rail
     tone = 1 + 0.12 * region.view.texture.grain(up * 8, along * 14)
-    bars = channels(color * region.view.light.on(region.normal)) * tone
+    bars = channels(color * region.view.light.irradiance(region.normal)) * tone
     # What shows between the bars is fence to the annotators.
     fade = np.clip(region.density / 40, 0.25, 1)
     cover = np.where(solid, 0.35 + 0.65 * fade, 0.35 * (1 - fade))
-    return region.behind + (bars - region.behind) * cover, np.ones(up.shape, bool)
+    return region.background + (bars - region.background) * cover, np.ones(up.shape, bool)
 
 
 def paint_bridge(view: View, z: float) -> None:
     """Paint a bridge that crosses over the street."""
-    color = pick(view.rng, _WALL)
+    color = pick_color(view.rng, _WALL)
     deck = view.rng.uniform(5.0, 5.8)
 
     def face(region: Region) -> tuple[FloatArray, NDArray[np.bool_]]:
         colors, _ = _paint_stones(color, deck + 2.2, region)
-        under = fading(np.maximum(region.up - deck, 0))
+        under = approximate_exp_decay(np.maximum(region.up - deck, 0))
         return colors * (1 - 0.3 * under), region.up > deck
 
     paint_across(view, z, (-80, 80), deck + 2.2, LABEL_ID["bridge"], face)
@@ -219,7 +219,7 @@ def paint_bridge(view: View, z: float) -> None:
 
 def paint_tunnel(view: View, z: float) -> None:
     """Paint the mouth of a tunnel that swallows the street."""
-    color = pick(view.rng, _WALL)
+    color = pick_color(view.rng, _WALL)
     height, half = view.rng.uniform(6.5, 9.0), view.rng.uniform(5.0, 7.0)
 
     def face(region: Region) -> tuple[FloatArray, NDArray[np.bool_]]:

@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from pipeline.synthetic.camera import FloatArray
 from pipeline.synthetic.canvas import LABEL_ID
-from pipeline.synthetic.outline import covered
+from pipeline.synthetic.outline import rasterize_polygon
 from pipeline.synthetic.street import Street
 from pipeline.synthetic.view import View, channels, rgb
 
@@ -25,8 +25,8 @@ _MATERIALS = {
     "plaza": ("ground", (0.55, 0.53, 0.50), 0.08, 0.10),
 }
 _NAMES = tuple(_MATERIALS)
-_JOINTED = 0.15  # Of the nearness; beyond it the joints between stones are too thin to see.
-_MIRRORS = np.array([LABEL_ID[n] for n in ("road", "sidewalk", "parking", "rail track")], np.uint16)
+_MIN_JOINT_NEARNESS = 0.15  # Of the nearness; beyond it the joints between stones are too thin to see.
+_REFLECTIVE_IDS = np.array([LABEL_ID[n] for n in ("road", "sidewalk", "parking", "rail track")], np.uint16)
 _IDS = np.array([LABEL_ID[_MATERIALS[name][0]] for name in _NAMES], np.uint16)
 
 
@@ -40,8 +40,8 @@ def paint_ground(view: View, street: Street) -> None:
         _lay_rails(color, zone, street.rails, x)
     if street.zebra is not None:
         _paint_zebra(color, zone == 0, street, x, z)
-    _wear(view, color, zone == 0)
-    view.canvas.color[:, first:] = color * channels(view.light.on(rgb(0, 1, 0)))
+    _paint_wear(view, color, zone == 0)
+    view.canvas.color[:, first:] = color * channels(view.light.irradiance(rgb(0, 1, 0)))
     view.canvas.ids[first:] = _IDS[zone]
     view.canvas.depth[first:] = z
 
@@ -70,7 +70,7 @@ def mirror_in_ground(view: View) -> None:
     pools = view.texture.patches(z[:rows] * np.float32(2.3), x[:rows] * np.float32(5))
     share = np.clip(np.float32(0.55) + np.float32(0.6) * pools, 0.1, 1) * flat * flat
     share *= np.float32(0.62 * wet)
-    level = np.isin(view.canvas.ids[first : first + rows], _MIRRORS)
+    level = np.isin(view.canvas.ids[first : first + rows], _REFLECTIVE_IDS)
     share *= level
     color[:, first:] *= np.float32(1 - 0.22 * wet)
     here += (color[:, first - rows : first][:, ::-1] - here) * share
@@ -111,7 +111,7 @@ def _surface(view: View, zone: NDArray[np.uint8], x: FloatArray, z: FloatArray) 
     brightness += 1
     for name, period in (("slabs", 0.6), ("paving", 0.35), ("bricks", 0.25)):
         number = np.uint8(_NAMES.index(name))
-        row, column = np.nonzero((zone == number) & (near > _JOINTED))
+        row, column = np.nonzero((zone == number) & (near > _MIN_JOINT_NEARNESS))
         if row.size:
             across, along = x[row, column] / period, (z / period)[row, 0]
             joints = (across - np.floor(across) > 0.9) | (along - np.floor(along) > 0.9)
@@ -137,7 +137,7 @@ def _mark_lanes(
         color[:, row, column] = color[:, row, column] * np.float32(0.25) + white[:, None] * 0.75
 
 
-def _wear(view: View, color: FloatArray, road: NDArray[np.bool_]) -> None:
+def _paint_wear(view: View, color: FloatArray, road: NDArray[np.bool_]) -> None:
     """Repairs of another asphalt, manholes and cracks."""
     rng, camera = view.rng, view.camera
     first = max(0, int(np.ceil(camera.horizon)))
@@ -145,7 +145,7 @@ def _wear(view: View, color: FloatArray, road: NDArray[np.bool_]) -> None:
     def paint(outline: FloatArray, factor: float) -> None:
         points = np.stack([outline[:, 0], np.zeros(len(outline)), outline[:, 1]], axis=1)
         pixels = camera.project(points) - np.array([first, 0])
-        found = covered(pixels, (road.shape[0], road.shape[1]))
+        found = rasterize_polygon(pixels, (road.shape[0], road.shape[1]))
         if found is not None:
             rows, columns, inside = found
             piece = color[:, rows, columns]

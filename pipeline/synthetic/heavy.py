@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.synthetic.camera import FloatArray
 from pipeline.synthetic.cars import wheels
 from pipeline.synthetic.solids import Body, Panel, Pose, Tone, box_sides, paint_solid, rectangle
-from pipeline.synthetic.view import View, pick, rgb
+from pipeline.synthetic.view import View, pick_color, rgb
 
 _LIVERY = np.array(
     [(0.72, 0.14, 0.12), (0.80, 0.66, 0.14), (0.84, 0.84, 0.82), (0.20, 0.36, 0.60),
@@ -37,7 +37,7 @@ def _shift(panels: list[Panel], z: float) -> list[Panel]:
     ]  # fmt: skip
 
 
-def _coach(half: tuple[float, float], height: tuple[float, float]) -> list[Panel]:
+def _coach_panels(half: tuple[float, float], height: tuple[float, float]) -> list[Panel]:
     """A box with a band of windows, doors and lamps: a bus, or one section of a tram."""
     windows = max(3, round(half[1] * 2 / 1.5))
     panels = []
@@ -65,7 +65,7 @@ def _coach(half: tuple[float, float], height: tuple[float, float]) -> list[Panel
 
 def _livery(view: View) -> dict[str, FloatArray]:
     rng = view.rng
-    return {"body": pick(rng, _LIVERY), "stripe": pick(rng, _LIVERY), "glass": _glass(view)}
+    return {"body": pick_color(rng, _LIVERY), "stripe": pick_color(rng, _LIVERY), "glass": _glass(view)}
 
 
 def paint_bus(view: View, pose: Pose, identity: int) -> None:
@@ -75,7 +75,7 @@ def paint_bus(view: View, pose: Pose, identity: int) -> None:
 
 @cache
 def _bus() -> Body:
-    return Body(_coach((1.25, 5.6), (0.32, 3.05)) + wheels(10.5, 2.5, 0.46))
+    return Body(_coach_panels((1.25, 5.6), (0.32, 3.05)) + wheels(10.5, 2.5, 0.46))
 
 
 def paint_tram(view: View, pose: Pose, identity: int) -> None:
@@ -92,7 +92,7 @@ def _tram() -> tuple[Body, ...]:
     """What joins the sections, then the sections themselves, the last one first."""
     long = 8.6
     inside = box_sides((1.08, 1.5 * long - 0.4), (0.35, 3.3)).values()
-    section = _coach((1.2, long / 2 - 0.25), (0.25, 3.5))
+    section = _coach_panels((1.2, long / 2 - 0.25), (0.25, 3.5))
     return (
         Body([Panel(corners, out, _DARK) for corners, out in inside]),
         *(Body(_shift(section, z)) for z in (-long, 0.0, long)),
@@ -104,13 +104,13 @@ def paint_truck(view: View, pose: Pose, identity: int) -> None:
     rng = view.rng
     long = rng.uniform(4.2, 7.0)
     tall = rng.uniform(2.7, 3.7)
-    cargo, cab = pick(rng, _CARGO), pick(rng, _CARGO)
+    cargo, cab = pick_color(rng, _CARGO), pick_color(rng, _CARGO)
     glass = _glass(view)
     load = []
     for name, (corners, out) in box_sides((1.22, long / 2), (0.75, tall)).items():
         marks: list[tuple[FloatArray, Tone]] = [(rectangle(corners, (0, 1), (0, 0.05)), _DARK)]
         if name in ("left", "right"):
-            marks.append((rectangle(corners, (0.15, 0.85), (0.35, 0.72)), pick(rng, _CARGO)))
+            marks.append((rectangle(corners, (0.15, 0.85), (0.35, 0.72)), pick_color(rng, _CARGO)))
         if name == "back":
             marks.append((rectangle(corners, (0.495, 0.505), (0, 1)), cargo * 0.5))
             marks += [(rectangle(corners, s, (0.02, 0.07)), _LAMP_BACK)
@@ -149,12 +149,12 @@ def paint_caravan(view: View, pose: Pose, identity: int) -> None:
 
 @cache
 def _caravan() -> Body:
-    return Body(_coach((1.1, 2.4), (0.4, 2.5)) + wheels(2.2, 2.2, 0.3, 1))
+    return Body(_coach_panels((1.1, 2.4), (0.4, 2.5)) + wheels(2.2, 2.2, 0.3, 1))
 
 
 def paint_trailer(view: View, pose: Pose, identity: int) -> None:
     """Paint a trailer left at the kerb: a low box under a tarpaulin."""
-    colors = {"body": pick(view.rng, _CARGO)}
+    colors = {"body": pick_color(view.rng, _CARGO)}
     paint_solid(view, _trailer(), pose, identity, colors)
 
 

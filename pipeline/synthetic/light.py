@@ -29,7 +29,7 @@ class Light:
     exposure: float
     wet: float
 
-    def on(self, normal: FloatArray) -> FloatArray:
+    def irradiance(self, normal: FloatArray) -> FloatArray:
         """(3,) RGB: the light on a surface that faces along `normal` (a unit vector)."""
         # Written out: a library's inner product rounds as the processor at hand likes it.
         x, y, z = normal.tolist()
@@ -38,14 +38,14 @@ class Light:
         return self.ambient * np.float32(0.82 + 0.18 * y) + self.direct * np.float32(facing)
 
     @cached_property
-    def side(self) -> float:
+    def side_contrast(self) -> float:
         """Which side of round things is the lighter one, and how much: -1 (left) to 1 (right)."""
         return math.copysign(0.4 + 0.6 * min(1.0, 2 * self.shadow), float(self.sun[0]))
 
     @cached_property
     def shadow(self) -> float:
         """How much darker level ground is where the sun does not reach, 0..1."""
-        lit = self.on(np.array([0, 1, 0], np.float32)).tolist()
+        lit = self.irradiance(np.array([0, 1, 0], np.float32)).tolist()
         return 1 - float(sum(self.ambient.tolist())) / float(sum(lit))
 
 

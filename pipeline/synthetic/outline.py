@@ -7,14 +7,14 @@ from numpy.typing import NDArray
 
 from pipeline.synthetic.camera import FloatArray
 
-Cover = tuple[slice, slice, NDArray[np.bool_]]
+PolygonMask = tuple[slice, slice, NDArray[np.bool_]]
 """Rows and columns of a rectangle of the picture, and which of its pixels (h, w) are meant."""
 
-_MANY_CORNERS = 9
+_VECTORIZE_FROM_CORNERS = 9
 """From so many corners on, cutting all edges at once is the faster way."""
 
 
-def covered(points: FloatArray, shape: tuple[int, int]) -> Cover | None:
+def rasterize_polygon(points: FloatArray, shape: tuple[int, int]) -> PolygonMask | None:
     """Find the pixels whose middles lie in a convex polygon.
 
     Args:
@@ -26,19 +26,19 @@ def covered(points: FloatArray, shape: tuple[int, int]) -> Cover | None:
     """
     # Plain numbers: a frame has hundreds of polygons, most of them with four corners.
     row, column = points.T.tolist()
-    first, last = span((min(row), max(row)), shape[0])
-    left, right = span((min(column), max(column)), shape[1])
+    first, last = pixel_span((min(row), max(row)), shape[0])
+    left, right = pixel_span((min(column), max(column)), shape[1])
     if last <= first or right <= left:
         return None
     line = np.arange(first + 0.5, last)
-    cut = _cut_at_once if len(row) >= _MANY_CORNERS else _cut_by_edge
+    cut = _scan_vectorized if len(row) >= _VECTORIZE_FROM_CORNERS else _scan_by_edge
     one, other = cut(points, line, first)
     middle = np.arange(left + 0.5, right)
     begin, end = np.minimum(one, other)[:, None], np.maximum(one, other)[:, None]
     return slice(first, last), slice(left, right), (middle >= begin) & (middle < end)
 
 
-def span(ends: tuple[float, float], size: int) -> tuple[int, int]:
+def pixel_span(ends: tuple[float, float], size: int) -> tuple[int, int]:
     """First pixel, and the one after the last, whose middle lies between two ends in 0..size."""
     return (
         min(max(math.ceil(ends[0] - 0.5), 0), size),
@@ -46,7 +46,7 @@ def span(ends: tuple[float, float], size: int) -> tuple[int, int]:
     )
 
 
-def _cut_by_edge(points: FloatArray, line: FloatArray, first: int) -> tuple[FloatArray, FloatArray]:
+def _scan_by_edge(points: FloatArray, line: FloatArray, first: int) -> tuple[FloatArray, FloatArray]:
     """Where each line of pixels enters and leaves: a convex outline goes down once and up once."""
     down, up = np.zeros(len(line)), np.zeros(len(line))
     corners = points.tolist()
@@ -63,7 +63,7 @@ def _cut_by_edge(points: FloatArray, line: FloatArray, first: int) -> tuple[Floa
     return down, up
 
 
-def _cut_at_once(points: FloatArray, line: FloatArray, first: int) -> tuple[FloatArray, FloatArray]:
+def _scan_vectorized(points: FloatArray, line: FloatArray, first: int) -> tuple[FloatArray, FloatArray]:
     """The same for outlines of many corners, whatever the first line is."""
     del first
     row, column = points[:, 0], points[:, 1]

@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.synthetic.camera import FloatArray
 from pipeline.synthetic.solids import Pose
-from pipeline.synthetic.view import View, pick, rgb
+from pipeline.synthetic.view import View, pick_color, rgb
 
 _CLOTHES = np.array(
     [(0.10, 0.10, 0.13), (0.16, 0.20, 0.32), (0.30, 0.30, 0.32), (0.55, 0.12, 0.14),
@@ -23,7 +23,7 @@ _SKIN = np.array(
 _HAIR = np.array(
     [(0.10, 0.08, 0.07), (0.25, 0.17, 0.11), (0.50, 0.38, 0.22), (0.55, 0.55, 0.55)], np.float32
 )
-_FAR_OFF = 9.0
+_MIN_DETAIL_SCALE = 9.0
 """Pixels for a metre; below it hands, feet and forearms are smaller than a pixel."""
 
 _RUBBER, _STEEL = rgb(0.07, 0.07, 0.08), rgb(0.42, 0.43, 0.45)
@@ -41,14 +41,14 @@ class Limb:
 
 def paint_limbs(view: View, limbs: list[Limb], pose: Pose, identity: int) -> None:
     """Paint bars in the order given, each with a lighter flank on the sun's side."""
-    if view.camera.pixels_per_metre(pose.z) < _FAR_OFF:
+    if view.camera.pixels_per_metre(pose.z) < _MIN_DETAIL_SCALE:
         limbs = [limb for limb in limbs if max(limb.radii) >= 0.07]
     ends = np.array([(limb.start, limb.stop) for limb in limbs], np.float32)
-    world = pose.place(ends.reshape(-1, 3))
+    world = pose.to_world(ends.reshape(-1, 3))
     pixels = view.camera.project(world).reshape(-1, 2, 2)
     scale = view.camera.pixels_per_metre(pose.z)
-    light = view.light.on(rgb(0, 0.5, -0.86))
-    lit = 0.22 * view.light.side
+    light = view.light.irradiance(rgb(0, 0.5, -0.86))
+    lit = 0.22 * view.light.side_contrast
     for limb, place in zip(limbs, pixels, strict=True):
         thick = (max(limb.radii[0] * scale, 0.55), max(limb.radii[1] * scale, 0.55))
         view.canvas.capsule(place, thick, limb.color * light, (identity, pose.z), lit)
@@ -66,10 +66,10 @@ def _head(height: float, ahead: float, colors: tuple[FloatArray, FloatArray]) ->
     ]  # fmt: skip
 
 
-def walker(rng: np.random.Generator, height: float) -> list[Limb]:
+def build_walker(rng: np.random.Generator, height: float) -> list[Limb]:
     """A person on foot in mid-step (or standing), `height` metres tall."""
-    coat, legs = pick(rng, _CLOTHES), pick(rng, _TROUSERS)
-    skin, hair = pick(rng, _SKIN, 0.02), pick(rng, _HAIR, 0.02)
+    coat, legs = pick_color(rng, _CLOTHES), pick_color(rng, _TROUSERS)
+    skin, hair = pick_color(rng, _SKIN, 0.02), pick_color(rng, _HAIR, 0.02)
     k = height / 1.75
     step = rng.uniform(0.0, 0.34) * k
     hip, knee, shoulder = 0.88 * k, 0.47 * k, 1.42 * k
@@ -95,17 +95,17 @@ def walker(rng: np.random.Generator, height: float) -> list[Limb]:
     limbs.append(Limb((0.10 * k, 1.08 * k, 0), (0.11 * k, 1.36 * k, 0), (0.10, 0.10), coat))
     limbs.append(Limb((0, 1.05 * k, 0), (0, 1.36 * k, 0), (0.15, 0.16), coat))
     if rng.random() < 0.3:
-        bag = pick(rng, _CLOTHES)
+        bag = pick_color(rng, _CLOTHES)
         limbs.append(Limb((0, 1.05 * k, -0.16), (0, 1.30 * k, -0.16), (0.15, 0.13), bag))
     return limbs + _head(height, 0.02, (skin, hair))
 
 
-def rider(rng: np.random.Generator, seat: float, helmet: bool) -> list[Limb]:
+def build_rider(rng: np.random.Generator, seat: float, helmet: bool) -> list[Limb]:
     """A person who sits `seat` metres high, hands on the bars and feet on the pedals."""
-    coat, legs = pick(rng, _CLOTHES), pick(rng, _TROUSERS)
-    skin, hair = pick(rng, _SKIN, 0.02), pick(rng, _HAIR, 0.02)
+    coat, legs = pick_color(rng, _CLOTHES), pick_color(rng, _TROUSERS)
+    skin, hair = pick_color(rng, _SKIN, 0.02), pick_color(rng, _HAIR, 0.02)
     if helmet:
-        hair = pick(rng, np.array([(0.85, 0.85, 0.84), (0.1, 0.1, 0.1), (0.6, 0.1, 0.1)]))
+        hair = pick_color(rng, np.array([(0.85, 0.85, 0.84), (0.1, 0.1, 0.1), (0.6, 0.1, 0.1)]))
     crank = rng.uniform(0, np.pi)
     hip = (0.0, seat + 0.08, -0.18)
     neck = seat + 0.60
@@ -125,7 +125,7 @@ def rider(rng: np.random.Generator, seat: float, helmet: bool) -> list[Limb]:
     return limbs + _head(neck + 0.30, 0.12, (skin, hair))
 
 
-def paint_wheel(view: View, pose: Pose, hub: tuple[float, float], tyre: float, ident: int) -> None:
+def paint_wheel(view: View, pose: Pose, hub: tuple[float, float], tyre: float, identity: int) -> None:
     """Paint a spoked wheel, through which one sees; hub is (z, radius) in metres.
 
     The whole disc belongs to the vehicle, as annotators draw it.
@@ -134,14 +134,14 @@ def paint_wheel(view: View, pose: Pose, hub: tuple[float, float], tyre: float, i
     angle = np.linspace(0, 2 * np.pi, 20, endpoint=False)
     ring = np.stack([np.zeros(20), np.cos(angle), np.sin(angle)], axis=1)
     center = np.array([0, radius, along])
-    outer = view.camera.project(pose.place((center + radius * ring).astype(np.float32)))
-    inner = view.camera.project(pose.place((center + (radius - tyre) * ring).astype(np.float32)))
-    view.canvas.ring(outer, inner, _RUBBER * view.light.on(rgb(0, 0, -1)), (ident, pose.z))
+    outer = view.camera.project(pose.to_world((center + radius * ring).astype(np.float32)))
+    inner = view.camera.project(pose.to_world((center + (radius - tyre) * ring).astype(np.float32)))
+    view.canvas.ring(outer, inner, _RUBBER * view.light.irradiance(rgb(0, 0, -1)), (identity, pose.z))
 
 
-def bicycle(rng: np.random.Generator) -> list[Limb]:
+def build_bicycle(rng: np.random.Generator) -> list[Limb]:
     """The frame of a bicycle without its wheels."""
-    paint = pick(rng, _CLOTHES)
+    paint = pick_color(rng, _CLOTHES)
     thin = (0.02, 0.02)
     rear, front = (0.0, 0.34, -0.52), (0.0, 0.34, 0.52)
     crank, seat, head = (0.0, 0.30, -0.05), (0.0, 0.82, -0.20), (0.0, 0.86, 0.36)
@@ -159,9 +159,9 @@ def bicycle(rng: np.random.Generator) -> list[Limb]:
     ]
 
 
-def motorcycle(rng: np.random.Generator) -> list[Limb]:
+def build_motorcycle(rng: np.random.Generator) -> list[Limb]:
     """The body of a motorcycle without its wheels."""
-    paint = pick(rng, np.concatenate([_CLOTHES, np.array([(0.75, 0.1, 0.08)], np.float32)]))
+    paint = pick_color(rng, np.concatenate([_CLOTHES, np.array([(0.75, 0.1, 0.08)], np.float32)]))
     return [
         Limb((0, 0.34, -0.72), (0, 0.42, -0.1), (0.06, 0.09), _STEEL * 0.7),
         Limb((0, 0.42, -0.10), (0, 0.45, 0.22), (0.20, 0.17), _STEEL * 0.55),
@@ -181,7 +181,7 @@ def paint_bicycle(view: View, pose: Pose, identity: int) -> None:
     """Paint a bicycle without its rider."""
     for along in (-0.52, 0.52):
         paint_wheel(view, pose, (along, 0.34), 0.05, identity)
-    paint_limbs(view, bicycle(view.rng), pose, identity)
+    paint_limbs(view, build_bicycle(view.rng), pose, identity)
 
 
 def paint_motorcycle(view: View, pose: Pose, identity: int) -> None:
@@ -190,4 +190,4 @@ def paint_motorcycle(view: View, pose: Pose, identity: int) -> None:
         tread = [Limb((0, 0.12, along), (0, 0.5, along), (0.075, 0.075), _RUBBER)]
         paint_limbs(view, tread, pose, identity)
         paint_wheel(view, pose, (along, 0.31), 0.13, identity)
-    paint_limbs(view, motorcycle(view.rng), pose, identity)
+    paint_limbs(view, build_motorcycle(view.rng), pose, identity)

@@ -6,25 +6,25 @@ from itertools import pairwise
 import numpy as np
 
 from pipeline.synthetic import furniture, people, plants
-from pipeline.synthetic.shadows import shade_below, shade_crown
+from pipeline.synthetic.shadows import cast_object_shadow, cast_tree_shadow
 from pipeline.synthetic.solids import Pose
 from pipeline.synthetic.street import Side, Street
-from pipeline.synthetic.traffic import Item, Traffic
+from pipeline.synthetic.traffic import Drawable, Traffic
 from pipeline.synthetic.view import View
 
 
-def place_all(view: View, street: Street) -> list[Item]:
+def place_all(view: View, street: Street) -> list[Drawable]:
     """Place everything that stands on the ground, and cast its shadow on it."""
     traffic = Traffic(view)
-    items = traffic.place(street)
+    items = traffic.place_driving(street)
     for side in street.sides:
         items += _place_boundary(view, street, side)
-        items += traffic.park(street, side)
+        items += traffic.place_parked(street, side)
         items += _place_trees(view, street, side)
         items += _place_furniture(view, street, side)
         items += _place_people(view, street, side)
-        items += traffic.lean(side)
-    items += traffic.cycle(street)
+        items += traffic.place_leaning_bikes(side)
+    items += traffic.place_cyclists(street)
     if view.rng.random() < 0.05:
         z = float(view.rng.uniform(35, 80))
         items.append((z, partial(furniture.paint_bridge, view, z)))
@@ -34,10 +34,10 @@ def place_all(view: View, street: Street) -> list[Item]:
     return items
 
 
-def _place_boundary(view: View, street: Street, side: Side) -> list[Item]:
+def _place_boundary(view: View, street: Street, side: Side) -> list[Drawable]:
     """Hedges, walls and fences where the pavement ends, in pieces so that they sort by depth."""
     rng = view.rng
-    items: list[Item] = []
+    items: list[Drawable] = []
     if side.kind not in ("villas", "wall", "park", "railing"):
         return []
     x = side.sign * (side.pavement[1] + 0.25)
@@ -63,11 +63,11 @@ def _place_boundary(view: View, street: Street, side: Side) -> list[Item]:
     return items
 
 
-def _place_trees(view: View, street: Street, side: Side) -> list[Item]:
+def _place_trees(view: View, street: Street, side: Side) -> list[Drawable]:
     rng = view.rng
-    items: list[Item] = []
+    items: list[Drawable] = []
     rows = []
-    leaves = street.leaves
+    leaves = street.tree_kind
     if side.kind == "avenue" or rng.random() < 0.25:
         rows.append((side.kerb + 0.9, rng.uniform(6, 11), (6.5, 11.0)))
     if side.kind in ("park", "villas", "wall", "railing"):
@@ -81,15 +81,15 @@ def _place_trees(view: View, street: Street, side: Side) -> list[Item]:
             at = (side.sign * (x + rng.uniform(-0.3, 0.3)), place)
             crossing = side.crossing
             if crossing is None or not crossing[0] - 1 < place < crossing[1] + 1:
-                shade_crown(view, at, size)
+                cast_tree_shadow(view, at, size)
                 items.append((place, partial(plants.paint_tree, view, at, size, leaves)))
             place += float(pitch * rng.uniform(0.7, 1.4))
     return items
 
 
-def _place_furniture(view: View, street: Street, side: Side) -> list[Item]:
+def _place_furniture(view: View, street: Street, side: Side) -> list[Drawable]:
     rng = view.rng
-    items: list[Item] = []
+    items: list[Drawable] = []
     x = side.sign * (side.kerb + 0.55)
     for place in np.arange(rng.uniform(9, 30), 110, rng.uniform(22, 32)):
         z = float(place)
@@ -116,23 +116,23 @@ def _place_furniture(view: View, street: Street, side: Side) -> list[Item]:
             half = (float(rng.uniform(0.2, 0.45)), float(rng.uniform(0.2, 0.5)))
             pose = Pose(side.sign * deep, z, float(rng.uniform(-0.4, 0.4)))
             height = float(rng.uniform(0.7, 1.5))
-            shade_below(view, (pose.x, z), half, height)
+            cast_object_shadow(view, (pose.x, z), half, height)
             items.append((z, partial(furniture.paint_box, view, pose, half, height, name)))
     return items
 
 
-def _place_people(view: View, street: Street, side: Side) -> list[Item]:
+def _place_people(view: View, street: Street, side: Side) -> list[Drawable]:
     rng = view.rng
-    items: list[Item] = []
-    for _ in range(int(rng.poisson(3.2 * street.crowd))):
+    items: list[Drawable] = []
+    for _ in range(int(rng.poisson(3.2 * street.pedestrian_density))):
         x = side.sign * rng.uniform(side.pavement[0] + 0.3, side.pavement[1] - 0.2)
         z = float(rng.triangular(6, 13, 55))
         if street.zebra is not None and rng.random() < 0.4:
             x, z = rng.uniform(-street.left.kerb, street.right.kerb), street.zebra + 1.5
         height = float(np.clip(rng.normal(1.72, 0.09), 1.1, 1.95))
         pose = Pose(float(x), z, float(rng.uniform(0, 2 * np.pi)))
-        shade_below(view, (pose.x, z), (0.22, 0.22), height)
-        limbs = people.walker(rng, height)
+        cast_object_shadow(view, (pose.x, z), (0.22, 0.22), height)
+        limbs = people.build_walker(rng, height)
         identity = view.canvas.new_instance("person", z)
         items.append((z, partial(people.paint_limbs, view, limbs, pose, identity)))
     return items

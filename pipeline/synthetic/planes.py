@@ -20,7 +20,7 @@ class Region:
 
     `along` (1, c) and `up` (r, c) are metres on the plane; `depth` (1, c) metres from the camera;
     `density` (1, c) is pixels for one metre along it, for details to fade before they flicker;
-    `normal` the plane's; `behind` (3, r, c) what has been painted there so far.
+    `normal` the plane's; `background` (3, r, c) what has been painted there so far.
     """
 
     view: View
@@ -29,7 +29,7 @@ class Region:
     depth: FloatArray
     density: FloatArray
     normal: FloatArray
-    behind: FloatArray
+    background: FloatArray
 
 
 def paint_alongside(
@@ -74,10 +74,10 @@ def _paint(
     columns: tuple[int, int],
     geometry: tuple[FloatArray, FloatArray, FloatArray],
     normal: FloatArray,
-    what: tuple[float, int, Paint],
+    height_id_and_paint: tuple[float, int, Paint],
 ) -> None:
     along, depth, density = geometry
-    height, identity, paint = what
+    height, identity, paint = height_id_and_paint
     camera = view.camera
     nearest = float(depth.min())
     first = min(max(int(camera.row_of(height, nearest)), 0), camera.rows)

@@ -7,19 +7,19 @@ from numpy.typing import NDArray
 
 from pipeline.synthetic.camera import FloatArray
 from pipeline.synthetic.canvas import LABEL_ID
-from pipeline.synthetic.outline import span
+from pipeline.synthetic.outline import pixel_span
 from pipeline.synthetic.planes import Region, paint_alongside
 from pipeline.synthetic.texture import make_texture
-from pipeline.synthetic.view import View, channels, pick, rgb
+from pipeline.synthetic.view import View, channels, pick_color, rgb
 
 _LEAVES = np.array(
     [(0.26, 0.36, 0.14), (0.20, 0.31, 0.15), (0.33, 0.40, 0.16), (0.17, 0.26, 0.14),
      (0.38, 0.40, 0.15), (0.44, 0.36, 0.14)],
     np.float32,
 )  # fmt: skip
-_REACH = 1.36  # Times a ball's radius; its raggedness ends there.
-_FEW, _MANY = 72, 224  # Cells a side of a drawn ball of leaves, for small crowns and large ones.
-_SMALL = 30.0  # Pixels of radius.
+_MAX_RADIUS_FACTOR = 1.36  # Times a ball's radius; its raggedness ends there.
+_SMALL_BALL_CELLS, _LARGE_BALL_CELLS = 72, 224  # Cells a side of a drawn ball of leaves, for small crowns and large ones.
+_SMALL_BALL_RADIUS = 30.0  # Pixels of radius.
 _BARK = rgb(0.27, 0.23, 0.19)
 
 
@@ -27,13 +27,13 @@ def paint_tree(view: View, place: tuple[float, float], size: float, kind: int) -
     """Paint a tree `size` metres tall whose trunk stands at place (x, z), most often of a kind."""
     x, z = place
     camera, rng = view.camera, view.rng
-    leaves = pick(rng, _LEAVES[kind : kind + 1] if rng.random() < 0.75 else _LEAVES[:4], 0.03)
+    leaves = pick_color(rng, _LEAVES[kind : kind + 1] if rng.random() < 0.75 else _LEAVES[:4], 0.03)
     scale = camera.pixels_per_metre(z)
     thick = max(0.022 * size * scale, 0.7)
     lean = rng.uniform(-0.25, 0.25)
     ends = camera.project(np.array([(x, 0, z), (x + lean, size * 0.62, z)], np.float32))
-    bark = _BARK * view.light.on(rgb(-0.6, 0, -0.8))
-    what, lit = (LABEL_ID["vegetation"], z), 0.35 * view.light.side
+    bark = _BARK * view.light.irradiance(rgb(-0.6, 0, -0.8))
+    what, lit = (LABEL_ID["vegetation"], z), 0.35 * view.light.side_contrast
     view.canvas.capsule(ends, (thick, thick * 0.6), bark * 1.1, what, lit)
     spread = size * rng.uniform(0.25, 0.36)
     middle = np.array([ends[1, 0] - 0.06 * size * scale, ends[1, 1]])
@@ -76,21 +76,21 @@ def paint_clump(
     height, width = view.canvas.shape
     tall, broad = (max(float(radius), 0.7) for radius in radii)
     down, across = middle.tolist()
-    first, last = span((down - tall * _REACH, down + tall * _REACH), height)
-    left, right = span((across - broad * _REACH, across + broad * _REACH), width)
+    first, last = pixel_span((down - tall * _MAX_RADIUS_FACTOR, down + tall * _MAX_RADIUS_FACTOR), height)
+    left, right = pixel_span((across - broad * _MAX_RADIUS_FACTOR, across + broad * _MAX_RADIUS_FACTOR), width)
     if last <= first or right <= left:
         return
     row = (np.arange(first, last) + (0.5 - down)) * (1 / tall)
     column = (np.arange(left, right) + (0.5 - across)) * (1 / broad)
-    balls = _balls(_FEW if broad < _SMALL else _MANY)
+    balls = _leaf_balls(_SMALL_BALL_CELLS if broad < _SMALL_BALL_RADIUS else _LARGE_BALL_CELLS)
     number = int(view.rng.integers(2 * len(balls)))
-    ball, cells = balls[number // 2], balls.shape[1] / (2 * _REACH)
+    ball, cells = balls[number // 2], balls.shape[1] / (2 * _MAX_RADIUS_FACTOR)
     turned = column if number % 2 else -column
-    tone = ball.take(((row + _REACH) * cells).astype(np.intp), axis=0, mode="clip").take(
-        ((turned + _REACH) * cells).astype(np.intp), axis=1, mode="clip"
+    tone = ball.take(((row + _MAX_RADIUS_FACTOR) * cells).astype(np.intp), axis=0, mode="clip").take(
+        ((turned + _MAX_RADIUS_FACTOR) * cells).astype(np.intp), axis=1, mode="clip"
     )
     solid = tone > 0
-    tone += (column * (0.34 * view.light.side * view.light.shadow)).astype(np.float32)
+    tone += (column * (0.34 * view.light.side_contrast * view.light.shadow)).astype(np.float32)
     lit = leaves * (view.light.ambient + np.float32(0.62) * view.light.direct)
     color = channels(lit) * tone
     identity = LABEL_ID["vegetation"]
@@ -98,14 +98,14 @@ def paint_clump(
 
 
 @cache
-def _balls(cells: int) -> FloatArray:
+def _leaf_balls(cells: int) -> FloatArray:
     """(8, cells, cells): how bright each leaf of some balls is, lit from above; 0 between leaves.
 
     Drawn once and painted in all sizes, since a frame has hundreds.
     """
     texture = make_texture(np.random.default_rng(21))
     place = (np.arange(cells, dtype=np.float32) + np.float32(0.5)) / np.float32(cells / 2) - 1
-    place *= np.float32(_REACH)
+    place *= np.float32(_MAX_RADIUS_FACTOR)
     row, column = place[:, None], place[None]
     balls = np.zeros((8, cells, cells), np.float32)
     for number, ball in enumerate(balls):
@@ -122,7 +122,7 @@ def _balls(cells: int) -> FloatArray:
 
 def paint_hedge(view: View, x: float, span: tuple[float, float], height: float) -> None:
     """Paint a hedge (or, where it is tall, the edge of a wood) that runs along the street."""
-    paint = partial(_paint_leaves, pick(view.rng, _LEAVES, 0.03), height)
+    paint = partial(_paint_leaves, pick_color(view.rng, _LEAVES, 0.03), height)
     paint_alongside(view, x, span, height * 1.15, LABEL_ID["vegetation"], paint)
 
 

@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 from pipeline.synthetic.buildings import paint_far_end, paint_row
 from pipeline.synthetic.camera import draw_camera
 from pipeline.synthetic.canvas import INSTANCE_BASE, Canvas
-from pipeline.synthetic.finish import develop, expose, label_borders, paint_bonnet
+from pipeline.synthetic.finish import to_uint8_image, expose, label_borders, paint_bonnet
 from pipeline.synthetic.ground import mirror_in_ground, paint_ground, shade_ground
 from pipeline.synthetic.light import draw_light
 from pipeline.synthetic.placing import place_all
-from pipeline.synthetic.shadows import shade_from_buildings
+from pipeline.synthetic.shadows import cast_building_shadows
 from pipeline.synthetic.sky import paint_backdrop, paint_sky
 from pipeline.synthetic.street import draw_street
 from pipeline.synthetic.texture import make_texture
-from pipeline.synthetic.traffic import Item
+from pipeline.synthetic.traffic import Drawable
 from pipeline.synthetic.view import View
 
 SMOOTH_ROWS = 512
@@ -56,7 +56,7 @@ def draw_frame(rng: np.random.Generator, size: tuple[int, int]) -> SyntheticFram
     paint_scene(view)
     ids = view.canvas.ids[::scale, ::scale].copy()
     labels = np.where(ids >= INSTANCE_BASE, ids // INSTANCE_BASE, ids).astype(np.uint8)
-    return SyntheticFrame(develop(expose(view, scale)), labels, ids)
+    return SyntheticFrame(to_uint8_image(expose(view, scale)), labels, ids)
 
 
 def open_view(rng: np.random.Generator, rows: int, columns: int) -> View:
@@ -80,7 +80,7 @@ def paint_scene(view: View) -> None:
     paint_far_end(view, street)
     for side in street.sides:
         heights = paint_row(view, street, side)
-        shade_from_buildings(view, side, heights)
+        cast_building_shadows(view, side, heights)
     items = place_all(view, street)
     shade_ground(view)
     mirror_in_ground(view)
@@ -89,7 +89,7 @@ def paint_scene(view: View) -> None:
     label_borders(view)
 
 
-def paint_back_to_front(items: list[Item]) -> None:
+def paint_back_to_front(items: list[Drawable]) -> None:
     """Paint what stands on the street so that what is nearer hides what is farther."""
     for _, paint in sorted(items, key=lambda item: -item[0]):
         paint()

@@ -3,17 +3,17 @@
 import numpy as np
 
 from pipeline.synthetic.camera import FloatArray
-from pipeline.synthetic.outline import covered, span
+from pipeline.synthetic.outline import rasterize_polygon, pixel_span
 from pipeline.synthetic.street import Side
 from pipeline.synthetic.view import View
 
-_SHADED = 10.0  # Pixels for a metre below which a shadow on the ground is too thin to see.
-_FAINT = 0.12  # Of the light; a shadow that takes less is not worth painting.
+_MIN_SHADOW_SCALE = 10.0  # Pixels for a metre below which a shadow on the ground is too thin to see.
+_MIN_SHADOW_STRENGTH = 0.12  # Of the light; a shadow that takes less is not worth painting.
 _TURN = np.arange(12) * (2 * np.pi / 12)
 _RING = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=1)
 
 
-def shade_from_buildings(view: View, side: Side, heights: FloatArray) -> None:
+def cast_building_shadows(view: View, side: Side, heights: FloatArray) -> None:
     """Let a row of buildings shade the street.
 
     Args:
@@ -23,7 +23,7 @@ def shade_from_buildings(view: View, side: Side, heights: FloatArray) -> None:
     """
     sun = view.light.sun
     reach = float(sun[0]) * side.sign / float(sun[1])
-    if reach <= 0.05 or view.light.shadow < _FAINT:
+    if reach <= 0.05 or view.light.shadow < _MIN_SHADOW_STRENGTH:
         return
     first, x, z = view.camera.ground
     length = np.zeros_like(z)
@@ -37,7 +37,7 @@ def shade_from_buildings(view: View, side: Side, heights: FloatArray) -> None:
     np.maximum(below, np.float32(view.light.shadow) * dark, out=below)
 
 
-def shade_below(
+def cast_object_shadow(
     view: View,
     place: tuple[float, float],
     half: tuple[float, float],
@@ -53,9 +53,9 @@ def shade_below(
         height: how tall it is, metres; 0 for the contact shadow alone.
         dark: how much light is lost right below it, 0..1.
     """
-    if view.camera.pixels_per_metre(place[1]) < _SHADED:
+    if view.camera.pixels_per_metre(place[1]) < _MIN_SHADOW_SCALE:
         return
-    if height and view.light.shadow > _FAINT:
+    if height and view.light.shadow > _MIN_SHADOW_STRENGTH:
         # A ring drawn out towards its corners follows a vehicle's outline better than an ellipse.
         foot = np.clip(_RING * 1.25, -1, 1) * np.array(half) + np.array(place)
         to_x, to_y, to_z = view.light.sun.tolist()
@@ -65,11 +65,11 @@ def shade_below(
     _shade_patch(view, place, half, dark)
 
 
-def shade_crown(view: View, place: tuple[float, float], size: float) -> None:
+def cast_tree_shadow(view: View, place: tuple[float, float], size: float) -> None:
     """Let a tree `size` metres tall at place (x, z) throw the shadow of its crown, with gaps."""
     shadow = view.light.shadow
     _shade_patch(view, place, (0.05 * size, 0.05 * size), 0.4)
-    if shadow < _FAINT:
+    if shadow < _MIN_SHADOW_STRENGTH:
         _shade_patch(view, place, (0.3 * size, 0.3 * size), 0.18)
         return
     to_x, to_y, to_z = view.light.sun.tolist()
@@ -88,13 +88,13 @@ def _shade_patch(
     """Shade a rounded rectangle on the ground, half as much at its rim as in its middle."""
     camera = view.camera
     near, far = max(place[1] - half[1], 2.0), place[1] + half[1]
-    if far <= near or camera.pixels_per_metre(far) < _SHADED:
+    if far <= near or camera.pixels_per_metre(far) < _MIN_SHADOW_SCALE:
         return
-    first, last = span((camera.row_of(0, far), camera.row_of(0, near)), camera.rows)
+    first, last = pixel_span((camera.row_of(0, far), camera.row_of(0, near)), camera.rows)
     edges = [
         camera.column_of(place[0] + side * half[0], z) for z in (near, far) for side in (-1, 1)
     ]
-    left, right = span((min(edges), max(edges)), camera.columns)
+    left, right = pixel_span((min(edges), max(edges)), camera.columns)
     horizon, x, z = camera.ground
     first = max(first, horizon)
     if last <= first or right <= left:
@@ -117,7 +117,7 @@ def _shade_patch(
 
 def _shade_polygon(view: View, ground: FloatArray, strength: float) -> None:
     points = np.stack([ground[:, 0], np.zeros(len(ground)), ground[:, 1]], axis=1)
-    found = covered(view.camera.project(points), view.canvas.shape)
+    found = rasterize_polygon(view.camera.project(points), view.canvas.shape)
     if found is not None:
         here = view.shade[found[0], found[1]]
         np.maximum(here, np.float32(strength), out=here, where=found[2])

@@ -42,13 +42,13 @@ def paint_backdrop(view: View) -> None:
         top = 9 + 5 * view.texture.patches(np.full_like(x, offset), x * 0.35 + 2000)
         name, color = "vegetation", rgb(0.20, 0.28, 0.16)
     else:
-        top = 9 + 14 * view.texture.lot(np.full_like(x, offset), x / 14 + 2000)
+        top = 9 + 14 * view.texture.cell_value(np.full_like(x, offset), x / 14 + 2000)
         name, color = "building", rgb(0.50, 0.47, 0.44)
     ends = camera.horizon + (camera.height - top) * camera.focal / z
     first, last = int(max(0, ends.min())), int(camera.horizon) + 1
     row = np.arange(first, last, dtype=np.float32)[:, None]
     grain = view.texture.grain(row * 2, column[None] * 2)
-    shaded = channels(color * view.light.on(rgb(0, 0, -1))) * (1 + 0.2 * grain)
+    shaded = channels(color * view.light.irradiance(rgb(0, 0, -1))) * (1 + 0.2 * grain)
     view.canvas.patch(
         slice(first, last), slice(0, camera.columns), shaded, LABEL_ID[name], z, row > ends[None]
     )

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.synthetic.camera import FloatArray
 from pipeline.synthetic.view import View
 
-_THIN = 1.4
+_MIN_DECAL_PIXELS = 1.4
 """Pixels of the canvas; a decal that is thinner is not worth painting."""
 
 
@@ -21,13 +21,13 @@ Tone = FloatArray | str
 class Panel:
     """A flat face and what is painted on it.
 
-    `corners` (n, 3) metres in the body's own axes (x right, y up, z ahead); `out` its outward
+    `corners` (n, 3) metres in the body's own axes (x right, y up, z ahead); `normal` its outward
     normal; `decals` are polygons (k, 3) on it with their colours; a `layer` is painted after all
     lower ones; `gradient` is how much brighter its top is than its bottom, as a fraction.
     """
 
     corners: FloatArray
-    out: FloatArray
+    normal: FloatArray
     color: Tone
     decals: tuple[tuple[FloatArray, Tone], ...] = ()
     layer: int = 0
@@ -39,7 +39,7 @@ class Body:
 
     def __init__(self, panels: Sequence[Panel]) -> None:
         self.panels = panels
-        self.normals = np.array([panel.out for panel in panels])
+        self.normals = np.array([panel.normal for panel in panels])
         self.middles = np.array([panel.corners.sum(axis=0) for panel in panels])
         self.middles /= np.array([[len(panel.corners)] for panel in panels])
         outlines = [
@@ -62,14 +62,14 @@ class Pose:
     z: float
     heading: float
 
-    def place(self, points: FloatArray) -> FloatArray:
+    def to_world(self, points: FloatArray) -> FloatArray:
         """(n, 3) points of the body -> (n, 3) world points."""
-        turned = self.turn(points)
+        turned = self.rotate(points)
         turned[:, 0] += self.x
         turned[:, 2] += self.z
         return turned
 
-    def turn(self, points: FloatArray) -> FloatArray:
+    def rotate(self, points: FloatArray) -> FloatArray:
         """(n, 3) directions of the body -> (n, 3) world directions."""
         cosine, sine = math.cos(self.heading), math.sin(self.heading)
         turned = points.copy()
@@ -87,27 +87,27 @@ def paint_solid(
 ) -> None:
     """Paint the panels of one body that face the camera, far ones first."""
     colors = colors or {}
-    normals = pose.turn(body.normals)
-    middles = pose.place(body.middles)
+    normals = pose.rotate(body.normals)
+    middles = pose.to_world(body.middles)
     toward = (normals * (middles - np.array([0, view.camera.height, 0]))).sum(axis=1)
     away, seen = middles[:, 2].tolist(), np.flatnonzero(toward < 0).tolist()
-    pixels = view.camera.project(pose.place(body.points))
+    pixels = view.camera.project(pose.to_world(body.points))
     sizes = np.maximum.reduceat(pixels, body.starts) - np.minimum.reduceat(pixels, body.starts)
-    worth_it = (sizes.min(axis=1) > _THIN).tolist()
+    worth_it = (sizes.min(axis=1) > _MIN_DECAL_PIXELS).tolist()
     panels = body.panels
     for n in sorted(seen, key=lambda n: (panels[n].layer, -away[n])):
         panel, first = panels[n], body.firsts[n]
-        light = view.light.on(normals[n])
-        tone = _tone(panel.color, colors) * light
+        light = view.light.irradiance(normals[n])
+        tone = _resolve_tone(panel.color, colors) * light
         view.canvas.polygon(pixels[body.cuts[first]], tone, identity, pose.z, panel.gradient)
         for number, (_, color) in enumerate(panel.decals, first + 1):
             if worth_it[number]:
                 # Lamps, plates and paint shine a little by themselves.
-                mark = _tone(color, colors) * (np.float32(0.35) + np.float32(0.65) * light)
+                mark = _resolve_tone(color, colors) * (np.float32(0.35) + np.float32(0.65) * light)
                 view.canvas.polygon(pixels[body.cuts[number]], mark, None, pose.z)
 
 
-def _tone(color: Tone, colors: Mapping[str, FloatArray]) -> FloatArray:
+def _resolve_tone(color: Tone, colors: Mapping[str, FloatArray]) -> FloatArray:
     return colors[color] if isinstance(color, str) else color
 
 
@@ -116,7 +116,7 @@ def quad(*corners: tuple[float, float, float]) -> FloatArray:
     return np.array(corners, np.float32)
 
 
-def on_quad(corners: FloatArray, *places: tuple[float, float]) -> FloatArray:
+def interpolate_quad(corners: FloatArray, *places: tuple[float, float]) -> FloatArray:
     """(k, 3): points on a four-cornered panel, each given as its two shares along the edges.
 
     Corners run bottom left, bottom right, top right, top left; (0, 0) is the first, (1, 1) the
@@ -131,7 +131,7 @@ def on_quad(corners: FloatArray, *places: tuple[float, float]) -> FloatArray:
 
 def rectangle(corners: FloatArray, s: tuple[float, float], t: tuple[float, float]) -> FloatArray:
     """(4, 3): the part of a four-cornered panel between two shares along each edge."""
-    return on_quad(corners, (s[0], t[0]), (s[1], t[0]), (s[1], t[1]), (s[0], t[1]))
+    return interpolate_quad(corners, (s[0], t[0]), (s[1], t[0]), (s[1], t[1]), (s[0], t[1]))
 
 
 def disc(center: tuple[float, float, float], radius: float) -> FloatArray:

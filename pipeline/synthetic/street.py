@@ -38,8 +38,8 @@ class Street:
 
     `divider` is the x of the line between the directions, `lanes` those between lanes of one
     direction, `rails` the x of a tram track's middle or None and `ballast` whether cars must keep
-    off it, `end` the z of the far end, `parked` the share of the kerb that is taken, `crowd` how
-    busy the pavements are and `leaves` which season and kind most trees are of.
+    off it, `end` the z of the far end, `parked_share` the share of the kerb that is taken, `pedestrian_density` how
+    busy the pavements are and `tree_kind` which season and kind most trees are of.
     """
 
     left: Side
@@ -50,9 +50,9 @@ class Street:
     ballast: bool
     zebra: float | None
     end: float
-    parked: float
-    crowd: float
-    leaves: int
+    parked_share: float
+    pedestrian_density: float
+    tree_kind: int
 
     @property
     def sides(self) -> tuple[Side, Side]:
@@ -84,9 +84,9 @@ def draw_street(rng: np.random.Generator) -> Street:
         ballast=bool(rng.random() < 0.22),
         zebra=float(rng.uniform(11, 42)) if rng.random() < 0.35 else None,
         end=end,
-        parked=float(rng.beta(1.0, 1.9)),
-        crowd=float(rng.gamma(1.6, 1.0)),
-        leaves=int(rng.choice(6, p=(0.22, 0.22, 0.2, 0.2, 0.09, 0.07))),
+        parked_share=float(rng.beta(1.0, 1.9)),
+        pedestrian_density=float(rng.gamma(1.6, 1.0)),
+        tree_kind=int(rng.choice(6, p=(0.22, 0.22, 0.2, 0.2, 0.09, 0.07))),
     )
 
 

@@ -15,12 +15,12 @@ TILE = 256
 class Texture:
     """Two tiles of noise around 0 (about -1..1) that repeat without a seam, and a table of lots.
 
-    `smooth` has large patches with detail in them, `fine` only grain; `chance` is uniform in 0..1.
+    `smooth` has large patches with detail in them, `fine` only grain; `uniform` is uniform in 0..1.
     """
 
     smooth: FloatArray
     fine: FloatArray
-    chance: FloatArray
+    uniform: FloatArray
 
     def patches(self, row: FloatArray, column: FloatArray) -> FloatArray:
         """Read the smooth tile at coordinates in tile cells, of any shapes that broadcast."""
@@ -30,9 +30,9 @@ class Texture:
         """Read the fine tile at coordinates in tile cells, of any shapes that broadcast."""
         return _read(self.fine, row, column)
 
-    def lot(self, row: FloatArray, column: FloatArray) -> FloatArray:
+    def cell_value(self, row: FloatArray, column: FloatArray) -> FloatArray:
         """Give every cell of a grid (a window, a stone) its own number in 0..1, always the same."""
-        return _read(self.chance, row, column)
+        return _read(self.uniform, row, column)
 
 
 def make_texture(rng: np.random.Generator) -> Texture:
@@ -45,11 +45,11 @@ def make_texture(rng: np.random.Generator) -> Texture:
         # In one piece: a lookup that had to copy the tile first would cost more than all else.
         return np.ascontiguousarray(moved.T if turned else moved)
 
-    return Texture(*(cut(tile) for tile in _endless()))
+    return Texture(*(cut(tile) for tile in _base_tiles()))
 
 
 @cache
-def _endless() -> tuple[FloatArray, FloatArray, FloatArray]:
+def _base_tiles() -> tuple[FloatArray, FloatArray, FloatArray]:
     """The tiles that all frames share; filling them takes as long as drawing half a house row."""
     rng = np.random.default_rng(2016)
     smooth = np.zeros((TILE, TILE), np.float32)
@@ -61,7 +61,7 @@ def _endless() -> tuple[FloatArray, FloatArray, FloatArray]:
     for cells, share in ((64, 0.5), (128, 0.6), (256, 0.6)):
         fine += _octave(rng, cells) * np.float32(share)
     chance = rng.random((TILE, TILE), dtype=np.float32)
-    return _normalised(smooth), _normalised(fine), chance
+    return _standardize(smooth), _standardize(fine), chance
 
 
 def _octave(rng: np.random.Generator, cells: int) -> FloatArray:
@@ -79,7 +79,7 @@ def _octave(rng: np.random.Generator, cells: int) -> FloatArray:
     return noise
 
 
-def _normalised(noise: FloatArray) -> FloatArray:
+def _standardize(noise: FloatArray) -> FloatArray:
     exact = noise.astype(np.float64)
     spread = 2 * exact.std()
     even: FloatArray = ((exact - exact.mean()) / spread).astype(np.float32)

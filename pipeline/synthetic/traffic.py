@@ -8,12 +8,12 @@ import numpy as np
 
 from pipeline.synthetic import heavy, people
 from pipeline.synthetic.cars import paint_car
-from pipeline.synthetic.shadows import shade_below
+from pipeline.synthetic.shadows import cast_object_shadow
 from pipeline.synthetic.solids import Pose
 from pipeline.synthetic.street import Side, Street
 from pipeline.synthetic.view import View
 
-Item = tuple[float, Callable[[], None]]
+Drawable = tuple[float, Callable[[], None]]
 """How far away something is, in metres, and what paints it."""
 
 Paint = Callable[[View, Pose, int], None]
@@ -42,12 +42,12 @@ class Traffic:
 
     def __init__(self, view: View) -> None:
         self._view = view
-        self._taken: list[tuple[float, float, float, float]] = []
+        self._occupied: list[tuple[float, float, float, float]] = []
 
-    def place(self, street: Street) -> list[Item]:
+    def place_driving(self, street: Street) -> list[Drawable]:
         """What drives or waits in the lanes."""
         rng = self._view.rng
-        items: list[Item] = []
+        items: list[Drawable] = []
         lanes = [(0.0, 0.0, rng.uniform(12, 65)), (2 * street.divider, np.pi, rng.uniform(7, 36))]
         lanes += [
             (lane + np.sign(lane) * 1.6, 0.0 if lane > 0 else np.pi, rng.uniform(8, 30))
@@ -55,7 +55,7 @@ class Traffic:
         ]
         if street.rails is not None and rng.random() < 0.85:
             heading = float(np.pi * rng.integers(2))
-            items += self._vehicle(Pose(street.rails, float(rng.uniform(30, 75)), heading), "train")
+            items += self._place_vehicle(Pose(street.rails, float(rng.uniform(30, 75)), heading), "train")
             lanes = [lane for lane in lanes if abs(lane[0] - street.rails) > 2.4]
         for x, heading, z in lanes:
             place = float(z)
@@ -65,15 +65,15 @@ class Traffic:
                 if name in ("truck", "bus"):
                     pose = Pose(pose.x, place + float(rng.uniform(14, 34)), pose.heading)
                 items += (
-                    self._ride(pose, name) if name == "motorcycle" else self._vehicle(pose, name)
+                    self._place_with_rider(pose, name) if name == "motorcycle" else self._place_vehicle(pose, name)
                 )
                 place = pose.z + 6 + float(rng.exponential(34))
         return items
 
-    def park(self, street: Street, side: Side) -> list[Item]:
+    def place_parked(self, street: Street, side: Side) -> list[Drawable]:
         """What is parked along one kerb."""
         rng = self._view.rng
-        items: list[Item] = []
+        items: list[Drawable] = []
         lane = side.sign * (side.kerb - 1.05)
         if side.kerb < 3.4 or rng.random() < 0.25:
             return []
@@ -81,28 +81,28 @@ class Traffic:
         while place < 90:
             crossing = side.crossing
             free = crossing is None or not crossing[0] - 4 < place < crossing[1] + 4
-            if free and rng.random() < street.parked:
+            if free and rng.random() < street.parked_share:
                 heading = (0.0 if side.sign > 0 else np.pi) + rng.normal(0, 0.02)
                 name = str(rng.choice(_PARKED, p=_PARKED_SHARE))
-                items += self._vehicle(Pose(lane, place, float(heading)), name)
+                items += self._place_vehicle(Pose(lane, place, float(heading)), name)
             place += float(rng.uniform(5.6, 6.6))
         return items
 
-    def lean(self, side: Side) -> list[Item]:
+    def place_leaning_bikes(self, side: Side) -> list[Drawable]:
         """Bicycles and motorcycles left on one pavement."""
         rng = self._view.rng
-        items: list[Item] = []
+        items: list[Drawable] = []
         for _ in range(int(rng.poisson(0.9))):
             z = float(rng.uniform(6.5, 35))
             x = side.sign * (side.kerb + rng.uniform(0.4, 0.9))
             pose = Pose(x, z, float(rng.choice((0, np.pi / 2)) + rng.normal(0, 0.25)))
-            items += self._vehicle(pose, "bicycle" if rng.random() < 0.9 else "motorcycle")
+            items += self._place_vehicle(pose, "bicycle" if rng.random() < 0.9 else "motorcycle")
         return items
 
-    def cycle(self, street: Street) -> list[Item]:
+    def place_cyclists(self, street: Street) -> list[Drawable]:
         """Riders along the kerbs, and now and then one who crosses."""
         rng = self._view.rng
-        items: list[Item] = []
+        items: list[Drawable] = []
         for _ in range(int(rng.poisson(0.6))):
             onward = rng.random() < 0.5
             x = street.right.kerb - 0.9 if onward else -street.left.kerb + 0.9
@@ -110,33 +110,33 @@ class Traffic:
             if rng.random() < 0.2:
                 x, heading = rng.uniform(-3, 3), np.pi / 2 * rng.choice((-1, 1))
             pose = Pose(float(x), float(rng.uniform(8, 45)), float(heading))
-            items += self._ride(pose, "bicycle" if rng.random() < 0.85 else "motorcycle")
+            items += self._place_with_rider(pose, "bicycle" if rng.random() < 0.85 else "motorcycle")
         return items
 
-    def _vehicle(self, pose: Pose, name: str) -> list[Item]:
+    def _place_vehicle(self, pose: Pose, name: str) -> list[Drawable]:
         """Cast a vehicle's shadow and return what paints it, unless its place is taken."""
         half, height, paint = _KINDS[name]
         turned = abs(math.sin(pose.heading)) > 0.7
         half = half[::-1] if turned else half
         if any(
             abs(pose.x - x) < half[0] + broad + _GAP and abs(pose.z - z) < half[1] + long + _GAP
-            for x, z, broad, long in self._taken
+            for x, z, broad, long in self._occupied
         ):
             return []
-        self._taken.append((pose.x, pose.z, *half))
+        self._occupied.append((pose.x, pose.z, *half))
         dark = 0.5 if name in ("bicycle", "motorcycle") else 0.8
-        shade_below(self._view, (pose.x, pose.z), half, height, dark)
+        cast_object_shadow(self._view, (pose.x, pose.z), half, height, dark)
         identity = self._view.canvas.new_instance(name, pose.z)
         return [(pose.z, partial(paint, self._view, pose, identity))]
 
-    def _ride(self, pose: Pose, vehicle: str) -> list[Item]:
+    def _place_with_rider(self, pose: Pose, vehicle: str) -> list[Drawable]:
         """A vehicle on two wheels and the rider on it, who is painted over the vehicle."""
         view = self._view
-        items = self._vehicle(pose, vehicle)
+        items = self._place_vehicle(pose, vehicle)
         if items:
             motor = vehicle == "motorcycle"
             helmet = motor or bool(view.rng.random() < 0.4)
-            limbs = people.rider(view.rng, 0.78 if motor else 0.80, helmet)
+            limbs = people.build_rider(view.rng, 0.78 if motor else 0.80, helmet)
             identity = view.canvas.new_instance("rider", pose.z)
             # A hair's breadth nearer than the vehicle: the list is sorted by depth.
             nearer = pose.z - 0.01

@@ -32,7 +32,7 @@ def channels(color: FloatArray) -> FloatArray:
     return color.reshape(3, 1, 1)
 
 
-def fading(distance: FloatArray) -> FloatArray:
+def approximate_exp_decay(distance: FloatArray) -> FloatArray:
     """1 at 0 and less beyond, within 0.03 of exp(-distance); any shape, no distance below 0.
 
     In a few operations that every processor rounds alike, as it does not for the exponential: a
@@ -42,7 +42,7 @@ def fading(distance: FloatArray) -> FloatArray:
     return share
 
 
-def pick(rng: np.random.Generator, colors: FloatArray, spread: float = 0.04) -> FloatArray:
+def pick_color(rng: np.random.Generator, colors: FloatArray, spread: float = 0.04) -> FloatArray:
     """(3,): one row of a table of colours (n, 3), a little off."""
     row = colors[int(rng.integers(len(colors)))]
     brightness = rng.uniform(1 - 3 * spread, 1 + 3 * spread)

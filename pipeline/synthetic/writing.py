@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.parallel import in_order
+from pipeline.parallel import ordered_map
 from pipeline.synthetic.scene import SyntheticFrame, draw_frame
 from segformer.cityscapes import LABELS
 
@@ -29,7 +29,7 @@ _SNIPPET = 30  # Real snippets have 30 frames, of which the 20th, number 19, is 
 
 
 @dataclass(frozen=True)
-class Drawing:
+class EncodedFrame:
     """The PNG files of one frame, by their names in each of the two zips."""
 
     image: dict[str, bytes]
@@ -73,7 +73,7 @@ def write(
         with (
             zipfile.ZipFile(beside[0], "w") as images,
             zipfile.ZipFile(beside[1], "w") as labels,
-            in_order(partial(_draw, seed=seed, size=size), jobs, processes) as drawings,
+            ordered_map(partial(_draw_and_encode, seed=seed, size=size), jobs, processes) as drawings,
         ):
             for done, drawing in enumerate(drawings, 1):
                 _add(images, drawing.image)
@@ -86,13 +86,13 @@ def write(
             part.unlink(missing_ok=True)
 
 
-def draw_numbered(split: str, number: int, *, seed: int, size: tuple[int, int]) -> SyntheticFrame:
+def draw_frame_number(split: str, number: int, *, seed: int, size: tuple[int, int]) -> SyntheticFrame:
     """Draw the frame that `write` puts under a number of a split: it depends on nothing else."""
     rng = np.random.default_rng([seed, tuple(CITIES).index(split), number])
     return draw_frame(rng, size)
 
 
-def files_of(frame: SyntheticFrame, split: str, number: int) -> Drawing:
+def encode_frame(frame: SyntheticFrame, split: str, number: int) -> EncodedFrame:
     """Encode a frame under the official names."""
     cities = CITIES[split]
     city = cities[number % len(cities)]
@@ -100,7 +100,7 @@ def files_of(frame: SyntheticFrame, split: str, number: int) -> Drawing:
     key = f"{split}/{city}/{city}_{sequence:06}_{_SNIPPET - 11:06}"
     truth = f"gtFine/{key}_gtFine"
     colors = np.array([(*label.color, 255) for label in LABELS], np.uint8)
-    return Drawing(
+    return EncodedFrame(
         image={f"leftImg8bit/{key}_leftImg8bit.png": _png(frame.image)},
         labels={
             f"{truth}_color.png": _png(colors[frame.label_ids]),
@@ -110,8 +110,8 @@ def files_of(frame: SyntheticFrame, split: str, number: int) -> Drawing:
     )
 
 
-def _draw(job: tuple[str, int], *, seed: int, size: tuple[int, int]) -> Drawing:
-    return files_of(draw_numbered(*job, seed=seed, size=size), *job)
+def _draw_and_encode(job: tuple[str, int], *, seed: int, size: tuple[int, int]) -> EncodedFrame:
+    return encode_frame(draw_frame_number(*job, seed=seed, size=size), *job)
 
 
 def _png(array: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:

@@ -8,4 +8,4 @@ from mlflow import MlflowClient
 from pipeline import store
 
 if __name__ == "__main__":
-    store.create(MlflowClient)
+    store.create_database(MlflowClient)

@@ -11,64 +11,64 @@ from mlflow.exceptions import MlflowException
 from pipeline import store
 from pipeline.tracking import view
 
-KEY = "run.key"
+RUN_KEY_TAG = "run.key"
 """The tag with the name that we give a run: MLflow's own id is not known while it is away."""
 
-_BATCH = 100  # entries; MLflow takes no more parameters at once
+_BATCH_SIZE = 100  # entries; MLflow takes no more parameters at once
 
 
-def begin(client: MlflowClient, wanted: Mapping[str, Any]) -> tuple[str, bool]:
+def find_or_create_run(client: MlflowClient, header: Mapping[str, Any]) -> tuple[str, bool]:
     """Find or make the run that the first line of a journal tells of.
 
     Args:
         client: of the store.
-        wanted: `key` and `run_id` to find it by, `name`, `params` and `tags` to give it, `time`; in
+        header: `key` and `run_id` to find it by, `name`, `params` and `tags` to give it, `time`; in
             place of one that the store has lost, a new one is called `{name}-restored`.
 
     Returns:
         The run's id, and whether it was made just now.
     """
-    run = find(client, wanted)
-    tags = {**wanted["tags"], KEY: wanted["key"]}
+    run = find_run(client, header)
+    tags = {**header["tags"], RUN_KEY_TAG: header["key"]}
     if run is None:
-        run = _create(client, wanted, tags)
+        run = _create_run(client, header, tags)
         is_new = True
     else:
         is_new = False
-        if wanted["time"] > (run.info.end_time or 0):
+        if header["time"] > (run.info.end_time or 0):
             client.update_run(run.info.run_id, status="RUNNING")
         _set_tags(client, run, tags)
     # A parameter cannot be changed; what the run was begun with stays.
     _set_params(
-        client, run, {k: x for k, x in wanted["params"].items() if k not in run.data.params}
+        client, run, {k: x for k, x in header["params"].items() if k not in run.data.params}
     )
     return str(run.info.run_id), is_new
 
 
-def find(client: MlflowClient, wanted: Mapping[str, Any]) -> Run | None:
+def find_run(client: MlflowClient, reference: Mapping[str, Any]) -> Run | None:
     """Return the run of this `run_id` or `key`, or the one that was restored for it."""
-    if (run_id := wanted.get("run_id")) and (run := _by_id(client, run_id)):
+    if (run_id := reference.get("run_id")) and (run := _get_active_run(client, run_id)):
         return run
-    for tag, value in ((KEY, wanted.get("key")), ("restored_from", run_id)):
+    for tag, value in ((RUN_KEY_TAG, reference.get("key")), ("restored_from", run_id)):
         if value:
             query = f"tags.`{tag}` = '{value}'"
-            if found := client.search_runs([experiment(client)], query, max_results=1):
+            if found := client.search_runs([find_or_create_experiment(client)], query, max_results=1):
                 return found[0]
     return None
 
 
-def experiment(client: MlflowClient) -> str:
+def find_or_create_experiment(client: MlflowClient) -> str:
     """Return the id of the project's experiment; make it if it is not there."""
-    found = client.get_experiment_by_name(store.experiment())
+    found = client.get_experiment_by_name(store.experiment_name())
     if found is None:
         # Another process may be first; if it fails for another reason, so does the next line.
         with suppress(MlflowException):
-            client.create_experiment(store.experiment(), store.artifacts(), view.tags())
-        found = client.get_experiment_by_name(store.experiment())
+            client.create_experiment(store.experiment_name(), store.artifact_location(), view.experiment_tags())
+        found = client.get_experiment_by_name(store.experiment_name())
     return str(found.experiment_id)
 
 
-def _by_id(client: MlflowClient, run_id: str) -> Run | None:
+def _get_active_run(client: MlflowClient, run_id: str) -> Run | None:
     try:
         run = client.get_run(run_id)
     except MlflowException as trouble:
@@ -78,23 +78,23 @@ def _by_id(client: MlflowClient, run_id: str) -> Run | None:
     return run if run.info.lifecycle_stage == "active" else None
 
 
-def _create(client: MlflowClient, wanted: Mapping[str, Any], tags: dict[str, str]) -> Run:
-    name = wanted["name"]
-    if lost := wanted.get("run_id"):
+def _create_run(client: MlflowClient, header: Mapping[str, Any], tags: dict[str, str]) -> Run:
+    name = header["name"]
+    if lost := header.get("run_id"):
         name = f"{name}-restored"
         tags = {**tags, "restored_from": lost}
     return client.create_run(
-        experiment(client), start_time=wanted["time"], tags=tags, run_name=name
+        find_or_create_experiment(client), start_time=header["time"], tags=tags, run_name=name
     )
 
 
 def _set_tags(client: MlflowClient, run: Run, tags: Mapping[str, str]) -> None:
     changed = [RunTag(key, text) for key, text in tags.items() if run.data.tags.get(key) != text]
-    for first in range(0, len(changed), _BATCH):
-        client.log_batch(run.info.run_id, tags=changed[first : first + _BATCH])
+    for first in range(0, len(changed), _BATCH_SIZE):
+        client.log_batch(run.info.run_id, tags=changed[first : first + _BATCH_SIZE])
 
 
 def _set_params(client: MlflowClient, run: Run, params: Mapping[str, str]) -> None:
     entries = [Param(key, text) for key, text in params.items()]
-    for first in range(0, len(entries), _BATCH):
-        client.log_batch(run.info.run_id, params=entries[first : first + _BATCH])
+    for first in range(0, len(entries), _BATCH_SIZE):
+        client.log_batch(run.info.run_id, params=entries[first : first + _BATCH_SIZE])

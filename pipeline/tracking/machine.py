@@ -9,11 +9,11 @@ from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
 from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
 
-EVERY = 10.0
+SAMPLING_INTERVAL = 10.0
 """Seconds between two samples."""
 
 
-class Machine:
+class SystemMonitor:
     """Measures processor, memory, disk, network, and GPUs where nvidia-ml-py is installed."""
 
     def __init__(self) -> None:
@@ -22,13 +22,13 @@ class Machine:
             self._monitors.append(GPUMonitor())
         self._monitors[0].collect_metrics()  # a processor's load is that since the last time
         self._monitors[0].clear_metrics()
-        self._due = time.monotonic() + 1
+        self._next_sample_at = time.monotonic() + 1
 
     def sample(self) -> dict[str, float]:
         """The load by name; nothing if it is too early for the next sample."""
-        if time.monotonic() < self._due:
+        if time.monotonic() < self._next_sample_at:
             return {}
-        self._due = time.monotonic() + EVERY
+        self._next_sample_at = time.monotonic() + SAMPLING_INTERVAL
         found: dict[str, float] = {}
         for monitor in self._monitors:
             monitor.collect_metrics()

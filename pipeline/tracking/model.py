@@ -16,27 +16,27 @@ from segformer import serving
 
 _LOADER = Path(__file__).with_name("segformer_pyfunc.py")
 
-CONTENT = "sha256"
+CONTENT_TAG = "sha256"
 """The tag of a logged model with the sum of its weights and of how it sees a picture."""
 
 
-def log(client: MlflowClient, run_id: str, folder: Path, how: Mapping[str, Any]) -> None:
+def log_model(client: MlflowClient, run_id: str, folder: Path, options: Mapping[str, Any]) -> None:
     """Log a model into a run, unless it is there.
 
     Args:
         client: of the store.
         run_id: the run that made it.
         folder: what `segformer.checkpoint.save` wrote.
-        how: `example`, a picture in base64, which is kept with the model, and `input_size`: rows
+        options: `example`, a picture in base64, which is kept with the model, and `input_size`: rows
             and columns the network sees a picture at, or None for the picture's own.
     """
-    content = _sum(folder, how["input_size"])
+    content = _content_sha256(folder, options["input_size"])
     experiment = client.get_run(run_id).info.experiment_id
     known = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
     for one in known:
         if one.status != "READY":
             client.delete_logged_model(one.model_id)  # something ended it while it was being sent
-        elif one.tags.get(CONTENT) == content:
+        elif one.tags.get(CONTENT_TAG) == content:
             return
     mlflow.set_experiment(experiment_id=experiment)  # or else it lands in the one called Default
     class_ids = TensorSpec(np.dtype("uint8"), (-1, -1, -1))
@@ -45,18 +45,18 @@ def log(client: MlflowClient, run_id: str, folder: Path, how: Mapping[str, Any])
         mlflow.pyfunc,
         name="segformer",
         run_id=run_id,
-        tags={CONTENT: content},
+        tags={CONTENT_TAG: content},
         loader_module=_LOADER.stem,
         data_path=str(folder),
         code_paths=[str(Path(serving.__file__).parent), str(_LOADER)],
-        model_config={"input_size": how["input_size"]} if how["input_size"] else None,
+        model_config={"input_size": options["input_size"]} if options["input_size"] else None,
         signature=ModelSignature(Schema([ColSpec("string", "image")]), Schema([class_ids])),
-        input_example=pd.DataFrame({"image": [how["example"]]}),
+        input_example=pd.DataFrame({"image": [options["example"]]}),
         pip_requirements=serving.requirements(),
     )
 
 
-def _sum(folder: Path, input_size: object) -> str:
+def _content_sha256(folder: Path, input_size: object) -> str:
     found = hashlib.sha256(repr(input_size).encode())
     for name in ("model.safetensors", "config.json"):
         found.update((folder / name).read_bytes())

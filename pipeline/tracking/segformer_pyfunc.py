@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from segformer import serving
 
 
-class Served:
+class PyfuncModel:
     """A model whose ValueError is an MlflowException: of others the server sends a traceback."""
 
     def __init__(self, segmenter: serving.Segmenter) -> None:
@@ -26,6 +26,6 @@ class Served:
             raise MlflowException.invalid_parameter_value(str(mistake)) from None
 
 
-def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> Served:
+def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> PyfuncModel:
     """Load what `segformer.checkpoint.save` wrote into `path`; MLflow calls this by name."""
-    return Served(serving.load(path, model_config))
+    return PyfuncModel(serving.load(path, model_config))

@@ -36,7 +36,7 @@ _TINTS = (0.0, 0.35, 0.6)
 """How much white is in the colour of a seed: of the first three, then again."""
 
 
-def of_arm(tags: Mapping[str, str]) -> dict[str, str]:
+def arm_color_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """The tag with an arm's colour, by its tags `loss` and `seed`; none for what is no arm."""
     color = _COLORS.get(tags.get("loss", ""))
     if color is None:
@@ -47,7 +47,7 @@ def of_arm(tags: Mapping[str, str]) -> dict[str, str]:
     return {"mlflow.runColor": "#" + "".join(f"{part:02X}" for part in mixed)}
 
 
-def tags() -> dict[str, str]:
+def experiment_tags() -> dict[str, str]:
     """The tags of a new experiment."""
     sections = [
         {"uuid": name, "name": name, "display": is_open, "isReordered": True, "deleted": False}
@@ -64,7 +64,7 @@ def tags() -> dict[str, str]:
     }
     return {
         "mlflow.experimentKind": "custom_model_development",  # or else the page opens on GenAI
-        f"mlflow.sharedViewState.{store.VIEW}": json.dumps(state),
+        f"mlflow.sharedViewState.{store.VIEW_STATE_KEY}": json.dumps(state),
         "mlflow.note.content": (
             "SegFormer on Cityscapes, loss against loss. A run is one arm (loss and seed): its "
             "training and its evaluation. The run `ablation` is the parent of the arms it compares."

@@ -14,8 +14,8 @@ from pipeline.archive import IMAGE, LABEL_IDS, member_name
 from segformer import checkpoint
 from segformer.model import SegFormer
 
-SHIPPED = Path(__file__).parents[2] / "params.yaml"
-KEYS = (
+PARAMS_FILE = Path(__file__).parents[2] / "params.yaml"
+FRAME_KEYS = (
     "train/avalon/avalon_000000_000019",
     "train/avalon/avalon_000001_000019",
     "train/camelot/camelot_000000_000019",
@@ -32,7 +32,7 @@ def save_png(path: Path, pixels: np.ndarray) -> None:
 
 
 @contextmanager
-def files_no_larger_than(size: int) -> Iterator[None]:
+def limit_file_size(size: int) -> Iterator[None]:
     """A disk on which writing fails, by the system's own word, where a file gets so many bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
@@ -42,7 +42,7 @@ def files_no_larger_than(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def spoil_directory(path: Path) -> None:
+def corrupt_zip_directory(path: Path) -> None:
     """Damage the directory of a zip, but not its end, by which a zip is recognised."""
     content = bytearray(path.read_bytes())
     start = content.index(b"PK\1\2")
@@ -50,9 +50,9 @@ def spoil_directory(path: Path) -> None:
     path.write_bytes(content)
 
 
-def changed_params(folder: Path, *changes: tuple[str, str]) -> Path:
+def write_changed_params(folder: Path, *changes: tuple[str, str]) -> Path:
     """The shipped params.yaml with some of its text replaced, written into a folder."""
-    text = SHIPPED.read_text()
+    text = PARAMS_FILE.read_text()
     for old, new in changes:
         assert old in text
         text = text.replace(old, new, 1)
@@ -66,7 +66,7 @@ def tree(tmp_path: Path) -> Path:
     """An extracted tree of three training and two validation frames with random pixels and ids."""
     random = np.random.default_rng(0)
     folder = tmp_path / "cityscapes"
-    for key in KEYS:
+    for key in FRAME_KEYS:
         image = random.integers(0, 256, (*SIZE, 3), dtype=np.uint8)
         save_png(folder / member_name(key, IMAGE), image)
         label_ids = random.integers(0, 34, SIZE, dtype=np.uint8)

@@ -10,7 +10,7 @@ from segformer.cityscapes import CLASS_NAMES, NUM_CLASSES
 from segformer.gradients import LAYERS
 
 PROTOCOL = "val24/official/8x16/whole/ss/last"
-SHARE = np.geomspace(0.4, 0.001, NUM_CLASSES)
+CLASS_SHARES = np.geomspace(0.4, 0.001, NUM_CLASSES)
 
 
 def make_scores(
@@ -25,7 +25,7 @@ def make_scores(
     rng = np.random.default_rng(seed)
     confusions = np.zeros((frames, NUM_CLASSES, NUM_CLASSES), dtype=np.int64)
     for frame in confusions:
-        pixels = rng.multinomial(2000, SHARE / SHARE.sum())
+        pixels = rng.multinomial(2000, CLASS_SHARES / CLASS_SHARES.sum())
         right = np.clip(accuracy + rng.normal(0, noise, NUM_CLASSES), 0, 1)
         hits = np.floor(pixels * right).astype(int)
         frame += np.diag(hits)
@@ -35,7 +35,7 @@ def make_scores(
     return Scores(protocol, names, confusions)
 
 
-def calibrated(scores: Scores, confidence: float) -> np.ndarray:
+def make_calibrations(scores: Scores, confidence: float) -> np.ndarray:
     """(n, 15, 3): every pixel with this confidence, right as often as the confusions say."""
     pixels = scores.confusions.sum(axis=(1, 2))
     counts = np.zeros((len(pixels), 15, 3))
@@ -51,7 +51,7 @@ def write_arm(
     for stage in ("evaluate", "train"):
         (folder / stage / name).mkdir(parents=True, exist_ok=True)
     scores.save(folder / "evaluate" / name / "confusions.npz")
-    calibrations = calibrated(scores, confidence)
+    calibrations = make_calibrations(scores, confidence)
     np.savez(folder / "evaluate" / name / "counts.npz", calibrations=calibrations)
     step = np.arange(10, steps + 1, 10)
     history = pd.DataFrame({"step": step, "loss": 1 / step, "learning_rate": 1e-3})
@@ -61,7 +61,7 @@ def write_arm(
 
 def write_frequency(path: Path, absent: int = 0) -> None:
     """Write class_frequency.csv, as far as `ablation` reads it; the last classes may be absent."""
-    share = np.where(np.arange(NUM_CLASSES) < NUM_CLASSES - absent, SHARE, 0)
+    share = np.where(np.arange(NUM_CLASSES) < NUM_CLASSES - absent, CLASS_SHARES, 0)
     pd.DataFrame({"class": CLASS_NAMES, "share": share / share.sum()}).to_csv(path, index=False)
 
 
@@ -73,7 +73,7 @@ def write_gradients(folder: Path, losses: list[str], seeds: list[int]) -> None:
         for step, weights in enumerate(["start", *losses]):
             for loss in losses:
                 begin = {"weights": weights, "seed": seed, "step": 40 * min(step, 1), "loss": loss}
-                pull = SHARE if loss != "dice" else np.cbrt(SHARE)
+                pull = CLASS_SHARES if loss != "dice" else np.cbrt(CLASS_SHARES)
                 for name, force in zip(CLASS_NAMES, pull, strict=True):
                     layers = {layer: force * (i + 1) for i, layer in enumerate(LAYERS)}
                     classes.append(begin | {"class": name, "scores": force} | layers)
@@ -89,29 +89,29 @@ def write_gradients(folder: Path, losses: list[str], seeds: list[int]) -> None:
     pd.DataFrame(batches).to_csv(folder / "batches.csv", index=False)
 
 
-def seen_by(
+def make_paired_scores(
     accuracy: float | np.ndarray,
     *,
     seed: int = 0,
-    truth: int = 0,
+    truth_seed: int = 0,
     frames: int = 24,
     noise: float = 0.02,
-    by_frame: np.ndarray | None = None,
-    only: dict[int, int] | None = None,
+    frame_offsets: np.ndarray | None = None,
+    frames_with_class: dict[int, int] | None = None,
     protocol: str = PROTOCOL,
 ) -> Scores:
-    """Scores of one of several models of the same frames, whose true pixels `truth` decides.
+    """Scores of one of several models of the same frames, whose true pixels `truth_seed` decides.
 
-    `seed` is of a model's own noise, `by_frame` adds to its accuracy, and `only` says in how many
+    `seed` is of a model's own noise, `frame_offsets` adds to its accuracy, and `frames_with_class` says in how many
     of the first frames a class occurs.
     """
-    drawn, rng = np.random.default_rng(truth), np.random.default_rng(seed + 1000)
+    drawn, rng = np.random.default_rng(truth_seed), np.random.default_rng(seed + 1000)
     confusions = np.zeros((frames, NUM_CLASSES, NUM_CLASSES), dtype=np.int64)
     for i, frame in enumerate(confusions):
-        pixels = drawn.multinomial(20_000, SHARE / SHARE.sum())
-        for train_id, number in (only or {}).items():
+        pixels = drawn.multinomial(20_000, CLASS_SHARES / CLASS_SHARES.sum())
+        for train_id, number in (frames_with_class or {}).items():
             pixels[train_id] *= i < number
-        extra = 0 if by_frame is None else by_frame[i]
+        extra = 0 if frame_offsets is None else frame_offsets[i]
         right = np.clip(accuracy + extra + rng.normal(0, noise, NUM_CLASSES), 0, 1)
         hits = np.floor(pixels * right).astype(int)
         frame += np.diag(hits)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 COMMIT = "c" * 40
-REFUSALS = {
+ERROR_RESPONSES = {
     "gated": (403, "GatedRepo"),
     "absent": (401, "RepoNotFound"),
     "d" * 40: (404, "RevisionNotFound"),
@@ -22,16 +22,16 @@ REFUSALS = {
 
 
 @dataclass
-class Hub:
+class FakeHub:
     """What it serves, and what it was asked."""
 
     url: str = ""
     content: bytes = b"weights" * 100
-    breaks_off: bool = False
+    drops_connection: bool = False
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
 
 
-def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
+def make_handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
     """What answers for it."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -40,12 +40,12 @@ def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             if self.answer():
-                self.wfile.write(hub.content[: 10 if hub.breaks_off else None])
+                self.wfile.write(hub.content[: 10 if hub.drops_connection else None])
 
         def answer(self) -> bool:
             hub.requests.append((self.command, self.path, dict(self.headers)))
             status, code = 200, ""
-            for sign, refusal in REFUSALS.items():
+            for sign, refusal in ERROR_RESPONSES.items():
                 if sign in self.path:
                     status, code = refusal
             self.send_response(status)
@@ -54,7 +54,7 @@ def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             self.send_header("ETag", f'"{hashlib.sha256(hub.content).hexdigest()}"')
             self.send_header("Content-Length", str(len(hub.content) if status == 200 else 0))
             self.end_headers()
-            self.close_connection = hub.breaks_off
+            self.close_connection = hub.drops_connection
             return status == 200
 
         def log_message(self, *_: object) -> None:
@@ -64,9 +64,9 @@ def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
 
 
 @contextmanager
-def running(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def serve_hub(hub: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Serve, and have the library ask here, put what it fetches into `cache`, and never wait."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler(hub)) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), make_handler(hub)) as server:
         hub.url = f"http://127.0.0.1:{server.server_port}"
         for name, value in {
             "ENDPOINT": hub.url,

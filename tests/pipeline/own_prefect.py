@@ -17,18 +17,18 @@ from pipeline import services
 
 ROOT = Path(__file__).parents[2]
 UVICORN = Path(sys.executable).with_name("uvicorn")
-_Found = TypeVar("_Found")
+_T = TypeVar("_Found")
 
 
-def until(found: Callable[[], _Found], within: float) -> _Found:
+def wait_until(condition: Callable[[], _T], timeout_s: float) -> _T:
     """What a question is answered with once the answer is not empty; at last, whatever it is."""
-    deadline = time.monotonic() + within
-    while not (answer := found()) and time.monotonic() < deadline:
+    deadline = time.monotonic() + timeout_s
+    while not (answer := condition()) and time.monotonic() < deadline:
         time.sleep(0.2)
     return answer
 
 
-class OwnPrefect:
+class PrefectServer:
     """A server on a free port of loopback, and what is served to it.
 
     Args:
@@ -41,10 +41,10 @@ class OwnPrefect:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        self.page = f"http://127.0.0.1:{port}"
-        self.api = f"{self.page}/api"
+        self.url = f"http://127.0.0.1:{port}"
+        self.api_url = f"{self.url}/api"
         self.environment = {
-            **services.environment(mlflow_port=1, prefect_port=port),
+            **services.build_environment(mlflow_port=1, prefect_port=port),
             "PREFECT_HOME": str(home),
             "PREFECT_RUNNER_POLL_FREQUENCY": "1",
             "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
@@ -57,27 +57,27 @@ class OwnPrefect:
         command += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
         self._session = requests.Session()
         self.log = home / "log"
-        self.server = self._started(command, project)
-        until(lambda: self._answers("/health"), within=120)
+        self.server_process = self._spawn(command, project)
+        wait_until(lambda: self._responds("/health"), timeout_s=120)
         self.serve(project)
-        until(lambda: self._answers("/deployments/name/retrain/weekly"), within=60)
-        self.deployment = self.ask("/deployments/name/retrain/weekly")["id"]
+        wait_until(lambda: self._responds("/deployments/name/retrain/weekly"), timeout_s=60)
+        self.deployment = self.request("/deployments/name/retrain/weekly")["id"]
 
     def serve(self, project: Path) -> None:
         """Serve the deployment, in a process of its own."""
-        self.served = self._started([sys.executable, "-m", "pipeline", "serve"], project)
+        self.serve_process = self._spawn([sys.executable, "-m", "pipeline", "serve"], project)
 
-    def machine_dies(self) -> None:
+    def kill_serve_process(self) -> None:
         """End what serves the deployment and all that it has started, none of which can say so."""
-        serving = psutil.Process(self.served.pid)
+        serving = psutil.Process(self.serve_process.pid)
         every = [serving, *serving.children(recursive=True)]
         for process in every:
             process.suspend()  # or else the first to go would be seen by the others
         for process in every:
             process.kill()
-        self.served.wait()
+        self.serve_process.wait()
 
-    def _started(self, command: list[str], folder: Path) -> subprocess.Popen[bytes]:
+    def _spawn(self, command: list[str], folder: Path) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 command,
@@ -88,52 +88,52 @@ class OwnPrefect:
                 start_new_session=True,
             )
 
-    def _answers(self, path: str) -> bool:
+    def _responds(self, path: str) -> bool:
         try:
-            return requests.get(self.api + path, timeout=5).ok
+            return requests.get(self.api_url + path, timeout=5).ok
         except requests.RequestException:
             return False
 
-    def ask(self, path: str, **body: Any) -> Any:
+    def request(self, path: str, **body: Any) -> Any:
         """Post to the server, with a token as its own page does, or get what is not posted."""
         if body and "Prefect-Csrf-Client" not in self._session.headers:
             client = "0b3a1f34-7d0c-4d3e-9f43-0f4b6cf2f1a5"
-            token = self.ask(f"/csrf-token?client={client}")["token"]
+            token = self.request(f"/csrf-token?client={client}")["token"]
             self._session.headers["Prefect-Csrf-Client"] = client
             self._session.headers["Prefect-Csrf-Token"] = token
         call = self._session.post if body else self._session.get
-        answer = call(self.api + path, timeout=20, **({"json": body} if body else {}))
+        answer = call(self.api_url + path, timeout=20, **({"json": body} if body else {}))
         answer.raise_for_status()
         return answer.json()
 
-    def start(self, **parameters: Any) -> str:
+    def start_run(self, **parameters: Any) -> str:
         """Start a run of the deployment, without the gate, and return its id."""
         given = {"promote": False, **parameters}
         path = f"/deployments/{self.deployment}/create_flow_run"
-        return str(self.ask(path, parameters=given, state={"type": "SCHEDULED"})["id"])
+        return str(self.request(path, parameters=given, state={"type": "SCHEDULED"})["id"])
 
-    def named(self, name: str) -> list[str]:
+    def find_runs(self, name: str) -> list[str]:
         """The ids of the runs of that name, once there are any."""
         wanted = {"name": {"any_": [name]}}
-        runs = until(lambda: self.ask("/flow_runs/filter", flow_runs=wanted), within=30)
+        runs = wait_until(lambda: self.request("/flow_runs/filter", flow_runs=wanted), timeout_s=30)
         return [run["id"] for run in runs]
 
-    def state(self, run: str) -> dict[str, Any]:
+    def run_state(self, run: str) -> dict[str, Any]:
         """The state a run is in."""
-        return dict(self.ask(f"/flow_runs/{run}")["state"])
+        return dict(self.request(f"/flow_runs/{run}")["state"])
 
-    def end_state(self, run: str, within: float = 90) -> tuple[str, str]:
+    def final_state(self, run: str, timeout_s: float = 90) -> tuple[str, str]:
         """Name and message of the state that a run ends in."""
         ends = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
-        until(lambda: self.state(run)["type"] in ends, within)
-        state = self.state(run)
+        wait_until(lambda: self.run_state(run)["type"] in ends, timeout_s)
+        state = self.run_state(run)
         return state["name"], state["message"] or ""
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """End server and deployment."""
-        for process in (self.served, self.server):
+        for process in (self.serve_process, self.server_process):
             process.terminate()
-        for process in (self.served, self.server):
+        for process in (self.serve_process, self.server_process):
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:  # without a server, serving takes long to end

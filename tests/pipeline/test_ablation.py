@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.arm_tables import class_table
+from pipeline.arm_tables import build_class_table
 from pipeline.comparison import FREQUENT, RARE
-from pipeline.report import write_report
+from pipeline.report import format_report
 from pipeline.scores import Scores
-from pipeline.stages.ablation import Ablation, Inputs, Outcome, read, run, tell
+from pipeline.stages.ablation import Ablation, AblationInputs, AblationResult, load_comparison, compare_arms, summarize
 from segformer.cityscapes import CLASS_NAMES
 from tests.pipeline.made_up_scores import (
     make_scores,
@@ -22,7 +22,7 @@ from tests.pipeline.made_up_scores import (
 BETTER, BASE, WORSE = 0.80, 0.70, 0.60
 
 
-def ablation(folder: Path, losses: dict[str, list[Scores]]) -> Outcome:
+def ablation(folder: Path, losses: dict[str, list[Scores]]) -> AblationResult:
     """Write arms, a list of scores over seeds for each loss, and run the stage on them."""
     for loss, of_seeds in losses.items():
         for seed, scores in enumerate(of_seeds):
@@ -30,13 +30,13 @@ def ablation(folder: Path, losses: dict[str, list[Scores]]) -> Outcome:
     return compare(folder, list(losses), len(next(iter(losses.values()))))
 
 
-def compare(folder: Path, losses: list[str], seeds: int) -> Outcome:
+def compare(folder: Path, losses: list[str], seeds: int) -> AblationResult:
     """Run the stage on what is there."""
     params, inputs = given(folder, losses, seeds)
-    return run(params, inputs=inputs, out=folder / "ablation")
+    return compare_arms(params, inputs=inputs, out=folder / "ablation")
 
 
-def given(folder: Path, losses: list[str], seeds: int) -> tuple[Ablation, Inputs]:
+def given(folder: Path, losses: list[str], seeds: int) -> tuple[Ablation, AblationInputs]:
     """The section and the inputs, with what is the same for every test."""
     write_gradients(folder / "gradients", losses, [0])
     if not (folder / "class_frequency.csv").exists():
@@ -44,16 +44,16 @@ def given(folder: Path, losses: list[str], seeds: int) -> tuple[Ablation, Inputs
     places = [folder / name for name in ("evaluate", "train", "gradients", "class_frequency.csv")]
     return (
         Ablation(losses=losses, seeds=list(range(seeds)), baseline="ce", bootstrap=300, seed=0),
-        Inputs(*places),
+        AblationInputs(*places),
     )
 
 
-def judge(folder: Path, losses: dict[str, list[Scores]]) -> Outcome:
+def judge(folder: Path, losses: dict[str, list[Scores]]) -> AblationResult:
     """What the stage tells of arms, without its files: figures take a while."""
     for loss, of_seeds in losses.items():
         for seed, scores in enumerate(of_seeds):
             write_arm(folder, f"{loss}-{seed}", scores)
-    return tell(*read(*given(folder, list(losses), len(next(iter(losses.values()))))))
+    return summarize(*load_comparison(*given(folder, list(losses), len(next(iter(losses.values()))))))
 
 
 def seeds(accuracy: float, first: int) -> list[Scores]:
@@ -106,7 +106,7 @@ def test_one_class_that_gains_is_found_and_only_that(tmp_path: Path) -> None:
             "dice": [make_scores(accuracy, seed=i) for i in range(3)],
         },
     )
-    classes = class_table(read(*given(tmp_path, ["ce", "dice"], 3))[0])
+    classes = build_class_table(load_comparison(*given(tmp_path, ["ce", "dice"], 3))[0])
     found = classes.loc[classes["p_holm"] < 0.05, "class"].tolist()
     # What building no longer loses to wall makes wall more precise too.
     assert ["building", "wall"] == found
@@ -193,7 +193,7 @@ def test_calibration_is_compared_pair_by_pair(tmp_path: Path) -> None:
     for seed in range(3):
         write_arm(tmp_path, f"ce-{seed}", make_scores(BASE, seed=seed), confidence=0.9)
         write_arm(tmp_path, f"dice-{seed}", make_scores(BASE, seed=seed), confidence=0.75)
-    metrics = tell(*read(*given(tmp_path, ["ce", "dice"], 3))).metrics
+    metrics = summarize(*load_comparison(*given(tmp_path, ["ce", "dice"], 3))).metrics
     assert 0.2 == pytest.approx(metrics["ce/ece"], abs=0.01)
     assert 0.05 == pytest.approx(metrics["dice/ece"], abs=0.01)
     assert -0.15 == pytest.approx(metrics["dice-ce/ece"], abs=1e-3)
@@ -208,8 +208,8 @@ def test_classes_that_never_occur_are_neither_rare_nor_frequent(tmp_path: Path) 
     for loss in ("ce", "dice"):
         write_arm(tmp_path, f"{loss}-0", make_scores(BASE))
     write_frequency(tmp_path / "class_frequency.csv", absent=8)
-    comparison, _ = read(*given(tmp_path, ["ce", "dice"], 1))
-    groups = class_table(comparison)["group"].value_counts()
+    comparison, _ = load_comparison(*given(tmp_path, ["ce", "dice"], 1))
+    groups = build_class_table(comparison)["group"].value_counts()
     assert {"absent": 8, "frequent": 6, "rare": 5} == groups.to_dict()
 
 
@@ -232,9 +232,9 @@ def test_the_flip_of_the_ranking_is_told(tmp_path: Path) -> None:
     history.loc[history["step"] == 20, "val_miou"] += 0.1
     history.loc[history["step"] == 40, "val_miou"] -= 0.1
     history.to_csv(tmp_path / "train" / "dice-0" / "history.csv", index=False)
-    found = read(*given(tmp_path, ["ce", "dice"], 1))
-    assert 40 == tell(*found).metrics["dice-ce/flip_step"]
-    report = write_report(*found)
+    found = load_comparison(*given(tmp_path, ["ce", "dice"], 1))
+    assert 40 == summarize(*found).metrics["dice-ce/flip_step"]
+    report = format_report(*found)
     assert (
         "The ranking of the means flips at step 40: at step 20 `dice` is ahead of `ce`, at step 40"
         " behind it." in report
@@ -268,7 +268,7 @@ def test_a_pixel_of_a_class_that_never_occurs_decides_nothing(tmp_path: Path) ->
     assert 0 == pytest.approx(metrics["dice-ce/difference"], abs=1e-4)
     for end in ("miou", "low", "high"):
         assert metrics[f"ce/{end}"] == pytest.approx(metrics[f"dice/{end}"], abs=1e-4)
-    report = write_report(*read(*given(tmp_path, ["ce", "dice"], 2)))
+    report = format_report(*load_comparison(*given(tmp_path, ["ce", "dice"], 2)))
     assert "No pixel of these frames is truly bicycle, though an arm predicts it" in report
     assert "| rare (8 of 9 classes) |" in report
 
@@ -276,7 +276,7 @@ def test_a_pixel_of_a_class_that_never_occurs_decides_nothing(tmp_path: Path) ->
 def test_what_occurs_everywhere_is_not_called_imagined(tmp_path: Path) -> None:
     """Where every class occurs, the report says nothing of left out classes."""
     judge(tmp_path, {"ce": [make_scores(BASE)], "dice": [make_scores(BETTER)]})
-    assert "truly" not in write_report(*read(*given(tmp_path, ["ce", "dice"], 1)))
+    assert "truly" not in format_report(*load_comparison(*given(tmp_path, ["ce", "dice"], 1)))
 
 
 def test_few_seeds_and_no_answer_ask_for_more_seeds(tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ def test_few_seeds_and_no_answer_ask_for_more_seeds(tmp_path: Path) -> None:
         for loss, first in (("ce", 0), ("dice", 10))
     }
     judge(tmp_path, arms)
-    report = write_report(*read(*given(tmp_path, ["ce", "dice"], 2)))
+    report = format_report(*load_comparison(*given(tmp_path, ["ce", "dice"], 2)))
     assert "train more seeds: with 2 an interval reaches 12.7 standard errors" in report
     assert "with 5 it would reach 2.8" in report
 
@@ -294,7 +294,7 @@ def test_few_seeds_and_no_answer_ask_for_more_seeds(tmp_path: Path) -> None:
 def test_rare_and_frequent_are_corrected_for_two(tmp_path: Path) -> None:
     """The smaller of the two p-values counts twice, as Holm has it."""
     judge(tmp_path, {"ce": seeds(BASE, 0), "dice": seeds(BASE, 10)})
-    result = read(*given(tmp_path, ["ce", "dice"], 3))[0].results["dice"]
+    result = load_comparison(*given(tmp_path, ["ce", "dice"], 3))[0].results["dice"]
     assert result.difference is not None
     assert result.p_groups is not None
     plain = result.difference.p[[RARE, FREQUENT]]
@@ -306,7 +306,7 @@ def test_cross_entropy_is_judged_though_another_loss_is_the_baseline(tmp_path: P
     """With dice as the baseline the question is asked of cross-entropy all the same."""
     judge(tmp_path, {"ce": seeds(BETTER, 0), "dice": seeds(WORSE, 10)})
     params, inputs = given(tmp_path, ["ce", "dice"], 3)
-    report = write_report(*read(params.model_copy(update={"baseline": "dice"}), inputs))
+    report = format_report(*load_comparison(params.model_copy(update={"baseline": "dice"}), inputs))
     assert "steadier from batch to batch, `ce` and `dice`: 0.20 and 0.10 at the start" in report
     assert "and `ce` wins: the guess is a part of it at most" in report
 
@@ -314,7 +314,7 @@ def test_cross_entropy_is_judged_though_another_loss_is_the_baseline(tmp_path: P
 def test_the_report_says_what_the_gradients_say(tmp_path: Path) -> None:
     """Steadier at both places and no better aimed: the reading and the count are as measured."""
     judge(tmp_path, {"ce": seeds(BETTER, 0), "dice": seeds(WORSE, 10)})
-    report = write_report(*read(*given(tmp_path, ["ce", "dice"], 3)))
+    report = format_report(*load_comparison(*given(tmp_path, ["ce", "dice"], 3)))
     assert "steadier from batch to batch, `ce` and `dice`: 0.20 and 0.10 at the start" in report
     assert "and `ce` wins: the guess is a part of it at most" in report
 
@@ -349,4 +349,4 @@ def test_impossible_parameters(change: dict[str, object], message: str) -> None:
 def test_arms_are_named_by_loss_and_seed() -> None:
     """Arms are named as dvc.yaml names their folders."""
     section = Ablation(losses=["ce", "dice"], seeds=[0, 2], baseline="ce", bootstrap=1, seed=0)
-    assert ["ce-0", "ce-2", "dice-0", "dice-2"] == section.arms()
+    assert ["ce-0", "ce-2", "dice-0", "dice-2"] == section.arm_names()

@@ -7,7 +7,7 @@ from threading import Thread
 import pytest
 
 from pipeline import access_checks, credentials
-from pipeline.access_checks import account, hub, service, site
+from pipeline.access_checks import check_account, check_hub, check_service, check_site
 
 DEAD = "http://127.0.0.1:9"
 PIN = ("nvidia/mit-b0", "80983a41", "pytorch_model.bin")
@@ -56,15 +56,15 @@ def test_a_server_that_answers(
     address, answer = server
     answer["status"] = status
     monkeypatch.setenv("SOME_SERVER", address)
-    finding = service("Some", "SOME_SERVER", "nothing happens")
-    assert is_well == finding.is_well
-    assert is_well == ("answers with 502" not in finding.sentence)
+    finding = check_service("Some", "SOME_SERVER", "nothing happens")
+    assert is_well == finding.ok
+    assert is_well == ("answers with 502" not in finding.message)
 
 
 def test_a_password_in_an_address_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """User and password are starred out, also where the server does not answer."""
     monkeypatch.setenv("SOME_SERVER", "http://me:secret@127.0.0.1:9/api")
-    told = service("Some", "SOME_SERVER", "").sentence
+    told = check_service("Some", "SOME_SERVER", "").message
     assert "http://***@127.0.0.1:9/api does not answer: start it, or unset SOME_SERVER" in told
     assert "secret" not in told
 
@@ -73,9 +73,9 @@ def test_an_account_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told where the account is, neither name nor password."""
     monkeypatch.setenv(credentials.USERNAME, "somebody@example.org")
     monkeypatch.setenv(credentials.PASSWORD, "secret")
-    finding = account(is_needed=True)
-    assert finding.is_well
-    assert "is in CITYSCAPES_USERNAME and CITYSCAPES_PASSWORD" in finding.sentence
+    finding = check_account(is_needed=True)
+    assert finding.ok
+    assert "is in CITYSCAPES_USERNAME and CITYSCAPES_PASSWORD" in finding.message
     assert "somebody" not in str(finding)
     assert "secret" not in str(finding)
 
@@ -84,34 +84,34 @@ def test_an_account_in_the_official_tools_file(tmp_path: Path) -> None:
     """Likewise; the file is named."""
     path = tmp_path / "credentials.json"
     path.write_text(json.dumps({"username": "somebody", "password": "secret"}))
-    finding = account(is_needed=True)
-    assert finding.is_well
-    assert finding.sentence.endswith(str(path))
+    finding = check_account(is_needed=True)
+    assert finding.ok
+    assert finding.message.endswith(str(path))
     assert "secret" not in str(finding)
 
 
 def test_a_damaged_file_does_not_show_what_is_in_it(tmp_path: Path) -> None:
     """Half a password would be told by quoting the file."""
     (tmp_path / "credentials.json").write_text('{"username": "somebody", "password": "secret')
-    finding = account(is_needed=False)
-    assert not finding.is_well
+    finding = check_account(is_needed=False)
+    assert not finding.ok
     assert "secret" not in str(finding)
 
 
 def test_half_an_account_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A name without a password is a mistake even before it is needed."""
     monkeypatch.setenv(credentials.USERNAME, "somebody")
-    finding = account(is_needed=False)
-    assert not finding.is_well
-    assert "CITYSCAPES_PASSWORD is not" in finding.sentence
+    finding = check_account(is_needed=False)
+    assert not finding.ok
+    assert "CITYSCAPES_PASSWORD is not" in finding.message
 
 
 def test_no_account_is_a_mistake_only_where_one_is_needed() -> None:
     """With data that is here, or drawn, nobody has to register."""
-    assert account(is_needed=False).is_well
-    needed = account(is_needed=True)
-    assert not needed.is_well
-    assert "set CITYSCAPES_USERNAME and CITYSCAPES_PASSWORD" in needed.sentence
+    assert check_account(is_needed=False).ok
+    needed = check_account(is_needed=True)
+    assert not needed.ok
+    assert "set CITYSCAPES_USERNAME and CITYSCAPES_PASSWORD" in needed.message
 
 
 def test_a_file_in_the_hubs_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,17 +120,17 @@ def test_a_file_in_the_hubs_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     folder = tmp_path / "hub" / "hub" / "models--nvidia--mit-b0" / "snapshots" / "80983a41"
     folder.mkdir(parents=True)
     (folder / "pytorch_model.bin").touch()
-    (finding,) = hub(*PIN)
-    assert finding.is_well
-    assert "pytorch_model.bin of nvidia/mit-b0 is in the cache" == finding.sentence
+    (finding,) = check_hub(*PIN)
+    assert finding.ok
+    assert "pytorch_model.bin of nvidia/mit-b0 is in the cache" == finding.message
 
 
 def test_a_hub_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the file the remedy is to bring it by hand."""
     monkeypatch.setenv("HF_ENDPOINT", DEAD)
-    (finding,) = hub(*PIN)
-    assert not finding.is_well
-    assert f"{DEAD} does not answer: docs/pretrained.md tells how" in finding.sentence
+    (finding,) = check_hub(*PIN)
+    assert not finding.ok
+    assert f"{DEAD} does not answer: docs/pretrained.md tells how" in finding.message
 
 
 def test_a_hub_that_may_not_be_asked(
@@ -138,10 +138,10 @@ def test_a_hub_that_may_not_be_asked(
 ) -> None:
     """HF_HUB_OFFLINE keeps the file away though the hub would answer."""
     monkeypatch.setenv("HF_ENDPOINT", server[0])
-    assert [True] == [finding.is_well for finding in hub(*PIN)]
+    assert [True] == [finding.ok for finding in check_hub(*PIN)]
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    (finding,) = hub(*PIN)
-    assert "HF_HUB_OFFLINE is set: unset it" in finding.sentence
+    (finding,) = check_hub(*PIN)
+    assert "HF_HUB_OFFLINE is set: unset it" in finding.message
 
 
 def test_the_cache_is_where_the_library_has_it() -> None:
@@ -158,6 +158,6 @@ def test_the_cache_is_where_the_library_has_it() -> None:
 
 def test_a_site_that_is_down() -> None:
     """The remedy is to wait, or to bring the zips by hand."""
-    finding = site(DEAD)
-    assert not finding.is_well
-    assert "name their folder (download.folder)" in finding.sentence
+    finding = check_site(DEAD)
+    assert not finding.ok
+    assert "name their folder (download.folder)" in finding.message

@@ -18,14 +18,14 @@ from pipeline.archive import (
     IMAGE,
     LABEL_IDS,
     Archive,
-    index,
+    index_by_frame,
     member_name,
-    misnamed,
-    writing,
+    find_misnamed,
+    write_zip,
 )
-from pipeline.pictures import MAX_PIXELS, encoded
+from pipeline.pictures import MAX_PIXELS, encode
 from pipeline.safe_members import MAX_BYTES
-from tests.pipeline.conftest import KEYS, SIZE, save_png
+from tests.pipeline.conftest import FRAME_KEYS, SIZE, save_png
 
 
 def zipped(tree: Path, path: Path) -> Path:
@@ -40,7 +40,7 @@ def zipped(tree: Path, path: Path) -> Path:
 def test_zip_and_folder_are_read_alike(tree: Path, tmp_path: Path, kind: str) -> None:
     """The same frames, under the same keys, with the same bytes."""
     with Archive(tree) as folder, Archive(zipped(tree, tmp_path / "a.zip")) as packed:
-        assert set(KEYS) == folder.members(kind).keys()
+        assert set(FRAME_KEYS) == folder.members(kind).keys()
         assert folder.members(kind) == packed.members(kind)
         for member in folder.members(kind).values():
             assert folder.read(member.name) == packed.read(member.name)
@@ -48,24 +48,24 @@ def test_zip_and_folder_are_read_alike(tree: Path, tmp_path: Path, kind: str) ->
 
 def test_an_outer_folder_does_not_hide_the_frames() -> None:
     """A zip whose members lie in a folder of its name has the same keys."""
-    name = "anything/" + member_name(KEYS[0], IMAGE)
-    assert {KEYS[0]} == index([name], IMAGE, Path("a.zip")).keys()
+    name = "anything/" + member_name(FRAME_KEYS[0], IMAGE)
+    assert {FRAME_KEYS[0]} == index_by_frame([name], IMAGE, Path("a.zip")).keys()
 
 
 def test_kinds_are_kept_apart() -> None:
     """An instance map is no label map, and a label map in the photographs' package is nothing."""
     names = [
-        member_name(KEYS[0], "gtFine_instanceIds"),
-        f"leftImg8bit/{KEYS[1]}_gtFine_labelIds.png",
+        member_name(FRAME_KEYS[0], "gtFine_instanceIds"),
+        f"leftImg8bit/{FRAME_KEYS[1]}_gtFine_labelIds.png",
     ]
-    assert {} == index(names, LABEL_IDS, Path("a.zip"))
+    assert {} == index_by_frame(names, LABEL_IDS, Path("a.zip"))
 
 
 def test_two_files_for_one_frame_are_refused() -> None:
     """Which of two files is the frame is not guessed; all such frames are listed."""
-    names = [member_name(key, IMAGE) for key in KEYS]
+    names = [member_name(key, IMAGE) for key in FRAME_KEYS]
     with pytest.raises(ValueError, match="are the same frame") as error:
-        index([*names, *(f"copy/{name}" for name in names[1:4])], IMAGE, Path("a.zip"))
+        index_by_frame([*names, *(f"copy/{name}" for name in names[1:4])], IMAGE, Path("a.zip"))
     assert 3 == str(error.value).count("are the same frame")
 
 
@@ -74,23 +74,23 @@ def test_coarse_labels_have_the_keys_of_their_photographs() -> None:
     key = "train_extra/bad-honnef/bad-honnef_000000_000001"
     photograph = f"leftImg8bit/{key}_leftImg8bit.png"
     label_map = f"gtCoarse/{key}_gtCoarse_labelIds.png"
-    assert label_map == index([label_map], COARSE_LABEL_IDS, Path("a.zip"))[key].name
-    assert photograph == index([photograph], IMAGE, Path("a.zip"))[key].name
-    assert {} == index([label_map], LABEL_IDS, Path("a.zip"))
+    assert label_map == index_by_frame([label_map], COARSE_LABEL_IDS, Path("a.zip"))[key].name
+    assert photograph == index_by_frame([photograph], IMAGE, Path("a.zip"))[key].name
+    assert {} == index_by_frame([label_map], LABEL_IDS, Path("a.zip"))
 
 
 def test_a_misnamed_picture_is_not_passed_over() -> None:
     """A name that ends like a photograph's but does not fit is told; what macOS leaves is not."""
     odd = "leftImg8bit/train/avalon/camelot_000000_000019_leftImg8bit.png"
-    rest = [member_name(KEYS[0], IMAGE), "__MACOSX/._x_leftImg8bit.png", "license.txt"]
-    assert [odd] == misnamed([*rest, odd], IMAGE)
+    rest = [member_name(FRAME_KEYS[0], IMAGE), "__MACOSX/._x_leftImg8bit.png", "license.txt"]
+    assert [odd] == find_misnamed([*rest, odd], IMAGE)
 
 
 def test_pictures_come_back_as_written(tmp_path: Path) -> None:
     """A label map written through the writer is read with the same ids."""
     labels = np.arange(256, dtype=np.uint8).reshape(8, 32)
-    with writing(tmp_path / "a.zip") as archive:
-        archive.add("a.png", encoded(Image.fromarray(labels)))
+    with write_zip(tmp_path / "a.zip") as archive:
+        archive.add("a.png", encode(Image.fromarray(labels)))
     with Archive(tmp_path / "a.zip") as archive:
         np.testing.assert_array_equal(labels, archive.open_labels("a.png"))
 
@@ -98,11 +98,11 @@ def test_pictures_come_back_as_written(tmp_path: Path) -> None:
 def test_writing_is_deterministic_and_whole(tmp_path: Path) -> None:
     """The same members give the same bytes; an error leaves what was there before."""
     for name in ("a.zip", "b.zip"):
-        with writing(tmp_path / name) as archive:
+        with write_zip(tmp_path / name) as archive:
             archive.add("x", b"1")
     before = (tmp_path / "a.zip").read_bytes()
     assert before == (tmp_path / "b.zip").read_bytes()
-    with suppress(KeyboardInterrupt), writing(tmp_path / "a.zip") as archive:
+    with suppress(KeyboardInterrupt), write_zip(tmp_path / "a.zip") as archive:
         archive.add("x", b"2")
         raise KeyboardInterrupt
     assert before == (tmp_path / "a.zip").read_bytes()
@@ -128,21 +128,21 @@ def test_a_missing_member_is_named(tree: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["text", "cut", "flipped"])
 def test_an_unreadable_picture_is_named(tree: Path, kind: str) -> None:
     """Text, half a PNG and one with a flipped bit are refused, decoded or only checked."""
-    path = tree / member_name(KEYS[0], IMAGE)
+    path = tree / member_name(FRAME_KEYS[0], IMAGE)
     whole = path.read_bytes()
     middle = len(whole) // 2
     flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
     path.write_bytes({"text": b"no picture", "cut": whole[:middle], "flipped": flipped}[kind])
     with Archive(tree) as archive:
-        name = member_name(KEYS[0], IMAGE)
-        for read in (archive.open_image, archive.image_size):
+        name = member_name(FRAME_KEYS[0], IMAGE)
+        for read in (archive.open_image, archive.read_image_size):
             with pytest.raises(ValueError, match=r"avalon_000000_000019_leftImg8bit\.png"):
                 read(name)
 
 
 def test_every_damage_to_a_deflated_zip_is_one_message(tree: Path, tmp_path: Path) -> None:
     """Whichever byte of a compressed member is flipped, the error names the file."""
-    name = member_name(KEYS[0], LABEL_IDS)
+    name = member_name(FRAME_KEYS[0], LABEL_IDS)
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(name, (tree / name).read_bytes() + bytes(2000))
@@ -161,19 +161,19 @@ def test_a_missing_photograph_is_named(tree: Path) -> None:
         Archive(tree) as archive,
         pytest.raises(ValueError, match=r"a_leftImg8bit\.png is missing"),
     ):
-        archive.photograph("train/a/a")
+        archive.open_photograph("train/a/a")
 
 
 def test_a_picture_of_another_mode_is_refused(tree: Path) -> None:
     """A grey photograph and a colour label map are odd, and named."""
-    save_png(tree / member_name(KEYS[0], IMAGE), np.zeros(SIZE, np.uint8))
-    save_png(tree / member_name(KEYS[0], LABEL_IDS), np.zeros((*SIZE, 3), np.uint8))
+    save_png(tree / member_name(FRAME_KEYS[0], IMAGE), np.zeros(SIZE, np.uint8))
+    save_png(tree / member_name(FRAME_KEYS[0], LABEL_IDS), np.zeros((*SIZE, 3), np.uint8))
     with Archive(tree) as archive:
-        for read in (archive.open_image, archive.image_size):
+        for read in (archive.open_image, archive.read_image_size):
             with pytest.raises(ValueError, match="mode L, but should be 8 bit RGB"):
-                read(member_name(KEYS[0], IMAGE))
+                read(member_name(FRAME_KEYS[0], IMAGE))
         with pytest.raises(ValueError, match="mode RGB, but should be 8 bit L"):
-            archive.open_labels(member_name(KEYS[0], LABEL_IDS))
+            archive.open_labels(member_name(FRAME_KEYS[0], LABEL_IDS))
 
 
 def png(rows: int, columns: int, *chunks: bytes) -> bytes:
@@ -190,20 +190,20 @@ def png(rows: int, columns: int, *chunks: bytes) -> bytes:
 )
 def test_a_bomb_is_refused_by_its_header(tree: Path, size: tuple[int, int]) -> None:
     """Too many pixels, for us if not for PIL, are refused by name before one is decoded."""
-    name = member_name(KEYS[0], IMAGE)
+    name = member_name(FRAME_KEYS[0], IMAGE)
     (tree / name).write_bytes(png(*size))
     with Archive(tree) as archive:
-        for read in (archive.open_image, archive.image_size):
+        for read in (archive.open_image, archive.read_image_size):
             with pytest.raises(ValueError, match=r"avalon_000000_000019_leftImg8bit\.png claims"):
                 read(name)
 
 
 def test_the_limit_is_ours(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What other code sets PIL's own limit to changes nothing."""
-    name = member_name(KEYS[0], IMAGE)
+    name = member_name(FRAME_KEYS[0], IMAGE)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", SIZE[0] * SIZE[1] - 1)
     with Archive(tree) as archive:
-        assert SIZE == archive.image_size(name)
+        assert SIZE == archive.read_image_size(name)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     (tree / name).write_bytes(png(100_000, 100_000))
     with Archive(tree) as archive, pytest.raises(ValueError, match="claims 100000 x 100000"):
@@ -212,7 +212,7 @@ def test_the_limit_is_ours(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_bomb_of_text_in_a_picture_is_refused(tree: Path) -> None:
     """A comment that unpacks to 20 MB is refused with the picture's name."""
-    name = member_name(KEYS[0], IMAGE)
+    name = member_name(FRAME_KEYS[0], IMAGE)
     text = b"zTXtComment\0\0" + zlib.compress(bytes(2 * 10**7))
     (tree / name).write_bytes(png(1, 1, text))
     with Archive(tree) as archive, pytest.raises(ValueError, match=f"{name} cannot be read"):
@@ -221,7 +221,7 @@ def test_a_bomb_of_text_in_a_picture_is_refused(tree: Path) -> None:
 
 def test_any_flipped_byte_of_a_picture_is_one_message(tree: Path) -> None:
     """Whichever byte is changed, the picture is read or refused by name; nothing else happens."""
-    name = member_name(KEYS[0], LABEL_IDS)
+    name = member_name(FRAME_KEYS[0], LABEL_IDS)
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tree / name)
     whole = (tree / name).read_bytes()
     refused = unnamed = 0
@@ -326,7 +326,7 @@ def test_every_odd_member_is_listed(tmp_path: Path) -> None:
 
 def test_links_in_a_folder_stay_inside_or_are_refused(tree: Path, tmp_path: Path) -> None:
     """A link to a file of the folder is that file; one that leads elsewhere is refused."""
-    name = member_name(KEYS[0], IMAGE)
+    name = member_name(FRAME_KEYS[0], IMAGE)
     (tree / "same.png").symlink_to(name)
     with Archive(tree) as archive:
         assert archive.read(name) == archive.read("same.png")
@@ -370,9 +370,9 @@ def test_another_process_opens_it_anew(tree: Path, tmp_path: Path, form: str) ->
     """What pickling hands on reads the same, without the first one's open file."""
     with Archive(zipped(tree, tmp_path / "a.zip") if form == "zip" else tree) as archive:
         copy = pickle.loads(pickle.dumps(archive))  # noqa: S301
-        expected = archive.photograph(KEYS[0])
+        expected = archive.open_photograph(FRAME_KEYS[0])
     with copy:
-        np.testing.assert_array_equal(expected, copy.photograph(KEYS[0]))
+        np.testing.assert_array_equal(expected, copy.photograph(FRAME_KEYS[0]))
 
 
 def test_a_linked_city_is_read(tree: Path, tmp_path: Path) -> None:

@@ -7,18 +7,18 @@ from typing import IO
 
 import pytest
 
-from pipeline.arriving import Arriving, left_over, part_of
+from pipeline.arriving import PartialFile, find_leftovers, partial_path
 
 
 def test_pieces_become_the_file(tmp_path: Path) -> None:
     """Over two visits the pieces gather, and the name appears with the last of them."""
     target = tmp_path / "a.zip"
-    with Arriving(target) as into:
+    with PartialFile(target) as into:
         into.append(b"first ")
     assert not target.exists()
-    with Arriving(target) as into:
+    with PartialFile(target) as into:
         into.append(b"second")
-        into.accept()
+        into.finalize()
     assert b"first second" == target.read_bytes()
     assert ["a.zip"] == [path.name for path in tmp_path.iterdir()]
 
@@ -39,10 +39,10 @@ def test_what_is_here_is_not_read_to_be_thrown_away(
             read.append(len(piece))
 
     monkeypatch.setattr(hashlib, "md5", Sum)
-    part_of(tmp_path / "a.zip").write_bytes(b"pieces")
-    with Arriving(tmp_path / "a.zip") as into:
+    partial_path(tmp_path / "a.zip").write_bytes(b"pieces")
+    with PartialFile(tmp_path / "a.zip") as into:
         assert 6 == into.size
-        into.start_over()
+        into.restart()
         into.append(b"new")
     assert [3] == read
 
@@ -50,8 +50,8 @@ def test_what_is_here_is_not_read_to_be_thrown_away(
 def test_the_sum_is_of_all_pieces(tmp_path: Path) -> None:
     """Of those from before too, whether it is asked for before or after more comes."""
     for asks_first in (False, True):
-        part_of(tmp_path / "a.zip").write_bytes(b"first ")
-        with Arriving(tmp_path / "a.zip") as into:
+        partial_path(tmp_path / "a.zip").write_bytes(b"first ")
+        with PartialFile(tmp_path / "a.zip") as into:
             if asks_first:
                 assert hashlib.md5(b"first ").hexdigest() == into.md5
             into.append(b"second")
@@ -60,19 +60,19 @@ def test_the_sum_is_of_all_pieces(tmp_path: Path) -> None:
 
 def test_pieces_may_gather_elsewhere(tmp_path: Path) -> None:
     """The name appears where it belongs; pieces, and what is bad, stay in the other folder."""
-    with Arriving(tmp_path / "kept" / "a.zip", tmp_path) as into:
+    with PartialFile(tmp_path / "kept" / "a.zip", tmp_path) as into:
         into.append(b"first")
-        assert b"first" == part_of(tmp_path / "a.zip").read_bytes()
-        into.accept()
+        assert b"first" == partial_path(tmp_path / "a.zip").read_bytes()
+        into.finalize()
     assert b"first" == (tmp_path / "kept" / "a.zip").read_bytes()
-    with Arriving(tmp_path / "kept" / "b.zip", tmp_path) as into:
+    with PartialFile(tmp_path / "kept" / "b.zip", tmp_path) as into:
         into.append(b"bad")
-        assert tmp_path / "b.zip.bad" == into.set_aside()
+        assert tmp_path / "b.zip.bad" == into.quarantine()
 
 
 def test_nothing_arrived_leaves_nothing(tmp_path: Path) -> None:
     """No empty file stays behind."""
-    with Arriving(tmp_path / "a.zip"):
+    with PartialFile(tmp_path / "a.zip"):
         pass
     assert [] == list(tmp_path.iterdir())
 
@@ -85,7 +85,7 @@ def test_a_disk_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.raises(ValueError, match=r"cannot be locked \(No locks available\)"):
-        Arriving(tmp_path / "a.zip")
+        PartialFile(tmp_path / "a.zip")
 
 
 def test_a_file_that_got_its_name_meanwhile(
@@ -93,29 +93,29 @@ def test_a_file_that_got_its_name_meanwhile(
 ) -> None:
     """Opened just before another process finished it, the whole file is not written on."""
     target = tmp_path / "a.zip"
-    part_of(target).write_bytes(b"whole")
+    partial_path(target).write_bytes(b"whole")
     lock = fcntl.flock
 
     def finish_first(file: IO[bytes], how: int) -> None:
         if not target.exists():
-            part_of(target).rename(target)
+            partial_path(target).rename(target)
         lock(file, how)
 
     monkeypatch.setattr(fcntl, "flock", finish_first)
-    with Arriving(target) as into:
+    with PartialFile(target) as into:
         assert 0 == into.size
         into.append(b"more")
     assert b"whole" == target.read_bytes()
-    assert b"more" == part_of(target).read_bytes()
+    assert b"more" == partial_path(target).read_bytes()
 
 
 def test_anothers_pieces_are_not_taken_away(tmp_path: Path) -> None:
     """Leaving with nothing removes one's own empty file, not one that has come in its place."""
     target = tmp_path / "a.zip"
-    with Arriving(target):
-        part_of(target).unlink()
-        part_of(target).write_bytes(b"another's")
-    assert b"another's" == part_of(target).read_bytes()
+    with PartialFile(target):
+        partial_path(target).unlink()
+        partial_path(target).write_bytes(b"another's")
+    assert b"another's" == partial_path(target).read_bytes()
 
 
 def test_the_file_is_on_the_disk_before_it_gets_its_name(
@@ -125,9 +125,9 @@ def test_the_file_is_on_the_disk_before_it_gets_its_name(
     target = tmp_path / "a.zip"
     named: list[bool] = []
     monkeypatch.setattr(os, "fsync", lambda _: named.append(target.exists()))
-    with Arriving(target) as into:
+    with PartialFile(target) as into:
         into.append(b"whole")
-        into.accept()
+        into.finalize()
     assert [False, True] == named
 
 
@@ -151,4 +151,4 @@ def test_what_is_left_over(tmp_path: Path) -> None:
         " unless one is running",
         f"{tmp_path / 'pack.part'}, 3.0 kB: what a stage that was killed had begun; delete it"
         " unless one is running",
-    ] == left_over(tmp_path)
+    ] == find_leftovers(tmp_path)

@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 
 from pipeline.arms import Arm
-from pipeline.budgets import flips, last_flip, ranking
-from pipeline.comparison import Comparison, compare
-from tests.pipeline.made_up_scores import SHARE, make_scores
+from pipeline.budgets import find_rank_changes, find_last_change, describe_ranking
+from pipeline.comparison import Comparison, compare_losses
+from tests.pipeline.made_up_scores import CLASS_SHARES, make_scores
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_a_flip_is_the_first_step_with_another_leader(
 ) -> None:
     """By hand: ties and steps without a value flip nothing by themselves."""
     steps = [10, 20, 30][: len(lead)]
-    assert expected == flips(pd.Series(lead, index=steps, dtype=float))
+    assert expected == find_rank_changes(pd.Series(lead, index=steps, dtype=float))
 
 
 def compared(leads: list[list[float]]) -> Comparison:
@@ -41,8 +41,8 @@ def compared(leads: list[list[float]]) -> Comparison:
             arms[loss].append(
                 Arm(f"{loss}-{seed}", scores, np.zeros((3, 1, 3)), validation, steps[-1])
             )
-    return compare(
-        arms, seeds=range(len(leads[0])), baseline="ce", share=SHARE, resamples=5, seed=0
+    return compare_losses(
+        arms, seeds=range(len(leads[0])), baseline="ce", share=CLASS_SHARES, resamples=5, seed=0
     )
 
 
@@ -53,8 +53,8 @@ def test_a_flip_is_told_of_the_means_with_the_seeds_that_agree() -> None:
         "The ranking of the means flips at step 30: at step 20 `dice` is ahead of `ce` (in 2 of 3"
         " seeds), at step 30 behind it (in 3 of 3 seeds). Earlier flips: step 20."
     )
-    assert told == ranking(comparison, "dice")
-    assert 30 == last_flip(comparison, "dice")
+    assert told == describe_ranking(comparison, "dice")
+    assert 30 == find_last_change(comparison, "dice")
 
 
 @pytest.mark.parametrize(
@@ -71,4 +71,4 @@ def test_a_flip_is_told_of_the_means_with_the_seeds_that_agree() -> None:
 )
 def test_a_ranking_without_flips(leads: list[list[float]], expected: str) -> None:
     """By hand: never another leader, never one at all, and nothing validated."""
-    assert expected == ranking(compared(leads), "dice")
+    assert expected == describe_ranking(compared(leads), "dice")

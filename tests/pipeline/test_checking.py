@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.checking import checked, why_it_broke
+from pipeline.checking import guard, describe_error
 from pipeline.finding import Finding
 
 WELL = Finding("disk", True, "room enough")
@@ -12,8 +12,8 @@ WELL = Finding("disk", True, "room enough")
 
 def test_one_finding_or_several() -> None:
     """A check may give either."""
-    assert [WELL] == checked("disk", lambda: WELL)
-    assert [WELL, WELL] == checked("disk", lambda: iter((WELL, WELL)))
+    assert [WELL] == guard("disk", lambda: WELL)
+    assert [WELL, WELL] == guard("disk", lambda: iter((WELL, WELL)))
 
 
 def test_what_was_found_before_it_broke_is_kept() -> None:
@@ -23,22 +23,22 @@ def test_what_was_found_before_it_broke_is_kept() -> None:
         yield WELL
         raise ValueError("no such disk")
 
-    first, second = checked("disk", check)
+    first, second = guard("disk", check)
     assert WELL == first
-    assert ("disk", False) == (second.topic, second.is_well)
-    assert "(no such disk)" in second.sentence
+    assert ("disk", False) == (second.topic, second.ok)
+    assert "(no such disk)" in second.message
 
 
 def test_a_mistake_of_ours_is_not_swallowed() -> None:
     """What no broken file can cause has to be seen."""
     with pytest.raises(ZeroDivisionError):
-        checked("disk", lambda: 1 / 0)  # type: ignore[arg-type, return-value]
+        guard("disk", lambda: 1 / 0)  # type: ignore[arg-type, return-value]
 
 
 def test_a_missing_right_names_the_file() -> None:
     """As the system refuses a file of somebody else's."""
     trouble = PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/data/frames.csv")
-    assert "/data/frames.csv may not be looked at: `ls -ld` shows whose" in why_it_broke(trouble)
+    assert "/data/frames.csv may not be looked at: `ls -ld` shows whose" in describe_error(trouble)
 
 
 @pytest.mark.parametrize(
@@ -53,5 +53,5 @@ def test_a_missing_right_names_the_file() -> None:
 )
 def test_what_broke_it_is_told(trouble: Exception, told: str) -> None:
     """In one line."""
-    assert told in why_it_broke(trouble)
-    assert 1 == len(why_it_broke(trouble).splitlines())
+    assert told in describe_error(trouble)
+    assert 1 == len(describe_error(trouble).splitlines())

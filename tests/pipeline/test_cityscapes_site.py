@@ -25,21 +25,21 @@ import requests
 from pydantic import SecretStr
 
 from pipeline import credentials
-from pipeline.arriving import part_of
+from pipeline.arriving import partial_path
 from pipeline.credentials import Account
-from pipeline.packages import OFFICIAL, Package
-from pipeline.patience import PassingError, Patience
+from pipeline.packages import OFFICIAL_PACKAGES, Package
+from pipeline.patience import TransientError, RetryPolicy
 from pipeline.site_session import SiteSession
 from pipeline.stages.download import (
     IMAGE_ZIP,
     LABEL_ZIP,
     Download,
-    Means,
+    DownloadServices,
     Synthetic,
     needs_account,
-    run,
+    download_data,
 )
-from tests.pipeline.own_site import PASSWORD, USERNAME, OwnSite, running, secrets_in
+from tests.pipeline.own_site import PASSWORD, USERNAME, FakeSite, serve_site, find_secrets
 
 DRAWN = Synthetic(train=1, val=1, size=(32, 64), seed=0)
 ROOT = Path(__file__).parents[2]
@@ -53,7 +53,7 @@ def made_up(name: str) -> bytes:
     return ZIP + random.Random(name).randbytes(size - len(ZIP))
 
 
-CONTENT = {package.name: made_up(package.name) for package in OFFICIAL}
+CONTENT = {package.name: made_up(package.name) for package in OFFICIAL_PACKAGES}
 
 
 def own(package: Package) -> Package:
@@ -66,21 +66,21 @@ def own(package: Package) -> Package:
     )
 
 
-PACKAGES = tuple(own(package) for package in OFFICIAL)
+PACKAGES = tuple(own(package) for package in OFFICIAL_PACKAGES)
 
 
 @pytest.fixture
-def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[OwnSite]:
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSite]:
     """A site with all packages, on a good day."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with running(OwnSite(dict(CONTENT))) as site:
+    with serve_site(FakeSite(dict(CONTENT))) as site:
         yield site
 
 
 class Visit:
     """One run of the stage against a site: what it said and how long it paused."""
 
-    def __init__(self, site: OwnSite, out: Path) -> None:
+    def __init__(self, site: FakeSite, out: Path) -> None:
         self.site = site
         self.out = out
         self.said: list[str] = []
@@ -91,7 +91,7 @@ class Visit:
     def __call__(self, *, train_extra: bool = False, **patience: Any) -> None:
         """Run the stage once; never really pause."""
         account = Account(USERNAME, SecretStr(self.password), "a test")
-        run(
+        download_data(
             Download(
                 source="cityscapes",
                 folder=None,
@@ -101,11 +101,11 @@ class Visit:
             ),
             out=self.out,
             progress=lambda done, total, words="": self.shown.append((done, total, words)),
-            say=self.said.append,
-            means=Means(
-                account=lambda: account,
+            notify=self.said.append,
+            services=DownloadServices(
+                find_account=lambda: account,
                 packages=PACKAGES,
-                patience=Patience(sleep=self.pauses.append, **patience),
+                retry_policy=RetryPolicy(sleep=self.pauses.append, **patience),
             ),
         )
 
@@ -117,7 +117,7 @@ class Visit:
 
     def part(self, name: str = IMAGE_ZIP) -> Path:
         """Where the pieces of a package gather."""
-        return part_of(self.out / name)
+        return partial_path(self.out / name)
 
     def has_all(self) -> bool:
         """Whether both zips are there, whole, and nothing else."""
@@ -128,11 +128,11 @@ class Visit:
 
     def ranges(self) -> list[str | None]:
         """Which parts of the images were asked for."""
-        return [request.range for request in self.site.asked("/file-handling/?packageID=3")]
+        return [request.range for request in self.site.requests_to("/file-handling/?packageID=3")]
 
 
 @pytest.fixture
-def visit(site: OwnSite, tmp_path: Path) -> Visit:
+def visit(site: FakeSite, tmp_path: Path) -> Visit:
     """A visit to our own site."""
     return Visit(site, tmp_path / "out")
 
@@ -148,7 +148,7 @@ def test_a_good_day(visit: Visit) -> None:
         "md5": {package.name: package.md5 for package in PACKAGES[:2]},
     } == facts
     assert [] == visit.pauses
-    assert ["GET", "POST"] == [request.method for request in visit.site.asked("/login")]
+    assert ["GET", "POST"] == [request.method for request in visit.site.requests_to("/login")]
 
 
 def test_progress_ends_at_the_whole(visit: Visit) -> None:
@@ -187,7 +187,7 @@ def test_what_lies_there_stays_until_the_new_has_arrived(visit: Visit) -> None:
     """A download that fails leaves the zips of before where they were."""
     visit.out.mkdir()
     (visit.out / IMAGE_ZIP).write_bytes(b"a drawn street")
-    visit.site.away = 10**6
+    visit.site.failures_left = 10**6
     visit.fails(tries=2)
     assert b"a drawn street" == (visit.out / IMAGE_ZIP).read_bytes()
 
@@ -223,7 +223,7 @@ def test_a_wrong_password(visit: Visit) -> None:
 
 def test_cut_off(visit: Visit) -> None:
     """After a cut only the rest is asked for, and appended."""
-    visit.site.cuts = [100_000, 50_000]
+    visit.site.disconnect_after = [100_000, 50_000]
     visit()
     assert visit.has_all()
     assert [None, "bytes=100000-", "bytes=150000-"] == visit.ranges()
@@ -231,8 +231,8 @@ def test_cut_off(visit: Visit) -> None:
 
 def test_another_part_than_was_asked_for(visit: Visit) -> None:
     """A part that begins elsewhere is not appended, but asked for again."""
-    visit.site.cuts = [100_000]
-    visit.site.strays = 1
+    visit.site.disconnect_after = [100_000]
+    visit.site.shifted_ranges_left = 1
     visit()
     assert visit.has_all()
     assert [None, "bytes=100000-", "bytes=100000-"] == visit.ranges()
@@ -243,7 +243,7 @@ def test_pieces_outlast_another_source(visit: Visit) -> None:
     visit.out.mkdir()
     visit.part().write_bytes(CONTENT[IMAGE_ZIP][:1000])
     drawn = Download(source="synthetic", folder=None, synthetic=DRAWN)
-    run(drawn, out=visit.out, progress=lambda done, total, words="": None)
+    download_data(drawn, out=visit.out, progress=lambda done, total, words="": None)
     visit()
     assert visit.has_all()
     assert ["bytes=1000-"] == visit.ranges()
@@ -251,7 +251,7 @@ def test_pieces_outlast_another_source(visit: Visit) -> None:
 
 def test_a_server_that_does_not_resume(visit: Visit) -> None:
     """The whole file after a part of it is passed over up to where the part ends."""
-    visit.site.cuts = [100_000]
+    visit.site.disconnect_after = [100_000]
     visit.site.ignores_range = True
     visit()
     assert visit.has_all()
@@ -261,11 +261,11 @@ def test_a_server_that_does_not_resume(visit: Visit) -> None:
 @pytest.mark.parametrize("tells_length", [True, False])
 def test_a_server_that_never_gets_further_is_given_up(visit: Visit, tells_length: bool) -> None:
     """Starting over and breaking off at the same place brings nothing, and loses nothing."""
-    visit.site.cuts = [100_000] + [90_000] * 20
+    visit.site.disconnect_after = [100_000] + [90_000] * 20
     visit.site.ignores_range = True
-    visit.site.tells_length = tells_length
+    visit.site.sends_content_length = tells_length
     assert "gave up after 3 tries" in visit.fails(tries=3, worthwhile=10_000)
-    assert 3 == len(visit.site.asked("/file-handling/?packageID=3"))
+    assert 3 == len(visit.site.requests_to("/file-handling/?packageID=3"))
     assert CONTENT[IMAGE_ZIP][:100_000] == visit.part().read_bytes()
 
 
@@ -274,11 +274,11 @@ def test_a_short_notice_does_not_take_the_place_of_what_arrived(
     visit: Visit, tells_length: bool
 ) -> None:
     """Text that is no page, for a file of which more is here: the part stays as it is."""
-    visit.site.cuts = [100_000]
+    visit.site.disconnect_after = [100_000]
     visit.fails(tries=1)
-    visit.site.arriving[IMAGE_ZIP] = b'{"error": "busy"}'
+    visit.site.content_overrides[IMAGE_ZIP] = b'{"error": "busy"}'
     visit.site.ignores_range = True
-    visit.site.tells_length = tells_length
+    visit.site.sends_content_length = tells_length
     assert "does not hand it out" in visit.fails()
     assert CONTENT[IMAGE_ZIP][:100_000] == visit.part().read_bytes()
 
@@ -288,7 +288,7 @@ def test_a_zip_shorter_than_what_is_here(visit: Visit) -> None:
     visit()
     part = visit.part("gtCoarse.zip")
     part.write_bytes(CONTENT["gtCoarse.zip"][:1000])
-    visit.site.arriving["gtCoarse.zip"] = CONTENT["gtCoarse.zip"][:500]
+    visit.site.content_overrides["gtCoarse.zip"] = CONTENT["gtCoarse.zip"][:500]
     visit.site.ignores_range = True
     assert "(it sent 500 bytes, fewer than are here)" in visit.fails(train_extra=True)
     assert 1000 == part.stat().st_size
@@ -296,8 +296,8 @@ def test_a_zip_shorter_than_what_is_here(visit: Visit) -> None:
 
 def test_a_notice_is_not_the_beginning_of_a_file(visit: Visit) -> None:
     """Text that is no page, for a file of which nothing is here: none of it is kept."""
-    visit.site.arriving[IMAGE_ZIP] = b'{"error": "busy"}'
-    visit.site.tells_length = False
+    visit.site.content_overrides[IMAGE_ZIP] = b'{"error": "busy"}'
+    visit.site.sends_content_length = False
     assert "it sent something that is no zip" in visit.fails()
     assert not visit.part().exists()
 
@@ -315,23 +315,23 @@ def test_a_part_that_is_not_what_comes(visit: Visit) -> None:
 def test_a_cut_that_no_size_tells(visit: Visit) -> None:
     """Where neither pins nor answer say the size, the sum tells a cut from an end."""
     visit()
-    visit.site.cuts = [10_000]
-    visit.site.tells_length = False
+    visit.site.disconnect_after = [10_000]
+    visit.site.sends_content_length = False
     visit(train_extra=True)
     name = "leftImg8bit_trainextra.zip"
     assert CONTENT[name] == (visit.out / "train_extra" / name).read_bytes()
-    assert "bytes=10000-" == visit.site.asked("/file-handling/?packageID=4")[-1].range
+    assert "bytes=10000-" == visit.site.requests_to("/file-handling/?packageID=4")[-1].range
 
 
 @pytest.mark.parametrize("tells_length", [True, False])
 def test_more_than_there_is(visit: Visit, tells_length: bool) -> None:
     """What comes behind the end of a file, for ever perhaps, is left; the sum decides."""
-    visit.site.cuts = [100_000]
-    visit.site.pads = 5_000_000
-    visit.site.tells_length = tells_length
+    visit.site.disconnect_after = [100_000]
+    visit.site.extra_bytes = 5_000_000
+    visit.site.sends_content_length = tells_length
     if tells_length:
         assert "(it sent 5,300,000 bytes instead of 300,000)" in visit.fails()
-        visit.site.pads = 0
+        visit.site.extra_bytes = 0
     visit()
     assert visit.has_all()
 
@@ -339,8 +339,8 @@ def test_more_than_there_is(visit: Visit, tells_length: bool) -> None:
 def test_no_end_of_a_file_of_unknown_size(visit: Visit) -> None:
     """Twice what the list says is enough: told, and set aside."""
     visit()
-    visit.site.pads = 40_000
-    visit.site.tells_length = False
+    visit.site.extra_bytes = 40_000
+    visit.site.sends_content_length = False
     message = visit.fails(train_extra=True)
     assert "is listed with 30.4 kB, but did not end at" in message
     assert 1 == len(list(visit.out.glob("*.zip.bad")))
@@ -348,7 +348,7 @@ def test_no_end_of_a_file_of_unknown_size(visit: Visit) -> None:
 
 def test_another_size_than_the_pinned_one(visit: Visit) -> None:
     """A file of another size is not taken: the sum would tell only after all of it."""
-    visit.site.arriving[IMAGE_ZIP] = CONTENT[IMAGE_ZIP][:-1]
+    visit.site.content_overrides[IMAGE_ZIP] = CONTENT[IMAGE_ZIP][:-1]
     assert "(it sent 299,999 bytes instead of 300,000)" in visit.fails()
     assert not list(visit.out.glob("*.zip*"))
 
@@ -356,9 +356,9 @@ def test_another_size_than_the_pinned_one(visit: Visit) -> None:
 @pytest.mark.parametrize("knows_end", [True, False])
 def test_an_end_where_there_is_none(visit: Visit, knows_end: bool) -> None:
     """416 for a half file: the whole is asked for, and what is here passed over, not lost."""
-    visit.site.cuts = [100_000]
-    visit.site.denies = 1
-    visit.site.knows_end = knows_end
+    visit.site.disconnect_after = [100_000]
+    visit.site.range_denials_left = 1
+    visit.site.sends_size_on_416 = knows_end
     visit()
     assert visit.has_all()
     assert [None, "bytes=100000-", None] == visit.ranges()
@@ -369,16 +369,16 @@ def test_an_end_of_a_file_of_unknown_size(visit: Visit) -> None:
     visit()
     part = visit.part("gtCoarse.zip")
     part.write_bytes(CONTENT["gtCoarse.zip"][:1000])
-    visit.site.denies = 1
-    visit.site.knows_end = False
+    visit.site.range_denials_left = 1
+    visit.site.sends_size_on_416 = False
     visit(train_extra=True)
     assert CONTENT["gtCoarse.zip"] == (visit.out / "train_extra" / "gtCoarse.zip").read_bytes()
 
 
 def test_a_server_that_does_not_tell_the_length(visit: Visit) -> None:
     """Without a length, the known size tells a cut from an end."""
-    visit.site.cuts = [100_000]
-    visit.site.tells_length = False
+    visit.site.disconnect_after = [100_000]
+    visit.site.sends_content_length = False
     visit()
     assert visit.has_all()
     assert "bytes=100000-" == visit.ranges()[1]
@@ -419,7 +419,7 @@ def test_a_part_that_is_too_long(visit: Visit) -> None:
 def test_a_wrong_file(visit: Visit) -> None:
     """Another file than its sum belongs to is set aside, and never gets the right one's name."""
     other = ZIP + b"?" * (SIZE - len(ZIP))
-    visit.site.arriving = {IMAGE_ZIP: other}
+    visit.site.content_overrides = {IMAGE_ZIP: other}
     message = visit.fails()
     assert PACKAGES[0].md5 in message
     assert hashlib.md5(other).hexdigest() in message
@@ -428,16 +428,16 @@ def test_a_wrong_file(visit: Visit) -> None:
 
 def test_another_sum_than_the_pinned_one(visit: Visit) -> None:
     """Where the site's sum is not the one this project knows, nothing is fetched."""
-    visit.site.sums = {LABEL_ZIP: "0" * 32}
+    visit.site.md5_overrides = {LABEL_ZIP: "0" * 32}
     message = visit.fails()
     assert "0" * 32 in message
     assert PACKAGES[1].md5 in message
-    assert [] == visit.site.asked("/file-handling/")
+    assert [] == visit.site.requests_to("/file-handling/")
 
 
 def test_unavailable_twice(visit: Visit) -> None:
     """After two 503 all goes well: once more at once, then after a pause."""
-    visit.site.away = 2
+    visit.site.failures_left = 2
     visit()
     assert visit.has_all()
     assert [0, 2.0] == visit.pauses
@@ -445,7 +445,7 @@ def test_unavailable_twice(visit: Visit) -> None:
 
 def test_unavailable_for_ever(visit: Visit) -> None:
     """Patience ends, with pauses that grow and one message."""
-    visit.site.away = 10**6
+    visit.site.failures_left = 10**6
     message = visit.fails()
     assert "gave up after 9 tries" in message
     assert "answers 503" in message
@@ -455,9 +455,9 @@ def test_unavailable_for_ever(visit: Visit) -> None:
 
 def test_a_site_that_asks_to_be_left_alone(visit: Visit) -> None:
     """Retry-After is kept to, within reason."""
-    visit.site.away, visit.site.status, visit.site.retry_after = 1, 429, 7
+    visit.site.failures_left, visit.site.failure_status, visit.site.retry_after = 1, 429, 7
     visit()
-    visit.site.away, visit.site.retry_after = 1, 86400
+    visit.site.failures_left, visit.site.retry_after = 1, 86400
     (visit.out / LABEL_ZIP).unlink()
     visit()
     assert [7.0, 120.0] == visit.pauses
@@ -465,7 +465,7 @@ def test_a_site_that_asks_to_be_left_alone(visit: Visit) -> None:
 
 def test_a_site_that_says_until_when(visit: Visit) -> None:
     """Retry-After may be a date, too."""
-    visit.site.away = 1
+    visit.site.failures_left = 1
     then = datetime.now(UTC) + timedelta(seconds=60)
     visit.site.retry_after = format_datetime(then, usegmt=True)
     visit()
@@ -481,8 +481,8 @@ def late(session: SiteSession, work: Callable[[], Any]) -> None:
         over.wait()
         return work()
 
-    with pytest.raises(PassingError, match="did not finish its answer"):
-        session._in_time(wait)
+    with pytest.raises(TransientError, match="did not finish its answer"):
+        session._with_deadline(wait)
     over.set()
 
 
@@ -490,13 +490,13 @@ def test_an_answer_that_comes_too_late_is_closed() -> None:
     """Nobody reads it, and its connection is not held."""
     answer = requests.Response()
     answer.raw = io.BytesIO(b"a file")
-    late(SiteSession("http://127.0.0.1:9", Patience(answering=0.05)), lambda: answer)
+    late(SiteSession("http://127.0.0.1:9", RetryPolicy(response_timeout=0.05)), lambda: answer)
     until(lambda: answer.raw.closed)
 
 
 def test_a_late_answer_s_session_is_left_with_it() -> None:
     """Two threads never share one; whoever was logged in stays so."""
-    session = SiteSession("http://127.0.0.1:9", Patience(answering=0.05))
+    session = SiteSession("http://127.0.0.1:9", RetryPolicy(response_timeout=0.05))
     before = session._session
     before.cookies.set("PHPSESSID", "7")
     late(session, lambda: before.cookies.clear())
@@ -507,19 +507,19 @@ def test_a_late_answer_s_session_is_left_with_it() -> None:
 
 def test_a_long_way_with_many_cuts(visit: Visit) -> None:
     """As long as every try brings something worthwhile, patience does not end."""
-    visit.site.cuts = [10_000] * 29
+    visit.site.disconnect_after = [10_000] * 29
     visit(tries=2, worthwhile=10_000)
     assert visit.has_all()
 
 
 def test_cuts_that_bring_next_to_nothing(visit: Visit) -> None:
     """Tries that bring a byte each come to an end; what they brought stays and is resumed."""
-    visit.site.cuts = [4] + [1] * 30
+    visit.site.disconnect_after = [4] + [1] * 30
     message = visit.fails(tries=5)
     assert "gave up after 5 tries" in message
     assert f"{IMAGE_ZIP}: the connection broke at 8 bytes of 300.0 kB" in message
     assert CONTENT[IMAGE_ZIP][:8] == visit.part().read_bytes()
-    visit.site.cuts = []
+    visit.site.disconnect_after = []
     visit()
     assert visit.has_all()
     assert "bytes=8-" == visit.ranges()[-1]
@@ -527,7 +527,7 @@ def test_cuts_that_bring_next_to_nothing(visit: Visit) -> None:
 
 def test_silence(visit: Visit) -> None:
     """An answer that falls silent is left, and the rest asked for."""
-    visit.site.hangs = [100_000]
+    visit.site.stall_after = [100_000]
     visit(silence=0.15)
     assert visit.has_all()
     assert "bytes=100000-" == visit.ranges()[1]
@@ -535,7 +535,7 @@ def test_silence(visit: Visit) -> None:
 
 def test_a_drip(visit: Visit) -> None:
     """A byte now and then is no answer: after a while the line is changed, then given up."""
-    visit.site.drip = 0.005
+    visit.site.drip_seconds = 0.005
     message = visit.fails(silence=0.1, slowest=1000.0, tries=3)
     assert f"{IMAGE_ZIP}: next to nothing came" in message
     arrived = visit.part().read_bytes()
@@ -545,7 +545,7 @@ def test_a_drip(visit: Visit) -> None:
 
 def test_a_site_that_is_down(visit: Visit, tmp_path: Path) -> None:
     """Nobody answers: said so, after the same tries and pauses."""
-    with running(OwnSite({})) as gone:
+    with serve_site(FakeSite({})) as gone:
         pass
     visit.site.url = gone.url
     message = visit.fails()
@@ -558,17 +558,17 @@ def test_a_session_that_ends(visit: Visit) -> None:
     """Where the site has forgotten who asks, it is told once more, and the part stays."""
     visit.out.mkdir()
     visit.part().write_bytes(CONTENT[IMAGE_ZIP][:1000])
-    visit.site.forgets = 1
+    visit.site.logouts_left = 1
     visit()
     assert visit.has_all()
-    assert 4 == len(visit.site.asked("/login"))
+    assert 4 == len(visit.site.requests_to("/login"))
     assert "bytes=1000-" == visit.ranges()[-1]
 
 
 def test_sessions_that_end_again_and_again(visit: Visit) -> None:
     """A long download logs in as often as the site forgets it, if every session brings enough."""
-    visit.site.lasting = 1
-    visit.site.cuts = [60_000] * 4
+    visit.site.requests_per_login = 1
+    visit.site.disconnect_after = [60_000] * 4
     visit(worthwhile=50_000)
     assert visit.has_all()
     assert 6 == sum(request.method == "POST" for request in visit.site.requests)
@@ -576,8 +576,8 @@ def test_sessions_that_end_again_and_again(visit: Visit) -> None:
 
 def test_sessions_that_bring_next_to_nothing(visit: Visit) -> None:
     """A login for every few bytes comes to an end."""
-    visit.site.lasting = 1
-    visit.site.cuts = [10] * 100
+    visit.site.requests_per_login = 1
+    visit.site.disconnect_after = [10] * 100
     assert "does not hand it out" in visit.fails()
     assert 2 == sum(request.method == "POST" for request in visit.site.requests)
 
@@ -586,14 +586,14 @@ def test_a_package_that_is_withheld(visit: Visit) -> None:
     """A page instead of a file, twice: the account may not have it; a part is not overwritten."""
     visit.out.mkdir()
     visit.part().write_bytes(CONTENT[IMAGE_ZIP][:1000])
-    visit.site.withheld = {IMAGE_ZIP}
+    visit.site.denied_packages = {IMAGE_ZIP}
     assert f"lists {IMAGE_ZIP}, but does not hand it out" in visit.fails()
     assert CONTENT[IMAGE_ZIP][:1000] == visit.part().read_bytes()
 
 
 def test_a_package_that_is_not_offered(visit: Visit) -> None:
     """What the account may not have is named, and what it may."""
-    visit.site.unlisted = {IMAGE_ZIP}
+    visit.site.hidden_packages = {IMAGE_ZIP}
     message = visit.fails()
     assert f"does not offer {IMAGE_ZIP} to this account, only gtCoarse.zip" in message
 
@@ -613,21 +613,21 @@ def test_a_package_that_is_not_offered(visit: Visit) -> None:
 )
 def test_a_list_that_is_none(visit: Visit, listed: object, expected: str) -> None:
     """An empty list means no access yet, anything else a site that has changed."""
-    visit.site.listed = listed
+    visit.site.list_override = listed
     assert expected in visit.fails()
 
 
 def test_a_list_without_end(visit: Visit) -> None:
     """It is left once it is longer than any list could be."""
-    visit.site.endless = True
+    visit.site.sends_endless_list = True
     assert "sent more than 4.2 MB where a short answer was due" in visit.fails()
 
 
 @pytest.mark.parametrize("path", ["/login", "/downloads/", "/md5-sum/"])
 def test_a_page_that_drips(visit: Visit, path: str) -> None:
     """A short answer has a deadline as a whole, however its bytes come; its first line too."""
-    visit.site.dripping = (path,)
-    visit.site.drip = 0.02
+    visit.site.drip_paths = (path,)
+    visit.site.drip_seconds = 0.02
     message = visit.fails(answering=0.1, silence=0.1, tries=2)
     assert "gave up after 2 tries" in message
     assert "did not finish its answer" in message
@@ -635,15 +635,15 @@ def test_a_page_that_drips(visit: Visit, path: str) -> None:
 
 def test_a_file_whose_first_line_drips(visit: Visit) -> None:
     """The deadline holds for what comes before a file as well."""
-    visit.site.dripping = ("/file-handling/",)
-    visit.site.withheld = {IMAGE_ZIP}
-    visit.site.drip = 0.02
+    visit.site.drip_paths = ("/file-handling/",)
+    visit.site.denied_packages = {IMAGE_ZIP}
+    visit.site.drip_seconds = 0.02
     assert "did not finish its answer" in visit.fails(answering=0.1, silence=0.1, tries=2)
 
 
 def test_a_sum_that_is_none(visit: Visit) -> None:
     """A page where the sum should be is told."""
-    visit.site.sums = {IMAGE_ZIP: "<html>"}
+    visit.site.md5_overrides = {IMAGE_ZIP: "<html>"}
     assert f"gave no md5 sum for {IMAGE_ZIP}" in visit.fails()
 
 
@@ -656,7 +656,7 @@ def test_a_disk_that_is_too_small(visit: Visit, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=left - 30_000))
     message = visit.fails()
     assert "make room for 30.0 kB" in message
-    assert [] == visit.site.asked("/file-handling/")
+    assert [] == visit.site.requests_to("/file-handling/")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=left))
     visit()
     assert visit.has_all()
@@ -666,7 +666,7 @@ def test_a_size_that_only_the_answer_tells(visit: Visit, monkeypatch: pytest.Mon
     """Where list and pins say no size, the room is asked for when the answer comes."""
     visit()
     listed: list[dict[str, str]] = visit.site.list()  # type: ignore[assignment]
-    visit.site.listed = [entry | {"size": "large"} for entry in listed]
+    visit.site.list_override = [entry | {"size": "large"} for entry in listed]
     usage = shutil.disk_usage(visit.out)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10_000))
     message = visit.fails(train_extra=True)
@@ -702,9 +702,9 @@ def test_no_space_left_on_device(visit: Visit) -> None:
 
 def test_two_at_once(visit: Visit) -> None:
     """A second download beside one that still works is told to wait, and spoils nothing."""
-    from pipeline.arriving import Arriving
+    from pipeline.arriving import PartialFile
 
-    with Arriving(visit.out / IMAGE_ZIP) as first:
+    with PartialFile(visit.out / IMAGE_ZIP) as first:
         first.append(b"mine")
         assert "another process is writing" in visit.fails()
         assert b"mine" == visit.part().read_bytes()
@@ -730,7 +730,7 @@ def until(is_so: Callable[[], bool]) -> None:
 
 def test_kill_in_the_middle(visit: Visit) -> None:
     """After kill -9 the same command goes on with the next byte."""
-    visit.site.hangs = [200_000]
+    visit.site.stall_after = [200_000]
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, visit.site.url, str(visit.out)], cwd=ROOT
     )
@@ -747,7 +747,7 @@ def test_kill_in_the_middle(visit: Visit) -> None:
 @pytest.mark.parametrize("moved", [None, "/en/login/", "?from=here"])
 def test_the_password_goes_to_the_site_alone(visit: Visit, moved: str | None) -> None:
     """It stands in the body of one request only, also if the login page has moved on the site."""
-    visit.site.moved = moved
+    visit.site.login_redirect = moved
     visit()
     told = [request for request in visit.site.requests if "correct+horse" in repr(request)]
     assert [("POST", "/login")] == [(request.method, request.path) for request in told]
@@ -756,8 +756,8 @@ def test_the_password_goes_to_the_site_alone(visit: Visit, moved: str | None) ->
 @pytest.mark.parametrize("where", ["{}/login", "https://www.cityscapes-dataset.com/login", "//["])
 def test_a_login_page_elsewhere_gets_no_password(visit: Visit, where: str) -> None:
     """A redirect off the site is neither followed nor taken for a login page."""
-    with running(OwnSite({})) as elsewhere:
-        visit.site.moved = where.format(elsewhere.url)
+    with serve_site(FakeSite({})) as elsewhere:
+        visit.site.login_redirect = where.format(elsewhere.url)
         assert "which leads elsewhere): name and password were not sent" in visit.fails()
         assert [] == elsewhere.requests
     assert [("GET", "/login")] == [(each.method, each.path) for each in visit.site.requests]
@@ -766,7 +766,7 @@ def test_a_login_page_elsewhere_gets_no_password(visit: Visit, where: str) -> No
 @pytest.mark.parametrize("status", [204, 403, 404])
 def test_no_login_page_gets_no_password(visit: Visit, status: int) -> None:
     """Nothing is posted where the page for it is not there."""
-    visit.site.door = status
+    visit.site.login_status = status
     message = visit.fails()
     assert f"/login is no login page (status {status}): name and password were not" in message
     assert ["GET"] == [request.method for request in visit.site.requests]
@@ -798,7 +798,7 @@ def test_pieces_of_what_is_whole_are_cleared_away(visit: Visit) -> None:
 def test_pieces_of_train_extra_are_no_part_of_a_stage_s_output(visit: Visit) -> None:
     """DVC keeps the folder `train_extra` whole: 44 GB of pieces must not be in it."""
     visit()
-    visit.site.cuts = [1000] * 2
+    visit.site.disconnect_after = [1000] * 2
     visit.fails(train_extra=True, tries=1)
     assert visit.part("leftImg8bit_trainextra.zip").exists()
     assert ["packages.json"] == [path.name for path in (visit.out / "train_extra").iterdir()]
@@ -816,9 +816,9 @@ def test_the_password_is_written_nowhere(
     caplog.set_level(logging.DEBUG)
     if day == "refused":
         visit.password = PASSWORD[:-1]
-    visit.site.away = 10**6 * (day == "down")
-    visit.site.cuts = [10] * 100 * (day == "cut")
-    visit.site.arriving = {IMAGE_ZIP: b"?"} if day == "wrong file" else {}
+    visit.site.failures_left = 10**6 * (day == "down")
+    visit.site.disconnect_after = [10] * 100 * (day == "cut")
+    visit.site.content_overrides = {IMAGE_ZIP: b"?"} if day == "wrong file" else {}
     trace = ""
     try:
         visit()
@@ -828,7 +828,7 @@ def test_the_password_is_written_nowhere(
     output = capfd.readouterr()
     written = [path.read_bytes().decode("latin1") for path in tmp_path.rglob("*") if path.is_file()]
     assert caplog.text
-    assert [] == secrets_in(
+    assert [] == find_secrets(
         trace, output.out, output.err, caplog.text, *visit.said, repr(visit.shown), *written
     )
 
@@ -845,7 +845,7 @@ def test_a_site_that_would_betray_the_password(wrong: str) -> None:
     )
     assert 1 == len(mistakes)
     assert "site must be https://www.cityscapes-dataset.com or another" in mistakes[0]
-    assert [] == secrets_in(*mistakes)
+    assert [] == find_secrets(*mistakes)
 
 
 def test_the_command(
@@ -856,11 +856,11 @@ def test_the_command(
 ) -> None:
     """The command line tells what it does, and on the official sums refuses our own site."""
     from pipeline.cli import main
-    from tests.pipeline.conftest import changed_params
+    from tests.pipeline.conftest import write_changed_params
 
     monkeypatch.setenv(credentials.USERNAME, USERNAME)
     monkeypatch.setenv(credentials.PASSWORD, PASSWORD)
-    params = changed_params(
+    params = write_changed_params(
         tmp_path,
         ("source: synthetic", "source: cityscapes"),
         ("https://www.cityscapes-dataset.com", visit.site.url),
@@ -869,7 +869,7 @@ def test_the_command(
     monkeypatch.setattr(sys, "argv", arguments)
     with pytest.raises(SystemExit):
         main()
-    assert f"but it should be {OFFICIAL[0].md5}" in capsys.readouterr().err.replace("\n", " ")
+    assert f"but it should be {OFFICIAL_PACKAGES[0].md5}" in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_an_account_is_needed_for_what_is_missing(visit: Visit) -> None:
@@ -877,17 +877,17 @@ def test_an_account_is_needed_for_what_is_missing(visit: Visit) -> None:
     params = Download(source="cityscapes", folder=None, synthetic=DRAWN)
     assert needs_account(params, out=visit.out)
     visit.out.mkdir()
-    for package in OFFICIAL[:2]:
+    for package in OFFICIAL_PACKAGES[:2]:
         with (visit.out / package.name).open("wb") as file:
             file.truncate(package.size)  # a hole of that size takes no room
     assert not needs_account(params, out=visit.out)
     with_extra = params.model_copy(update={"train_extra": True})
-    for package in OFFICIAL[2:]:
+    for package in OFFICIAL_PACKAGES[2:]:
         visit.part(package.name).touch()
     assert needs_account(with_extra, out=visit.out)
-    for package in OFFICIAL[2:]:
-        package.place(visit.out).parent.mkdir(exist_ok=True)
-        package.place(visit.out).touch()
+    for package in OFFICIAL_PACKAGES[2:]:
+        package.path_in(visit.out).parent.mkdir(exist_ok=True)
+        package.path_in(visit.out).touch()
     assert not needs_account(with_extra, out=visit.out)
     drawn = Download(source="synthetic", folder=None, synthetic=DRAWN)
     assert not needs_account(drawn, out=visit.out / "elsewhere")

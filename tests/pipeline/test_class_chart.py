@@ -5,14 +5,14 @@ import pytest
 from PIL import Image
 
 from pipeline import official_counts
-from pipeline.class_chart import draw_class_frequency
+from pipeline.class_chart import plot_class_frequency
 from pipeline.stages.frequency import label_frequency
 from segformer.cityscapes import CLASSES, LABELS
 
 
 def drawn(path: Path, pixels: np.ndarray) -> np.ndarray:
     """The chart of one frame with so many pixels of every label id, (h, w, 3) uint8."""
-    draw_class_frequency(label_frequency(pixels[None]), 1, path)
+    plot_class_frequency(label_frequency(pixels[None]), 1, path)
     return np.asarray(Image.open(path).convert("RGB"))
 
 
@@ -24,7 +24,7 @@ def area(picture: np.ndarray, color: tuple[int, int, int]) -> int:
 @pytest.fixture(scope="module")
 def official(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
     """The chart of the published training set."""
-    return drawn(tmp_path_factory.mktemp("chart") / "a.png", np.array(official_counts.PIXELS))
+    return drawn(tmp_path_factory.mktemp("chart") / "a.png", np.array(official_counts.OFFICIAL_PIXELS))
 
 
 def test_every_class_has_a_bar_in_its_colour(official: np.ndarray) -> None:

@@ -4,21 +4,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import official_counts
-from pipeline.class_weights import ClassCounts, effective_number, enet, erfnet, families
+from pipeline.class_weights import ClassCounts, effective_number, enet, erfnet, weight_families
 from segformer.cityscapes import CLASSES
 
 SCORED = [label.label_id for label in CLASSES]
 # Of the whole training set at once, as far as the families that know no frames are concerned.
-OFFICIAL = ClassCounts.of(np.array([official_counts.PIXELS]), SCORED)
+OFFICIAL = ClassCounts.from_pixels(np.array([official_counts.OFFICIAL_PIXELS]), SCORED)
 # Three classes and void in the last column: two frames of 100 pixels show the first class, one the
 # second, none the third.
-SMALL = ClassCounts.of(np.array([[60, 0, 0, 40], [20, 20, 0, 60]]), [0, 1, 2])
+SMALL = ClassCounts.from_pixels(np.array([[60, 0, 0, 40], [20, 20, 0, 60]]), [0, 1, 2])
 
 
 def test_the_official_counts_sum_to_all_pixels() -> None:
     """34 numbers, as many as there are pixels in 2975 frames; the classes have their known part."""
-    assert 34 == len(official_counts.PIXELS)
-    assert 2975 * 2048 * 1024 == sum(official_counts.PIXELS)
+    assert 34 == len(official_counts.OFFICIAL_PIXELS)
+    assert 2975 * 2048 * 1024 == sum(official_counts.OFFICIAL_PIXELS)
     assert 5_523_279_889 == OFFICIAL.pixels.sum()
 
 
@@ -53,7 +53,7 @@ def test_enet_of_the_official_counts() -> None:
 )
 def test_by_hand(name: str, expected: list[float]) -> None:
     """Each family on two classes that occur and one that never does."""
-    np.testing.assert_allclose(families(0.5)[name](SMALL), expected)
+    np.testing.assert_allclose(weight_families(0.5)[name](SMALL), expected)
 
 
 def test_effective_number_between_equal_and_inverse() -> None:
@@ -71,17 +71,17 @@ def test_effective_number_between_equal_and_inverse() -> None:
 @settings(derandomize=True, deadline=None, max_examples=60)
 def test_every_weight_can_be_trained_with(per_frame: list[list[int]], beta: float) -> None:
     """Whatever occurs or not, every weight is finite and at least 0, and that of a class over 0."""
-    counts = ClassCounts.of(np.array(per_frame), [0, 1, 2])
-    for family in families(beta).values():
+    counts = ClassCounts.from_pixels(np.array(per_frame), [0, 1, 2])
+    for family in weight_families(beta).values():
         weights = family(counts)
         assert np.isfinite(weights).all()
         assert (weights >= 0).all()
         assert (weights[counts.pixels > 0] > 0).all()
 
 
-@pytest.mark.parametrize("name", list(families(0.99)))
+@pytest.mark.parametrize("name", list(weight_families(0.99)))
 def test_a_rarer_class_never_weighs_less(name: str) -> None:
     """In frames of one size that all show both, the rarer class has the larger weight."""
-    counts = ClassCounts.of(np.array([[90, 10, 1], [80, 20, 1]]), [0, 1, 2])
-    weights = families(0.99)[name](counts)
+    counts = ClassCounts.from_pixels(np.array([[90, 10, 1], [80, 20, 1]]), [0, 1, 2])
+    weights = weight_families(0.99)[name](counts)
     assert (np.diff(weights) >= 0).all()

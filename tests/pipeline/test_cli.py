@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.archive import IMAGE, LABEL_IDS, member_name
 from pipeline.cli import main
-from tests.pipeline.conftest import KEYS, SHIPPED, SIZE, changed_params, save_png
+from tests.pipeline.conftest import FRAME_KEYS, PARAMS_FILE, SIZE, write_changed_params, save_png
 
 ROOT = Path(__file__).parents[2]
 STAGES = [
@@ -40,7 +40,7 @@ def remap(tree: Path, tmp_path: Path) -> list[object]:
     """The arguments that remap a tree."""
     out = tmp_path / "out"
     raw = ["--images", tree, "--ground-truth", tree, "--extra", tree]
-    return ["remap", *raw, "--out", out, "--params", SHIPPED]
+    return ["remap", *raw, "--out", out, "--params", PARAMS_FILE]
 
 
 def test_help_names_every_stage_and_loads_nothing_heavy() -> None:
@@ -69,7 +69,7 @@ def test_every_stage_has_an_example(stage: str) -> None:
 
 def test_a_misspelt_parameter(run, tmp_path: Path) -> None:
     """A misspelt parameter of any stage stops the first one, with the right name."""
-    params = changed_params(tmp_path, ("warmup_steps:", "warmup_stps:"))
+    params = write_changed_params(tmp_path, ("warmup_steps:", "warmup_stps:"))
     code, said = run("download", "--out", tmp_path / "out", "--params", params)
     assert 1 == code
     expected = "train.warmup_stps is not a parameter, did you mean train.warmup_steps?"
@@ -79,7 +79,7 @@ def test_a_misspelt_parameter(run, tmp_path: Path) -> None:
 
 def test_an_impossible_parameter(run, tmp_path: Path) -> None:
     """A negative number of steps names the key, the bound and the value."""
-    params = changed_params(tmp_path, ("steps: 120", "steps: -5"))
+    params = write_changed_params(tmp_path, ("steps: 120", "steps: -5"))
     code, said = run("download", "--out", tmp_path / "out", "--params", params)
     assert 1 == code
     assert "train.steps: should be greater than 0 (it is -5)" in said
@@ -88,7 +88,7 @@ def test_an_impossible_parameter(run, tmp_path: Path) -> None:
 def test_an_empty_folder(run, tmp_path: Path) -> None:
     """An empty folder as source names the folder and what should be in it."""
     (tmp_path / "empty").mkdir()
-    params = changed_params(
+    params = write_changed_params(
         tmp_path,
         ("source: synthetic", "source: folder"),
         ("folder: null", f"folder: {tmp_path / 'empty'}"),
@@ -101,31 +101,31 @@ def test_an_empty_folder(run, tmp_path: Path) -> None:
 
 def test_an_image_without_a_label(run, tree: Path, tmp_path: Path) -> None:
     """The photograph and the label that it lacks are named."""
-    (tree / member_name(KEYS[0], LABEL_IDS)).unlink()
+    (tree / member_name(FRAME_KEYS[0], LABEL_IDS)).unlink()
     code, said = run(*remap(tree, tmp_path))
     assert 1 == code
-    assert f"{member_name(KEYS[0], IMAGE)} has no label" in said
+    assert f"{member_name(FRAME_KEYS[0], IMAGE)} has no label" in said
 
 
 def test_a_label_with_an_unknown_id(run, tree: Path, tmp_path: Path) -> None:
     """The file, the id and how often it occurs are named."""
-    save_png(tree / member_name(KEYS[0], LABEL_IDS), np.full(SIZE, 34, np.uint8))
+    save_png(tree / member_name(FRAME_KEYS[0], LABEL_IDS), np.full(SIZE, 34, np.uint8))
     code, said = run(*remap(tree, tmp_path))
     assert 1 == code
-    assert f"{member_name(KEYS[0], LABEL_IDS)} has id 34 at 2048 pixels" in said
+    assert f"{member_name(FRAME_KEYS[0], LABEL_IDS)} has id 34 at 2048 pixels" in said
 
 
 def test_an_unreadable_png(run, tree: Path, tmp_path: Path) -> None:
     """The file is named, with what to do."""
-    (tree / member_name(KEYS[0], IMAGE)).write_bytes(b"no picture")
+    (tree / member_name(FRAME_KEYS[0], IMAGE)).write_bytes(b"no picture")
     code, said = run(*remap(tree, tmp_path))
     assert 1 == code
-    assert f"{member_name(KEYS[0], IMAGE)} cannot be read (no PNG): fetch it again" in said
+    assert f"{member_name(FRAME_KEYS[0], IMAGE)} cannot be read (no PNG): fetch it again" in said
 
 
 def test_no_traceback_and_nothing_half_written(run, tree: Path, tmp_path: Path) -> None:
     """A mistake gives lines of text only, begun with `error:`, and no file."""
-    (tree / member_name(KEYS[0], IMAGE)).write_bytes(b"no picture")
+    (tree / member_name(FRAME_KEYS[0], IMAGE)).write_bytes(b"no picture")
     _, said = run(*remap(tree, tmp_path))
     assert said.startswith("error: remap: 1 problem")
     assert "Traceback" not in said

@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 
 from pipeline.arms import Arm
-from pipeline.bootstrap import Intervals, draw_frames, estimate, holm, resample
-from pipeline.comparison import compare
-from pipeline.scores import Scores, iou_by_class
+from pipeline.bootstrap import Intervals, sample_frames, estimate_intervals, adjust_p_values, resample
+from pipeline.comparison import compare_losses
+from pipeline.scores import Scores, compute_class_iou
 
 TRIALS = 1000
 RESAMPLES = 150
@@ -59,18 +59,18 @@ def simulated(gain: float, seeds: int, frames: int) -> tuple[Intervals, np.ndarr
     """Estimates of the paired difference, (trials x (1 + k)) of mIoU and each class; the truth."""
     rng = np.random.default_rng([int(1000 * gain), seeds, frames])
     counts = confusions(rng, gain, seeds, frames)
-    draws = draw_frames(frames, RESAMPLES, seed=1)
+    draws = sample_frames(frames, RESAMPLES, seed=1)
     values = np.stack([[measure(one.sum(axis=0)) for one in arm] for arm in counts])
     replicates = np.stack([[measure(resample(one, draws)) for one in arm] for arm in counts])
     occurrences = np.full(values.shape[-1], frames)
-    found = estimate(values[1] - values[0], replicates[1] - replicates[0], occurrences)
+    found = estimate_intervals(values[1] - values[0], replicates[1] - replicates[0], occurrences)
     by_class = true_iou(gain) - true_iou(0)
     return found, np.array([by_class.mean(), *by_class])
 
 
 def measure(counts: np.ndarray) -> np.ndarray:
     """(..., trials, k, k) -> (..., trials * (1 + k))."""
-    iou = iou_by_class(counts)
+    iou = compute_class_iou(counts)
     both = np.concatenate([iou.mean(axis=-1, keepdims=True), iou], axis=-1)
     return both.reshape(*both.shape[:-2], -1)
 
@@ -108,7 +108,7 @@ def test_holm_keeps_false_alarms_of_a_whole_table_under_five_per_cent(
     """Without an effect at most 5 % of the tables of classes, corrected, hold one false alarm."""
     found, _ = simulated(0.0, seeds, frames)
     tables = found.p.reshape(TRIALS, -1)[:, 1:]
-    alarms, error = share(np.array([holm(p).min() < 0.05 for p in tables]))
+    alarms, error = share(np.array([adjust_p_values(p).min() < 0.05 for p in tables]))
     assert alarms <= 0.05 + 2 * error
 
 
@@ -129,10 +129,10 @@ def lucky(seeds: int, frames: int, luck: float) -> np.ndarray:
     shape = (seeds, frames, trials * CLASSES)
     numbers = rng.standard_normal(shape, dtype=np.float32)
     numbers += luck / np.sqrt(frames) * rng.standard_normal((seeds, 1, trials * CLASSES))
-    draws = (draw_frames(frames, 50, seed=1) / frames).astype(np.float32)
+    draws = (sample_frames(frames, 50, seed=1) / frames).astype(np.float32)
     replicates = np.stack([draws @ one for one in numbers]).astype(np.float64)
     values = numbers.mean(axis=1, dtype=np.float64)
-    return estimate(values, replicates, np.full(trials * CLASSES, frames)).p.reshape(trials, -1)
+    return estimate_intervals(values, replicates, np.full(trials * CLASSES, frames)).p.reshape(trials, -1)
 
 
 FEW_SEEDS = [(2, 32), (2, 200), (3, 200)]
@@ -153,7 +153,7 @@ def test_luck_of_few_seeds_raises_no_more_false_alarms(
 @pytest.mark.parametrize(("seeds", "frames"), FEW_SEEDS)
 def test_nineteen_lucky_classes_make_no_false_table(seeds: int, frames: int, luck: float) -> None:
     """Of 19 independent classes none is said to gain, after Holm, in 95 % of the tables."""
-    alarms, error = share(np.array([holm(p).min() < 0.05 for p in lucky(seeds, frames, luck)]))
+    alarms, error = share(np.array([adjust_p_values(p).min() < 0.05 for p in lucky(seeds, frames, luck)]))
     assert alarms <= 0.05 + 2 * error
 
 
@@ -172,7 +172,7 @@ def with_classes_in_few_frames(luck: float) -> np.ndarray:
             for loss in ("ce", "dice")
         }
         share = np.array([0.6, 0.3, 0.08, 0.02])
-        compared = compare(
+        compared = compare_losses(
             arms, seeds=range(seeds), baseline="ce", share=share, resamples=60, seed=trial
         )
         result = compared.results["dice"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import credentials
-from tests.pipeline.own_site import PASSWORD, USERNAME, secrets_in
+from tests.pipeline.own_site import PASSWORD, USERNAME, find_secrets
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,10 +17,10 @@ def test_an_account_does_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     """Printed, it is where it was found, and no more."""
     monkeypatch.setenv(credentials.USERNAME, USERNAME)
     monkeypatch.setenv(credentials.PASSWORD, PASSWORD)
-    account = credentials.find()
+    account = credentials.find_account()
     assert (USERNAME, PASSWORD) == (account.username, account.password.get_secret_value())
-    assert [] == secrets_in(repr(account), str(account), f"{account.password}")
-    assert "CITYSCAPES_USERNAME and CITYSCAPES_PASSWORD" == credentials.origin()
+    assert [] == find_secrets(repr(account), str(account), f"{account.password}")
+    assert "CITYSCAPES_USERNAME and CITYSCAPES_PASSWORD" == credentials.find_account_origin()
 
 
 @pytest.mark.parametrize("name", [credentials.USERNAME, credentials.PASSWORD])
@@ -30,7 +30,7 @@ def test_half_an_account(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         monkeypatch.delenv(each, raising=False)
     monkeypatch.setenv(name, "anna")
     with pytest.raises(ValueError, match=f"{name} is set, but CITYSCAPES_"):
-        credentials.find()
+        credentials.find_account()
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_the_official_tools_own_file(no_account: dict[str, str]) -> None:
     folder.mkdir(parents=True)
     text = json.dumps({"username": USERNAME, "password": PASSWORD})
     credentials.official_file().write_text(text)
-    account = credentials.find()
+    account = credentials.find_account()
     assert (USERNAME, PASSWORD) == (account.username, account.password.get_secret_value())
     assert str(credentials.official_file()) == account.origin
 
@@ -61,15 +61,15 @@ def test_a_damaged_file_is_not_quoted(no_account: dict[str, str]) -> None:
     credentials.official_file().parent.mkdir(parents=True)
     credentials.official_file().write_text(json.dumps({"password": PASSWORD})[:-1])
     with pytest.raises(ValueError, match=r"credentials\.json should hold") as caught:
-        credentials.find()
-    assert [] == secrets_in("".join(traceback.format_exception(caught.value)))
+        credentials.find_account()
+    assert [] == find_secrets("".join(traceback.format_exception(caught.value)))
 
 
 def test_nobody_is_asked_without_a_terminal(no_account: dict[str, str]) -> None:
     """Under DVC, Prefect or cron the missing account is an error that says how to give it."""
-    assert credentials.origin() is None
+    assert credentials.find_account_origin() is None
     with pytest.raises(ValueError, match="set CITYSCAPES_USERNAME and CITYSCAPES_PASSWORD"):
-        credentials.find()
+        credentials.find_account()
 
 
 @pytest.mark.parametrize(
@@ -90,8 +90,8 @@ def test_a_file_that_holds_something_else(no_account: dict[str, str], text: str)
     credentials.official_file().parent.mkdir(parents=True)
     credentials.official_file().write_text(text)
     with pytest.raises(ValueError, match=r"cannot be read \(it holds something else\)") as caught:
-        credentials.find()
-    assert [] == secrets_in("".join(traceback.format_exception(caught.value)))
+        credentials.find_account()
+    assert [] == find_secrets("".join(traceback.format_exception(caught.value)))
 
 
 class Terminal:
@@ -134,7 +134,7 @@ def test_a_terminal_is_asked(no_account: dict[str, str]) -> None:
     terminal.answer(b"password: ", f"{PASSWORD}\n".encode())
     shown = terminal.end()
     assert f"berta {len(PASSWORD)} Account(password=SecretStr" in shown
-    assert [] == secrets_in(shown)
+    assert [] == find_secrets(shown)
 
 
 @pytest.mark.parametrize("keys", [[b"\x04"], [b"berta\n", b"\x04"], [b"berta\n", b"\n"]])

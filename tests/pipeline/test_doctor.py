@@ -16,8 +16,8 @@ from pipeline import credentials, doctor, repro, store
 from pipeline.cli import app
 from pipeline.journal import Journal
 from pipeline.stages import remap
-from pipeline.stages.download import IMAGE_ZIP, LABEL_ZIP, Download, run
-from tests.pipeline.conftest import SHIPPED, spoil_directory
+from pipeline.stages.download import IMAGE_ZIP, LABEL_ZIP, Download, download_data
+from tests.pipeline.conftest import PARAMS_FILE, corrupt_zip_directory
 
 
 @pytest.fixture(autouse=True)
@@ -34,18 +34,18 @@ def _somebody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(credentials, "official_file", lambda: tmp_path / "credentials.json")
-    monkeypatch.setattr(store, "journals", lambda: tmp_path / "tracking")
+    monkeypatch.setattr(store, "journals_folder", lambda: tmp_path / "tracking")
 
 
 @pytest.fixture
 def source(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A source.json of a download from the tree, remapped too; DVC is told to name both."""
-    section = YAML(typ="safe").load(SHIPPED)["download"]
+    section = YAML(typ="safe").load(PARAMS_FILE)["download"]
     params, _ = Download.parse("download", section | {"source": "folder", "folder": str(tree)})
     assert params is not None
     raw, remapped = tmp_path / "out", tmp_path / "remapped"
-    run(params, out=raw, progress=lambda done, total, words="": None)
-    remap.run(
+    download_data(params, out=raw, progress=lambda done, total, words="": None)
+    remap.remap_labels(
         remap.Remap(split="official", held_out=0.2, seed=0),
         images=raw / IMAGE_ZIP,
         ground_truth=raw / LABEL_ZIP,
@@ -60,21 +60,21 @@ def source(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def dvc_names(monkeypatch: pytest.MonkeyPatch, *paths: Path) -> None:
     """DVC, which takes a second to say where an output lies, is told to name these."""
     by_name = {path.name: path for path in paths}
-    monkeypatch.setattr(repro, "outputs", lambda *names: {name: by_name[name] for name in names})
+    monkeypatch.setattr(repro, "find_outputs", lambda *names: {name: by_name[name] for name in names})
 
 
 def changed(into: Path, section: str, /, **values: object) -> Path:
     """The shipped parameters with some of a section changed."""
     yaml = YAML()
-    params = yaml.load(SHIPPED)
+    params = yaml.load(PARAMS_FILE)
     params[section] |= values
     yaml.dump(params, into / "params.yaml")
     return into / "params.yaml"
 
 
-def mistakes(params: Path = SHIPPED) -> list[str]:
+def mistakes(params: Path = PARAMS_FILE) -> list[str]:
     """What the doctor finds that is not well."""
-    return [finding.sentence for finding in doctor.examine(params) if not finding.is_well]
+    return [finding.message for finding in doctor.run_checks(params) if not finding.ok]
 
 
 def test_all_is_well(source: Path) -> None:
@@ -84,7 +84,7 @@ def test_all_is_well(source: Path) -> None:
 
 def test_everything_is_looked_at(source: Path) -> None:
     """Machine, parameters, data and services, those of a topic together."""
-    topics = [finding.topic for finding in doctor.examine(SHIPPED)]
+    topics = [finding.topic for finding in doctor.run_checks(PARAMS_FILE)]
     expected = [
         "environment",
         "device",
@@ -105,7 +105,7 @@ def test_everything_is_looked_at(source: Path) -> None:
 def test_nothing_is_changed(source: Path, tmp_path: Path) -> None:
     """No file is written, removed or touched."""
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    doctor.examine(SHIPPED)
+    doctor.run_checks(PARAMS_FILE)
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
 
 
@@ -124,7 +124,7 @@ def test_mistakes_in_the_parameters_are_told(source: Path, tmp_path: Path) -> No
     told = mistakes(params)
     assert 2 == len(told)
     assert any("did you mean train.steps?" in sentence for sentence in told)
-    assert any(finding.topic == "deep look" for finding in doctor.examine(params))
+    assert any(finding.topic == "deep look" for finding in doctor.run_checks(params))
 
 
 def test_a_full_disk_is_told(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,9 +137,9 @@ def test_a_full_disk_is_told(source: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_no_data_yet_is_no_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the first run the doctor says how to bring the data."""
     dvc_names(monkeypatch, tmp_path / "source.json", tmp_path / "pixel_counts.csv")
-    findings = doctor.examine(SHIPPED)
-    assert any("`dvc repro` brings it" in finding.sentence for finding in findings)
-    assert all(finding.is_well for finding in findings)
+    findings = doctor.run_checks(PARAMS_FILE)
+    assert any("`dvc repro` brings it" in finding.message for finding in findings)
+    assert all(finding.ok for finding in findings)
 
 
 def test_a_project_that_dvc_cannot_read_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,19 +148,19 @@ def test_a_project_that_dvc_cannot_read_is_told(monkeypatch: pytest.MonkeyPatch)
     def refuse(*names: str) -> None:
         raise ValueError("dvc.yaml is no YAML")
 
-    monkeypatch.setattr(repro, "outputs", refuse)
+    monkeypatch.setattr(repro, "find_outputs", refuse)
     assert ["dvc.yaml is no YAML"] == mistakes()
 
 
-def only(topic: str, params: Path = SHIPPED) -> str:
+def only(topic: str, params: Path = PARAMS_FILE) -> str:
     """The one thing to mend, which is of this topic; that all else was looked at is seen too."""
-    findings = doctor.examine(params)
+    findings = doctor.run_checks(params)
     assert {"environment", "device", "git", "services", "credentials"} <= {
         finding.topic for finding in findings
     }
-    (told,) = [finding for finding in findings if not finding.is_well]
+    (told,) = [finding for finding in findings if not finding.ok]
     assert topic == told.topic
-    return told.sentence
+    return told.message
 
 
 def test_a_source_that_cannot_be_read_is_one_line(source: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_source_that_cannot_be_read_is_one_line(source: Path) -> None:
     source.mkdir()
     told = only("raw data")
     assert f"{source} cannot be looked at (Is a directory): " in told
-    assert any(finding.topic == "deep look" for finding in doctor.examine(SHIPPED))
+    assert any(finding.topic == "deep look" for finding in doctor.run_checks(PARAMS_FILE))
 
 
 @pytest.mark.parametrize("content", ["[]", '{"source": "folder"}', '{"source": "fol', "\0\xff"])
@@ -191,7 +191,7 @@ def test_a_zip_that_cannot_be_read_is_one_line(source: Path) -> None:
 def test_a_folder_that_cannot_be_looked_at_is_one_line(source: Path, tmp_path: Path) -> None:
     """A path longer than the system takes breaks each question about it, and nothing else."""
     params = changed(tmp_path, "download", source="folder", folder="x" * 300)
-    told = {finding.topic for finding in doctor.examine(params) if not finding.is_well}
+    told = {finding.topic for finding in doctor.run_checks(params) if not finding.ok}
     assert {"disk", "parameters"} == told
 
 
@@ -227,12 +227,12 @@ def test_what_a_cut_download_left_is_told(source: Path) -> None:
     raw = source.parent
     for name in (f"{IMAGE_ZIP}.download.part", f"{LABEL_ZIP}.bad", "source.json.part"):
         (raw / name).write_bytes(b"12345678901234567")
-    findings = doctor.examine(SHIPPED)
-    told = "\n".join(finding.sentence for finding in findings)
+    findings = doctor.run_checks(PARAMS_FILE)
+    told = "\n".join(finding.message for finding in findings)
     assert f"{raw / IMAGE_ZIP}.download.part, 17 bytes: a download that was cut short; the" in told
     assert f"{raw / LABEL_ZIP}.bad, 17 bytes: arrived, but is not what it should be, and" in told
     assert f"{raw / 'source.json'}.part, 17 bytes: what a stage that was killed had begun" in told
-    assert all(finding.is_well for finding in findings)
+    assert all(finding.ok for finding in findings)
 
 
 def test_what_a_killed_stage_left_is_told(source: Path) -> None:
@@ -240,7 +240,7 @@ def test_what_a_killed_stage_left_is_told(source: Path) -> None:
     half = source.parent.parent / "pack.part" / "train"
     half.mkdir(parents=True)
     (half / "images.npy").write_bytes(bytes(1500))
-    told = [finding.sentence for finding in doctor.examine(SHIPPED)]
+    told = [finding.message for finding in doctor.run_checks(PARAMS_FILE)]
     expected = f"{half.parent}, 1.5 kB: what a stage that was killed had begun; delete it"
     assert 1 == sum(sentence.startswith(expected) for sentence in told)
 
@@ -251,7 +251,7 @@ def test_a_broken_zip_in_the_folder_is_told(source: Path, tmp_path: Path) -> Non
     folder.mkdir()
     for name in (IMAGE_ZIP, LABEL_ZIP):
         shutil.copy(source.parent / name, folder / name)
-    spoil_directory(folder / IMAGE_ZIP)
+    corrupt_zip_directory(folder / IMAGE_ZIP)
     told = only("disk", changed(tmp_path, "download", source="folder", folder=str(folder)))
     assert f"{folder / IMAGE_ZIP} is not a whole zip file: fetch it again" in told
 
@@ -259,12 +259,12 @@ def test_a_broken_zip_in_the_folder_is_told(source: Path, tmp_path: Path) -> Non
 def test_coarse_data_that_is_missing_is_told(source: Path, tmp_path: Path) -> None:
     """Where remap is to use it, both zips are named with what brings them."""
     yaml = YAML()
-    params = yaml.load(SHIPPED)
+    params = yaml.load(PARAMS_FILE)
     params["download"] |= {"source": "folder", "folder": str(tmp_path), "train_extra": True}
     params["remap"]["train_extra"] = True
     yaml.dump(params, tmp_path / "params.yaml")
-    findings = doctor.examine(tmp_path / "params.yaml")
-    told = [one.sentence for one in findings if one.topic == "raw data" and not one.is_well]
+    findings = doctor.run_checks(tmp_path / "params.yaml")
+    told = [one.message for one in findings if one.topic == "raw data" and not one.ok]
     assert 2 == len(told)
     for name, sentence in zip(("leftImg8bit_trainextra", "gtCoarse"), told, strict=True):
         assert f"{name}.zip is missing: `dvc checkout` or `dvc repro --force download`" in sentence
@@ -280,7 +280,7 @@ def test_no_secret_is_told(source: Path, tmp_path: Path, monkeypatch: pytest.Mon
     )
     for name in ("", "somebody@example.org"):  # half an account, and a whole one
         monkeypatch.setenv(credentials.USERNAME, name)
-        told = CliRunner().invoke(app, ["doctor", "--params", str(SHIPPED)]).output
+        told = CliRunner().invoke(app, ["doctor", "--params", str(PARAMS_FILE)]).output
         assert "postgresql://***@db.example/mlflow" in told
         assert "CITYSCAPES_PASSWORD" in told
         assert "sesame" not in told
@@ -354,6 +354,6 @@ def test_the_exit_code(source: Path, tree: Path, is_well: bool, expected: int) -
     """0 where all is well, 1 where something is to be mended; the last line says which."""
     if not is_well:
         next(tree.rglob("*leftImg8bit.png")).unlink()
-    done = CliRunner().invoke(app, ["doctor", "--params", str(SHIPPED)])
+    done = CliRunner().invoke(app, ["doctor", "--params", str(PARAMS_FILE)])
     assert expected == done.exit_code
     assert ("all is well" if is_well else "1 thing to mend") == done.output.splitlines()[-1]

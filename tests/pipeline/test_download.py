@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 
 from pipeline.archive import IMAGE, LABEL_IDS, member_name
-from pipeline.packages import OFFICIAL, Package
+from pipeline.packages import OFFICIAL_PACKAGES, Package
 from pipeline.stages.download import (
     IMAGE_ZIP,
     LABEL_ZIP,
     Download,
-    Means,
+    DownloadServices,
     Synthetic,
-    run,
-    source_changes,
+    download_data,
+    find_source_changes,
 )
-from tests.pipeline.conftest import KEYS, files_no_larger_than, save_png, spoil_directory
+from tests.pipeline.conftest import FRAME_KEYS, limit_file_size, save_png, corrupt_zip_directory
 
 DRAWN = Synthetic(train=2, val=1, size=(32, 64), seed=0)
 
@@ -32,7 +32,7 @@ def download(
     folder: Path | None = None,
     *,
     train_extra: bool = False,
-    packages: tuple[Package, ...] = OFFICIAL,
+    packages: tuple[Package, ...] = OFFICIAL_PACKAGES,
 ) -> list[str]:
     """Run the stage; what it said."""
     said: list[str] = []
@@ -42,12 +42,12 @@ def download(
         train_extra=train_extra,
         synthetic=DRAWN,
     )
-    run(
+    download_data(
         params,
         out=out,
         progress=lambda done, total: None,
-        say=said.append,
-        means=Means(packages=packages),
+        notify=said.append,
+        services=DownloadServices(packages=packages),
     )
     return said
 
@@ -90,7 +90,7 @@ def official(folder: Path) -> tuple[Package, ...]:
         )
         if (folder / package.name).exists()
         else package
-        for package in OFFICIAL
+        for package in OFFICIAL_PACKAGES
     )
 
 
@@ -131,9 +131,9 @@ def test_a_folder_without_the_data_is_refused(tree: Path, tmp_path: Path, what: 
 def test_an_unchanged_folder_has_no_changes(tree: Path, tmp_path: Path) -> None:
     """Right after a download nothing has changed; a synthetic source never does."""
     download(tmp_path / "out", tree)
-    assert [] == source_changes(tmp_path / "out" / "source.json")
+    assert [] == find_source_changes(tmp_path / "out" / "source.json")
     download(tmp_path / "drawn")
-    assert [] == source_changes(tmp_path / "drawn" / "source.json")
+    assert [] == find_source_changes(tmp_path / "drawn" / "source.json")
 
 
 def test_changes_of_the_folder_are_told(tree: Path, tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_changes_of_the_folder_are_told(tree: Path, tmp_path: Path) -> None:
     second.unlink()
     os.utime(third, (0, 0))
     first.with_name("new.png").write_bytes(first.read_bytes())
-    changes = source_changes(tmp_path / "out" / "source.json")
+    changes = find_source_changes(tmp_path / "out" / "source.json")
     assert 3 == len(changes)
     assert "1 file added since the download" in changes[0]
     assert "new.png" in changes[0]
@@ -155,7 +155,7 @@ def test_a_folder_that_is_gone_is_no_change(tree: Path, tmp_path: Path) -> None:
     """What was taken in stays good when its folder is unmounted."""
     download(tmp_path / "out", tree)
     tree.rename(tmp_path / "elsewhere")
-    assert [] == source_changes(tmp_path / "out" / "source.json")
+    assert [] == find_source_changes(tmp_path / "out" / "source.json")
 
 
 def test_an_emptied_folder_is_no_change(tree: Path, tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_an_emptied_folder_is_no_change(tree: Path, tmp_path: Path) -> None:
     download(tmp_path / "out", tree)
     for package in list(tree.iterdir()):
         package.rename(tmp_path / package.name)
-    assert [] == source_changes(tmp_path / "out" / "source.json")
+    assert [] == find_source_changes(tmp_path / "out" / "source.json")
 
 
 def test_a_relative_folder_is_meant_from_the_project(
@@ -175,7 +175,7 @@ def test_a_relative_folder_is_meant_from_the_project(
     monkeypatch.chdir(copy)
     monkeypatch.setenv("DVC_ROOT", str(copy))
     download(tmp_path / "out", Path("..") / tree.name)
-    assert 2 * len(KEYS) == len(names(tmp_path / "out" / IMAGE_ZIP)) * 2
+    assert 2 * len(FRAME_KEYS) == len(names(tmp_path / "out" / IMAGE_ZIP)) * 2
 
 
 def test_source_json_names_the_files(tree: Path, tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_source_json_names_the_files(tree: Path, tmp_path: Path) -> None:
     download(tmp_path / "out", tree)
     facts = json.loads((tmp_path / "out" / "source.json").read_text())
     assert str(tree.resolve()) == facts["folder"]
-    assert 2 * len(KEYS) == len(facts["files"])
+    assert 2 * len(FRAME_KEYS) == len(facts["files"])
 
 
 @pytest.fixture
@@ -287,14 +287,14 @@ def test_a_disk_that_gets_full(zips: Path, tmp_path: Path, monkeypatch: pytest.M
 def test_a_disk_that_fills_while_zips_are_written(tree: Path, tmp_path: Path, source: str) -> None:
     """Of a tree, or of drawn streets: one message with a remedy, and nothing is left."""
     full = r"^download.* is full \(File too large\); .* larger disk"
-    with files_no_larger_than(2000), pytest.raises(ValueError, match=full):
+    with limit_file_size(2000), pytest.raises(ValueError, match=full):
         download(tmp_path / "out", tree if source == "tree" else None)
     assert [] == list((tmp_path / "out").iterdir())
 
 
 def test_a_zip_with_a_damaged_directory_is_refused(zips: Path, tmp_path: Path) -> None:
     """Not only later, by remap; nothing is written."""
-    spoil_directory(zips / IMAGE_ZIP)
+    corrupt_zip_directory(zips / IMAGE_ZIP)
     with pytest.raises(ValueError, match=f"{IMAGE_ZIP} is not a whole zip file: fetch it again"):
         download(tmp_path / "out", zips)
     assert [] == list((tmp_path / "out").iterdir())
@@ -313,8 +313,8 @@ def test_zips_extracted_each_into_its_own_folder(tree: Path, tmp_path: Path) -> 
     (tree / "leftImg8bit").rename(tmp_path / "apart" / Path(IMAGE_ZIP).stem / "leftImg8bit")
     (tree / "gtFine").rename(tmp_path / "apart" / "gtFine")
     download(tmp_path / "out", tmp_path / "apart")
-    assert sorted(member_name(key, IMAGE) for key in KEYS) == names(tmp_path / "out" / IMAGE_ZIP)
-    assert sorted(member_name(key, LABEL_IDS) for key in KEYS) == names(
+    assert sorted(member_name(key, IMAGE) for key in FRAME_KEYS) == names(tmp_path / "out" / IMAGE_ZIP)
+    assert sorted(member_name(key, LABEL_IDS) for key in FRAME_KEYS) == names(
         tmp_path / "out" / LABEL_ZIP
     )
 
@@ -324,7 +324,7 @@ def test_what_a_mac_leaves_is_no_picture(tree: Path, tmp_path: Path) -> None:
     first = sorted((tree / "leftImg8bit").rglob("*.png"))[0]
     first.with_name(f"._{first.name}").write_bytes(b"\0\5\x16\7")
     download(tmp_path / "out", tree)
-    assert len(KEYS) == len(names(tmp_path / "out" / IMAGE_ZIP))
+    assert len(FRAME_KEYS) == len(names(tmp_path / "out" / IMAGE_ZIP))
 
 
 def test_a_linked_city_is_taken_too(tree: Path, tmp_path: Path) -> None:
@@ -333,7 +333,7 @@ def test_a_linked_city_is_taken_too(tree: Path, tmp_path: Path) -> None:
     city.rename(tmp_path / "elsewhere")
     city.symlink_to(tmp_path / "elsewhere")
     download(tmp_path / "out", tree)
-    assert sorted(member_name(key, IMAGE) for key in KEYS) == names(tmp_path / "out" / IMAGE_ZIP)
+    assert sorted(member_name(key, IMAGE) for key in FRAME_KEYS) == names(tmp_path / "out" / IMAGE_ZIP)
 
 
 def test_links_to_no_picture_are_refused(tree: Path, tmp_path: Path) -> None:
@@ -363,7 +363,7 @@ def with_extra(tree: Path) -> Path:
 def test_train_extra_is_left_out_unless_asked_for(with_extra: Path, tmp_path: Path) -> None:
     """Without it the two zips hold what they always do."""
     download(tmp_path / "out", with_extra)
-    assert sorted(member_name(key, IMAGE) for key in KEYS) == names(tmp_path / "out" / IMAGE_ZIP)
+    assert sorted(member_name(key, IMAGE) for key in FRAME_KEYS) == names(tmp_path / "out" / IMAGE_ZIP)
     extra = tmp_path / "out" / "train_extra"
     assert ["packages.json"] == [path.name for path in extra.iterdir()]
     assert [] == json.loads((extra / "packages.json").read_text())
@@ -372,7 +372,7 @@ def test_train_extra_is_left_out_unless_asked_for(with_extra: Path, tmp_path: Pa
 def test_train_extra_has_zips_of_its_own(with_extra: Path, tmp_path: Path) -> None:
     """Asked for, its frames are two zips more, and their folder is watched too."""
     download(tmp_path / "out", with_extra, train_extra=True)
-    assert sorted(member_name(key, IMAGE) for key in KEYS) == names(tmp_path / "out" / IMAGE_ZIP)
+    assert sorted(member_name(key, IMAGE) for key in FRAME_KEYS) == names(tmp_path / "out" / IMAGE_ZIP)
     extra = tmp_path / "out" / "train_extra"
     stem = "train_extra/erlangen/erlangen_000000_000000"
     assert [f"leftImg8bit/{stem}_leftImg8bit.png"] == names(extra / "leftImg8bit_trainextra.zip")
@@ -380,9 +380,9 @@ def test_train_extra_has_zips_of_its_own(with_extra: Path, tmp_path: Path) -> No
     assert ["leftImg8bit_trainextra.zip", "gtCoarse.zip"] == json.loads(
         (extra / "packages.json").read_text()
     )
-    assert [] == source_changes(tmp_path / "out" / "source.json")
+    assert [] == find_source_changes(tmp_path / "out" / "source.json")
     (with_extra / "gtCoarse" / f"{stem}_gtCoarse_labelIds.png").unlink()
-    assert 1 == len(source_changes(tmp_path / "out" / "source.json"))
+    assert 1 == len(find_source_changes(tmp_path / "out" / "source.json"))
 
 
 def test_train_extra_is_not_drawn() -> None:

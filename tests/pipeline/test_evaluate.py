@@ -12,11 +12,11 @@ from pipeline import official_check
 from pipeline.archive import IMAGE, LABEL_IDS, TRAIN_IDS, member_name
 from pipeline.scored_frames import INSTANCE_IDS
 from pipeline.scores import Scores
-from pipeline.stages.evaluate import Data, Evaluate, Evaluation, run
+from pipeline.stages.evaluate import EvaluationData, Evaluate, EvaluationResult, evaluate_model
 from segformer import SegFormer, load, save
 from segformer.cityscapes import CLASSES, IGNORE
 from segformer.frames import normalise
-from segformer.inference import evaluating, scores_at, segment
+from segformer.inference import eval_mode, resize_scores, segment
 from segformer.resize import resize_image
 from tests.pipeline.conftest import save_png
 
@@ -80,13 +80,13 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def evaluate(data: Path, params: Evaluate = PARAMS) -> Evaluation:
+def evaluate(data: Path, params: Evaluate = PARAMS) -> EvaluationResult:
     """Run the stage."""
-    return run(
+    return evaluate_model(
         params,
         model=data / "ce-0",
-        data=Data(data / "tree", data / "tree", data / "tree", data / "frames.csv"),
-        split_rule="official",
+        data=EvaluationData(data / "tree", data / "tree", data / "tree", data / "frames.csv"),
+        split_id="official",
         out=data / "out",
         progress=lambda done, total: None,
     )
@@ -147,8 +147,8 @@ def seen_slowly(data: Path, key: str) -> Tensor:
     photograph = np.asarray(Image.open(data / "tree" / member_name(key, IMAGE)))
     seen = normalise(torch.tensor(resize_image(photograph, PARAMS.size))[None])
     model = load(data / "ce-0")
-    with evaluating(model):
-        return scores_at(model(seen), SIZE).softmax(1)
+    with eval_mode(model):
+        return resize_scores(model(seen), SIZE).softmax(1)
 
 
 def test_calibration_is_that_of_the_softmax_at_the_labels_size(evaluated: Path) -> None:
@@ -175,7 +175,7 @@ def test_calibration_is_that_of_the_softmax_at_the_labels_size(evaluated: Path) 
 def test_the_official_script_agrees_on_the_predictions_kept(evaluated: Path) -> None:
     """What the stage wrote is all that the check needs, and it agrees in all 44 scores."""
     truth = evaluated / "tree"
-    said = official_check.run(evaluated / "out", ground_truth=truth, say=lambda line: None)
+    said = official_check.compare_with_script(evaluated / "out", ground_truth=truth, notify=lambda line: None)
     assert "equal to the official script in all 44 scores" in said
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline.evaluation_run import told
+from pipeline.evaluation_run import list_artifacts
 
 
 def test_mlflow_is_told_results_alone(tmp_path: Path) -> None:
@@ -11,4 +11,4 @@ def test_mlflow_is_told_results_alone(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
     for file in (".gitignore", "per_class.csv"):
         (tmp_path / file).touch()
-    assert ["panels", "per_class.csv"] == [piece.name for piece in told(tmp_path)]
+    assert ["panels", "per_class.csv"] == [piece.name for piece in list_artifacts(tmp_path)]

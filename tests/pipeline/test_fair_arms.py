@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.stages.gradients import start_of
+from pipeline.stages.gradients import load_initial_model
 from segformer.checkpoint import load
 from segformer.losses import LOSSES
 from tests.pipeline.test_train import data, train
@@ -66,7 +66,7 @@ def test_another_seed_begins_and_goes_on_otherwise(
 def test_gradients_are_measured_at_the_weights_that_training_begins_with(data: Path) -> None:
     """What an arm that hardly learned ends with is what its start is drawn to be anew."""
     train(data, "ce", seed=3, learning_rate=1e-30, weight_decay=0.0)
-    begun = start_of(data / "ce", 3, data / "pretrained")
+    begun = load_initial_model(data / "ce", 3, data / "pretrained")
     parameters = dict(load(data / "ce").named_parameters())
     for name, parameter in begun.named_parameters():
         torch.testing.assert_close(parameter, parameters[name], rtol=0, atol=1e-12)

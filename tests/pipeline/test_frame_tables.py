@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.frame_tables import FRAME_COLUMNS, ID_COLUMNS, joined, keys_by_split, read
+from pipeline.frame_tables import FRAME_COLUMNS, ID_COLUMNS, join_tables, read_keys_by_split, read_table
 
 HEAD = ",".join(FRAME_COLUMNS)
 FRAMES = "train/nan/nan_000000_000019,train,nan,2,3\nval/007/007_000000_000019,val,007,2,3\n"
@@ -23,7 +23,7 @@ def counts(folder: Path, *keys: str) -> Path:
 
 def test_texts_stay_as_they_stand(tmp_path: Path) -> None:
     """Neither is `nan` nothing nor `007` seven; rows and columns are numbers."""
-    found = read(table(tmp_path), FRAME_COLUMNS)
+    found = read_table(table(tmp_path), FRAME_COLUMNS)
     assert ["nan", "007"] == found["city"]
     assert [(2, 3)] * 2 == list(zip(found["rows"], found["columns"], strict=True))
 
@@ -34,14 +34,14 @@ def test_keys_by_split(tmp_path: Path) -> None:
     assert {
         "train": ["train/nan/nan_000000_000019", "train/ulm/ulm_000000_000019"],
         "val": ["val/007/007_000000_000019"],
-    } == keys_by_split(table(tmp_path, rows))
+    } == read_keys_by_split(table(tmp_path, rows))
 
 
 def test_rows_are_joined_by_frame(tmp_path: Path) -> None:
     """In the order of frames.csv, whatever that of the counts."""
     frames = table(tmp_path)
-    keys = read(frames, FRAME_COLUMNS)["frame"]
-    both = joined(frames, counts(tmp_path, *reversed(keys)))
+    keys = read_table(frames, FRAME_COLUMNS)["frame"]
+    both = join_tables(frames, counts(tmp_path, *reversed(keys)))
     assert keys == both["frame"].tolist()
     assert [*FRAME_COLUMNS, *ID_COLUMNS] == list(both.columns)
     assert ["nan", "007"] == both["city"].tolist()
@@ -51,7 +51,7 @@ def test_rows_are_joined_by_frame(tmp_path: Path) -> None:
 def test_a_frame_that_one_table_lacks_is_refused(tmp_path: Path) -> None:
     """It is named; it is not left out in silence."""
     with pytest.raises(ValueError, match=r"1 stand in one of them only \(first: val/007/007_"):
-        joined(table(tmp_path), counts(tmp_path, "train/nan/nan_000000_000019"))
+        join_tables(table(tmp_path), counts(tmp_path, "train/nan/nan_000000_000019"))
 
 
 @pytest.mark.parametrize(
@@ -79,11 +79,11 @@ def test_what_remap_would_not_write_is_refused(tmp_path: Path, rows: str, words:
     """The table is named, with what is wrong and what to do."""
     expected = rf"frames\.csv .*{words}.*: repeat remap \(`dvc repro --force remap`\)"
     with pytest.raises(ValueError, match=expected):
-        keys_by_split(table(tmp_path, rows))
+        read_keys_by_split(table(tmp_path, rows))
 
 
 def test_a_table_that_is_an_empty_file_is_refused(tmp_path: Path) -> None:
     """It is not a table without frames."""
     (tmp_path / "frames.csv").touch()
     with pytest.raises(ValueError, match="has no column 'frame': repeat remap"):
-        keys_by_split(tmp_path / "frames.csv")
+        read_keys_by_split(tmp_path / "frames.csv")

@@ -8,10 +8,10 @@ from pipeline import official_counts
 from pipeline.stages.frequency import (
     Frequency,
     class_frequency,
-    grouped,
+    group_frequency,
     label_frequency,
     rare_class_sampling,
-    run,
+    count_classes,
 )
 from segformer.cityscapes import IGNORE, LABELS
 
@@ -82,7 +82,7 @@ def test_groups_add_up(tmp_path: Path) -> None:
     frames = [
         f"{name}_000000_{i:06}" for name in ("train/a/a", "train/b/b", "val/c/c") for i in "12"
     ]
-    run(PARAMS, **tables(tmp_path, frames, random.integers(0, 9, (6, 34))), out=tmp_path)
+    count_classes(PARAMS, **tables(tmp_path, frames, random.integers(0, 9, (6, 34))), out=tmp_path)
     per_split, per_city = (pd.read_csv(tmp_path / f"per_{one}.csv") for one in ("split", "city"))
     assert 2 * 34 == len(per_split)
     assert 3 * 34 == len(per_city)
@@ -93,7 +93,7 @@ def test_groups_add_up(tmp_path: Path) -> None:
 def test_a_city_called_nan_is_a_city(tmp_path: Path) -> None:
     """In the tables it has its rows like any other."""
     frames = ["train/nan/nan_000000_000000", "train/ulm/ulm_000000_000000"]
-    run(PARAMS, **tables(tmp_path, frames, counted([{ROAD: 5}, {ROAD: 7}])), out=tmp_path)
+    count_classes(PARAMS, **tables(tmp_path, frames, counted([{ROAD: 5}, {ROAD: 7}])), out=tmp_path)
     rows = (tmp_path / "per_city.csv").read_text().splitlines()
     assert 34 == sum(row.startswith("train,nan,") for row in rows)
 
@@ -102,7 +102,7 @@ def test_a_group_is_its_own_frames() -> None:
     """Of two cities each row counts one."""
     table = pd.DataFrame(counted([{ROAD: 5}, {ROAD: 7}]), columns=[f"id_{i}" for i in range(34)])
     table["split"], table["city"] = "train", ["avalon", "camelot"]
-    rows = grouped(table, ["split", "city"]).set_index(["city", "class"])
+    rows = group_frequency(table, ["split", "city"]).set_index(["city", "class"])
     assert [5, 7] == [rows.loc[(city, "road"), "pixels"] for city in ("avalon", "camelot")]
 
 
@@ -131,7 +131,7 @@ def test_only_training_frames_make_weights(tmp_path: Path) -> None:
     frames = ["train/a/a_000000_000000", "val/b/b_000000_000000"]
     for folder, val_pixels in (("one", 1), ("two", 99)):
         given = tables(tmp_path / "in", frames, counted([{ROAD: 9, 0: 1}, {ROAD: val_pixels}]))
-        run(PARAMS, **given, out=tmp_path / folder)
+        count_classes(PARAMS, **given, out=tmp_path / folder)
     assert WRITTEN == sorted(path.name for path in (tmp_path / "one").iterdir())
     for name in WRITTEN:
         same = (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
@@ -141,7 +141,7 @@ def test_only_training_frames_make_weights(tmp_path: Path) -> None:
 def test_a_class_in_one_pixel_of_a_billion_keeps_the_weight_of_the_others(tmp_path: Path) -> None:
     """The written weights are rounded to digits that count: none of a class that occurs is 0."""
     rare = {label.label_id: 1 for label in LABELS} | {ROAD: 10**10}
-    run(PARAMS, **tables(tmp_path, ["train/a/a_000000_000000"], counted([rare])), out=tmp_path)
+    count_classes(PARAMS, **tables(tmp_path, ["train/a/a_000000_000000"], counted([rare])), out=tmp_path)
     weights = pd.read_csv(tmp_path / "class_weights.csv").drop(columns=["class", "train_id"])
     assert weights.to_numpy().min() > 0
 
@@ -153,14 +153,14 @@ def test_tables_of_different_frames_are_refused(tmp_path: Path) -> None:
     shorter = given["pixel_counts"].read_text().splitlines()[:-1]
     given["pixel_counts"].write_text("\n".join(shorter) + "\n")
     with pytest.raises(ValueError, match=r"first: train/a/a_000001_000000.* written by remap"):
-        run(PARAMS, **given, out=tmp_path / "out")
+        count_classes(PARAMS, **given, out=tmp_path / "out")
 
 
 def test_training_frames_without_a_labelled_pixel_are_refused(tmp_path: Path) -> None:
     """Void alone gives no weights, and the message says where to look."""
     given = tables(tmp_path, ["train/a/a_000000_000000"], counted([{0: 9}]))
     with pytest.raises(ValueError, match="no training frame has a labelled pixel"):
-        run(PARAMS, **given, out=tmp_path / "out")
+        count_classes(PARAMS, **given, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -168,7 +168,7 @@ def test_what_a_person_should_know(tmp_path: Path) -> None:
     """The frames, the labelled share, the rarest class and the classes that never occur."""
     every = {label.label_id: 10 for label in LABELS if label.train_id < 17} | {MOTORCYCLE: 5}
     given = tables(tmp_path, ["train/a/a_000000_000000"], counted([every | {0: 175}]))
-    first, second = run(PARAMS, **given, out=tmp_path)
+    first, second = count_classes(PARAMS, **given, out=tmp_path)
     assert "1 training frame, 50.0 % of their pixels labelled" in first
     assert "rarest: motorcycle, 2.857 % of these, in 1 frame" in first
     assert "warning: never in training: bicycle; no loss can learn them" == second
@@ -176,7 +176,7 @@ def test_what_a_person_should_know(tmp_path: Path) -> None:
 
 def official(tmp_path: Path, moved: int = 0, split: str = "train") -> list[str]:
     """What the stage says of 2975 frames that sum to the official counts, save for some pixels."""
-    pixels = np.array(official_counts.PIXELS)
+    pixels = np.array(official_counts.OFFICIAL_PIXELS)
     pixels[[ROAD, MOTORCYCLE]] += [-moved, moved]
     # Frames of 2048 x 1024 whose sum is as given: the ids laid end to end and cut.
     ends = np.concatenate([[0], pixels.cumsum()])
@@ -184,7 +184,7 @@ def official(tmp_path: Path, moved: int = 0, split: str = "train") -> list[str]:
     per_frame = np.diff(np.clip(ends, cuts[:-1], cuts[1:]), axis=1)
     frames = [f"train/a/a_{i:06}_000000" for i in range(2975)]
     given = tables(tmp_path, frames, per_frame, splits=["train"] * 2380 + [split] * 595)
-    return run(PARAMS, **given, out=tmp_path)
+    return count_classes(PARAMS, **given, out=tmp_path)
 
 
 def test_the_official_counts_are_known(tmp_path: Path) -> None:
@@ -209,4 +209,4 @@ def test_counts_that_are_almost_the_official_ones_are_told(tmp_path: Path) -> No
 def test_other_sets_are_compared_with_nothing(tmp_path: Path) -> None:
     """Of any other number or size of frames the stage says nothing about the official counts."""
     given = tables(tmp_path, ["train/a/a_000000_000000"], counted([{ROAD: 9}]))
-    assert not any("official" in sentence for sentence in run(PARAMS, **given, out=tmp_path))
+    assert not any("official" in sentence for sentence in count_classes(PARAMS, **given, out=tmp_path))

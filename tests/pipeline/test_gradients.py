@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
-from pipeline.beginnings import seeds_of
-from pipeline.stages.gradients import START, Arms, Gradients, Inputs, run, start_of
+from pipeline.beginnings import derive_seeds
+from pipeline.stages.gradients import START, ArmSelection, Gradients, GradientInputs, measure_gradients, load_initial_model
 from segformer.checkpoint import save
 from segformer.cityscapes import CLASS_NAMES, IGNORE
 from segformer.frames import create
@@ -33,10 +33,10 @@ def data(tmp_path: Path) -> Path:
 
 def measure(data: Path, frames: int = 2) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Run the stage; give back both tables."""
-    run(
+    measure_gradients(
         Gradients(frames=frames, seeds=1),
-        arms=Arms(["ce", "dice"], [7, 8], "enet"),
-        inputs=Inputs(
+        arms=ArmSelection(["ce", "dice"], [7, 8], "enet"),
+        inputs=GradientInputs(
             data / "train", data / "pack", data / "pretrained", data / "class_weights.csv"
         ),
         out=data / "out",
@@ -86,8 +86,8 @@ def test_more_frames_than_there_are(data: Path) -> None:
 
 def test_the_start_is_that_of_its_seed(data: Path) -> None:
     """The weights before the first step are drawn from the arm's seed, by whatever loss it is."""
-    ce, dice = (start_of(data / "train" / f"{loss}-7", 7, data) for loss in ("ce", "dice"))
-    torch.manual_seed(seeds_of(7)[0])
+    ce, dice = (load_initial_model(data / "train" / f"{loss}-7", 7, data) for loss in ("ce", "dice"))
+    torch.manual_seed(derive_seeds(7)[0])
     expected = SegFormer("b0", decoder_width=8).state_dict()
     for name, tensor in expected.items():
         torch.testing.assert_close(tensor, ce.state_dict()[name], rtol=0, atol=0)

@@ -3,13 +3,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.ingredients import WITHOUT_EFFECT, of_training
+from pipeline.ingredients import BYTE_NEUTRAL, fingerprint_inputs
 from pipeline.stages.train import Train
 
 
 def made_of(folder: Path) -> dict[str, str]:
     """The ingredients of a training of everything in a folder."""
-    return of_training({"train.steps": 3}, code=[folder / "layers.py"], data=[folder / "pack"])
+    return fingerprint_inputs({"train.steps": 3}, code=[folder / "layers.py"], data=[folder / "pack"])
 
 
 @pytest.fixture
@@ -55,9 +55,9 @@ def test_a_large_file_is_looked_at_from_end_to_end(project: Path, change: str) -
     assert before != made_of(project)
 
 
-@pytest.mark.parametrize("name", sorted(WITHOUT_EFFECT))
+@pytest.mark.parametrize("name", sorted(BYTE_NEUTRAL))
 def test_what_changes_no_byte_is_no_ingredient(name: str) -> None:
     """It is a parameter of the section, and of two values both are the same training."""
     assert name.removeprefix("train.") in Train.model_fields
-    one, other = (of_training({name: value}, code=[], data=[]) for value in (1, 2))
+    one, other = (fingerprint_inputs({name: value}, code=[], data=[]) for value in (1, 2))
     assert one == other

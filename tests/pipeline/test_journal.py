@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.journal import Journal, Sent, journals, waiting
+from pipeline.journal import Journal, Position, list_journals, list_pending_runs
 
 
 @pytest.fixture
@@ -29,9 +29,9 @@ def test_a_new_journal_is_held_before_it_is_seen(
     rename = Path.rename
 
     def look(path: Path, target: Path) -> Path:
-        found.append(waiting(tmp_path))
+        found.append(list_pending_runs(tmp_path))
         made = rename(path, target)
-        found.append(waiting(tmp_path))
+        found.append(list_pending_runs(tmp_path))
         return made
 
     monkeypatch.setattr(Path, "rename", look)
@@ -46,7 +46,7 @@ def test_runs_that_wait_are_counted_once(tmp_path: Path) -> None:
     for name in ("ce-0", "ce-0", "dice-0"):
         with closing(Journal.create(tmp_path, name)) as journal:
             journal.append("run", key=f"key of {name}")
-    assert {"key of ce-0", "key of dice-0"} == waiting(tmp_path)
+    assert {"key of ce-0", "key of dice-0"} == list_pending_runs(tmp_path)
 
 
 def test_lines_are_read_as_they_were_written(journal: Journal) -> None:
@@ -73,7 +73,7 @@ def test_copies_outlive_what_they_are_copies_of(journal: Journal, tmp_path: Path
     copies = []
     for text in ("first", "second"):
         path.write_text(text)
-        copies.append(journal.folder / journal.keep(path))
+        copies.append(journal.folder / journal.copy_in(path))
     path.unlink()
     assert ["first", "second"] == [copy.read_text() for copy in copies]
     assert {"history.csv"} == {copy.name for copy in copies}
@@ -81,25 +81,25 @@ def test_copies_outlive_what_they_are_copies_of(journal: Journal, tmp_path: Path
 
 def test_one_process_has_it(journal: Journal, tmp_path: Path) -> None:
     """A journal that is being written cannot be had; closed, it can."""
-    [other] = journals(tmp_path / "journals")
-    assert not other.hold()
+    [other] = list_journals(tmp_path / "journals")
+    assert not other.try_lock()
     journal.close()
-    assert other.hold()
+    assert other.try_lock()
     other.close()
 
 
 def test_what_was_sent_is_remembered(journal: Journal) -> None:
     """How much was sent is there for the next process; before anything was, nothing is."""
-    assert Sent() == journal.sent()
-    journal.mark(Sent("abc", 12, [0]))
-    assert Sent("abc", 12, [0]) == Journal(journal.folder).sent()
+    assert Position() == journal.load_position()
+    journal.save_position(Position("abc", 12, [0]))
+    assert Position("abc", 12, [0]) == Journal(journal.folder).load_position()
 
 
 def test_the_oldest_comes_first(tmp_path: Path) -> None:
     """Journals come in the order in which they were begun, whatever their names."""
     for name in ("dice-0", "ce-0", "ablation"):
         Journal.create(tmp_path, name).close()
-    names = [journal.folder.name.split("-")[1] for journal in journals(tmp_path)]
+    names = [journal.folder.name.split("-")[1] for journal in list_journals(tmp_path)]
     assert ["dice", "ce", "ablation"] == names
 
 
@@ -119,10 +119,10 @@ def test_half_a_line_is_an_error(journal: Journal) -> None:
 
 def test_what_is_dropped_does_not_come_back(journal: Journal, tmp_path: Path) -> None:
     """A process that has found a journal which another one drops cannot have it, or make it."""
-    [other] = journals(tmp_path / "journals")
+    [other] = list_journals(tmp_path / "journals")
     journal.remove()
-    assert not other.hold()
-    assert not other.is_there
+    assert not other.try_lock()
+    assert not other.exists
     assert [] == list((tmp_path / "journals").iterdir())
 
 
@@ -130,12 +130,12 @@ def test_nobody_has_it_while_it_is_dropped(
     journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is let go of when it is a journal no more, not before."""
-    [other] = journals(tmp_path / "journals")
+    [other] = list_journals(tmp_path / "journals")
     had = []
     unlink = Path.unlink
 
     def look_and_unlink(path: Path, *, missing_ok: bool) -> None:
-        had.append(other.hold())
+        had.append(other.try_lock())
         unlink(path, missing_ok=missing_ok)
 
     monkeypatch.setattr(Path, "unlink", look_and_unlink)
@@ -153,4 +153,4 @@ def test_what_cannot_be_dropped_fails_nothing(
 
     monkeypatch.setattr(shutil, "rmtree", refuse)
     journal.remove()
-    assert [] == journals(tmp_path / "journals")
+    assert [] == list_journals(tmp_path / "journals")

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline import store
 from pipeline.flows import links
-from tests.pipeline.toy_project import ToyProject
+from tests.pipeline.toy_project import SampleProject
 
 
 class _Mlflow(BaseHTTPRequestHandler):
@@ -48,10 +48,10 @@ def mlflow() -> Iterator[str]:
 def test_a_link_works_for_whoever_opens_it(mlflow: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has neither a password nor stars in its place, and opens the view of the arms."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@{mlflow}/")
-    (table,) = links.to_runs("mild-otter")
-    address, _, view = table.address.partition("?")
+    (table,) = links.list_run_links("mild-otter")
+    address, _, view = table.url.partition("?")
     assert f"http://{mlflow}/#/experiments/7/runs" == address
-    assert {"workflowType=machine_learning", f"viewStateShareKey={store.VIEW}"} == (
+    assert {"workflowType=machine_learning", f"viewStateShareKey={store.VIEW_STATE_KEY}"} == (
         set(view.split("&"))
     )
 
@@ -69,21 +69,21 @@ def test_a_server_with_accounts_is_asked_with_the_one_that_mlflow_uses(
     """What is set for MLflow's client opens it for the links, too, and is in none of them."""
     monkeypatch.setattr(_Mlflow, "wanted", header)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{mlflow}")
-    assert [] == links.to_runs("mild-otter")
+    assert [] == links.list_run_links("mild-otter")
     for name, value in account.items():
         monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", value)
-    (table,) = links.to_runs("mild-otter")
-    assert "secret" not in table.address
+    (table,) = links.list_run_links("mild-otter")
+    assert "secret" not in table.url
 
 
 def test_an_experiments_runs_are_in_order(mlflow: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow names the newest first; a reader looks for a name. Each opens among trainings."""
     monkeypatch.setattr(_Mlflow, "runs", ["dice-0", "ce-1", "ce-0"])
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{mlflow}")
-    found = links.to_runs("mild-otter")
+    found = links.list_run_links("mild-otter")
     assert ["ce-0", "ce-1", "dice-0", "all runs"] == [link.text for link in found]
     page = f"http://{mlflow}/#/experiments/7/runs/ce-0?workflowType=machine_learning"
-    assert page == found[0].address
+    assert page == found[0].url
 
 
 def test_the_arms_that_challenge_are_this_graphs(
@@ -93,7 +93,7 @@ def test_the_arms_that_challenge_are_this_graphs(
 
     The former arm's folder lies beside the others.
     """
-    toy = ToyProject(tmp_path / "toy", monkeypatch)
+    toy = SampleProject(tmp_path / "toy", monkeypatch)
     arms = {"ce-0": ("id of ce", "key"), "dice-0": (None, "key of dice"), "former-0": ("f", "f")}
     for arm, (run, key) in arms.items():
         (toy.folder / arm).mkdir()
@@ -102,4 +102,4 @@ def test_the_arms_that_challenge_are_this_graphs(
     toy.stages["train"]["outs"] = ["${item.loss}-${item.seed}/run.json"]
     toy.stages["ablation"]["deps"] = []
     toy.save()
-    assert ["id of ce", "key of dice"] == links.of_arms(["ce-0", "dice-0"])
+    assert ["id of ce", "key of dice"] == links.list_arm_runs(["ce-0", "dice-0"])

@@ -15,7 +15,7 @@ from prefect.settings import (
 from starlette.websockets import WebSocketDisconnect
 
 from pipeline import services
-from pipeline.flows.local_server import OwnPagesOnly
+from pipeline.flows.local_server import SameOriginMiddleware
 
 OWN = "http://127.0.0.1:4200"
 FOREIGN = "https://evil.example"
@@ -25,7 +25,7 @@ FOREIGN = "https://evil.example"
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """The server with the settings of `make up`, an empty database, and no services of its own."""
     folder = tmp_path_factory.mktemp("prefect")
-    told = services.environment(mlflow_port=5000, prefect_port=4200)
+    told = services.build_environment(mlflow_port=5000, prefect_port=4200)
     settings = {
         PREFECT_HOME: folder,
         PREFECT_SERVER_DATABASE_CONNECTION_URL: f"sqlite+aiosqlite:///{folder}/prefect.db",
@@ -33,7 +33,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
         PREFECT_SERVER_CSRF_PROTECTION_ENABLED: told["PREFECT_SERVER_CSRF_PROTECTION_ENABLED"],
     }
     with temporary_settings(settings):
-        guarded = OwnPagesOnly(
+        guarded = SameOriginMiddleware(
             create_app(ephemeral=True, webserver_only=True),
             told["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"].split(","),
         )

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from pipeline.lock import lineage, modules, output_md5, outputs
+from pipeline.lock import upstream_md5, stage_modules, output_md5, stage_outputs
 
 LOCK = """\
 schema: '2.0'
@@ -32,15 +32,15 @@ def test_a_lineage_goes_back_to_the_first_stage(tmp_path: Path) -> None:
     """The sums of an output and of what it was made from; neither code nor what is beside it."""
     (tmp_path / "dvc.lock").write_text(LOCK)
     paths = [Path("data/pack"), Path("data/elsewhere")]
-    found = lineage(paths, tmp_path / "dvc.lock")
+    found = upstream_md5(paths, tmp_path / "dvc.lock")
     assert {"data/pack": "0123.dir", "data/raw.zip": "45"} == found
-    assert {} == lineage(paths, tmp_path / "none")
+    assert {} == upstream_md5(paths, tmp_path / "none")
 
 
 def test_a_stage_has_its_outputs(tmp_path: Path) -> None:
     """The paths that a stage has written, as dvc.lock has them."""
     (tmp_path / "dvc.lock").write_text(LOCK)
-    written = outputs("download", tmp_path / "dvc.lock")
+    written = stage_outputs("download", tmp_path / "dvc.lock")
     assert [Path("data/raw.zip"), Path("data/source.json")] == written
 
 
@@ -52,6 +52,6 @@ def test_outside_dvc_there_is_no_sum(tmp_path: Path) -> None:
 def test_the_modules_of_a_stage_are_its_dependencies_in_python(tmp_path: Path) -> None:
     """What dvc.yaml lists as dependencies and ends in .py; without a dvc.yaml there are none."""
     graph = tmp_path / "dvc.yaml"
-    assert [] == modules("train", graph)
+    assert [] == stage_modules("train", graph)
     graph.write_text("stages: {train: {deps: [data/pack, pipeline/a.py, segformer/b.py]}}")
-    assert [Path("pipeline/a.py"), Path("segformer/b.py")] == modules("train", graph)
+    assert [Path("pipeline/a.py"), Path("segformer/b.py")] == stage_modules("train", graph)

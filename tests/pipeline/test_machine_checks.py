@@ -8,22 +8,22 @@ import pytest
 import torch
 
 from pipeline import config, disk_needs, machine_checks
-from pipeline.arriving import part_of
+from pipeline.arriving import partial_path
 from pipeline.finding import Finding
 from pipeline.packages import EXTRA_IMAGES, IMAGES, LABELS
 from pipeline.stages import download
-from tests.pipeline.conftest import SHIPPED, changed_params, spoil_directory
+from tests.pipeline.conftest import PARAMS_FILE, write_changed_params, corrupt_zip_directory
 
 
 def told(findings: object) -> list[str]:
     """What is not well."""
     assert isinstance(findings, list)
-    return [finding.sentence for finding in findings if not finding.is_well]
+    return [finding.sentence for finding in findings if not finding.ok]
 
 
 def test_this_environment_is_well() -> None:
     """Tests run in the environment that pyproject.toml asks for."""
-    assert [] == told(list(machine_checks.environment()))
+    assert [] == told(list(machine_checks.check_environment()))
 
 
 def test_a_package_out_of_bounds_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,7 +32,7 @@ def test_a_package_out_of_bounds_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(
         machine_checks, "version", lambda name: "0.9" if name == "torch" else found(name)
     )
-    (sentence,) = told(list(machine_checks.environment()))
+    (sentence,) = told(list(machine_checks.check_environment()))
     assert "torch 0.9 (<2.14,>=2.11 is needed)" in sentence
     assert "`pip install -r requirements.lock`" in sentence
 
@@ -40,7 +40,7 @@ def test_a_package_out_of_bounds_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_project_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without its metadata nothing can be compared, and the remedy is one command."""
     monkeypatch.setattr(machine_checks, "PROJECT", "no-such-project")
-    (sentence,) = told(list(machine_checks.environment()))
+    (sentence,) = told(list(machine_checks.check_environment()))
     assert "`pip install -e .`" in sentence
 
 
@@ -49,11 +49,11 @@ def test_a_driver_without_a_device_is_told(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", None)
     monkeypatch.setattr(machine_checks, "_DRIVER", tmp_path / "version")
-    assert machine_checks.device().is_well
+    assert machine_checks.check_device().ok
     (tmp_path / "version").touch()
-    finding = machine_checks.device()
-    assert not finding.is_well
-    assert "a build without CUDA: install the other one" in finding.sentence
+    finding = machine_checks.check_device()
+    assert not finding.ok
+    assert "a build without CUDA: install the other one" in finding.message
 
 
 @pytest.mark.parametrize(("free", "is_well"), [(3 * 10**9, True), (3 * 10**9 - 1, False)])
@@ -62,21 +62,21 @@ def test_room_is_compared_with_what_is_written(
 ) -> None:
     """Two gigabytes to write and one to spare need three."""
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(9, 9, free))
-    finding = machine_checks.disk(tmp_path, {"raw data": 1_500_000_000, "models": 500_000_000})
-    assert is_well == finding.is_well
-    assert "writes about 2.0 GB (raw data 1.5 GB, models 500.0 MB)" in finding.sentence
+    finding = machine_checks.check_disk(tmp_path, {"raw data": 1_500_000_000, "models": 500_000_000})
+    assert is_well == finding.ok
+    assert "writes about 2.0 GB (raw data 1.5 GB, models 500.0 MB)" in finding.message
 
 
 def test_what_is_missing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sentence says how much room to make."""
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(9, 9, 10**9))
-    finding: Finding = machine_checks.disk(tmp_path, {"raw data": 2 * 10**9})
-    assert finding.sentence.endswith("make room for 2.0 GB, 1.0 GB to spare included")
+    finding: Finding = machine_checks.check_disk(tmp_path, {"raw data": 2 * 10**9})
+    assert finding.message.endswith("make room for 2.0 GB, 1.0 GB to spare included")
 
 
 def test_the_needs_of_the_demo_by_hand() -> None:
     """128 frames packed at 128 x 256 with 4 bytes a pixel; 4 models of 3.7 million, kept twice."""
-    needs = disk_needs.of(config.load(SHIPPED), out=None)
+    needs = disk_needs.estimate_bytes(config.load_config(PARAMS_FILE), out=None)
     assert 128 * 256 * 512 * 4 == needs["raw data"]
     assert 128 * 128 * 256 * 4 == needs["packed frames"]
     assert 4 * 2 * 4 * 3_700_000 == needs["models"]
@@ -86,26 +86,26 @@ def test_only_the_frames_asked_for_need_no_room_again(tmp_path: Path) -> None:
     """Zips of other frames, or from elsewhere, are replaced."""
     drawn = download.Synthetic(train=1, val=1, size=(32, 64), seed=0)
     params = download.Download(source="synthetic", folder=None, synthetic=drawn)
-    download.run(params, out=tmp_path, progress=lambda done, total, words="": None)
-    settings = config.load(SHIPPED)
+    download.download_data(params, out=tmp_path, progress=lambda done, total, words="": None)
+    settings = config.load_config(PARAMS_FILE)
     for asked_for, expected in (
         (drawn, 0),
         (drawn.model_copy(update={"seed": 1}), 2 * 32 * 64 * 4),
     ):
         section = params.model_copy(update={"synthetic": asked_for})
-        needs = disk_needs.of(replace(settings, download=section), out=tmp_path)
+        needs = disk_needs.estimate_bytes(replace(settings, download=section), out=tmp_path)
         assert expected == needs["raw data"]
 
 
 def from_the_site(folder: Path) -> config.Config:
     """The shipped parameters with the site as source."""
-    return config.load(changed_params(folder, ("source: synthetic", "source: cityscapes")))
+    return config.load_config(write_changed_params(folder, ("source: synthetic", "source: cityscapes")))
 
 
 def from_a_folder(folder: Path, source: Path) -> config.Config:
     """The shipped parameters with a folder as source."""
     changes = ("source: synthetic", "source: folder"), ("folder: null", f"folder: {source}")
-    return config.load(changed_params(folder, *changes))
+    return config.load_config(write_changed_params(folder, *changes))
 
 
 def holes(path: Path, size: int) -> None:
@@ -117,7 +117,7 @@ def holes(path: Path, size: int) -> None:
 
 def test_the_needs_of_the_official_packages(tmp_path: Path) -> None:
     """Not yet downloaded they are 11.8 GB, and 3475 frames are packed."""
-    needs = disk_needs.of(from_the_site(tmp_path), out=tmp_path / "out")
+    needs = disk_needs.estimate_bytes(from_the_site(tmp_path), out=tmp_path / "out")
     assert 11_844_894_902 == needs["raw data"]
     assert 3475 * 128 * 256 * 4 == needs["packed frames"]
 
@@ -126,8 +126,8 @@ def test_what_has_arrived_needs_no_room_again(tmp_path: Path) -> None:
     """One package whole, of the other all but a million bytes: a million are left to be written."""
     out = tmp_path / "out"
     holes(out / LABELS.name, 252_567_705)
-    holes(part_of(out / IMAGES.name), 11_592_327_197 - 10**6)
-    assert 10**6 == disk_needs.of(from_the_site(tmp_path), out=out)["raw data"]
+    holes(partial_path(out / IMAGES.name), 11_592_327_197 - 10**6)
+    assert 10**6 == disk_needs.estimate_bytes(from_the_site(tmp_path), out=out)["raw data"]
 
 
 def test_zips_that_can_be_linked_need_no_room(tmp_path: Path) -> None:
@@ -140,9 +140,9 @@ def test_zips_that_can_be_linked_need_no_room(tmp_path: Path) -> None:
     size = sum(path.stat().st_size for path in source.iterdir())
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
-        assert 0 == disk_needs.of(from_a_folder(tmp_path, source), out=None)["raw data"]
+        assert 0 == disk_needs.estimate_bytes(from_a_folder(tmp_path, source), out=None)["raw data"]
         patch.setattr("os.geteuid", lambda: os.getuid() + 1)  # now they are somebody else's
-        assert size == disk_needs.of(from_a_folder(tmp_path, source), out=None)["raw data"]
+        assert size == disk_needs.estimate_bytes(from_a_folder(tmp_path, source), out=None)["raw data"]
 
 
 def test_a_tree_needs_its_size_once(tree: Path, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_tree_needs_its_size_once(tree: Path, tmp_path: Path) -> None:
     Zips smaller than the tree, the demo's for one, are not what it was stored in.
     """
     settings = from_a_folder(tmp_path, tree)
-    needs = disk_needs.of(settings, out=tmp_path / "out")
+    needs = disk_needs.estimate_bytes(settings, out=tmp_path / "out")
     sizes = {
         package: sum(path.stat().st_size for path in (tree / package.tree).rglob("*.png"))
         for package in (IMAGES, LABELS)
@@ -161,21 +161,21 @@ def test_a_tree_needs_its_size_once(tree: Path, tmp_path: Path) -> None:
     for beyond, expected in ((-1, needs["raw data"]), (1, 0)):
         for package, size in sizes.items():
             holes(tmp_path / "out" / package.name, size + beyond)
-        assert expected == disk_needs.of(settings, out=tmp_path / "out")["raw data"]
+        assert expected == disk_needs.estimate_bytes(settings, out=tmp_path / "out")["raw data"]
 
 
 def test_coarsely_labelled_frames_are_packed_too(tmp_path: Path) -> None:
     """19,998 more than the 3475, where they are asked for; their two zips are 45.3 GB."""
-    path = changed_params(
+    path = write_changed_params(
         tmp_path,
         ("source: synthetic", "source: cityscapes"),
         ("train_extra: false", "train_extra: true"),
     )
-    only_brought = disk_needs.of(config.load(path), out=None)
+    only_brought = disk_needs.estimate_bytes(config.load_config(path), out=None)
     assert 11_844_894_902 + 45_300_000_000 == only_brought["raw data"]
     assert 3475 * 128 * 256 * 4 == only_brought["packed frames"]
     path.write_text(path.read_text().replace("train_extra: false", "train_extra: true"))
-    assert 23_473 * 128 * 256 * 4 == disk_needs.of(config.load(path), out=None)["packed frames"]
+    assert 23_473 * 128 * 256 * 4 == disk_needs.estimate_bytes(config.load_config(path), out=None)["packed frames"]
 
 
 def test_pieces_of_what_nobody_knows_the_size_of_are_not_the_whole(tmp_path: Path) -> None:
@@ -183,10 +183,10 @@ def test_pieces_of_what_nobody_knows_the_size_of_are_not_the_whole(tmp_path: Pat
     out = tmp_path / "out"
     holes(out / IMAGES.name, 11_592_327_197)
     holes(out / LABELS.name, 252_567_705)
-    holes(part_of(out / EXTRA_IMAGES.name), 10**9)
+    holes(partial_path(out / EXTRA_IMAGES.name), 10**9)
     settings = from_the_site(tmp_path)
     section = settings.download.model_copy(update={"train_extra": True})
-    needs = disk_needs.of(replace(settings, download=section), out=out)
+    needs = disk_needs.estimate_bytes(replace(settings, download=section), out=out)
     assert 43 * 10**9 + 13 * 10**8 == needs["raw data"]
 
 
@@ -197,12 +197,12 @@ def test_a_zip_with_a_damaged_directory_is_a_message(tmp_path: Path) -> None:
     for package in (IMAGES, LABELS):
         with zipfile.ZipFile(source / package.name, "w") as archive:
             archive.writestr("README", b"")
-    spoil_directory(source / IMAGES.name)
+    corrupt_zip_directory(source / IMAGES.name)
     with pytest.raises(ValueError, match=f"{IMAGES.name} is not a whole zip file: fetch it again"):
-        disk_needs.of(from_a_folder(tmp_path, source), out=None)
+        disk_needs.estimate_bytes(from_a_folder(tmp_path, source), out=None)
 
 
 def test_a_folder_that_is_not_there_may_need_all(tmp_path: Path) -> None:
     """Of a disk that is not mounted the official sizes are supposed."""
-    needs = disk_needs.of(from_a_folder(tmp_path, tmp_path / "nothing"), out=None)
+    needs = disk_needs.estimate_bytes(from_a_folder(tmp_path, tmp_path / "nothing"), out=None)
     assert 11_844_894_902 == needs["raw data"]

@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.meter import Meter, in_words
+from pipeline.meter import ByteProgress, format_bytes
 
 
 class Watch:
@@ -10,12 +10,12 @@ class Watch:
         self.seconds = 0.0
         self.shown: list[tuple[object, ...]] = []
 
-    def meter(self, total: int, *, tells_speed: bool) -> Meter:
+    def meter(self, total: int, *, tells_speed: bool) -> ByteProgress:
         """A meter that goes by this clock."""
-        return Meter(
+        return ByteProgress(
             lambda *told: self.shown.append(told),
             total,
-            tells_speed=tells_speed,
+            show_speed=tells_speed,
             clock=lambda: self.seconds,
         )
 
@@ -54,4 +54,4 @@ def test_the_total_may_be_corrected() -> None:
 )
 def test_bytes_in_words(count: int, words: str) -> None:
     """Bytes as a shop would write them on a disk."""
-    assert words == in_words(count)
+    assert words == format_bytes(count)

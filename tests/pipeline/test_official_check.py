@@ -12,27 +12,27 @@ from PIL import Image
 
 from pipeline import official_check
 from pipeline.archive import IMAGE, LABEL_IDS, TRAIN_IDS, Archive, member_name
-from pipeline.counting import Counts, count
-from pipeline.official_rows import Row
-from pipeline.predictions import Predictions
+from pipeline.counting import DatasetCounts, count_frame
+from pipeline.official_rows import ScoreRow
+from pipeline.predictions import PredictionWriter
 from pipeline.scored_frames import INSTANCE_IDS, FrameReader
 from pipeline.scores import Scores
 from pipeline.synthetic import draw_frame
 from segformer.cityscapes import NUM_CLASSES, train_id_table
-from segformer.score_bands import Seen
+from segformer.score_bands import Prediction
 from tests.pipeline.conftest import save_png
 
 KEYS = [f"val/avalon/avalon_{i:06}_000019" for i in range(2)]
 
 
-def guess(labels: np.ndarray, seed: int) -> Seen:
+def guess(labels: np.ndarray, seed: int) -> Prediction:
     """A prediction that is mostly right: the truth, two columns aside, with some pixels changed."""
     rng = np.random.default_rng(seed)
     classes = np.where(labels < NUM_CLASSES, np.roll(labels, 2, axis=1), 0)
     classes = np.where(classes < NUM_CLASSES, classes, 8)
     wrong = rng.random(labels.shape) < 0.1
     classes = np.where(wrong, rng.integers(0, NUM_CLASSES, labels.shape), classes)
-    return Seen(torch.from_numpy(classes.astype(np.uint8)), torch.full(labels.shape, 0.5))
+    return Prediction(torch.from_numpy(classes.astype(np.uint8)), torch.full(labels.shape, 0.5))
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +52,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def evaluate(folder: Path, result: Path, *, is_wanted: bool = True) -> None:
     """Score the guesses, as far as the check reads it."""
     result.mkdir()
-    predictions = Predictions(result / "predictions", is_wanted=is_wanted)
+    predictions = PredictionWriter(result / "predictions", is_enabled=is_wanted)
     counts = []
-    for i, frame in enumerate(FrameReader(KEYS, *[Archive(folder)] * 3).ahead()):
+    for i, frame in enumerate(FrameReader(KEYS, *[Archive(folder)] * 3).prefetch()):
         seen = guess(frame.labels, i)
-        counts.append(count(seen, frame))
+        counts.append(count_frame(seen, frame))
         predictions.add(frame.key, seen.classes)
     predictions.close()
-    together = Counts.of(counts)
+    together = DatasetCounts.from_frames(counts)
     together.save(result / "counts.npz")
     scores = Scores("val2/official/128x256/whole/ss/last", KEYS, together.confusions)
     scores.save(result / "confusions.npz")
@@ -69,7 +69,7 @@ def evaluate(folder: Path, result: Path, *, is_wanted: bool = True) -> None:
 
 def check(result: Path, ground_truth: Path | None) -> str:
     """What the check says."""
-    return official_check.run(result, ground_truth=ground_truth, say=lambda line: None)
+    return official_check.compare_with_script(result, ground_truth=ground_truth, notify=lambda line: None)
 
 
 def test_the_official_script_agrees(data: Path) -> None:
@@ -86,7 +86,7 @@ def test_the_means_are_those_of_the_metrics(data: Path) -> None:
     """What metrics.json has is what the official script says, unrounded but for its digits."""
     said = check(data / "result", data)
     scores = Scores.load(data / "result" / "confusions.npz")
-    metrics = Counts.load(data / "result" / "counts.npz", scores.confusions).metrics()
+    metrics = DatasetCounts.load(data / "result" / "counts.npz", scores.confusions).metrics()
     for kind, name in (("class iIoU", "instance_iou"), ("category iIoU", "category_instance_iou")):
         told = said.partition(f"{kind:<14} mean")[2].split()[0]
         assert f"{metrics[name]:.3f}" == told
@@ -110,7 +110,7 @@ def test_tampered_instances_are_noticed(data: Path, tmp_path: Path) -> None:
     """It is the iIoU of the result's own files that is compared with the script's."""
     evaluate(data, tmp_path / "result")
     path = tmp_path / "result" / "counts.npz"
-    counts = Counts.load(path, Scores.load(tmp_path / "result" / "confusions.npz").confusions)
+    counts = DatasetCounts.load(path, Scores.load(tmp_path / "result" / "confusions.npz").confusions)
     assert counts.instances is not None
     replace(counts, instances=counts.instances / 2).save(path)
     with pytest.raises(ValueError, match=r"scores differ .*first: class iIoU, person"):
@@ -148,10 +148,10 @@ def test_tampered_metrics_are_noticed(name: str, kind: str, data: Path, tmp_path
 
 def test_another_score_than_the_scripts_is_told() -> None:
     """A difference in the last digit it prints, and none below."""
-    assert Row("class IoU", "road", 0.12345, 0.12349).is_equal
-    assert Row("class IoU", "road", math.nan, math.nan).is_equal
-    assert not Row("class IoU", "road", 0.1234, 0.1236).is_equal
-    assert not Row("class IoU", "road", 0.0, math.nan).is_equal
+    assert ScoreRow("class IoU", "road", 0.12345, 0.12349).is_equal
+    assert ScoreRow("class IoU", "road", math.nan, math.nan).is_equal
+    assert not ScoreRow("class IoU", "road", 0.1234, 0.1236).is_equal
+    assert not ScoreRow("class IoU", "road", 0.0, math.nan).is_equal
 
 
 def test_the_check_needs_predictions(data: Path, tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_without_instances_the_rest_is_compared(data: Path, tmp_path: Path) -> N
     evaluate(folder, tmp_path / "result")
     assert "in all 30 scores" in check(tmp_path / "result", folder)
     confusions = Scores.load(tmp_path / "result" / "confusions.npz").confusions
-    metrics = Counts.load(tmp_path / "result" / "counts.npz", confusions).metrics()
+    metrics = DatasetCounts.load(tmp_path / "result" / "counts.npz", confusions).metrics()
     assert metrics["instance_iou"] is metrics["category_instance_iou"] is None
 
 

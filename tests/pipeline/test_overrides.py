@@ -2,14 +2,14 @@
 
 import pytest
 
-from pipeline.overrides import checked
-from tests.pipeline.conftest import SHIPPED
+from pipeline.overrides import check_overrides
+from tests.pipeline.conftest import PARAMS_FILE
 
 
 def test_overrides_come_out_as_dvc_takes_them() -> None:
     """Blanks around them and empty lines of the form are dropped; lists stay lists."""
     given = [" train.steps = 20 ", "", "ablation.losses=[ce, dice]"]
-    settings, params = checked(given, SHIPPED)
+    settings, params = check_overrides(given, PARAMS_FILE)
     assert ["train.steps=20", "ablation.losses=[ce, dice]"] == settings
     assert (20, ["ce", "dice"]) == (params["train"]["steps"], params["ablation"]["losses"])
 
@@ -27,10 +27,10 @@ def test_overrides_come_out_as_dvc_takes_them() -> None:
 def test_a_mistake_is_refused_with_its_remedy(override: str, why: str) -> None:
     """A misspelt name, a missing or impossible value, and several values each say what is wrong."""
     with pytest.raises(ValueError, match=why):
-        checked([override], SHIPPED)
+        check_overrides([override], PARAMS_FILE)
 
 
 def test_every_mistake_is_named_at_once() -> None:
     """Two mistakes are two lines."""
     with pytest.raises(ValueError, match=r"^overrides: train\.x .*\noverrides: train\.y .*$"):
-        checked(["train.x=1", "train.y=1"], SHIPPED)
+        check_overrides(["train.x=1", "train.y=1"], PARAMS_FILE)

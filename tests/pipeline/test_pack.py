@@ -10,10 +10,10 @@ from PIL import Image
 
 from pipeline.archive import IMAGE, LABEL_IDS, TRAIN_IDS, member_name
 from pipeline.stages import remap
-from pipeline.stages.pack import Pack, run
+from pipeline.stages.pack import Pack, pack_frames
 from segformer.cityscapes import train_id_table
 from segformer.frames import PackedFrames
-from tests.pipeline.conftest import KEYS, SIZE
+from tests.pipeline.conftest import FRAME_KEYS, SIZE
 
 HEAD = "frame,split,city,rows,columns"
 
@@ -22,7 +22,7 @@ HEAD = "frame,split,city,rows,columns"
 def remapped(tree: Path, tmp_path: Path) -> Path:
     """What `remap` writes for the tree."""
     out = tmp_path / "remap"
-    remap.run(
+    remap.remap_labels(
         remap.Remap(split="official", held_out=0.2, seed=0),
         images=tree,
         ground_truth=tree,
@@ -40,7 +40,7 @@ def pack(
     processes: int | None = None,
 ) -> None:
     """Run the stage."""
-    run(
+    pack_frames(
         Pack(size=size),
         images=tree,
         labels=remapped / "labels.zip",
@@ -56,7 +56,7 @@ def test_frames_at_their_own_size_are_packed_unchanged(
 ) -> None:
     """At the frames' own size every packed pixel and train id is the file's."""
     pack(tree, remapped, tmp_path / "out")
-    for split, keys in (("train", KEYS[:3]), ("val", KEYS[3:])):
+    for split, keys in (("train", FRAME_KEYS[:3]), ("val", FRAME_KEYS[3:])):
         frames = PackedFrames.open(tmp_path / "out" / split)
         assert sorted(keys) == frames.names
         for i, key in enumerate(frames.names):
@@ -76,7 +76,7 @@ def test_another_size(tree: Path, remapped: Path, tmp_path: Path) -> None:
 
 def test_an_unreadable_photograph_is_named(tree: Path, remapped: Path, tmp_path: Path) -> None:
     """It stops with the file's name, and nothing is written."""
-    (tree / member_name(KEYS[3], IMAGE)).write_bytes(b"no picture")
+    (tree / member_name(FRAME_KEYS[3], IMAGE)).write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"lyonesse_000000_000019_leftImg8bit\.png cannot be read"):
         pack(tree, remapped, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -86,9 +86,9 @@ def test_every_picture_that_cannot_be_decoded_is_named(
     tree: Path, remapped: Path, tmp_path: Path
 ) -> None:
     """All in one message; those of which only the pixels are damaged pass `remap`."""
-    for key in (KEYS[0], KEYS[4]):
+    for key in (FRAME_KEYS[0], FRAME_KEYS[4]):
         spoil_pixels(tree / member_name(key, IMAGE))
-    remap.run(
+    remap.remap_labels(
         remap.Remap(split="official", held_out=0.2, seed=0),
         images=tree,
         ground_truth=tree,
@@ -97,7 +97,7 @@ def test_every_picture_that_cannot_be_decoded_is_named(
     )
     with pytest.raises(ValueError, match="pack: 2 problems") as error:
         pack(tree, tmp_path / "again", tmp_path / "out")
-    for key in (KEYS[0], KEYS[4]):
+    for key in (FRAME_KEYS[0], FRAME_KEYS[4]):
         assert f"{member_name(key, IMAGE)} cannot be read" in str(error.value)
     assert [] == list(tmp_path.glob("out*"))
 
@@ -131,12 +131,12 @@ def test_frames_kept_for_the_final_number_are_not_packed(
 ) -> None:
     """Training sees train and val; test stays in the zip."""
     table = (remapped / "frames.csv").read_text()
-    rows = table.replace(",val,", ",test,").replace(f"{KEYS[2]},train,", f"{KEYS[2]},val,")
+    rows = table.replace(",val,", ",test,").replace(f"{FRAME_KEYS[2]},train,", f"{FRAME_KEYS[2]},val,")
     (remapped / "frames.csv").write_text(rows)
     pack(tree, remapped, tmp_path / "out")
     assert ["train", "val"] == sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert list(KEYS[:2]) == PackedFrames.open(tmp_path / "out" / "train").names
-    assert [KEYS[2]] == PackedFrames.open(tmp_path / "out" / "val").names
+    assert list(FRAME_KEYS[:2]) == PackedFrames.open(tmp_path / "out" / "train").names
+    assert [FRAME_KEYS[2]] == PackedFrames.open(tmp_path / "out" / "val").names
 
 
 def test_a_split_without_frames_is_told(tree: Path, remapped: Path, tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_failure_keeps_what_was_packed_before(tree: Path, remapped: Path, tmp_
     """The new frames take the old ones' place when they are whole, in one step."""
     pack(tree, remapped, tmp_path / "out")
     before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")}
-    (tree / member_name(KEYS[4], IMAGE)).write_bytes(b"no picture")
+    (tree / member_name(FRAME_KEYS[4], IMAGE)).write_bytes(b"no picture")
     with pytest.raises(ValueError, match="cannot be read"):
         pack(tree, remapped, tmp_path / "out", (31, 45), processes=2)
     assert before == {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")}
@@ -188,7 +188,7 @@ def test_too_little_room_is_told_before_anything_is_decoded(
     tree: Path, remapped: Path, tmp_path: Path
 ) -> None:
     """What it takes and what is free are said; five frames of 2^46 pixels fit on no disk."""
-    for key in KEYS:
+    for key in FRAME_KEYS:
         (tree / member_name(key, IMAGE)).unlink()
     with pytest.raises(ValueError, match=r": 1407\d+\.\d GB more .* only \d+\.\d GB are free"):
         pack(tree, remapped, tmp_path / "out", (2**23, 2**23))
@@ -205,7 +205,7 @@ def test_a_disk_that_fills_is_one_message(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     if call == "write":
-        monkeypatch.setattr("pipeline.stages.pack.put", full)
+        monkeypatch.setattr("pipeline.stages.pack.write_frame", full)
     else:
         monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(ValueError, match=r"is full \(No space left on device\); nothing was kept"):
@@ -221,11 +221,11 @@ def test_memory_does_not_grow_with_the_set(tree: Path, remapped: Path, tmp_path:
     table = [head, rows[3]]
     for number in range(60):
         key = f"train/avalon/avalon_{number:06}_000020"
-        table.append(rows[0].replace(KEYS[0], key))
-        (tree / member_name(key, IMAGE)).symlink_to(tree / member_name(KEYS[0], IMAGE))
+        table.append(rows[0].replace(FRAME_KEYS[0], key))
+        (tree / member_name(key, IMAGE)).symlink_to(tree / member_name(FRAME_KEYS[0], IMAGE))
     (remapped / "frames.csv").write_text("\n".join(table))
     with zipfile.ZipFile(remapped / "labels.zip", "a") as labels:
-        content = labels.read(member_name(KEYS[0], TRAIN_IDS))
+        content = labels.read(member_name(FRAME_KEYS[0], TRAIN_IDS))
         for row in table[2:]:
             labels.writestr(member_name(row.split(",")[0], TRAIN_IDS), content)
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from now

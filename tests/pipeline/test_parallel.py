@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.parallel import in_order
+from pipeline.parallel import ordered_map
 
 
 def slow_for_even(job: int) -> tuple[int, int]:
@@ -54,7 +54,7 @@ def is_alive(process: int) -> bool:
 
 def test_results_come_in_order_from_several_processes() -> None:
     """A result that is ready early waits for its turn."""
-    with in_order(slow_for_even, range(12), processes=2) as results:
+    with ordered_map(slow_for_even, range(12), processes=2) as results:
         jobs, workers = zip(*results, strict=True)
     assert tuple(range(12)) == jobs
     assert 2 == len(set(workers))
@@ -63,18 +63,18 @@ def test_results_come_in_order_from_several_processes() -> None:
 
 def test_little_work_is_done_here() -> None:
     """No process is started for what takes a moment, nor for nothing."""
-    with in_order(slow_for_even, range(4)) as results:
+    with ordered_map(slow_for_even, range(4)) as results:
         assert {os.getpid()} == {worker for _, worker in results}
-    with in_order(slow_for_even, []) as results:
+    with ordered_map(slow_for_even, []) as results:
         assert [] == list(results)
 
 
 def test_much_work_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once it shows that the rest takes long, processes do it, and nothing is done twice."""
-    monkeypatch.setattr("pipeline.parallel._TRIAL", 0.01)
-    monkeypatch.setattr("pipeline.parallel._WORTH_STARTING", 0.1)
-    monkeypatch.setattr("pipeline.parallel.cores", lambda: 2)
-    with in_order(slow_for_even, range(30)) as results:
+    monkeypatch.setattr("pipeline.parallel._TRIAL_SECONDS", 0.01)
+    monkeypatch.setattr("pipeline.parallel._MIN_SECONDS_FOR_POOL", 0.1)
+    monkeypatch.setattr("pipeline.parallel.cpu_count", lambda: 2)
+    with ordered_map(slow_for_even, range(30)) as results:
         jobs, workers = zip(*results, strict=True)
     assert tuple(range(30)) == jobs
     assert os.getpid() == workers[0]
@@ -84,7 +84,7 @@ def test_much_work_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("processes", [1, 2])
 def test_an_error_is_the_function_s_own(processes: int) -> None:
     """What a job raises reaches the caller, after the results before it."""
-    with in_order(fail_at_three, range(9), processes) as results:
+    with ordered_map(fail_at_three, range(9), processes) as results:
         assert [0, 1, 2] == [next(results) for _ in range(3)]
         with pytest.raises(ValueError, match="three is no good"):
             next(results)
@@ -93,7 +93,7 @@ def test_an_error_is_the_function_s_own(processes: int) -> None:
 def test_a_killed_process_is_told() -> None:
     """A worker that the kernel kills ends it in one message."""
     with (
-        in_order(die, range(4), processes=2) as results,
+        ordered_map(die, range(4), processes=2) as results,
         pytest.raises(ValueError, match="was killed, perhaps for want of"),
     ):
         list(results)

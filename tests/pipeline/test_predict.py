@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.predict import find_pictures, overlay, predict
+from pipeline.predict import find_images, draw_overlay, predict
 from pipeline.trained_model import TrainedModel, load_model
 from segformer import serving
 from segformer.cityscapes import CLASS_NAMES, LABELS
@@ -30,13 +30,13 @@ def frames(tmp_path: Path) -> Path:
 
 def test_a_folder_is_searched_to_its_bottom(frames: Path) -> None:
     """Pictures below a folder keep their place in it; other files are passed over."""
-    assert ["000001", "night/000001"] == list(find_pictures([frames]))
+    assert ["000001", "night/000001"] == list(find_images([frames]))
 
 
 def test_files_and_folders_together(frames: Path) -> None:
     """A file that is named is called by its name, wherever it lies."""
     Image.fromarray(NOISE).save(frames.parent / "street.png")
-    found = find_pictures([frames, frames.parent / "street.png"])
+    found = find_images([frames, frames.parent / "street.png"])
     assert ["000001", "night/000001", "street"] == list(found)
 
 
@@ -54,7 +54,7 @@ def test_what_is_no_picture(frames: Path, name: str, said: str) -> None:
     (frames / "empty").mkdir()
     (frames / "drive.mp4").write_bytes(b"a film")
     with pytest.raises(ValueError, match="predict: 1 problem ") as told:
-        find_pictures([frames / name])
+        find_images([frames / name])
     assert said in str(told.value)
 
 
@@ -63,17 +63,17 @@ def test_two_of_one_name(frames: Path) -> None:
     twin = frames / "000001.jpeg"
     Image.fromarray(NOISE).save(twin)
     with pytest.raises(ValueError, match=r"000001.jpeg and .*000001.png would both be written"):
-        find_pictures([frames])
+        find_images([frames])
 
 
 def test_labels_and_overlays(frames: Path, model_folder: Path, model: TrainedModel) -> None:
     """Every picture gets the library's train ids at its own size, and an overlay of that size."""
     out = frames.parent / "out"
     steps: list[tuple[int, int]] = []
-    pictures = find_pictures([frames])
+    pictures = find_images([frames])
     assert [] == predict(model, pictures, out, lambda done, total: steps.append((done, total)))
     assert [(1, 2), (2, 2)] == steps
-    expected = serving.load(model_folder, {"input_size": (64, 96)}).classes(NOISE)
+    expected = serving.load(model_folder, {"input_size": (64, 96)}).segment_image(NOISE)
     with Image.open(out / "labels/000001.png") as labels:
         assert "L" == labels.mode
         np.testing.assert_array_equal(expected, np.array(labels))
@@ -91,7 +91,7 @@ def test_a_damaged_picture_stops_no_other(frames: Path, model: TrainedModel) -> 
     """It is named in what comes back, and the rest is there."""
     (frames / "000000.png").write_bytes(b"no picture")
     out = frames.parent / "out"
-    [problem] = predict(model, find_pictures([frames]), out, lambda *_: None)
+    [problem] = predict(model, find_images([frames]), out, lambda *_: None)
     assert problem.startswith(f"{frames / '000000.png'}: no PNG or JPEG")
     assert (out / "labels/000001.png").exists()
     assert not (out / "labels/000000.png").exists()
@@ -101,7 +101,7 @@ def test_the_overlay_has_the_official_colours() -> None:
     """On a black photograph the overlay is the class's colour, dimmed alike for all classes."""
     road, sky = (CLASS_NAMES.index(name) for name in ("road", "sky"))
     classes = np.array([[road, sky]], dtype=np.uint8)
-    drawn = overlay(np.zeros((1, 2, 3), dtype=np.uint8), classes)
+    drawn = draw_overlay(np.zeros((1, 2, 3), dtype=np.uint8), classes)
     colors = {label.name: np.array(label.color) for label in LABELS}
     for column, name in enumerate(("road", "sky")):
         ratio = drawn[0, column] / colors[name]
@@ -110,8 +110,8 @@ def test_the_overlay_has_the_official_colours() -> None:
 
 def test_a_size_can_be_chosen(model_folder: Path) -> None:
     """`size` is what the network sees, whatever it was trained with."""
-    chosen = load_model(str(model_folder), (32, 64)).segmenter.classes(NOISE)
-    expected = serving.load(model_folder, {"input_size": (32, 64)}).classes(NOISE)
+    chosen = load_model(str(model_folder), (32, 64)).segmenter.segment_image(NOISE)
+    expected = serving.load(model_folder, {"input_size": (32, 64)}).segment_image(NOISE)
     np.testing.assert_array_equal(expected, chosen)
 
 

@@ -7,22 +7,22 @@ from typer.testing import CliRunner
 
 from pipeline import config, hub, preset
 from pipeline.cli import app
-from tests.pipeline.conftest import SHIPPED, changed_params
+from tests.pipeline.conftest import PARAMS_FILE, write_changed_params
 
-PRESETS = SHIPPED.parent / "presets"
-NAMES = preset.names(PRESETS)
+PRESETS = PARAMS_FILE.parent / "presets"
+NAMES = preset.list_presets(PRESETS)
 
 
 def applied(name: str, params: Path, folder: Path = PRESETS) -> dict[str, object]:
     """Write a preset into a file of parameters; return all that it then says, by dotted name."""
-    params.write_text(preset.plan(name, params, folder).text)
-    return config.leaves(config.read(params))
+    params.write_text(preset.plan_changes(name, params, folder).text)
+    return config.tree_kind(config.read_sections(params))
 
 
 @pytest.fixture
 def params(tmp_path: Path) -> Path:
     """A copy of the shipped params.yaml."""
-    return changed_params(tmp_path)
+    return write_changed_params(tmp_path)
 
 
 @pytest.fixture
@@ -43,12 +43,12 @@ def test_there_is_a_preset_for_every_variant() -> None:
 def test_what_comes_out_is_right(name: str, params: Path) -> None:
     """Every preset makes of the shipped parameters some that the pipeline takes."""
     applied(name, params)
-    assert isinstance(config.load(params), config.Config)
+    assert isinstance(config.load_config(params), config.Config)
 
 
 def test_demo_is_what_is_shipped() -> None:
     """presets/demo.yaml holds every shipped value but those that are the machine's business."""
-    shipped = config.leaves(config.read(SHIPPED))
+    shipped = config.tree_kind(config.read_sections(PARAMS_FILE))
     of_the_machine = {
         "launch",
         "download.folder",
@@ -57,7 +57,7 @@ def test_demo_is_what_is_shipped() -> None:
         "pretrained.file",
     }
     expected = {key: value for key, value in shipped.items() if key not in of_the_machine}
-    assert expected == config.leaves(config.read(PRESETS / "demo.yaml"))
+    assert expected == config.tree_kind(config.read_sections(PRESETS / "demo.yaml"))
 
 
 @pytest.mark.parametrize("size", range(6))
@@ -152,7 +152,7 @@ def test_the_speedrun_sees_as_many_frames_as_the_course(params: Path) -> None:
 def test_nothing_is_left_of_an_earlier_preset(first: str, second: str, params: Path) -> None:
     """One after another, the second counts."""
     expected = applied(second, params)
-    shutil.copy(SHIPPED, params)
+    shutil.copy(PARAMS_FILE, params)
     applied(first, params)
     assert expected == applied(second, params)
 
@@ -162,50 +162,50 @@ def test_there_and_back_is_the_shipped_file(params: Path) -> None:
     applied("course", params)
     applied("paper-b4", params)
     applied("demo", params)
-    assert SHIPPED.read_text() == params.read_text()
+    assert PARAMS_FILE.read_text() == params.read_text()
 
 
 def test_twice_changes_nothing(params: Path) -> None:
     """The second time there is nothing left to do, and the file is the same."""
     applied("paper-b1", params)
-    again = preset.plan("paper-b1", params, PRESETS)
+    again = preset.plan_changes("paper-b1", params, PRESETS)
     assert ([], params.read_text()) == (again.changes, again.text)
 
 
 def test_an_edited_recipe_is_no_longer_kept(tmp_path: Path) -> None:
     """An edit to what makes the recipe is undone, and said."""
-    params = changed_params(tmp_path, ("drop_path: 0.1", "drop_path: 0.3"))
-    assert "train.drop_path: 0.3 -> 0.1" in preset.plan("paper-b0", params, PRESETS).changes
+    params = write_changed_params(tmp_path, ("drop_path: 0.1", "drop_path: 0.3"))
+    assert "train.drop_path: 0.3 -> 0.1" in preset.plan_changes("paper-b0", params, PRESETS).changes
 
 
 def test_what_no_preset_names_stays(tmp_path: Path) -> None:
     """How training is launched is the machine's business."""
     two = "torchrun --nproc-per-node 2 -m"
-    params = changed_params(tmp_path, ("launch: python -m", f"launch: {two}"))
+    params = write_changed_params(tmp_path, ("launch: python -m", f"launch: {two}"))
     assert two == applied("paper-b0", params)["launch"]
 
 
 def test_comments_of_ones_own_stay(tmp_path: Path) -> None:
     """On a line of their own, and behind a parameter that changes, in line with the others."""
-    params = changed_params(tmp_path, ("  steps: 120", "  # mine\n  steps: 120  # two minutes"))
+    params = write_changed_params(tmp_path, ("  steps: 120", "  # mine\n  steps: 120  # two minutes"))
     applied("course", params)
     assert "  # mine\n  steps: 7140                   # two minutes\n" in params.read_text()
 
 
 def test_a_folder_on_disk_stays_the_source(tmp_path: Path) -> None:
     """Who has the frames on a disk is not sent to the site for them, and is told so."""
-    params = changed_params(
+    params = write_changed_params(
         tmp_path, ("source: synthetic", "source: folder"), ("folder: null", "folder: /data/city")
     )
-    assert ["download.source stays folder: /data/city"] == preset.plan(
+    assert ["download.source stays folder: /data/city"] == preset.plan_changes(
         "course", params, PRESETS
-    ).kept
+    ).kept_parameters
     assert "folder" == applied("course", params)["download.source"]
 
 
 def test_the_demo_draws_again(tmp_path: Path) -> None:
     """Its streets are other frames than those in the folder."""
-    params = changed_params(
+    params = write_changed_params(
         tmp_path, ("source: synthetic", "source: folder"), ("folder: null", "folder: /data/city")
     )
     assert "synthetic" == applied("demo", params)["download.source"]
@@ -222,14 +222,14 @@ def test_every_change_is_a_line(params: Path, own: Path) -> None:
         "train.learning_rate: 1.0e-3 -> 6.0e-5",
         "train.clip_norm: 1.0 -> null",
         "ablation.seeds: [0, 1] -> [5]",
-    ] == preset.plan("mine", params, own).changes
+    ] == preset.plan_changes("mine", params, own).changes
     applied("mine", params, own)
     assert "  seeds: [5]\n" in params.read_text()
 
 
 def test_the_example_of_the_docs(params: Path, own: Path) -> None:
     """What docs/presets.md shows for B5 on a small GPU is a preset, of two frames at once."""
-    page = (SHIPPED.parent / "docs" / "presets.md").read_text()
+    page = (PARAMS_FILE.parent / "docs" / "presets.md").read_text()
     shutil.copytree(PRESETS, own, dirs_exist_ok=True)
     (own / "small.yaml").write_text(page.partition("```yaml\n")[2].partition("```")[0])
     values = applied("small", params, own)
@@ -241,15 +241,15 @@ def test_the_example_of_the_docs(params: Path, own: Path) -> None:
 def test_without_extends_it_is_a_patch(tmp_path: Path, own: Path) -> None:
     """A preset of one's own that extends nothing changes what it names, and nothing else."""
     (own / "small.yaml").write_text("# For a small GPU.\ntrain:\n  accumulation: 4\n")
-    params = changed_params(tmp_path, ("drop_path: 0.1", "drop_path: 0.3"))
-    assert ["train.accumulation: 1 -> 4"] == preset.plan("small", params, own).changes
+    params = write_changed_params(tmp_path, ("drop_path: 0.1", "drop_path: 0.3"))
+    assert ["train.accumulation: 1 -> 4"] == preset.plan_changes("small", params, own).changes
 
 
 def test_a_parameter_that_the_file_lacks_is_added(tmp_path: Path) -> None:
     """A file from before there was such a parameter gets it, within its section."""
-    line = next(one for one in SHIPPED.read_text().splitlines(True) if "accumulation:" in one)
-    params = changed_params(tmp_path, (line, ""))
-    assert ["train.accumulation: (missing) -> 1"] == preset.plan("demo", params, PRESETS).changes
+    line = next(one for one in PARAMS_FILE.read_text().splitlines(True) if "accumulation:" in one)
+    params = write_changed_params(tmp_path, (line, ""))
+    assert ["train.accumulation: (missing) -> 1"] == preset.plan_changes("demo", params, PRESETS).changes
     assert 1 == applied("demo", params)["train.accumulation"]
 
 
@@ -258,16 +258,16 @@ def test_an_unknown_parameter_is_refused(params: Path, own: Path) -> None:
     (own / "mine.yaml").write_text("# Mine.\ntrain: {warmup_stps: 7}\n")
     expected = "preset mine: train.warmup_stps is not a parameter, did you mean train.warmup_steps?"
     with pytest.raises(config.ParameterError) as error:
-        preset.plan("mine", params, own)
+        preset.plan_changes("mine", params, own)
     assert expected == str(error.value)
 
 
 def test_a_mistake_in_the_file_is_the_files(tmp_path: Path, own: Path) -> None:
     """What was wrong before is not put down to the preset, and is not written again."""
     (own / "mine.yaml").write_text("# Mine.\ntrain: {steps: -1}\n")
-    params = changed_params(tmp_path, ("bootstrap: 2000", "bootstrap: 0"))
+    params = write_changed_params(tmp_path, ("bootstrap: 2000", "bootstrap: 0"))
     with pytest.raises(config.ParameterError) as error:
-        preset.plan("mine", params, own)
+        preset.plan_changes("mine", params, own)
     assert [
         "preset mine: train.steps: should be greater than 0 (it is -1)",
         f"{params}: evaluate.bootstrap: should be greater than 0 (it is 0)",
@@ -277,7 +277,7 @@ def test_a_mistake_in_the_file_is_the_files(tmp_path: Path, own: Path) -> None:
 def test_an_unknown_preset_is_refused() -> None:
     """With the nearest name and all that there are."""
     with pytest.raises(ValueError, match=r"no preset papr-b3, did you mean paper-b3.* demo, paper"):
-        preset.plan("papr-b3", SHIPPED, PRESETS)
+        preset.plan_changes("papr-b3", PARAMS_FILE, PRESETS)
 
 
 def test_a_circle_is_refused(own: Path) -> None:
@@ -285,13 +285,13 @@ def test_a_circle_is_refused(own: Path) -> None:
     (own / "a.yaml").write_text("extends: b\n")
     (own / "b.yaml").write_text("extends: a\n")
     with pytest.raises(ValueError, match="preset a extends itself: a -> b -> a"):
-        preset.plan("a", SHIPPED, own)
+        preset.plan_changes("a", PARAMS_FILE, own)
 
 
 def test_a_folder_without_presets_is_told(own: Path) -> None:
     """From another folder than the project's the message says where to go."""
     with pytest.raises(ValueError, match="run from the project's folder"):
-        preset.plan("course", SHIPPED, own)
+        preset.plan_changes("course", PARAMS_FILE, own)
 
 
 @pytest.fixture
@@ -320,14 +320,14 @@ def test_a_dry_run_writes_nothing(command, params: Path) -> None:
     lines = command("paper-b3", "--dry-run")
     assert "train.variant: b0 -> b3" in lines
     assert lines[-1].startswith("params.yaml is as it was: paper-b3 would change ")
-    assert SHIPPED.read_bytes() == params.read_bytes()
+    assert PARAMS_FILE.read_bytes() == params.read_bytes()
 
 
 def test_the_command_writes_and_then_has_nothing_to_do(command, params: Path) -> None:
     """The first time it counts the changes, the second it says that there are none."""
     first, second = command("paper-b3"), command("paper-b3")
     assert first[-1].startswith(f"paper-b3 changed {len(first) - 1} parameters of params.yaml: ")
-    assert "b3" == config.load(params).train.variant
+    assert "b3" == config.load_config(params).train.variant
     assert ["params.yaml says all this already: nothing to change"] == second
 
 
@@ -336,14 +336,14 @@ def test_a_refused_preset_leaves_the_file(command, params: Path) -> None:
     (params.parent / "presets" / "mine.yaml").write_text("train: {steps: 9, stepz: 7}\n")
     with pytest.raises(config.ParameterError):
         command("mine")
-    assert SHIPPED.read_bytes() == params.read_bytes()
+    assert PARAMS_FILE.read_bytes() == params.read_bytes()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_preset_says_what_it_is(name: str) -> None:
     """It opens with one sentence that fits a line of the list."""
-    assert preset.description(name, PRESETS).endswith(".")
-    assert len(preset.description(name, PRESETS)) <= 100
+    assert preset.read_description(name, PRESETS).endswith(".")
+    assert len(preset.read_description(name, PRESETS)) <= 100
     assert (PRESETS / f"{name}.yaml").read_text().startswith("# ")
 
 

@@ -13,13 +13,13 @@ from safetensors.torch import load_file
 
 from pipeline import config
 from pipeline.hub import LICENSE, PINS
-from pipeline.stages.pretrained import Pretrained, run
-from pipeline.starting_weights import ENCODER, read_license
+from pipeline.stages.pretrained import Pretrained, fetch_pretrained
+from pipeline.starting_weights import ENCODER_FILE, read_license
 from segformer.encoder import Encoder
 from segformer.interop import load_encoder
 from segformer.variants import get_variant
-from tests.pipeline.conftest import SHIPPED, changed_params
-from tests.pipeline.own_hub import COMMIT, Hub, running
+from tests.pipeline.conftest import PARAMS_FILE, write_changed_params
+from tests.pipeline.own_hub import COMMIT, FakeHub, serve_hub
 
 LISTS = Path(__file__).parents[1] / "segformer" / "state_dicts"
 B0, B3 = PINS["nvidia/mit-b0"], PINS["nvidia/mit-b3"]
@@ -52,15 +52,15 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def own_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+def own_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     """A running hub of our own, and an empty cache."""
-    hub = Hub()
-    with running(hub, tmp_path / "cache", monkeypatch):
+    hub = FakeHub()
+    with serve_hub(hub, tmp_path / "cache", monkeypatch):
         yield hub
 
 
 @pytest.fixture
-def on_hub(own_hub: Hub, tmp_path: Path) -> Path:
+def on_hub(own_hub: FakeHub, tmp_path: Path) -> Path:
     """What it serves: an encoder with Hugging Face's names and random numbers."""
     path = stored(tmp_path / "mit-b0.bin", "hugging_face_mit_b0")
     own_hub.content = path.read_bytes()
@@ -85,17 +85,17 @@ def section(**values: Any) -> Pretrained:
 
 def test_none_leaves_no_weights(tmp_path: Path) -> None:
     """For `none` there are no weights, and a note that says so."""
-    told = run(section(), out=tmp_path / "out")
+    told = fetch_pretrained(section(), out=tmp_path / "out")
     assert "the encoder starts from random weights" == told
-    assert not (tmp_path / "out" / ENCODER).exists()
+    assert not (tmp_path / "out" / ENCODER_FILE).exists()
     assert {"source": "none"} == json.loads((tmp_path / "out" / "weights.json").read_text())
 
 
 def test_a_file_gives_the_encoder(checkpoint: Path, tmp_path: Path) -> None:
     """What is written fills an encoder strictly, with the numbers of the file."""
-    assert "original ImageNet" in run(params(checkpoint), out=tmp_path / "out")
+    assert "original ImageNet" in fetch_pretrained(params(checkpoint), out=tmp_path / "out")
     encoder = Encoder(get_variant("b0"))
-    load_encoder(encoder, tmp_path / "out" / ENCODER)
+    load_encoder(encoder, tmp_path / "out" / ENCODER_FILE)
     numbers = torch.load(checkpoint, weights_only=True)
     expected = numbers["patch_embed1.proj.weight"]
     assert torch.equal(expected, encoder.stages[0].patch.projection.weight)
@@ -105,7 +105,7 @@ def test_another_file_than_the_sum_says_is_refused(checkpoint: Path, tmp_path: P
     """A wrong sum is told with the right one, and nothing is written."""
     right = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     with pytest.raises(ValueError, match=rf"has the sum {right}, not {'0' * 64}"):
-        run(params(checkpoint, "0" * 64), out=tmp_path / "out")
+        fetch_pretrained(params(checkpoint, "0" * 64), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -113,7 +113,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """A file that is not there is told with its whole path."""
     missing = section(source="file", file=str(tmp_path / "none.pth"), sha256="0" * 64)
     with pytest.raises(ValueError, match=r"none\.pth is missing"):
-        run(missing, out=tmp_path / "out")
+        fetch_pretrained(missing, out=tmp_path / "out")
 
 
 def test_a_file_without_a_sum_is_refused() -> None:
@@ -124,10 +124,10 @@ def test_a_file_without_a_sum_is_refused() -> None:
 
 def test_the_hub_gives_the_encoder(on_hub: Path, tmp_path: Path) -> None:
     """What is written fills an encoder strictly, with the numbers of the file on the hub."""
-    told = run(from_hub(sum_of(on_hub)), out=tmp_path / "out")
+    told = fetch_pretrained(from_hub(sum_of(on_hub)), out=tmp_path / "out")
     assert told.startswith("the encoder starts from nvidia/mit-b0 (Hugging Face, b0); licence: ")
     encoder = Encoder(get_variant("b0"))
-    load_encoder(encoder, tmp_path / "out" / ENCODER)
+    load_encoder(encoder, tmp_path / "out" / ENCODER_FILE)
     numbers = torch.load(on_hub, weights_only=True)
     expected = numbers["segformer.encoder.patch_embeddings.0.proj.weight"]
     assert torch.equal(expected, encoder.stages[0].patch.projection.weight)
@@ -135,7 +135,7 @@ def test_the_hub_gives_the_encoder(on_hub: Path, tmp_path: Path) -> None:
 
 def test_where_the_weights_came_from_is_kept(on_hub: Path, tmp_path: Path) -> None:
     """weights.json names the pin, the format, the variant and the licence, told once."""
-    told = run(from_hub(sum_of(on_hub)), out=tmp_path / "out")
+    told = fetch_pretrained(from_hub(sum_of(on_hub)), out=tmp_path / "out")
     assert {
         "source": "hub",
         "repository": "nvidia/mit-b0",
@@ -152,18 +152,18 @@ def test_where_the_weights_came_from_is_kept(on_hub: Path, tmp_path: Path) -> No
 
 def test_the_licence_of_a_file_of_ones_own_is_unknown(checkpoint: Path, tmp_path: Path) -> None:
     """Of a file with another sum than NVIDIA's nothing is claimed, nor of random weights."""
-    assert "licence" not in run(params(checkpoint), out=tmp_path / "out")
+    assert "licence" not in fetch_pretrained(params(checkpoint), out=tmp_path / "out")
     assert read_license(tmp_path / "out") is None
-    run(section(), out=tmp_path / "none")
+    fetch_pretrained(section(), out=tmp_path / "none")
     assert read_license(tmp_path / "none") is None
     assert read_license(tmp_path / "nowhere") is None
 
 
 def test_the_same_file_by_hand_gives_the_same_encoder(on_hub: Path, tmp_path: Path) -> None:
     """Who follows the message and brings the file by hand ends with the same bytes."""
-    run(from_hub(sum_of(on_hub)), out=tmp_path / "hub")
-    run(params(on_hub), out=tmp_path / "file")
-    fetched, brought = (load_file(tmp_path / way / ENCODER) for way in ("hub", "file"))
+    fetch_pretrained(from_hub(sum_of(on_hub)), out=tmp_path / "hub")
+    fetch_pretrained(params(on_hub), out=tmp_path / "file")
+    fetched, brought = (load_file(tmp_path / way / ENCODER_FILE) for way in ("hub", "file"))
     assert fetched.keys() == brought.keys()
     assert all(torch.equal(tensor, brought[name]) for name, tensor in fetched.items())
 
@@ -171,19 +171,19 @@ def test_the_same_file_by_hand_gives_the_same_encoder(on_hub: Path, tmp_path: Pa
 def test_another_file_on_the_hub_than_the_sum_says_is_refused(on_hub: Path, tmp_path: Path) -> None:
     """A wrong sum is told with the right one, and nothing is written."""
     with pytest.raises(ValueError, match=rf"has the sum {sum_of(on_hub)}, not {'0' * 64}: delete "):
-        run(from_hub("0" * 64), out=tmp_path / "out")
+        fetch_pretrained(from_hub("0" * 64), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_damaged_cache_is_healed_as_the_message_says(on_hub: Path, tmp_path: Path) -> None:
     """Deleting the file that is named makes the next run fetch it again."""
-    run(from_hub(sum_of(on_hub)), out=tmp_path / "out")
+    fetch_pretrained(from_hub(sum_of(on_hub)), out=tmp_path / "out")
     (blob,) = (tmp_path / "cache").glob("models--*/blobs/*")
     blob.write_bytes(b"damaged")
     with pytest.raises(ValueError, match="delete ") as caught:
-        run(from_hub(sum_of(on_hub)), out=tmp_path / "out")
+        fetch_pretrained(from_hub(sum_of(on_hub)), out=tmp_path / "out")
     Path(str(caught.value).partition("delete ")[2].partition(" ")[0]).unlink()
-    run(from_hub(sum_of(on_hub)), out=tmp_path / "out")
+    fetch_pretrained(from_hub(sum_of(on_hub)), out=tmp_path / "out")
 
 
 def test_an_unknown_sum_is_told(on_hub: Path, tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_an_unknown_sum_is_told(on_hub: Path, tmp_path: Path) -> None:
     unknown = from_hub(None, repository="someone/mit-b0")
     page = f"https://huggingface.co/someone/mit-b0/blob/{COMMIT}/pytorch_model.bin"
     with pytest.raises(ValueError, match=f"has the sum {sum_of(on_hub)}; compare it with {page}"):
-        run(unknown, out=tmp_path / "out")
+        fetch_pretrained(unknown, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -207,7 +207,7 @@ def test_an_unknown_sum_is_told(on_hub: Path, tmp_path: Path) -> None:
 )
 def test_a_half_changed_pin_is_told_with_the_whole_one(changes: dict[str, Any]) -> None:
     """Who changes the repository alone is told the other three parameters, before a download."""
-    shipped = config.load(SHIPPED).pretrained.model_dump()
+    shipped = config.load_config(PARAMS_FILE).pretrained.model_dump()
     _, (mistake,) = Pretrained.parse("pretrained", shipped | {"source": "hub"} | changes)
     assert mistake.startswith("pretrained: ")
     assert mistake.endswith(
@@ -236,15 +236,15 @@ def test_a_branch_is_no_revision() -> None:
 
 def test_as_shipped_only_the_source_is_to_change(tmp_path: Path) -> None:
     """params.yaml names B0, which `source: hub` then fetches."""
-    changed = changed_params(tmp_path, ("source: none ", "source: hub "))
-    assert B0 == config.load(changed).pretrained.pin()
+    changed = write_changed_params(tmp_path, ("source: none ", "source: hub "))
+    assert B0 == config.load_config(changed).pretrained.pin()
 
 
 def test_the_command_is_quiet_and_asks_for_nothing_else(
-    on_hub: Path, own_hub: Hub, tmp_path: Path
+    on_hub: Path, own_hub: FakeHub, tmp_path: Path
 ) -> None:
     """With all settings from the environment: one line out, and no request but for the file."""
-    changed = changed_params(
+    changed = write_changed_params(
         tmp_path,
         ("source: none ", "source: hub "),
         (B0.revision, COMMIT),
@@ -256,7 +256,7 @@ def test_the_command_is_quiet_and_asks_for_nothing_else(
         cwd=tmp_path,
         env=os.environ
         | {"HF_ENDPOINT": own_hub.url, "HF_HOME": str(tmp_path), "DVC_ROOT": str(tmp_path)}
-        | {"PYTHONPATH": str(SHIPPED.parent), "HF_HUB_OFFLINE": "0"},
+        | {"PYTHONPATH": str(PARAMS_FILE.parent), "HF_HUB_OFFLINE": "0"},
         capture_output=True,
         text=True,
         check=False,

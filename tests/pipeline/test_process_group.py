@@ -21,7 +21,7 @@ def _in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def start_and_read(command: str) -> None:
     """Start a shell command and return at its first line of output."""
-    with process_group.started(["/bin/sh", "-c", command], os.environ) as process:
+    with process_group.start_process_group(["/bin/sh", "-c", command], os.environ) as process:
         assert process.stdout is not None
         process.stdout.readline()
 
@@ -47,7 +47,7 @@ def test_the_child_of_the_command_ends_with_the_block() -> None:
 
 def test_a_child_that_ignores_the_request_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that does not end on SIGTERM is killed when the patience is over."""
-    monkeypatch.setattr(process_group, "PATIENCE", 0.3)
+    monkeypatch.setattr(process_group, "GRACE_SECONDS", 0.3)
     start_and_read("trap '' TERM; echo $$ > child; echo started; while true; do sleep 0.1; done")
     assert is_gone(Path("child"))
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.processors import cores
+from pipeline.processors import cpu_count
 
 MANY = 64
 
@@ -30,7 +30,7 @@ def root(folder: Path, **files: str) -> Path:
 def test_a_container_s_quota_counts(tmp_path: Path, limit: str, expected: int) -> None:
     """Version 2: time for two processors is two; for a part of one, one more; "max" is no limit."""
     container = root(tmp_path, proc__self__cgroup="0::/", sys__fs__cgroup__cpu_max=limit)
-    assert expected == cores(container)
+    assert expected == cpu_count(container)
 
 
 def test_the_tightest_group_around_it_counts(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_the_tightest_group_around_it_counts(tmp_path: Path) -> None:
         sys__fs__cgroup__slice__service__cpu_max="max 100000",
         sys__fs__cgroup__slice__cpu_max="300000 100000",
     )
-    assert 3 == cores(machine)
+    assert 3 == cpu_count(machine)
 
 
 @pytest.mark.parametrize(("quota", "expected"), [("250000", 3), ("-1", MANY)])
@@ -54,9 +54,9 @@ def test_version_1_counts_too(tmp_path: Path, quota: str, expected: int) -> None
     folder.mkdir(parents=True)
     (folder / "cpu.cfs_quota_us").write_text(quota)
     (folder / "cpu.cfs_period_us").write_text("100000")
-    assert expected == cores(container)
+    assert expected == cpu_count(container)
 
 
 def test_without_control_groups_the_machine_counts(tmp_path: Path) -> None:
     """Where there is neither `proc` nor `sys`, as on a Mac, nothing is taken off."""
-    assert MANY == cores(tmp_path)
+    assert MANY == cpu_count(tmp_path)

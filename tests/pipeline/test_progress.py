@@ -3,12 +3,12 @@ import time
 import pytest
 
 from pipeline import progress
-from segformer.training_state import Progress
+from segformer.training_state import StepRecord
 
 
 def test_plain_lines_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """Off a terminal there are plain lines: what, how far, of what; the last one always."""
-    with progress.showing("pack", "frames") as advance:
+    with progress.inference_settings("pack", "frames") as advance:
         advance(1, 3)
         advance(3, 3)
     assert "pack: 3/3 frames" == capsys.readouterr().out.splitlines()[-1]
@@ -17,14 +17,14 @@ def test_plain_lines_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_long_line_stays_one(capsys: pytest.CaptureFixture[str]) -> None:
     """Off a terminal a line is as long as it is: a log has no columns."""
     words = "loss 0.668, 4.0 images/s, val mIoU 13.8%, and words that go on and on and on and on"
-    with progress.showing("train ce-0", "steps") as advance:
+    with progress.inference_settings("train ce-0", "steps") as advance:
         advance(6000, 6000, words)
     assert [f"train ce-0: 6000/6000 steps, {words}"] == capsys.readouterr().out.splitlines()
 
 
 def test_few_lines_for_many_pieces(capsys: pytest.CaptureFixture[str]) -> None:
     """A thousand quick pieces do not make a thousand lines."""
-    with progress.showing("pack", "frames") as advance:
+    with progress.inference_settings("pack", "frames") as advance:
         for done in range(1, 1001):
             advance(done, 1000)
     assert len(capsys.readouterr().out.splitlines()) <= 2
@@ -33,18 +33,18 @@ def test_few_lines_for_many_pieces(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_training_tells_loss_speed_and_miou() -> None:
     """The words of a record: loss, images per second, and mIoU only where it was validated."""
     told: list[str] = []
-    report = progress.of_training(lambda done, total, words="": told.append(words))
-    report(Progress(10, 20, 1.2345, 1e-3, 12.34, None))
-    report(Progress(20, 20, 1.0, 0.0, 12.34, 0.256))
+    report = progress.make_training_reporter(lambda done, total, words="": told.append(words))
+    report(StepRecord(10, 20, 1.2345, 1e-3, 12.34, None))
+    report(StepRecord(20, 20, 1.0, 0.0, 12.34, 0.256))
     assert ["loss 1.234, 12.3 images/s", "loss 1.000, 12.3 images/s, val mIoU 25.6%"] == told
 
 
 def test_both_takers_get_each_record() -> None:
     """A record handed to two takers reaches both."""
-    first: list[Progress] = []
-    second: list[Progress] = []
-    record = Progress(1, 1, 0.0, 0.0, 1.0, None)
-    progress.both(first.append, second.append)(record)
+    first: list[StepRecord] = []
+    second: list[StepRecord] = []
+    record = StepRecord(1, 1, 0.0, 0.0, 1.0, None)
+    progress.combine_reporters(first.append, second.append)(record)
     assert [record] == first == second
 
 
@@ -62,7 +62,7 @@ def test_a_long_wait_is_told_in_hours(
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
-    with progress.showing("download", "MB") as advance:
+    with progress.inference_settings("download", "MB") as advance:
         clock[0] = passed
         advance(1, 100, "34 MB/s")
     assert f"download: 1/100 MB, 34 MB/s, {words}\n" == capsys.readouterr().out

@@ -39,19 +39,19 @@ def commit_project() -> str:
 
 def test_nothing_around_gives_no_tags() -> None:
     """Outside git, DVC and Prefect there is nothing to tell, and that is no mistake."""
-    assert {} == provenance.tags()
+    assert {} == provenance.collect_tags()
 
 
 def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without git is no mistake either."""
     monkeypatch.setenv("PATH", "")
-    assert {} == provenance.tags()
+    assert {} == provenance.collect_tags()
 
 
 def test_the_commit_is_named() -> None:
     """The commit stands where MLflow's page looks for it."""
     commit = commit_project()
-    assert {"mlflow.source.git.commit": commit, "git.dirty": "false"} == provenance.tags()
+    assert {"mlflow.source.git.commit": commit, "git.dirty": "false"} == provenance.collect_tags()
 
 
 @pytest.mark.parametrize("name", ["params.yaml", "dvc.yaml", "pipeline/cli.py", "pipeline/new.py"])
@@ -62,7 +62,7 @@ def test_changed_code_and_parameters_make_it_dirty(
     commit_project()
     Path(name).write_text("2\n")
     monkeypatch.chdir("pipeline")
-    assert provenance.tags()["git.dirty"] == "true"
+    assert provenance.collect_tags()["git.dirty"] == "true"
 
 
 @pytest.mark.parametrize("name", ["dvc.lock", "metrics.json"])
@@ -70,7 +70,7 @@ def test_what_the_pipeline_writes_does_not(name: str) -> None:
     """A pipeline at work always changes its lock and its metrics: that is not dirt."""
     commit_project()
     Path(name).write_text("2\n")
-    assert provenance.tags()["git.dirty"] == "false"
+    assert provenance.collect_tags()["git.dirty"] == "false"
 
 
 def test_the_description_tells_how_to_get_there() -> None:
@@ -83,8 +83,8 @@ def test_the_description_tells_how_to_get_there() -> None:
         "mlflow.source.git.commit": "0123456789abcdef",
         "git.dirty": "true",
     }
-    text = provenance.description("ce-0", tags)
+    text = provenance.describe_run("ce-0", tags)
     for part in ("**ce-0**: loss `ce`, seed `0`", "dvc repro train@ce-0", "apply lofty-ibex"):
         assert part in text
     assert "`0123456789ab` with local changes" in text
-    assert provenance.description("ablation", {}) == "**ablation**"
+    assert provenance.describe_run("ablation", {}) == "**ablation**"

@@ -2,12 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.publish import publishing
+from pipeline.publish import replacing_contents
 
 
 def fill(out: Path, text: str) -> None:
     """Publish a file and a folder."""
-    with publishing(out) as folder:
+    with replacing_contents(out) as folder:
         (folder / "table.csv").write_text(text)
         (folder / "panels").mkdir()
         (folder / "panels" / f"{text}.png").write_text(text)
@@ -47,7 +47,7 @@ def test_an_error_leaves_everything_as_it_was(tmp_path: Path) -> None:
     fill(out, "first")
 
     def fail() -> None:
-        with publishing(out) as folder:
+        with replacing_contents(out) as folder:
             (folder / "table.csv").write_text("half")
             raise ValueError("broken")
 

@@ -16,16 +16,16 @@ from pipeline.archive import (
     Archive,
     member_name,
 )
-from pipeline.pairing import Packages, pair
-from pipeline.stages.remap import Remap, run
-from tests.pipeline.conftest import KEYS, SIZE, files_no_larger_than, save_png
+from pipeline.pairing import LabeledSet, pair_frames
+from pipeline.stages.remap import Remap, remap_labels
+from tests.pipeline.conftest import FRAME_KEYS, SIZE, limit_file_size, save_png
 
 OFFICIAL = Remap(split="official", held_out=0.2, seed=0)
 
 
 def remap(tree: Path, out: Path, params: Remap = OFFICIAL, processes: int | None = None) -> str:
     """Run the stage on an extracted tree."""
-    return run(
+    return remap_labels(
         params,
         images=tree,
         ground_truth=tree,
@@ -38,10 +38,10 @@ def remap(tree: Path, out: Path, params: Remap = OFFICIAL, processes: int | None
 def test_ids_become_train_ids(tree: Path, tmp_path: Path) -> None:
     """Road is 0, rider 12, bicycle 18; parking, caravan and unlabeled are void."""
     label_ids = np.tile(np.array([7, 25, 33, 9, 29, 0], np.uint8), (SIZE[0], 11))[:, : SIZE[1]]
-    save_png(tree / member_name(KEYS[0], LABEL_IDS), label_ids)
+    save_png(tree / member_name(FRAME_KEYS[0], LABEL_IDS), label_ids)
     remap(tree, tmp_path / "out")
     with Archive(tmp_path / "out" / "labels.zip") as archive:
-        train_ids = archive.open_labels(member_name(KEYS[0], TRAIN_IDS))
+        train_ids = archive.open_labels(member_name(FRAME_KEYS[0], TRAIN_IDS))
     assert [0, 12, 18, 255, 255, 255] == train_ids[0, :6].tolist()
 
 
@@ -49,11 +49,11 @@ def test_tables_hold_every_frame(tree: Path, tmp_path: Path) -> None:
     """frames.csv has a row per frame in key order; the counts of a frame sum to its pixels."""
     remap(tree, tmp_path / "out")
     frames = pd.read_csv(tmp_path / "out" / "frames.csv")
-    assert sorted(KEYS) == frames["frame"].tolist()
+    assert sorted(FRAME_KEYS) == frames["frame"].tolist()
     assert frames["split"].tolist() == ["train"] * 3 + ["val"] * 2
     assert {SIZE} == set(zip(frames["rows"], frames["columns"], strict=True))
     counts = pd.read_csv(tmp_path / "out" / "pixel_counts.csv")
-    label_ids = np.asarray(Image.open(tree / member_name(KEYS[0], LABEL_IDS)))
+    label_ids = np.asarray(Image.open(tree / member_name(FRAME_KEYS[0], LABEL_IDS)))
     assert np.bincount(label_ids.ravel(), minlength=34).tolist() == counts.iloc[0, 1:].tolist()
 
 
@@ -69,9 +69,9 @@ def test_the_test_split_is_left_out_knowingly(tree: Path, tmp_path: Path) -> Non
 
 def test_a_missing_label_in_the_middle_shifts_nothing(tree: Path, tmp_path: Path) -> None:
     """One label is removed: that frame is named, and nothing is written."""
-    (tree / member_name(KEYS[1], LABEL_IDS)).unlink()
+    (tree / member_name(FRAME_KEYS[1], LABEL_IDS)).unlink()
     with pytest.raises(
-        ValueError, match=rf"1 problem .*\n{member_name(KEYS[1], IMAGE)} has no label"
+        ValueError, match=rf"1 problem .*\n{member_name(FRAME_KEYS[1], IMAGE)} has no label"
     ):
         remap(tree, tmp_path / "out")
     assert [] == list(tmp_path.glob("out/*"))
@@ -79,22 +79,22 @@ def test_a_missing_label_in_the_middle_shifts_nothing(tree: Path, tmp_path: Path
 
 def test_every_problem_at_once(tree: Path, tmp_path: Path) -> None:
     """Unknown id, missing photograph, unreadable picture and unlike size come in one message."""
-    save_png(tree / member_name(KEYS[0], LABEL_IDS), np.full(SIZE, 77, np.uint8))
-    (tree / member_name(KEYS[1], IMAGE)).unlink()
-    (tree / member_name(KEYS[2], LABEL_IDS)).write_bytes(b"no picture")
-    save_png(tree / member_name(KEYS[3], LABEL_IDS), np.zeros((16, 31), np.uint8))
+    save_png(tree / member_name(FRAME_KEYS[0], LABEL_IDS), np.full(SIZE, 77, np.uint8))
+    (tree / member_name(FRAME_KEYS[1], IMAGE)).unlink()
+    (tree / member_name(FRAME_KEYS[2], LABEL_IDS)).write_bytes(b"no picture")
+    save_png(tree / member_name(FRAME_KEYS[3], LABEL_IDS), np.zeros((16, 31), np.uint8))
     with pytest.raises(ValueError, match="remap: 4 problems") as error:
         remap(tree, tmp_path / "out")
     message = str(error.value)
-    assert f"{member_name(KEYS[0], LABEL_IDS)} has id 77 at 2048 pixels" in message
-    assert f"{member_name(KEYS[1], LABEL_IDS)} has no photograph" in message
-    assert f"{member_name(KEYS[2], LABEL_IDS)} cannot be read" in message
-    assert f"{member_name(KEYS[3], LABEL_IDS)} is 16 x 31 pixels, but its photograph is" in message
+    assert f"{member_name(FRAME_KEYS[0], LABEL_IDS)} has id 77 at 2048 pixels" in message
+    assert f"{member_name(FRAME_KEYS[1], LABEL_IDS)} has no photograph" in message
+    assert f"{member_name(FRAME_KEYS[2], LABEL_IDS)} cannot be read" in message
+    assert f"{member_name(FRAME_KEYS[3], LABEL_IDS)} is 16 x 31 pixels, but its photograph is" in message
 
 
 def test_an_empty_split_is_told(tree: Path, tmp_path: Path) -> None:
     """Without validation frames nothing could be scored: it stops here."""
-    for key in KEYS[3:]:
+    for key in FRAME_KEYS[3:]:
         (tree / member_name(key, IMAGE)).unlink()
         (tree / member_name(key, LABEL_IDS)).unlink()
     with pytest.raises(ValueError, match="no frame of the split 'val'"):
@@ -103,8 +103,8 @@ def test_an_empty_split_is_told(tree: Path, tmp_path: Path) -> None:
 
 def test_a_frame_of_another_size_is_named(tree: Path, tmp_path: Path) -> None:
     """Frames may have any size, but one."""
-    save_png(tree / member_name(KEYS[2], IMAGE), np.zeros((8, 8, 3), np.uint8))
-    save_png(tree / member_name(KEYS[2], LABEL_IDS), np.zeros((8, 8), np.uint8))
+    save_png(tree / member_name(FRAME_KEYS[2], IMAGE), np.zeros((8, 8, 3), np.uint8))
+    save_png(tree / member_name(FRAME_KEYS[2], LABEL_IDS), np.zeros((8, 8), np.uint8))
     with pytest.raises(ValueError, match=r"camelot_000000_000019_leftImg8bit\.png is 8 x 8 pixels"):
         remap(tree, tmp_path / "out")
 
@@ -134,7 +134,7 @@ def test_a_failure_keeps_what_was_written_before(tree: Path, tmp_path: Path) -> 
     out = tmp_path / "out"
     remap(tree, out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    save_png(tree / member_name(KEYS[4], LABEL_IDS), np.full(SIZE, 34, np.uint8))
+    save_png(tree / member_name(FRAME_KEYS[4], LABEL_IDS), np.full(SIZE, 34, np.uint8))
     with pytest.raises(ValueError, match="has id 34 at 2048 pixels"):
         remap(tree, out)
     assert before == {path.name: path.read_bytes() for path in out.iterdir()}
@@ -142,7 +142,7 @@ def test_a_failure_keeps_what_was_written_before(tree: Path, tmp_path: Path) -> 
 
 def test_a_disk_that_fills_is_one_message(tree: Path, tmp_path: Path) -> None:
     """A real error in the middle of writing: told with the stage and what to do, nothing kept."""
-    with files_no_larger_than(3000), pytest.raises(ValueError, match=r"^remap: .* is full .*room"):
+    with limit_file_size(3000), pytest.raises(ValueError, match=r"^remap: .* is full .*room"):
         remap(tree, tmp_path / "out")
     assert [] == list((tmp_path / "out").iterdir())
 
@@ -163,7 +163,7 @@ def test_too_little_room_is_told_first(
 def test_a_misnamed_frame_is_told(tree: Path, tmp_path: Path) -> None:
     """A pair of files under another city's name is not passed over in silence."""
     for kind in (IMAGE, LABEL_IDS):
-        name = tree / member_name(KEYS[2], kind)
+        name = tree / member_name(FRAME_KEYS[2], kind)
         name.rename(name.with_name(name.name.replace("camelot", "avalon")))
     with pytest.raises(ValueError, match="2 problems") as error:
         remap(tree, tmp_path / "out")
@@ -179,8 +179,8 @@ def test_coarse_frames_are_paired_by_key(tmp_path: Path) -> None:
         save_png(tmp_path / member_name(key, COARSE_LABEL_IDS), np.zeros(SIZE, np.uint8))
     problems: list[str] = []
     with Archive(tmp_path) as archive:
-        packages = Packages(archive, archive, COARSE_LABEL_IDS, ("train_extra",))
-        pairs = pair(packages, problems)
+        packages = LabeledSet(archive, archive, COARSE_LABEL_IDS, ("train_extra",))
+        pairs = pair_frames(packages, problems)
     assert [keys[0], keys[2]] == list(pairs)
     for key, (photograph, label_map) in pairs.items():
         assert f"leftImg8bit/{key}_leftImg8bit.png" == photograph.name
@@ -237,7 +237,7 @@ def test_parameters_from_a_file_are_taken() -> None:
         section, mistakes = Remap.parse("remap", {"split": "city", "held_out": held_out, "seed": 3})
         assert [] == mistakes
         assert section is not None
-        rules.append(section.rule)
+        rules.append(section.split_id)
     assert ["city-0.15-3", "city-aachen+ulm"] == rules
 
 
@@ -286,7 +286,7 @@ def test_train_ids_equal_the_official_tool_s(tmp_path: Path) -> None:
     """Frames with polygons: groups, licence plates, deleted and outside ones come out the same."""
     tree = tmp_path / "tree"
     keys = [f"train/avalon/avalon_{number:06}_000019" for number in range(4)]
-    expected = {key: draw_officially(key, tree) for key in [*keys, KEYS[3]]}
+    expected = {key: draw_officially(key, tree) for key in [*keys, FRAME_KEYS[3]]}
     remap(tree, tmp_path / "out")
     seen = set()
     with zipfile.ZipFile(tmp_path / "out" / "labels.zip") as labels:

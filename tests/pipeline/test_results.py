@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import repro, store
-from pipeline.results import summary
+from pipeline.results import summarize_results
 
 METRICS = {"miou": 0.2123, "miou_low": 0.2, "miou_high": None, "protocol": "val2/official/1x1"}
 
@@ -12,20 +12,20 @@ METRICS = {"miou": 0.2123, "miou_low": 0.2, "miou_high": None, "protocol": "val2
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A report and one arm's metrics and pictures, as DVC would name them."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(store, "database", lambda: tmp_path / "mlflow.db")
+    monkeypatch.setattr(store, "database_path", lambda: tmp_path / "mlflow.db")
     (tmp_path / "mlflow.db").touch()
     (tmp_path / "data/evaluate/ce-0/panels").mkdir(parents=True)
     report = tmp_path / "ablation.md"
     report.write_text("# Ablation\n\n**The data cannot tell.**\n\n| loss |\n")
-    monkeypatch.setattr(repro, "output", lambda name: report)
+    monkeypatch.setattr(repro, "find_output", lambda name: report)
     found = {"data/evaluate/ce-0/metrics.json": METRICS, "data/ablation/ablation.json": {}}
-    monkeypatch.setattr(repro, "metrics", lambda: found)
+    monkeypatch.setattr(repro, "load_metrics", lambda: found)
     return report
 
 
 def test_the_figures_the_verdict_and_the_places_are_told(results: Path) -> None:
     """Each arm with interval and protocol, the report's sentence, and where everything lies."""
-    told = summary()
+    told = summarize_results()
     assert (
         "ce-0     mIoU 21.2 %, 95 % interval over frames 20.0 to n/a  (val2/official/1x1)" in told
     )
@@ -39,7 +39,7 @@ def test_what_is_not_here_is_not_named(results: Path) -> None:
     """In a fresh clone there are the figures that are in Git, and neither pictures nor runs."""
     Path("data/evaluate/ce-0/panels").rmdir()
     Path("mlflow.db").unlink()
-    told = summary()
+    told = summarize_results()
     assert "Results, as they were committed: `dvc repro` makes them here" in told.splitlines()
     assert str(results) in told
     assert "panels" not in told
@@ -50,4 +50,4 @@ def test_without_results_it_says_what_to_run(results: Path) -> None:
     """Before the first run the message is what to do."""
     results.unlink()
     with pytest.raises(ValueError, match="there are no results yet: run `dvc repro`"):
-        summary()
+        summarize_results()

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from pipeline.corruptions.table import SEVERITIES
-from pipeline.robustness import ALL, draw_robustness, robustness_table
+from pipeline.robustness import ALL_CORRUPTIONS, plot_robustness, build_robustness_table
 
 
 def confusion(right: int) -> np.ndarray:
@@ -24,29 +24,29 @@ CORRUPTED = {
 
 def test_table_relates_to_the_clean_score_by_hand() -> None:
     """Fog and JPEG at every severity, their means, and their shares of the clean mIoU."""
-    table = robustness_table(confusion(80), CORRUPTED).set_index("corruption")
-    assert ["fog", "jpeg", ALL] == table.index.tolist()
-    assert ["weather", "digital", ALL] == table["family"].tolist()
+    table = build_robustness_table(confusion(80), CORRUPTED).set_index("corruption")
+    assert ["fog", "jpeg", ALL_CORRUPTIONS] == table.index.tolist()
+    assert ["weather", "digital", ALL_CORRUPTIONS] == table["family"].tolist()
     fog = [(100 - 10 * s) / (100 + 10 * s) for s in SEVERITIES]
     jpeg = [(100 - 2 * s) / (100 + 2 * s) for s in SEVERITIES]
     columns = [f"severity_{s}" for s in SEVERITIES]
     assert pytest.approx(fog) == table.loc["fog", columns].tolist()
-    assert pytest.approx((fog[4] + jpeg[4]) / 2) == table.loc[ALL, "severity_5"]
+    assert pytest.approx((fog[4] + jpeg[4]) / 2) == table.loc[ALL_CORRUPTIONS, "severity_5"]
     clean = 80 / 120
     assert pytest.approx(np.mean(fog) / clean) == table.loc["fog", "relative"]
-    assert pytest.approx(np.mean(fog + jpeg) / clean) == table.loc[ALL, "relative"]
+    assert pytest.approx(np.mean(fog + jpeg) / clean) == table.loc[ALL_CORRUPTIONS, "relative"]
 
 
 def test_nothing_relates_to_a_score_of_nought() -> None:
     """Where the clean mIoU is 0, what is kept of it is undefined, not infinite."""
-    assert robustness_table(confusion(0), CORRUPTED)["relative"].isna().all()
+    assert build_robustness_table(confusion(0), CORRUPTED)["relative"].isna().all()
 
 
 def test_chart_is_the_same_file_each_time(tmp_path: Path) -> None:
     """A PNG of the two families, drawn again with the same bytes."""
-    table = robustness_table(confusion(80), CORRUPTED)
+    table = build_robustness_table(confusion(80), CORRUPTED)
     for name in ("one.png", "two.png"):
-        draw_robustness(table, 0.67, name="ce-0", protocol="val2", path=tmp_path / name)
+        plot_robustness(table, 0.67, name="ce-0", protocol="val2", path=tmp_path / name)
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
     with Image.open(tmp_path / "one.png") as picture:
         assert (770, 506) == picture.size

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.calibration_chart import draw_reliability
-from pipeline.rarity_chart import draw_rarity
-from pipeline.score_charts import draw_class_iou, draw_confusion
+from pipeline.calibration_chart import plot_reliability
+from pipeline.rarity_chart import plot_frequency_iou
+from pipeline.score_charts import plot_class_iou, plot_confusion
 from pipeline.scores import Scores
 from segformer.cityscapes import CLASSES
 from tests.pipeline.made_up_scores import PROTOCOL, make_scores
@@ -18,12 +18,12 @@ RELIABLE = np.array([[0, 0, 0], [100, 60.0, 50], [1000, 900.0, 950], [1, 0.7, 0]
 
 def rarity(scores: Scores, path: Path) -> None:
     """Class frequency against IoU."""
-    draw_rarity(scores.per_class(), name="ce-0", protocol=PROTOCOL, path=path)
+    plot_frequency_iou(scores.per_class(), name="ce-0", protocol=PROTOCOL, path=path)
 
 
 CHARTS: dict[str, Callable[[Scores, Path], None]] = {
-    "confusion": lambda scores, path: draw_confusion(scores, "ce-0", path),
-    "class_iou": lambda scores, path: draw_class_iou(scores, "ce-0", scores.metrics(9, 0), path),
+    "confusion": lambda scores, path: plot_confusion(scores, "ce-0", path),
+    "class_iou": lambda scores, path: plot_class_iou(scores, "ce-0", scores.metrics(9, 0), path),
     "rarity": rarity,
 }
 
@@ -39,7 +39,7 @@ def test_every_class_has_its_colour(chart: str, least: int, tmp_path: Path) -> N
 
 def test_diagonal_of_the_confusion_is_dark_and_the_rest_pale(tmp_path: Path) -> None:
     """Of a model that is always right a nineteenth of the square is the darkest blue."""
-    draw_confusion(make_scores(1.0, noise=0, frames=1), "ce-0", tmp_path / "a.png")
+    plot_confusion(make_scores(1.0, noise=0, frames=1), "ce-0", tmp_path / "a.png")
     picture = np.asarray(Image.open(tmp_path / "a.png").convert("RGB"))
     dark, pale = (
         (picture == color).all(axis=-1).sum() for color in [(8, 48, 107), (247, 251, 255)]
@@ -58,7 +58,7 @@ def test_chart_of_nothing_is_drawn(chart: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("counts", [RELIABLE, np.zeros((15, 3))], ids=["some", "none"])
 def test_reliability_is_drawn(counts: np.ndarray, tmp_path: Path) -> None:
     """Bins too sure, not sure enough and empty are drawn, and so are no pixels at all."""
-    draw_reliability(counts, name="ce-0", protocol=PROTOCOL, path=tmp_path / "a.png")
+    plot_reliability(counts, name="ce-0", protocol=PROTOCOL, path=tmp_path / "a.png")
     picture = np.asarray(Image.open(tmp_path / "a.png").convert("RGB"))
     for color in [(0xE9, 0x79, 0x6D), (0xF3, 0xC6, 0x77)]:
         # The legend has a patch of each colour whatever is drawn.

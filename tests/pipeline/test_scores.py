@@ -52,7 +52,7 @@ def test_nothing_labelled_is_undefined() -> None:
     metrics = scores.metrics(10, 0)
     assert metrics["miou"] is None
     assert metrics["pixel_accuracy"] is None
-    assert "undefined" in scores.sentence(metrics)
+    assert "undefined" in scores.summarize(metrics)
 
 
 def test_saved_scores_are_read_back_and_the_bytes_are_the_same(tmp_path: Path) -> None:

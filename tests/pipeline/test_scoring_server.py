@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from starlette.testclient import TestClient
 
-from pipeline.scoring_server import MAX_BYTES, make_app, names, serve
+from pipeline.scoring_server import MAX_REQUEST_BYTES, make_app, allowed_hosts, serve
 from pipeline.trained_model import TrainedModel, load_model
 from segformer import serving
 from segformer.cityscapes import CLASS_NAMES
@@ -74,7 +74,7 @@ def test_a_picture_is_answered_with_its_classes(
     """The PNG that comes back holds the train ids that the library gives, at the picture's size."""
     body = encoded(PICTURE, encoding)
     model = serving.load(model_folder, {"input_size": (64, 96)})
-    expected = model.classes(serving.read_picture(body))
+    expected = model.segment_image(serving.read_picture(body))
     answer = post(server, body)
     assert (200, "image/png") == (answer.status_code, answer.headers["Content-Type"])
     classes = Image.open(io.BytesIO(answer.content))
@@ -123,7 +123,7 @@ def test_a_form_is_refused(server: str) -> None:
 
 def test_too_much_is_refused(server: str) -> None:
     """A body without end is not read to its end."""
-    answer = post(server, bytes(MAX_BYTES + 1))
+    answer = post(server, bytes(MAX_REQUEST_BYTES + 1))
     assert 413 == answer.status_code
 
 
@@ -168,7 +168,7 @@ def test_a_port_that_is_taken(model_folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ValueError, match=f"127.0.0.1:{port} cannot be listened on .*--port"):
-            serve(load_model(str(model_folder)), "127.0.0.1", port, say=json.dumps)
+            serve(load_model(str(model_folder)), "127.0.0.1", port, notify=json.dumps)
 
 
 class Greedy:
@@ -229,7 +229,7 @@ def test_who_may_be_called(host: str, address: str, is_closed: bool) -> None:
     """Wherever on loopback it listens, it is reached by that name and by no foreign one."""
     model = TrainedModel("ce-0", Greedy(), [])
     shown = f"[{host}]" if ":" in host else host
-    with TestClient(make_app(model, names(host, address))) as client:
+    with TestClient(make_app(model, allowed_hosts(host, address))) as client:
         asked = [client.get("/", headers={"Host": f"{x}:5101"}) for x in (shown, "evil.example")]
     assert [200, 400 if is_closed else 200] == [answer.status_code for answer in asked]
 
@@ -242,7 +242,7 @@ def test_an_address_of_ipv6_is_shown_with_brackets(model_folder: Path) -> None:
         raise KeyboardInterrupt(sentence)
 
     with pytest.raises(KeyboardInterrupt, match=r"http://\[::1\]:\d+/predict"):
-        serve(model, "::1", 0, say=stop)
+        serve(model, "::1", 0, notify=stop)
 
 
 @pytest.mark.parametrize("size", [(0, 0), (28, 64), (2**13, 2**13)])

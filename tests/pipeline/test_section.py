@@ -3,7 +3,7 @@ from typing import Literal
 import pytest
 from pydantic import PositiveFloat, PositiveInt
 
-from pipeline.section import NetworkSize, Section, nearest
+from pipeline.section import NetworkSize, Section, suggest_name
 from segformer.encoder import MIN_SIDE
 
 
@@ -104,4 +104,4 @@ def test_infinity_is_no_number() -> None:
 
 def test_nearest_says_nothing_when_nothing_is_near() -> None:
     """A guess that is no help is not made."""
-    assert "" == nearest("zzz", ["steps", "rate"])
+    assert "" == suggest_name("zzz", ["steps", "rate"])

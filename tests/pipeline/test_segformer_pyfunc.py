@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pipeline.tracking import MlflowClient  # first, because it turns MLflow's reports home off
-from pipeline.tracking.segformer_pyfunc import MlflowException, Served, _load_pyfunc
+from pipeline.tracking.segformer_pyfunc import MlflowException, PyfuncModel, _load_pyfunc
 from segformer import checkpoint, serving
 from segformer.model import SegFormer
 
@@ -24,19 +24,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def served(folder: Path) -> Served:
+def served(folder: Path) -> PyfuncModel:
     """That model as MLflow's server has it."""
     return _load_pyfunc(str(folder), {"input_size": [32, 64]})
 
 
-def test_it_predicts_what_the_library_does(folder: Path, served: Served) -> None:
+def test_it_predicts_what_the_library_does(folder: Path, served: PyfuncModel) -> None:
     """A right picture gets the library's classes."""
     expected = serving.load(folder, {"input_size": (32, 64)}).predict([serving.encode(PICTURE)])
     np.testing.assert_array_equal(expected, served.predict([serving.encode(PICTURE)]))
 
 
 @pytest.mark.parametrize("text", ["not base64!", "bm8gcGljdHVyZQ==", serving.encode(PICTURE)[:400]])
-def test_a_mistake_is_400_and_a_sentence(served: Served, text: str) -> None:
+def test_a_mistake_is_400_and_a_sentence(served: PyfuncModel, text: str) -> None:
     """What MLflow's server sends for a wrong picture has the status 400 and no traceback."""
     with pytest.raises(MlflowException) as told:
         served.predict([text])

@@ -21,24 +21,24 @@ def test_a_taken_port_is_named() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ValueError, match=rf"port {port} .* MLFLOW_PORT={port + 1} make up"):
-            services.check({"MLFLOW_PORT": port})
+            services.check_startup({"MLFLOW_PORT": port})
 
 
 def test_one_port_for_both_is_refused() -> None:
     """Two servers cannot have one port, and the check of each alone would not find it."""
     with pytest.raises(ValueError, match="MLFLOW_PORT and PREFECT_PORT are the same port, 4321"):
-        services.check({"MLFLOW_PORT": 4321, "PREFECT_PORT": 4321})
+        services.check_startup({"MLFLOW_PORT": 4321, "PREFECT_PORT": 4321})
 
 
 def test_a_folder_has_one_make_up(tmp_path: Path) -> None:
     """A second one is refused whatever its ports; the first one's end frees the folder."""
     with (
-        services.alone(tmp_path / "lock"),
+        services.exclusive(tmp_path / "lock"),
         pytest.raises(ValueError, match="`make up` is at work in this folder"),
-        services.alone(tmp_path / "lock"),
+        services.exclusive(tmp_path / "lock"),
     ):
         pass
-    with services.alone(tmp_path / "lock"):
+    with services.exclusive(tmp_path / "lock"):
         pass
 
 
@@ -46,7 +46,7 @@ def test_a_server_of_ones_own_is_respected(monkeypatch: pytest.MonkeyPatch) -> N
     """Where the address of a server is set, none is started; its password is not shown."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@runs.example")
     with pytest.raises(ValueError, match=r"MLFLOW_TRACKING_URI is set to https://\*\*\*@runs"):
-        services.check({})
+        services.check_startup({})
 
 
 def test_a_cache_on_a_disk_that_is_away_is_named(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_an_empty_cache_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_nothing_reports_home_and_no_other_page_may_call() -> None:
     """Telemetry is off, addresses are loopback's, and Prefect answers its own page alone."""
-    told = services.environment(mlflow_port=5000, prefect_port=4200)
+    told = services.build_environment(mlflow_port=5000, prefect_port=4200)
     assert ("true", "true", "false") == (
         told["DO_NOT_TRACK"],
         told["MLFLOW_DISABLE_TELEMETRY"],

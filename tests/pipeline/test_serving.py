@@ -30,14 +30,14 @@ def test_both_ways_of_serving_agree(deployment: dict[str, Any]) -> None:
     """prefect.yaml has the name, the schedule, the event and the heartbeat of `serve`."""
     cron = inspect.signature(service_commands.serve).parameters["cron"].default
     trigger, schedule = deployment["triggers"][0], deployment["schedules"][0]
-    assert serving.NAME == deployment["name"]
+    assert serving.DEPLOYMENT_NAME == deployment["name"]
     assert cron == schedule["cron"]
-    assert (serving._on_new_data().name, [serving.NEW_DATA]) == (
+    assert (serving._new_data_trigger().name, [serving.NEW_DATA_EVENT]) == (
         trigger["name"],
         trigger["expect"],
     )
     told = deployment["work_pool"]["job_variables"]["env"]
-    assert repro.quiet_environment()[HEARTBEAT] == told[HEARTBEAT]
+    assert repro.default_environment()[HEARTBEAT] == told[HEARTBEAT]
 
 
 def test_prefect_has_what_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,9 +45,9 @@ def test_prefect_has_what_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     for who_asks in (_scheduled_run_poller, observers):
         original = prefect_services.critical_service_loop
         monkeypatch.setattr(who_asks, "critical_service_loop", original)
-    serving._be_patient()
-    assert serving._patient_loop is _scheduled_run_poller.critical_service_loop
-    assert serving._patient_loop is observers.critical_service_loop
+    serving._tolerate_outages()
+    assert serving._outage_tolerant_loop is _scheduled_run_poller.critical_service_loop
+    assert serving._outage_tolerant_loop is observers.critical_service_loop
 
 
 def test_a_server_that_comes_back_is_noticed_within_a_minute(
@@ -66,7 +66,7 @@ def test_a_server_that_comes_back_is_noticed_within_a_minute(
 
     monkeypatch.setattr(prefect_services.anyio, "sleep", no_time)
     with pytest.raises(KeyboardInterrupt):
-        asyncio.run(serving._patient_loop(asked, 10, printer=lambda *_: None))
+        asyncio.run(serving._outage_tolerant_loop(asked, 10, printer=lambda *_: None))
     assert max(pauses) <= 60
 
 
@@ -74,8 +74,8 @@ def test_a_heartbeat_of_ones_own_does_not_get_runs_killed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The guard takes 90 s of silence for death, so `serve` sets the heartbeat whatever was set."""
-    for name in repro.quiet_environment():
+    for name in repro.default_environment():
         monkeypatch.setenv(name, os.environ.get(name, "true"))  # so that it is put back
     monkeypatch.setenv(HEARTBEAT, "120")
-    service_commands._be_quiet()
-    assert int(os.environ[HEARTBEAT]) * 2 < serving._SILENCE
+    service_commands._set_default_environment()
+    assert int(os.environ[HEARTBEAT]) * 2 < serving._HEARTBEAT_TIMEOUT

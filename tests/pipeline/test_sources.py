@@ -30,7 +30,7 @@ def test_the_patch_makes_the_working_tree_from_the_commit(tmp_path: Path) -> Non
     """Changed, new and removed modules come back when the patch is applied to the commit."""
     Path("code.py").unlink()
     Path("new.py").write_text("new = 1\n")
-    patch = sources.patch()
+    patch = sources.diff_working_tree()
     git("clone", "--quiet", ".", "copy")
     subprocess.run(["git", "-C", "copy", "apply", "-"], input=patch, check=True)
     assert ["new.py"] == [path.name for path in Path("copy").glob("*.py")]
@@ -39,7 +39,7 @@ def test_the_patch_makes_the_working_tree_from_the_commit(tmp_path: Path) -> Non
 def test_the_users_index_is_left_alone() -> None:
     """Nothing is staged by looking."""
     Path("new.py").write_text("new = 1\n")
-    sources.patch()
+    sources.diff_working_tree()
     assert "?? new.py\n" == git("status", "--porcelain")
 
 
@@ -47,15 +47,15 @@ def test_nothing_but_code_is_in_the_patch() -> None:
     """A file that lies beside the code, with a password perhaps, is in no run."""
     Path("password.txt").write_text("swordfish\n")
     Path(".env").write_text("PASSWORD=swordfish\n")
-    assert b"" == sources.patch()
+    assert b"" == sources.diff_working_tree()
 
 
 def test_what_is_there_is_kept() -> None:
     """The parameters as they were given, under the name that DVC knows, and DVC's own files."""
     Path("params.yaml").write_text("a: 1\n")
     Path("dvc.lock").write_text("schema: '2.0'\n")
-    with sources.collected(Path("params.yaml")) as folder:
-        assert {"params.yaml", "dvc.lock", sources.PATCH} == {
+    with sources.source_snapshot(Path("params.yaml")) as folder:
+        assert {"params.yaml", "dvc.lock", sources.PATCH_NAME} == {
             path.name for path in folder.iterdir()
         }
         assert "a: 1\n" == (folder / "params.yaml").read_text()
@@ -66,11 +66,11 @@ def test_outside_git_there_is_no_patch(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert b"" == sources.patch()
+    assert b"" == sources.diff_working_tree()
 
 
 def test_a_patch_too_large_says_so() -> None:
     """A patch above a MiB is not kept, and nobody can mistake that for no changes."""
     Path("large.py").write_text("".join(f"x{i} = {i}\n" for i in range(2**17)))
-    with sources.collected(Path("params.yaml")) as folder:
-        assert sources.TOO_LARGE == (folder / sources.PATCH).read_bytes()
+    with sources.source_snapshot(Path("params.yaml")) as folder:
+        assert sources.PATCH_TOO_LARGE == (folder / sources.PATCH_NAME).read_bytes()

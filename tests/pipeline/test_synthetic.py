@@ -19,11 +19,11 @@ from numpy._core._multiarray_umath import (  # the only list of what may be swit
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.official_counts import PIXELS
+from pipeline.official_counts import OFFICIAL_PIXELS
 from pipeline.synthetic import SyntheticFrame, draw_frame, write
 from pipeline.synthetic.canvas import Canvas
 from pipeline.synthetic.finish import expose
-from pipeline.synthetic.people import paint_limbs, walker
+from pipeline.synthetic.people import paint_limbs, build_walker
 from pipeline.synthetic.scene import open_view, paint_back_to_front, paint_scene
 from pipeline.synthetic.solids import Pose
 from pipeline.synthetic.writing import CITIES, FIRST_SEQUENCE
@@ -95,7 +95,7 @@ def test_classes_are_as_unequal_as_the_real_ones(counts: NDArray[np.int64]) -> N
 
 def test_frequent_classes_have_about_the_real_share(counts: NDArray[np.int64]) -> None:
     """Every class with over a percent of the real train split has half to twice its share here."""
-    real = np.array(PIXELS) / sum(PIXELS)
+    real = np.array(OFFICIAL_PIXELS) / sum(OFFICIAL_PIXELS)
     frequent = [one for one in CLASSES if real[one.label_id] > 0.01]
     assert 9 == len(frequent)
     ratios = {
@@ -272,7 +272,7 @@ def test_half_as_far_is_four_times_as_large() -> None:
     covers = []
     for z in (10.0, 20.0):
         view = open_view(np.random.default_rng(3), 256, 512)
-        paint_limbs(view, walker(np.random.default_rng(4), 1.75), Pose(0, z, 0), 24_000)
+        paint_limbs(view, build_walker(np.random.default_rng(4), 1.75), Pose(0, z, 0), 24_000)
         covers.append(int((view.canvas.ids == 24_000).sum()))
     assert 4 == pytest.approx(covers[0] / covers[1], rel=0.1)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.synthetic import confusion_of, guess_by_position
+from benchmarks.synthetic import score_guess, guess_by_position
 from segformer.cityscapes import IGNORE
 
 
@@ -18,7 +18,7 @@ def test_the_guess_is_scored_on_every_frame() -> None:
     """Hits and misses of all frames are summed, and void is left out."""
     guess = np.array([[0, 2]], np.uint8)
     frames = [np.array([[0, 0]], np.uint8), np.array([[0, IGNORE]], np.uint8)]
-    confusion = confusion_of(guess, frames)
+    confusion = score_guess(guess, frames)
     assert (2, 1, 3) == (int(confusion[0, 0]), int(confusion[0, 2]), int(confusion.sum()))
 
 

@@ -7,8 +7,8 @@ import pytest
 from skimage.draw import polygon
 
 from pipeline.synthetic.canvas import Canvas
-from pipeline.synthetic.outline import covered
-from pipeline.synthetic.view import fading
+from pipeline.synthetic.outline import rasterize_polygon
+from pipeline.synthetic.view import approximate_exp_decay
 
 SIZE = (40, 60)
 
@@ -24,7 +24,7 @@ def test_a_polygon_covers_the_pixels_whose_middles_it_holds(corners: int) -> Non
         expected = np.zeros(SIZE, bool)
         expected[polygon(points[:, 0] - 0.5, points[:, 1] - 0.5, SIZE)] = True
         found = np.zeros(SIZE, bool)
-        cover = covered(points, SIZE)
+        cover = rasterize_polygon(points, SIZE)
         if cover is not None:
             found[cover[0], cover[1]] = cover[2]
         assert np.array_equal(expected, found)
@@ -45,5 +45,5 @@ def test_a_bar_is_round_at_both_ends() -> None:
 def test_fading_is_nearly_the_exponential() -> None:
     """The share that is left falls from 1 to 0 and is within 0.03 of exp(-distance)."""
     distance = np.linspace(0, 20, 200)
-    assert np.allclose(np.exp(-distance), fading(distance), atol=0.03)
-    assert (np.diff(fading(distance)) < 0).all()
+    assert np.allclose(np.exp(-distance), approximate_exp_decay(distance), atol=0.03)
+    assert (np.diff(approximate_exp_decay(distance)) < 0).all()

@@ -10,7 +10,7 @@ from pipeline import process_group, termination, torchrun
 
 def be_terminated() -> None:
     """Get SIGTERM; where nobody would hear it, fail instead of ending the test run."""
-    with termination.unwinding():
+    with termination.exit_on_sigterm():
         assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
         signal.raise_signal(signal.SIGTERM)
 
@@ -32,7 +32,7 @@ def test_who_listens_already_is_left_alone() -> None:
     heard: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
     try:
-        with termination.unwinding():
+        with termination.exit_on_sigterm():
             signal.raise_signal(signal.SIGTERM)
         assert [signal.SIGTERM] == heard
     finally:
@@ -44,7 +44,7 @@ def test_outside_the_main_thread_nothing_is_done() -> None:
     worked: list[bool] = []
 
     def work() -> None:
-        with termination.unwinding():
+        with termination.exit_on_sigterm():
             worked.append(True)
 
     thread = threading.Thread(target=work)
@@ -62,7 +62,7 @@ def code_of_work(*signals: int, heard: list[bool], seconds: float = 0.0) -> obje
 
 def do_work(*signals: int, heard: list[bool], seconds: float) -> None:
     """Work that never looks whether it should stop until its end."""
-    with termination.asked() as is_stopping:
+    with termination.requests_to() as is_stopping:
         for number in signals:
             signal.raise_signal(number)
         threading.Event().wait(seconds)
@@ -86,7 +86,7 @@ def test_a_second_ctrl_c_ends_at_once() -> None:
 
 def test_patience_ends_work_that_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who never looks whether to stop is unwound."""
-    monkeypatch.setattr(termination, "PATIENCE", 0.05)
+    monkeypatch.setattr(termination, "GRACE_SECONDS", 0.05)
     heard: list[bool] = []
     assert 143 == code_of_work(signal.SIGTERM, heard=heard, seconds=10)
     assert [] == heard
@@ -115,6 +115,6 @@ with termination.asked():
 
 def test_who_waits_outside_waits_longer() -> None:
     """A training, the thread that watches it, torchrun, the flow, and Prefect, which waits 30 s."""
-    inner = (termination.PATIENCE, termination.LAST)
-    order = [*inner, torchrun.PATIENCE, process_group.PATIENCE, 30]
+    inner = (termination.GRACE_SECONDS, termination.FORCED_EXIT_SECONDS)
+    order = [*inner, torchrun.GRACE_SECONDS, process_group.GRACE_SECONDS, 30]
     assert sorted(set(order)) == order

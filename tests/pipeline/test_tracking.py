@@ -24,8 +24,8 @@ from segformer.frames import create
 from segformer.inference import segment
 from segformer.losses import LOSSES
 from segformer.model import SegFormer
-from segformer.training_state import Progress
-from tests.pipeline.conftest import changed_params
+from segformer.training_state import StepRecord
+from tests.pipeline.conftest import write_changed_params
 
 # Through tracking, which turns MLflow's reports home off before it imports it.
 MlflowClient = tracking.MlflowClient
@@ -92,7 +92,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def runs(client: MlflowClient) -> dict[str, Any]:
     """All runs of the project's experiment by name."""
-    experiment = client.get_experiment_by_name(store.EXPERIMENT)
+    experiment = client.get_experiment_by_name(store.DEFAULT_EXPERIMENT)
     assert experiment is not None
     return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
 
@@ -100,9 +100,9 @@ def runs(client: MlflowClient) -> dict[str, Any]:
 def train(name: str = "ce-0", steps: int = 3) -> str | None:
     """One short training, of which only the tracking is real; the run's id."""
     params = {"train.steps": steps, "pack.size": (128, 256)}
-    with tracking.training_run(name, params=params, tags={"loss": name[:-2], "seed": 0}) as run:
+    with tracking.start_training_run(name, params=params, tags={"loss": name[:-2], "seed": 0}) as run:
         for step in range(1, steps + 1):
-            run.report(Progress(step, steps, 1 / step, 6e-5, 10.0, 0.4 if step == steps else None))
+            run.report(StepRecord(step, steps, 1 / step, 6e-5, 10.0, 0.4 if step == steps else None))
     return run.id
 
 
@@ -127,26 +127,26 @@ def test_a_run_is_found_by_id_part_and_name(client: MlflowClient) -> None:
     train()
     run_id = train("dice-0")
     assert run_id
-    found = {naming.named(client, one, None).info.run_id for one in (run_id, run_id[:8], "dice-0")}
+    found = {naming.find_runs(client, one, None).info.run_id for one in (run_id, run_id[:8], "dice-0")}
     assert {run_id} == found
 
 
 def test_a_run_that_is_not_there_is_not_made_again(client: MlflowClient) -> None:
     """The sentence names the run, and does not blame MLflow."""
     with pytest.raises(ValueError, match="MLflow knows no finished training 'focal-0'"):
-        list(reproduce.run("focal-0", None))
+        list(reproduce.reproduce_run("focal-0", None))
 
 
 def test_an_arm_to_be_made_again_is_its_newest_finished_training(
     client: MlflowClient, tmp_path: Path
 ) -> None:
     """Neither one that was itself made again, nor one that was killed; and one scored elsewhere."""
-    with tracking.training_run("ce-0", {}, {provenance.MODEL_SUM: "1"}) as run:
-        run.log_artifacts(changed_params(tmp_path), under="source")
-    for tags in ({provenance.MODEL_SUM: "1", provenance.REPRODUCES: run.id}, {}):
-        with tracking.training_run("ce-0", {}, tags):
+    with tracking.start_training_run("ce-0", {}, {provenance.MODEL_SHA256: "1"}) as run:
+        run.log_artifacts(write_changed_params(tmp_path), artifact_path="source")
+    for tags in ({provenance.MODEL_SHA256: "1", provenance.REPRODUCES: run.id}, {}):
+        with tracking.start_training_run("ce-0", {}, tags):
             pass
-    with tracking.training_run("elsewhere", {}, {provenance.EVALUATES: run.key}) as scored:
+    with tracking.start_training_run("elsewhere", {}, {provenance.EVALUATES: run.key}) as scored:
         pass
     for wanted in ("ce-0", scored.id):
         assert wanted
@@ -157,7 +157,7 @@ def test_where_no_run_was_none_is_made_again(client: MlflowClient, tmp_path: Pat
     """Without a database the sentence says so, and none is made by asking."""
     (tmp_path / "mlflow.db").unlink()
     with pytest.raises(ValueError, match=r"mlflow\.db is missing"):
-        list(reproduce.run("focal-0", None))
+        list(reproduce.reproduce_run("focal-0", None))
     assert not (tmp_path / "mlflow.db").exists()
 
 
@@ -168,9 +168,9 @@ def test_an_experiment_adds_nothing_to_a_run_of_the_workspace(
     trained = {"mlflow_run_id": train(), "run_key": "a-key"}
     monkeypatch.setenv("DVC_EXP_NAME", "half-size")
     for miou in (0.3, 0.4):  # a stage that is run again makes no second one
-        with tracking.resumed_run(trained, "ce-0", {"loss": "ce"}) as run:
+        with tracking.resume_run(trained, "ce-0", {"loss": "ce"}) as run:
             run.log_evaluation({"miou": miou}, {}, "val2/official/64x128/whole/ss/last")
-    parent = tracking.ablation_run("ablation", [trained], {"difference": 0.1}, model)
+    parent = tracking.log_ablation_run("ablation", [trained], {"difference": 0.1}, model)
     assert 3 == len(client.search_runs([client.get_run(run.id).info.experiment_id]))
     untouched, own = client.get_run(trained["mlflow_run_id"]).data, client.get_run(run.id).data
     assert "eval/miou" not in untouched.metrics
@@ -191,7 +191,7 @@ def test_what_an_experiment_did_not_score_is_compared_as_the_workspace_scored_it
     workspaces = {"mlflow_run_id": train(), "run_key": "a-key"}
     monkeypatch.setenv("DVC_EXP_NAME", "another-seed")
     added = {"mlflow_run_id": train("ce-1"), "experiment": "another-seed"}
-    parent = tracking.ablation_run("ablation", [workspaces, added], {"difference": 0.1}, model)
+    parent = tracking.log_ablation_run("ablation", [workspaces, added], {"difference": 0.1}, model)
     runs = [client.get_run(arm["mlflow_run_id"]).data.tags for arm in (workspaces, added)]
     assert [None, parent] == [tags.get("mlflow.parentRunId") for tags in runs]
     expected = f"{workspaces['mlflow_run_id']},{added['mlflow_run_id']}"
@@ -206,7 +206,7 @@ def test_any_name_of_an_experiment_names_its_runs(
     monkeypatch.setenv("DVC_EXP_NAME", "it's")
     ids = []
     for _ in range(2):
-        with tracking.resumed_run(trained, "ce-0") as run:
+        with tracking.resume_run(trained, "ce-0") as run:
             pass
         ids.append(run.id)
     assert None is not ids[0] == ids[1]
@@ -218,7 +218,7 @@ def test_an_experiment_adds_to_what_it_has_trained(
     """Training and evaluation of an experiment are one run."""
     monkeypatch.setenv("DVC_EXP_NAME", "half-size")
     facts = {"mlflow_run_id": train(), "experiment": "half-size"}
-    with tracking.resumed_run(facts, "ce-0") as run:
+    with tracking.resume_run(facts, "ce-0") as run:
         run.log_metrics({"eval/miou": 0.4})
     assert facts["mlflow_run_id"] == run.id
 
@@ -226,7 +226,7 @@ def test_an_experiment_adds_to_what_it_has_trained(
 def test_more_parameters_than_mlflow_takes_at_once(client: MlflowClient) -> None:
     """All of 250 parameters are logged, though MLflow takes 100 in one call."""
     params = {f"section.number_{i}": i for i in range(250)}
-    with tracking.training_run("ce-0", params=params, tags={}):
+    with tracking.start_training_run("ce-0", params=params, tags={}):
         pass
     assert {name: str(value) for name, value in params.items()} == runs(client)["ce-0"].data.params
 
@@ -239,7 +239,7 @@ def test_a_run_says_where_it_comes_from(
     monkeypatch.setenv("DVC_EXP_NAME", "lofty-ibex")
     monkeypatch.setenv("PREFECT_FLOW_RUN_ID", "6b3b0c6e")
     tags = {"loss": "ce", "seed": 0, "data.md5": "d41d8cd98f00b204e9800998ecf8427e.dir"}
-    with tracking.training_run("ce-0", params={}, tags=tags) as run:
+    with tracking.start_training_run("ce-0", params={}, tags=tags) as run:
         run.log_dataset(Path("data/pack"), "d41d8cd98f00b204e9800998ecf8427e.dir")
     found = runs(client)["ce-0"]
     assert {
@@ -260,8 +260,8 @@ def test_an_exception_fails_the_run(client: MlflowClient) -> None:
     """A training that raises ends FAILED, keeps what it had reported, and the exception goes on."""
 
     def fail() -> None:
-        with tracking.training_run("ce-0", params={}, tags={}) as run:
-            run.report(Progress(1, 3, 0.5, 6e-5, 10.0, None))
+        with tracking.start_training_run("ce-0", params={}, tags={}) as run:
+            run.report(StepRecord(1, 3, 0.5, 6e-5, 10.0, None))
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -273,7 +273,7 @@ def test_an_exception_fails_the_run(client: MlflowClient) -> None:
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
 def test_a_stopped_run_is_killed(client: MlflowClient, stop: type[BaseException]) -> None:
     """Ctrl-C, and SystemExit, which SIGTERM is turned into, end the run KILLED."""
-    with pytest.raises(stop), tracking.training_run("ce-0", params={}, tags={}):
+    with pytest.raises(stop), tracking.start_training_run("ce-0", params={}, tags={}):
         raise stop
     assert runs(client)["ce-0"].info.status == "KILLED"
 
@@ -284,14 +284,14 @@ def test_an_evaluation_goes_into_the_trainings_run(client: MlflowClient, tmp_pat
     (tmp_path / "scores/panels").mkdir(parents=True)
     (tmp_path / "scores/per_class.csv").write_text("class,iou\n")
     (tmp_path / "scores/panels/0.png").write_bytes(b"png")
-    with tracking.resumed_run({"mlflow_run_id": run_id}, name="ce-0") as run:
+    with tracking.resume_run({"mlflow_run_id": run_id}, name="ce-0") as run:
         run.log_evaluation(
             {"miou": 0.5, "undefined": None},
             {"road": 0.9, "traffic light": 0.1, "train": float("nan")},
             "val8/official/128x256/whole/ss/last",
         )
-        run.log_artifacts(tmp_path / "scores", under="evaluate")
-        run.log_artifacts(tmp_path / "scores/per_class.csv", under="train")
+        run.log_artifacts(tmp_path / "scores", artifact_path="evaluate")
+        run.log_artifacts(tmp_path / "scores/per_class.csv", artifact_path="train")
     assert ["ce-0"] == list(runs(client))
     found = runs(client)["ce-0"]
     assert found.info.status == "FINISHED"
@@ -310,10 +310,10 @@ def test_an_evaluation_leaves_the_trainings_duration(client: MlflowClient) -> No
     """A run ends as its training did, however much later it is evaluated, and however that ends."""
     run_id = train()
     trained = client.get_run(str(run_id)).info.end_time
-    with tracking.resumed_run({"mlflow_run_id": run_id}, name="ce-0"):
+    with tracking.resume_run({"mlflow_run_id": run_id}, name="ce-0"):
         time.sleep(0.01)
         assert "RUNNING" == client.get_run(str(run_id)).info.status
-    with suppress(SystemExit), tracking.resumed_run({"mlflow_run_id": run_id}, name="ce-0"):
+    with suppress(SystemExit), tracking.resume_run({"mlflow_run_id": run_id}, name="ce-0"):
         sys.exit()
     assert (trained, "FINISHED") == (
         client.get_run(str(run_id)).info.end_time,
@@ -324,15 +324,15 @@ def test_an_evaluation_leaves_the_trainings_duration(client: MlflowClient) -> No
 def test_every_loss_has_its_colour(client: MlflowClient) -> None:
     """In MLflow's charts no two arms look alike: a hue for each loss, a tint for each seed."""
     colors = {
-        view.of_arm({"loss": loss, "seed": str(seed)})["mlflow.runColor"]
+        view.arm_color_tags({"loss": loss, "seed": str(seed)})["mlflow.runColor"]
         for loss in LOSSES
         for seed in range(3)
     }
     assert 3 * len(LOSSES) == len(colors)
-    with tracking.training_run("dice-0", {}, {"loss": "dice", "seed": 0}):
+    with tracking.start_training_run("dice-0", {}, {"loss": "dice", "seed": 0}):
         pass
     assert "#D55E00" == runs(client)["dice-0"].data.tags["mlflow.runColor"]
-    assert {} == view.of_arm({"dvc.stage": "ablation"})
+    assert {} == view.arm_color_tags({"dvc.stage": "ablation"})
 
 
 def test_a_training_shows_how_often_each_class_occurs(client: MlflowClient, tmp_path: Path) -> None:
@@ -352,7 +352,7 @@ def test_a_training_shows_how_often_each_class_occurs(client: MlflowClient, tmp_
         ("batch_size: 8", "batch_size: 1"),
         ("crop: [128, 256]", "crop: [32, 32]"),
     ]
-    params = changed_params(tmp_path, *changes)
+    params = write_changed_params(tmp_path, *changes)
     places = {
         "--work": "work",
         "--pack": "pack",
@@ -374,9 +374,9 @@ def test_a_training_shows_how_often_each_class_occurs(client: MlflowClient, tmp_
 def test_an_unknown_run_is_restored_once(client: MlflowClient, tmp_path: Path) -> None:
     """An id that this store lacks gives one new run, which later evaluations and ablations find."""
     for miou in (0.4, 0.5):
-        with tracking.resumed_run({"mlflow_run_id": "0" * 32}, name="ce-0") as run:
+        with tracking.resume_run({"mlflow_run_id": "0" * 32}, name="ce-0") as run:
             run.log_evaluation({"miou": miou}, {}, "p")
-    tracking.ablation_run("ablation", [{"mlflow_run_id": "0" * 32}], {}, tmp_path)
+    tracking.log_ablation_run("ablation", [{"mlflow_run_id": "0" * 32}], {}, tmp_path)
     assert {"ce-0-restored", "ablation"} == set(runs(client))
     restored = runs(client)["ce-0-restored"]
     assert restored.data.metrics == {"eval/miou": 0.5}
@@ -388,7 +388,7 @@ def test_a_deleted_run_counts_as_unknown(client: MlflowClient) -> None:
     """A run that someone has deleted is not written to, but restored as a new one."""
     run_id = train()
     client.delete_run(str(run_id))
-    with tracking.resumed_run({"mlflow_run_id": run_id}, name="ce-0") as run:
+    with tracking.resume_run({"mlflow_run_id": run_id}, name="ce-0") as run:
         pass
     assert {"ce-0-restored"} == set(runs(client))
     assert run.id != run_id
@@ -403,9 +403,9 @@ def test_an_ablation_groups_its_arms(client: MlflowClient, tmp_path: Path) -> No
     facts = [{"mlflow_run_id": arm} for arm in [*arms, None]]
     (tmp_path / "report").mkdir()
     (tmp_path / "report/ablation.md").write_text("# CE wins\n")
-    first = tracking.ablation_run("first", facts, {"difference": 0.01}, tmp_path / "report")
+    first = tracking.log_ablation_run("first", facts, {"difference": 0.01}, tmp_path / "report")
     told = {"protocol": "p", "verdict": "CE wins by 2 points."}
-    second = tracking.ablation_run("second", facts, {"difference": 0.02}, tmp_path / "report", told)
+    second = tracking.log_ablation_run("second", facts, {"difference": 0.02}, tmp_path / "report", told)
     found = runs(client)
     assert {second} == {found[arm].data.tags["mlflow.parentRunId"] for arm in ("ce-0", "dice-0")}
     assert "p" == found["second"].data.tags["protocol"]
@@ -422,7 +422,7 @@ def test_an_ablation_groups_its_arms(client: MlflowClient, tmp_path: Path) -> No
 def test_a_logged_model_loads_and_predicts_the_same(client: MlflowClient, model: Path) -> None:
     """Loaded in a process of its own elsewhere, with its own copy of our code: the same classes."""
     run_id = train()
-    with tracking.resumed_run({"mlflow_run_id": run_id}, name="ce-0") as run:
+    with tracking.resume_run({"mlflow_run_id": run_id}, name="ce-0") as run:
         run.log_model(model, example=serving.encode(PICTURE), input_size=(32, 64))
     [logged] = client.search_logged_models([client.get_run(str(run_id)).info.experiment_id])
     uri = f"models:/{logged.model_id}"
@@ -430,7 +430,7 @@ def test_a_logged_model_loads_and_predicts_the_same(client: MlflowClient, model:
     assert logged.experiment_id == runs(client)["ce-0"].info.experiment_id
     program = f"""
 import json, mlflow, pandas
-mlflow.set_tracking_uri({store.uri()!r})
+mlflow.set_tracking_uri({store.tracking_uri()!r})
 model = mlflow.pyfunc.load_model({uri!r})
 import segformer
 classes = model.predict(pandas.DataFrame({{"image": [{serving.encode(PICTURE)!r}]}}))
@@ -488,11 +488,11 @@ def test_a_server_that_is_not_there_fails_nothing(
     [said] = warnings(caplog)
     assert "Connection refused" in said
     assert "secret" not in said
-    with tracking.resumed_run({}, name="ce-0") as run:
+    with tracking.resume_run({}, name="ce-0") as run:
         run.log_evaluation({"miou": 0.5}, {}, "p")
     assert run.id is None
     (tmp_path / "report").mkdir()
-    assert tracking.ablation_run("ablation", [{}], {}, tmp_path / "report") is None
+    assert tracking.log_ablation_run("ablation", [{}], {}, tmp_path / "report") is None
 
 
 def test_what_a_missing_server_was_not_told_is_sent_later(
@@ -505,16 +505,16 @@ def test_what_a_missing_server_was_not_told_is_sent_later(
     facts = {"mlflow_run_id": None, "run_key": None}
     with monkeypatch.context() as away:
         away.setenv("MLFLOW_TRACKING_URI", NOWHERE)
-        with tracking.training_run("ce-0", params={"train.steps": 3}, tags={"loss": "ce"}) as run:
+        with tracking.start_training_run("ce-0", params={"train.steps": 3}, tags={"loss": "ce"}) as run:
             for step in (1, 2, 3):
-                run.report(Progress(step, 3, 1 / step, 6e-5, 10.0, None))
-            run.log_artifacts(model / "config.json", under="train")
+                run.report(StepRecord(step, 3, 1 / step, 6e-5, 10.0, None))
+            run.log_artifacts(model / "config.json", artifact_path="train")
         facts["run_key"] = run.key
-        with tracking.resumed_run(facts, name="ce-0") as run:
+        with tracking.resume_run(facts, name="ce-0") as run:
             run.log_evaluation({"miou": 0.5}, {}, "p")
-        tracking.ablation_run("ablation", [facts], {"difference": 0.1}, model)
+        tracking.log_ablation_run("ablation", [facts], {"difference": 0.1}, model)
     assert ["ce", "ce", "ablation"] == journals()
-    assert [("ce-0", None), ("ce-0", None), ("ablation", None)] == list(tracking.sync())
+    assert [("ce-0", None), ("ce-0", None), ("ablation", None)] == list(tracking.sync_journals())
     found = runs(client)
     assert {"ce-0", "ablation"} == set(found)
     assert {"FINISHED"} == {run.info.status for run in found.values()}
@@ -525,16 +525,16 @@ def test_what_a_missing_server_was_not_told_is_sent_later(
     assert found["ablation"].info.run_id == found["ce-0"].data.tags["mlflow.parentRunId"]
     assert [] == journals()
     before = everything(client)
-    assert [] == list(tracking.sync())
+    assert [] == list(tracking.sync_journals())
     assert before == everything(client)
 
 
 def test_what_was_sent_already_is_not_doubled(client: MlflowClient, tmp_path: Path) -> None:
     """A journal sent again from its first line, as after a lost answer, changes nothing."""
     copy = tmp_path / "copy"
-    with tracking.training_run("ce-0", params={"a": 1}, tags={}) as run:
+    with tracking.start_training_run("ce-0", params={"a": 1}, tags={}) as run:
         for step in (1, 2, 3):
-            run.report(Progress(step, 3, 1 / step, 6e-5, 10.0, None))
+            run.report(StepRecord(step, 3, 1 / step, 6e-5, 10.0, None))
         run.log_metrics({"eval/miou": 0.5})
         run.log_dataset(Path("data/pack"), "d41d8cd98f00b204e9800998ecf8427e.dir")
         run.log_artifacts(Path(tracking.__file__))
@@ -545,7 +545,7 @@ def test_what_was_sent_already_is_not_doubled(client: MlflowClient, tmp_path: Pa
             kind(folder / name, copy / name)
     before = json.loads(everything(client))
     copy.rename(Path(".work/tracking/20260101T000000.0-ce-0-1"))
-    assert [("ce-0", None)] == list(tracking.sync())
+    assert [("ce-0", None)] == list(tracking.sync_journals())
     after = json.loads(everything(client))
     # The copy was made before the end was written: it tells of a process that was killed.
     for held in (before, after):
@@ -564,10 +564,10 @@ def test_a_resumed_training_is_one_run_though_the_server_was_away(
     def attempt(steps: int, begun_as: str | None) -> str:
         with (
             suppress(SystemExit),
-            tracking.training_run("ce-0", {}, {}, begun_as=begun_as) as run,
+            tracking.start_training_run("ce-0", {}, {}, resume_key=begun_as) as run,
         ):
             for step in range(1, steps + 1):
-                run.report(Progress(step, 3, 1 / step, 6e-5, 10.0, None))
+                run.report(StepRecord(step, 3, 1 / step, 6e-5, 10.0, None))
             if steps < 3:
                 sys.exit()
         return run.key
@@ -611,11 +611,11 @@ with tracking.training_run("ce-0", params={}, tags={}) as run:
     try:
         assert process.stdout
         assert b"told\n" == process.stdout.readline()
-        assert [("ce-0", "it is still being written")] == list(tracking.sync())
+        assert [("ce-0", "it is still being written")] == list(tracking.sync_journals())
     finally:
         process.kill()
         process.communicate()
-    assert [("ce-0", None)] == list(tracking.sync())
+    assert [("ce-0", None)] == list(tracking.sync_journals())
     assert runs(client)["ce-0"].info.status == "KILLED"
     assert {"train/loss": 0.5}.items() <= runs(client)["ce-0"].data.metrics.items()
 
@@ -650,7 +650,7 @@ def test_an_unwell_server_costs_a_training_seconds(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Whatever a server answers, or when: the patience is not exceeded, and `sync` sends all."""
-    monkeypatch.setattr(tracking, "TRAINING", 1.0)
+    monkeypatch.setattr(tracking, "TRAINING_TIMEOUT", 1.0)
     handler = type("Handler", (Unwell,), {"answer": answer})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, monkeypatch.context() as unwell:
         server.daemon_threads, server.block_on_close = True, False
@@ -661,7 +661,7 @@ def test_an_unwell_server_costs_a_training_seconds(
         assert time.monotonic() - start < 3
         server.shutdown()
     assert 1 == len(warnings(caplog))
-    assert [("ce-0", None)] == list(tracking.sync())
+    assert [("ce-0", None)] == list(tracking.sync_journals())
     assert runs(client)["ce-0"].info.status == "FINISHED"
 
 
@@ -669,15 +669,15 @@ def test_a_store_that_dies_midway_fails_nothing(
     client: MlflowClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A store that breaks during a training costs one warning; mended, it is sent the rest."""
-    with tracking.training_run("ce-0", params={}, tags={}) as run:
+    with tracking.start_training_run("ce-0", params={}, tags={}) as run:
         whole = Path("mlflow.db").read_bytes()
         Path("mlflow.db").write_bytes(b"this is no database " * 1000)
         for step in range(1, 200):
-            run.report(Progress(step, 200, 0.5, 6e-5, 10.0, None))
+            run.report(StepRecord(step, 200, 0.5, 6e-5, 10.0, None))
     assert run.id is not None
     assert 1 == len(warnings(caplog))
     Path("mlflow.db").write_bytes(whole)
-    assert [("ce-0", None)] == list(tracking.sync())
+    assert [("ce-0", None)] == list(tracking.sync_journals())
     history = client.get_metric_history(run.id, "train/loss")
     assert list(range(1, 200)) == [point.step for point in history]
 
@@ -687,16 +687,16 @@ def test_a_file_that_is_refused_leaves_no_run_open(
 ) -> None:
     """When only a file cannot be stored, the run is closed all the same; `sync` sends the file."""
     Path("mlartifacts").write_text("here no folder can be")
-    with tracking.training_run("ce-0", params={}, tags={}) as run:
+    with tracking.start_training_run("ce-0", params={}, tags={}) as run:
         run.log_artifacts(Path(tracking.__file__))
         run.log_metrics({"after": 1.0})
     assert runs(client)["ce-0"].info.status == "FINISHED"
     assert {"after": 1.0}.items() <= runs(client)["ce-0"].data.metrics.items()
     assert 1 == len(warnings(caplog))
-    [(_, trouble)] = tracking.sync()
+    [(_, trouble)] = tracking.sync_journals()
     assert trouble is not None
     Path("mlartifacts").unlink()
-    assert [("ce-0", None)] == list(tracking.sync())
+    assert [("ce-0", None)] == list(tracking.sync_journals())
     assert ["__init__.py"] == [each.path for each in client.list_artifacts(run.id)]
 
 
@@ -704,7 +704,7 @@ def test_a_file_that_is_not_there_fails_nothing(
     client: MlflowClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A file that nobody wrote costs a warning that names it."""
-    with tracking.training_run("ce-0", params={}, tags={}) as run:
+    with tracking.start_training_run("ce-0", params={}, tags={}) as run:
         run.log_artifacts(Path("not there.csv"))
     assert runs(client)["ce-0"].info.status == "FINISHED"
     assert ["not there.csv"] == [said.split(" is not kept")[0] for said in warnings(caplog)]
@@ -714,20 +714,20 @@ def test_a_journal_that_goes_meanwhile_fails_nothing(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that another process drops just now troubles neither a training's end nor `sync`."""
-    Journal.create(store.journals(), "dice-0").close()
-    found = journal.journals(store.journals())
+    Journal.create(store.journals_folder(), "dice-0").close()
+    found = journal.list_journals(store.journals_folder())
     found[0].remove()
-    monkeypatch.setattr(syncing, "journals", lambda _place: found)
+    monkeypatch.setattr(syncing, "list_journals", lambda _place: found)
     train("ce-0")
     assert "FINISHED" == runs(client)["ce-0"].info.status
-    assert [] == list(tracking.sync())
+    assert [] == list(tracking.sync_journals())
 
 
 def test_a_model_is_logged_once(client: MlflowClient, model: Path) -> None:
     """Evaluating the same model again adds no second copy of it to the run."""
     run_id = train()
     for _ in range(2):
-        with tracking.resumed_run({"mlflow_run_id": run_id}, name="ce-0") as run:
+        with tracking.resume_run({"mlflow_run_id": run_id}, name="ce-0") as run:
             run.log_model(model, example=serving.encode(PICTURE), input_size=(32, 64))
     experiment = client.get_run(str(run_id)).info.experiment_id
     assert 1 == len(client.search_logged_models([experiment]))
@@ -752,4 +752,4 @@ def test_the_users_settings_win(monkeypatch: pytest.MonkeyPatch, client: MlflowC
     mine = found.get_experiment_by_name("mine")
     assert mine is not None
     assert [run_id] == [run.info.run_id for run in found.search_runs([mine.experiment_id])]
-    assert client.get_experiment_by_name(store.EXPERIMENT) is None
+    assert client.get_experiment_by_name(store.DEFAULT_EXPERIMENT) is None

@@ -15,16 +15,16 @@ from ruamel.yaml import YAML
 from safetensors.torch import save_file
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from pipeline.beginnings import seeds_of
-from pipeline.class_weights import families
-from pipeline.stages.train import Train, read_facts, run
-from pipeline.training_folder import TrainingFolder
-from pipeline.training_parts import Inputs, frames_at_a_time
-from pipeline.training_troubles import leave_at
+from pipeline.beginnings import derive_seeds
+from pipeline.class_weights import weight_families
+from pipeline.stages.train import Train, read_run_facts, train_arm
+from pipeline.training_folder import ResumeFolder
+from pipeline.training_parts import TrainInputs, compute_micro_batch_size
+from pipeline.training_troubles import exit_resumable
 from segformer.checkpoint import load, read_config
 from segformer.frames import create
 from segformer.model import SegFormer
-from segformer.training_state import NonFiniteLossError, Progress
+from segformer.training_state import NonFiniteLossError, StepRecord
 
 SHIPPED = YAML(typ="safe").load(Path(__file__).parents[2] / "params.yaml")["train"]
 TINY = SHIPPED | {
@@ -60,26 +60,26 @@ def train(
     name: str,
     seed: int = 0,
     loss: str = "ce",
-    report: Callable[[Progress], None] = lambda record: None,
+    report: Callable[[StepRecord], None] = lambda record: None,
     **changes: object,
-) -> list[Progress]:
+) -> list[StepRecord]:
     """Train for three steps into a folder; give back what was reported."""
     section, mistakes = Train.parse("train", TINY | changes)
     assert section is not None, mistakes
-    reported: list[Progress] = []
+    reported: list[StepRecord] = []
 
-    def listen(record: Progress) -> None:
+    def listen(record: StepRecord) -> None:
         reported.append(record)
         report(record)
 
-    run(
+    train_arm(
         section,
         loss=loss,
         seed=seed,
         device=torch.device("cpu"),
-        inputs=Inputs(pack=data / "pack", frequency=data, weights=data / "pretrained"),
+        inputs=TrainInputs(pack=data / "pack", frequency=data, weights=data / "pretrained"),
         out=data / name,
-        folder=TrainingFolder(data / "work", name, {"seed": str(seed)}),
+        resume_folder=ResumeFolder(data / "work", name, {"seed": str(seed)}),
         report=listen,
         facts={"mlflow_run_id": "abc"},
     )
@@ -111,7 +111,7 @@ def test_the_model_can_be_loaded_and_says_what_it_is(data: Path) -> None:
     model = load(data / "a")
     assert ("b0", 19) == (model.variant, model.num_classes)
     expected = {"loss": "ce", "seed": 0, "steps": 3, "mlflow_run_id": "abc"}
-    assert expected == read_facts(data / "a")
+    assert expected == read_run_facts(data / "a")
 
 
 def test_pretrained_weights_are_taken(data: Path) -> None:
@@ -152,7 +152,7 @@ def test_weighted_losses_take_their_weights_from_the_table(data: Path) -> None:
 
 def test_the_families_are_those_of_frequency() -> None:
     """`train.class_weights` can name every family that `frequency` writes, and no other."""
-    assert set(families(0.9)) == set(get_args(Train.model_fields["class_weights"].annotation))
+    assert set(weight_families(0.9)) == set(get_args(Train.model_fields["class_weights"].annotation))
 
 
 def test_the_model_keeps_the_licence_of_its_weights_and_its_size(data: Path) -> None:
@@ -215,14 +215,14 @@ def test_only_the_first_process_says_where_it_stopped(rank: int, told: object) -
     dist.init_process_group("fake", rank=rank, world_size=2, store=FakeStore())
     try:
         with pytest.raises(SystemExit) as stop:
-            leave_at(7)
+            exit_resumable(7)
         assert told == stop.value.code
     finally:
         dist.destroy_process_group()
 
 
 @pytest.mark.parametrize(
-    "place", ["pipeline.stages.train.make_network", "pipeline.stages.train.make_batches"]
+    "place", ["pipeline.stages.train.build_network", "pipeline.stages.train.build_batch_loader"]
 )
 def test_too_little_memory_before_the_first_step_is_told_alike(
     data: Path, place: str, monkeypatch: pytest.MonkeyPatch
@@ -257,14 +257,14 @@ def test_a_batch_is_shared_in_equal_parts() -> None:
     """Twelve frames in three parts by two processes are two at a time; by three it is refused."""
     params, mistakes = Train.parse("train", TINY | {"batch_size": 12, "accumulation": 3})
     assert params is not None, mistakes
-    assert 2 == frames_at_a_time(params, 2)
+    assert 2 == compute_micro_batch_size(params, 2)
     with pytest.raises(ValueError, match=r"batch_size 12 in .* by 3 processes; .* multiple of 9,"):
-        frames_at_a_time(params, 3)
+        compute_micro_batch_size(params, 3)
 
 
 def test_dropout_has_random_numbers_of_its_own() -> None:
     """The seeds of an arm are three different ones, and no other arm has any of them."""
-    seeds = [number for seed in range(10) for number in seeds_of(seed)]
+    seeds = [number for seed in range(10) for number in derive_seeds(seed)]
     assert 30 == len(set(seeds))
 
 
@@ -272,7 +272,7 @@ def test_sigterm_in_the_last_step_loses_no_record(data: Path) -> None:
     """The last step is recorded and validated; the next training writes what a whole run does."""
     train(data, "whole", report_every=1)
 
-    def stop(record: Progress) -> None:
+    def stop(record: StepRecord) -> None:
         if record.step == 2:
             signal.raise_signal(signal.SIGTERM)
 
@@ -305,7 +305,7 @@ def test_sigterm_saves_and_the_next_training_goes_on(data: Path) -> None:
     """
     whole = train(data, "whole", steps=5, report_every=1, ema_decay=0.9)
 
-    def stop(record: Progress) -> None:
+    def stop(record: StepRecord) -> None:
         if record.step == 2:
             signal.raise_signal(signal.SIGTERM)
 
@@ -323,7 +323,7 @@ def test_a_disk_that_is_full_does_not_stop_the_training(
 ) -> None:
     """The state that could not be saved costs a warning; the model is the same."""
     train(data, "a")
-    folder = TrainingFolder(data / "work", "b", {"seed": "0"}).path
+    folder = ResumeFolder(data / "work", "b", {"seed": "0"}).path
     folder.mkdir(parents=True)
     (folder / "newest.part").symlink_to("/dev/full")
     with caplog.at_level(logging.WARNING):

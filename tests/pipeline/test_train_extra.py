@@ -13,7 +13,7 @@ from pipeline.archive import COARSE_LABEL_IDS, IMAGE, Archive, member_name
 from pipeline.stages import download, frequency, pack, remap
 from segformer.cityscapes import train_id_table
 from segformer.frames import PackedFrames
-from tests.pipeline.conftest import KEYS, SIZE, save_png
+from tests.pipeline.conftest import FRAME_KEYS, SIZE, save_png
 
 EXTRA = (
     "train_extra/bad-honnef/bad-honnef_000000_000000",
@@ -32,7 +32,7 @@ def silent(done: int, total: int) -> None:
 def with_extra(tree: Path) -> Path:
     """The tree with three coarse frames more, and coarse labels of fine frames beside them."""
     random = np.random.default_rng(1)
-    for key in (*EXTRA, KEYS[0]):
+    for key in (*EXTRA, FRAME_KEYS[0]):
         if key in EXTRA:
             image = random.integers(0, 256, (*SIZE, 3), dtype=np.uint8)
             save_png(tree / member_name(key, IMAGE), image)
@@ -49,7 +49,7 @@ def bring(tree: Path, raw: Path, *, train_extra: bool = True) -> None:
         train_extra=train_extra,
         synthetic=download.Synthetic(train=1, val=1, size=SIZE, seed=0),
     )
-    download.run(source, out=raw, progress=silent)
+    download.download_data(source, out=raw, progress=silent)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def remapped(with_extra: Path, tmp_path: Path) -> Callable[..., str]:
     def run(params: remap.Remap = WITH_EXTRA, *, brought: bool = True) -> str:
         raw = tmp_path / "download"
         bring(with_extra, raw, train_extra=brought)
-        return remap.run(
+        return remap.remap_labels(
             params,
             images=raw / download.IMAGE_ZIP,
             ground_truth=raw / download.LABEL_ZIP,
@@ -73,7 +73,7 @@ def remapped(with_extra: Path, tmp_path: Path) -> Callable[..., str]:
 
 def packed(tmp_path: Path) -> PackedFrames:
     """Pack what was remapped; the frames to train on."""
-    pack.run(
+    pack.pack_frames(
         pack.Pack(size=SIZE),
         images=tmp_path / "download" / download.IMAGE_ZIP,
         labels=tmp_path / "remap" / "labels.zip",
@@ -91,13 +91,13 @@ def test_coarse_frames_reach_training(
     """They are packed behind the fine ones, each with its own photograph and coarse labels."""
     remapped()
     frames = packed(tmp_path)
-    assert [*KEYS[:3], *EXTRA] == frames.names
+    assert [*FRAME_KEYS[:3], *EXTRA] == frames.names
     for place, key in enumerate(EXTRA, start=3):
         photograph = np.asarray(Image.open(with_extra / member_name(key, IMAGE)))
         label_ids = np.asarray(Image.open(with_extra / member_name(key, COARSE_LABEL_IDS)))
         np.testing.assert_array_equal(photograph, frames.images[place])
         np.testing.assert_array_equal(train_id_table()[label_ids], frames.labels[place])
-    assert list(KEYS[3:]) == PackedFrames.open(tmp_path / "pack" / "val").names
+    assert list(FRAME_KEYS[3:]) == PackedFrames.open(tmp_path / "pack" / "val").names
 
 
 def test_coarse_frames_are_told_apart(remapped: Callable[..., str], tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_coarse_frames_are_told_apart(remapped: Callable[..., str], tmp_path: Pa
 def test_coarse_frames_are_counted(remapped: Callable[..., str], tmp_path: Path) -> None:
     """They have rows of their own by split, and weigh and are drawn as the frames they join."""
     remapped()
-    frequency.run(
+    frequency.count_classes(
         frequency.Frequency(temperature=0.01, beta=0.999),
         frames=tmp_path / "remap" / "frames.csv",
         pixel_counts=tmp_path / "remap" / "pixel_counts.csv",
@@ -129,11 +129,11 @@ def test_coarse_frames_are_counted(remapped: Callable[..., str], tmp_path: Path)
 def test_the_doctor_looks_at_coarse_frames(remapped: Callable[..., str], tmp_path: Path) -> None:
     """They are counted, and decoded as the others are."""
     remapped()
-    (packages,) = data_checks.packages(tmp_path / "download", train_extra=True)
-    assert "photographs: train 3, val 2, train_extra 3" == packages.sentence
-    deep = data_checks.some_frames(tmp_path / "download", tmp_path / "remap")
-    assert deep.sentence.startswith("8 frames decoded")
-    assert deep.is_well
+    (packages,) = data_checks.check_packages(tmp_path / "download", train_extra=True)
+    assert "photographs: train 3, val 2, train_extra 3" == packages.message
+    deep = data_checks.check_sample_frames(tmp_path / "download", tmp_path / "remap")
+    assert deep.message.startswith("8 frames decoded")
+    assert deep.ok
 
 
 def test_the_doctor_finds_what_is_wrong_with_coarse_frames(
@@ -144,14 +144,14 @@ def test_the_doctor_finds_what_is_wrong_with_coarse_frames(
     save_png(with_extra / member_name(EXTRA[0], COARSE_LABEL_IDS), np.full(SIZE, 7, np.uint8))
     raw = tmp_path / "download"
     bring(with_extra, raw)
-    deep = data_checks.some_frames(raw, tmp_path / "remap")
-    assert f"{EXTRA[0]}: the label is not the one that remap counted" in deep.sentence
+    deep = data_checks.check_sample_frames(raw, tmp_path / "remap")
+    assert f"{EXTRA[0]}: the label is not the one that remap counted" in deep.message
     (with_extra / member_name(EXTRA[0], COARSE_LABEL_IDS)).unlink()
     bring(with_extra, raw)
-    _, finding = data_checks.packages(raw, train_extra=True)
-    assert f"(first: {member_name(EXTRA[0], IMAGE)} has no label: " in finding.sentence
-    deep = data_checks.some_frames(raw, tmp_path / "remap")
-    assert f"{EXTRA[0]} has no label in {raw / 'train_extra' / 'gtCoarse.zip'}" in deep.sentence
+    _, finding = data_checks.check_packages(raw, train_extra=True)
+    assert f"(first: {member_name(EXTRA[0], IMAGE)} has no label: " in finding.message
+    deep = data_checks.check_sample_frames(raw, tmp_path / "remap")
+    assert f"{EXTRA[0]} has no label in {raw / 'train_extra' / 'gtCoarse.zip'}" in deep.message
 
 
 def test_coarse_frames_are_never_held_out(remapped: Callable[..., str], tmp_path: Path) -> None:
@@ -214,4 +214,4 @@ def test_coarse_frames_are_left_alone_unless_asked_for(
 ) -> None:
     """Brought, but not asked for by remap, they change nothing."""
     remapped(remap.Remap(split="official", held_out=0.2, seed=0))
-    assert list(KEYS[:3]) == packed(tmp_path).names
+    assert list(FRAME_KEYS[:3]) == packed(tmp_path).names

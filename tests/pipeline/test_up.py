@@ -14,9 +14,9 @@ from uuid import uuid4
 import pytest
 import requests
 
-from pipeline.process_group import PATIENCE
-from tests.pipeline.own_prefect import until
-from tests.pipeline.toy_project import ToyProject
+from pipeline.process_group import GRACE_SECONDS
+from tests.pipeline.own_prefect import wait_until
+from tests.pipeline.toy_project import SampleProject
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +48,7 @@ class Up:
 
     def addresses(self) -> dict[str, str]:
         """What it prints once all three answer, by what they are of."""
-        until(lambda: "ctrl-C ends all" in self.said() or self.process.poll(), within=120)
+        wait_until(lambda: "ctrl-C ends all" in self.said() or self.process.poll(), timeout_s=120)
         lines = r"^  (runs and models|flows|the retraining) +(http\S+)$"
         return dict(re.findall(lines, self.said(), re.MULTILINE))
 
@@ -78,9 +78,9 @@ def up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Up]:
     """`make up` for a project in miniature, with the Procfile and parameters that are shipped."""
     for variable in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
         monkeypatch.delenv(variable, raising=False)
-    toy = ToyProject(tmp_path / "toy", monkeypatch)
+    toy = SampleProject(tmp_path / "toy", monkeypatch)
     toy.stages["train"]["params"] = ["train.steps"]
-    toy.change("train", "cp raw ${item.loss}-${item.seed}")
+    toy.set_command("train", "cp raw ${item.loss}-${item.seed}")
     for name in ("Procfile", "params.yaml"):
         shutil.copy(ROOT / name, toy.folder)
     up = Up(toy.folder)
@@ -105,15 +105,15 @@ def test_three_addresses_answer_until_ctrl_c(up: Up) -> None:
     assert "weekly" == known.json()["name"]
     assert len(up.at_work()) > 3
     up.process.send_signal(signal.SIGINT)
-    assert 0 == up.process.wait(PATIENCE + 20)
-    assert until(lambda: not up.at_work(), within=5)
+    assert 0 == up.process.wait(GRACE_SECONDS + 20)
+    assert wait_until(lambda: not up.at_work(), timeout_s=5)
 
 
 def test_one_that_is_killed_ends_the_others(up: Up) -> None:
     """Prefect's server killed, the others end as well, with all they started; it is named."""
-    (prefect,) = until(lambda: up.processes_of("local_server"), within=60)
-    assert until(lambda: up.processes_of("pipeline\0serve"), within=60)
+    (prefect,) = wait_until(lambda: up.processes_of("local_server"), timeout_s=60)
+    assert wait_until(lambda: up.processes_of("pipeline\0serve"), timeout_s=60)
     os.kill(prefect, signal.SIGKILL)
-    assert 0 != up.process.wait(PATIENCE + 20)
+    assert 0 != up.process.wait(GRACE_SECONDS + 20)
     assert "prefect ended by itself (exit status -9)" in up.said()
-    assert until(lambda: not up.at_work(), within=5)
+    assert wait_until(lambda: not up.at_work(), timeout_s=5)

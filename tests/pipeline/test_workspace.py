@@ -12,9 +12,9 @@ from pipeline import workspace
 def test_the_second_is_told_who_is_at_work(tmp_path: Path) -> None:
     """Where a retraining is at work, another one is refused, and the message names the first."""
     with (
-        workspace.held("flow run calm-otter", tmp_path),
-        pytest.raises(workspace.Taken, match=r"\(flow run calm-otter, process \d+\)"),
-        workspace.held("flow run wild-goose", tmp_path),
+        workspace.lock_workspace("flow run calm-otter", tmp_path),
+        pytest.raises(workspace.LockedError, match=r"\(flow run calm-otter, process \d+\)"),
+        workspace.lock_workspace("flow run wild-goose", tmp_path),
     ):
         pass
 
@@ -22,7 +22,7 @@ def test_the_second_is_told_who_is_at_work(tmp_path: Path) -> None:
 def test_the_next_may_begin_when_the_first_is_done(tmp_path: Path) -> None:
     """The folder is free again after the block."""
     for name in ("calm-otter", "wild-goose"):
-        with workspace.held(name, tmp_path):
+        with workspace.lock_workspace(name, tmp_path):
             pass
 
 
@@ -33,6 +33,6 @@ def test_a_killed_retraining_blocks_nobody(tmp_path: Path) -> None:
         "with workspace.held('it', pathlib.Path(sys.argv[1])): os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
-    assert (tmp_path / workspace.LOCK).exists()
-    with workspace.held("the next", tmp_path):
+    assert (tmp_path / workspace.LOCK_PATH).exists()
+    with workspace.lock_workspace("the next", tmp_path):
         pass

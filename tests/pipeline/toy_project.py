@@ -11,7 +11,7 @@ import pytest
 Stages = dict[str, dict[str, Any]]
 
 
-class ToyProject:
+class SampleProject:
     """Three stages of one line each, in a folder that becomes the working directory."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +51,7 @@ class ToyProject:
         """Bring everything up to date with DVC alone."""
         subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet"], check=True)
 
-    def change(self, stage: str, command: str) -> None:
+    def set_command(self, stage: str, command: str) -> None:
         """Give a stage another command."""
         self.stages[stage]["cmd"] = command
         self.save()
@@ -60,7 +60,7 @@ class ToyProject:
         """Change the one parameter, which only `train` reads."""
         (self.folder / "params.yaml").write_text(f"lr: {rate}\n")
 
-    def into_git(self) -> None:
+    def init_git(self) -> None:
         """Make it a Git repository with one commit, as DVC's experiments need."""
         (self.folder / ".dvc" / "config").write_text("")
         (self.folder / ".gitignore").write_text("/.dvc/\n/.work/\n/pids\n/state\n")

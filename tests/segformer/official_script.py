@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 
-class Frame(NamedTuple):
+class OfficialFrame(NamedTuple):
     """One frame as the script reads it, all (h, w): label ids twice, and instance ids."""
 
     predicted: NDArray[np.uint8]
@@ -22,7 +22,7 @@ class Frame(NamedTuple):
     instance_ids: NDArray[np.uint16]
 
 
-def load_official() -> ModuleType:
+def load_official_script() -> ModuleType:
     """The module of the official script."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # not ours: what it imports has its own deprecations
@@ -31,9 +31,9 @@ def load_official() -> ModuleType:
         )
 
 
-def official_results(folder: Path, frames: Sequence[Frame]) -> dict[str, Any]:
+def run_official_script(folder: Path, frames: Sequence[OfficialFrame]) -> dict[str, Any]:
     """Write the frames below `folder` and let the script score them: its dictionary of results."""
-    script = load_official()
+    script = load_official_script()
     quiet = copy.copy(script.args)
     quiet.quiet, quiet.JSONOutput = True, False
     predictions, labels = [], []

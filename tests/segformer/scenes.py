@@ -8,15 +8,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from segformer.losses import LOSSES, WEIGHTED, Loss, get_loss
+from segformer.losses import LOSSES, WEIGHTED_LOSSES, Loss, get_loss
 
 VOID = 255
-NAMES = list(LOSSES)
-few = settings(derandomize=True, deadline=None, max_examples=8)
+LOSS_NAMES = list(LOSSES)
+few_examples = settings(derandomize=True, deadline=None, max_examples=8)
 
 
 @dataclass(frozen=True)
-class Scene:
+class LossInputs:
     """Scores (b, k, h, w) and labels (b, h, w)."""
 
     scores: Tensor
@@ -32,13 +32,13 @@ class Scene:
         """(b, k, h, w): which scores belong to void pixels."""
         return (self.target == VOID)[:, None].expand_as(self.scores)
 
-    def to(self, dtype: torch.dtype) -> "Scene":
+    def to(self, dtype: torch.dtype) -> "LossInputs":
         """The same scene with scores of another type."""
         return replace(self, scores=self.scores.to(dtype))
 
 
 @st.composite
-def scenes(draw: st.DrawFn, *, max_scale: float = 8.0) -> Scene:
+def loss_inputs(draw: st.DrawFn, *, max_scale: float = 8.0) -> LossInputs:
     """Small batches in float64; any pixel may be void, any class absent."""
     b, h, w = (draw(st.integers(1, largest)) for largest in (3, 3, 4))
     k = draw(st.integers(2, 6))
@@ -47,32 +47,32 @@ def scenes(draw: st.DrawFn, *, max_scale: float = 8.0) -> Scene:
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**16)))
     scale = draw(st.sampled_from([0.1, 1.0, max_scale]))
     scores = scale * torch.randn(b, k, h, w, generator=generator, dtype=torch.float64)
-    return Scene(scores, target.reshape(b, h, w))
+    return LossInputs(scores, target.reshape(b, h, w))
 
 
-def street(seed: int = 0, k: int = 19) -> Scene:
+def random_loss_inputs(seed: int = 0, k: int = 19) -> LossInputs:
     """Random scores (2, k, 6, 8) in float32 and labels, about a quarter of them void."""
     generator = torch.Generator().manual_seed(seed)
     scores = torch.randn(2, k, 6, 8, generator=generator)
     target = torch.randint(0, k, (2, 6, 8), generator=generator)
     target[torch.rand(2, 6, 8, generator=generator) < 0.25] = VOID
-    return Scene(scores, target)
+    return LossInputs(scores, target)
 
 
-def perfect(target: Tensor, k: int = 19, *, margin: float = 40.0) -> Tensor:
+def make_perfect_scores(target: Tensor, k: int = 19, *, margin: float = 40.0) -> Tensor:
     """Scores (b, k, h, w) that give labelled pixels their class, by `margin`, and void ones 0."""
     one_hot = F.one_hot(target.where(target != VOID, 0), k)
     return margin * one_hot.permute(0, 3, 1, 2).float()
 
 
-def weights(k: int) -> Tensor:
+def make_class_weights(k: int) -> Tensor:
     """A weight per class, no two alike, the same for a class whatever the others are."""
     return 0.5 + torch.arange(k) / 8
 
 
-def loss_for(name: str, k: int) -> Loss:
+def make_loss(name: str, k: int) -> Loss:
     """The loss called `name`, with `weights(k)` if it takes any."""
-    return get_loss(name, weights(k) if name in WEIGHTED else None)
+    return get_loss(name, make_class_weights(k) if name in WEIGHTED_LOSSES else None)
 
 
 def value_and_gradient(loss: Loss, scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

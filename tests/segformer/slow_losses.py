@@ -83,7 +83,7 @@ def jaccard(pixels: list[Pixel]) -> float:
     return mean(losses)
 
 
-SLOW: dict[str, Callable[[list[Pixel]], float]] = {
+REFERENCE_LOSSES: dict[str, Callable[[list[Pixel]], float]] = {
     "ce": ce,
     "ohem_ce": ohem_ce,
     "focal": focal,
@@ -96,9 +96,9 @@ SLOW: dict[str, Callable[[list[Pixel]], float]] = {
 """By name; `weighted_ce` stands apart, because it needs its weights."""
 
 
-def slow_loss(name: str, scores: Tensor, target: Tensor, weights: Tensor) -> float:
+def reference_loss(name: str, scores: Tensor, target: Tensor, weights: Tensor) -> float:
     """The loss called `name`; the weights, (k,), count for `weighted_ce` only."""
     pixels = labelled_pixels(scores, target)
     if name == "weighted_ce":
         return weighted_ce(pixels, weights.tolist())
-    return SLOW[name](pixels)
+    return REFERENCE_LOSSES[name](pixels)

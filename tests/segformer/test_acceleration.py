@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from segformer.acceleration import compiled
+from segformer.acceleration import maybe_compile
 
 
 class Watched(nn.Module):
@@ -27,7 +27,7 @@ def test_the_network_itself_stays_uncompiled(monkeypatch: pytest.MonkeyPatch) ->
     """Who validates calls it as it was; only what is returned is compiled, and does the same."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))  # in no time
     network = Watched()
-    fast = compiled(network, True, torch.device("cpu"))
+    fast = maybe_compile(network, True, torch.device("cpu"))
     values = torch.arange(3.0)
     assert torch.equal(2 * values, network(values))
     assert not network.is_compiled
@@ -38,5 +38,5 @@ def test_the_network_itself_stays_uncompiled(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_wish_for_nothing_is_heard() -> None:
     """On a CPU `auto` compiles nothing either."""
     network = Watched()
-    assert compiled(network, False, torch.device("cpu")) is network
-    assert compiled(network, "auto", torch.device("cpu")) is network
+    assert maybe_compile(network, False, torch.device("cpu")) is network
+    assert maybe_compile(network, "auto", torch.device("cpu")) is network

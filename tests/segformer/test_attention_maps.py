@@ -97,7 +97,7 @@ def test_many_queries_are_asked_in_parts(
     """Where the queries are cut changes nothing."""
     everything = torch.ones(64, 101, dtype=torch.bool)
     expected = attention_maps(model, image, everything, stage=1)
-    monkeypatch.setattr("segformer.attention_maps._QUERIES", 7)
+    monkeypatch.setattr("segformer.attention_maps._QUERY_CHUNK", 7)
     torch.testing.assert_close(expected, attention_maps(model, image, everything, stage=1))
 
 

@@ -131,7 +131,7 @@ def test_gelu_linear_has_the_layers_value_and_gradients(
     tokens: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bands of any length give what GELU and the linear layer give, and all three gradients."""
-    monkeypatch.setattr(banded, "_WIDE_TOKENS", tokens)
+    monkeypatch.setattr(banded, "_GELU_TOKENS", tokens)
     layer = randomised(nn.Linear(6, 4)).double()
     grid = torch.randn(2, 3, 2, 6, dtype=torch.float64, requires_grad=True)
     inputs = (grid, layer.weight, layer.bias)
@@ -160,6 +160,6 @@ def test_resized_maps_are_added_with_the_gradients_of_resizing() -> None:
 def test_bands_stand_back_for_autocast() -> None:
     """Autocast decides types step by step, so within it the plain layers are run."""
     grid = torch.zeros(1, 1, 1, 1)
-    assert banded.pays_off(grid)
+    assert banded.use_cpu_kernels(grid)
     with torch.autocast("cpu", torch.bfloat16):
-        assert not banded.pays_off(grid)
+        assert not banded.use_cpu_kernels(grid)

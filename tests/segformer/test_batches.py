@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from segformer.augment import DRAWS, Augment
-from segformer.batches import Batches, Residency
+from segformer.augment import NUM_RANDOM, Augment
+from segformer.batches import BatchLoader, Residency
 from segformer.frames import PackedFrames, create
 from segformer.sampling import shuffled
-from tests.segformer.crops import cut_by
+from tests.segformer.crops import augment_with
 from tests.segformer.test_read_ahead import num_threads
 
 AUGMENT = Augment((12, 20))
@@ -30,10 +30,10 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> PackedFrames:
     return PackedFrames.open(folder)
 
 
-def batches(frames: PackedFrames, seed: int = 3, **settings: object) -> Batches:
+def batches(frames: PackedFrames, seed: int = 3, **settings: object) -> BatchLoader:
     """Batches of four."""
     order = shuffled(NUM_FRAMES, BATCH, seed)
-    return Batches(frames, order, AUGMENT, seed=seed, device=CPU, **settings)
+    return BatchLoader(frames, order, AUGMENT, seed=seed, device=CPU, **settings)
 
 
 def taken(source: Iterator[tuple[Tensor, Tensor]], count: int) -> list[bytes]:
@@ -46,8 +46,8 @@ def taken(source: Iterator[tuple[Tensor, Tensor]], count: int) -> list[bytes]:
 def test_a_batch_is_the_frames_of_the_order_cut_by_the_seed(frames: PackedFrames) -> None:
     """The third batch, put together by hand from the frames, the order and the draws."""
     indices = shuffled(NUM_FRAMES, BATCH, 3)(2)
-    draws = np.random.default_rng((3, 2, 2)).random((BATCH, DRAWS))
-    expected = cut_by(AUGMENT, frames.images[indices], frames.labels[indices], draws)
+    draws = np.random.default_rng((3, 2, 2)).random((BATCH, NUM_RANDOM))
+    expected = augment_with(AUGMENT, frames.images[indices], frames.labels[indices], draws)
     pixels, target = next(batches(frames)(2))
     assert ((BATCH, 3, 12, 20), torch.float32) == (pixels.shape, pixels.dtype)
     assert ((BATCH, 12, 20), torch.int64) == (target.shape, target.dtype)
@@ -120,15 +120,15 @@ def test_the_frames_of_an_update_have_names(frames: PackedFrames) -> None:
     """The first update is step 1; its frames are all those of the batch, whatever the share."""
     indices = shuffled(NUM_FRAMES, BATCH, 3)(4)
     expected = [f"frame {i}" for i in indices]
-    assert expected == batches(frames, share=(1, 2)).names(5)
+    assert expected == batches(frames, share=(1, 2)).frame_names(5)
 
 
 def test_waiting_is_counted(frames: PackedFrames) -> None:
     """The first batch is always waited for."""
     source = batches(frames)
-    assert 0 == source.waited
+    assert 0 == source.wait_seconds
     next(source(0))
-    assert 0 < source.waited < 60
+    assert 0 < source.wait_seconds < 60
 
 
 def test_no_thread_is_left(frames: PackedFrames) -> None:
@@ -145,7 +145,7 @@ def test_no_thread_is_left(frames: PackedFrames) -> None:
 def test_an_error_while_making_a_batch_reaches_the_caller(tmp_path: Path) -> None:
     """Frames that the order names and that are not there, found in the thread."""
     images = np.zeros((2, 16, 24, 3), np.uint8)
-    source = Batches(
+    source = BatchLoader(
         PackedFrames(images, images[..., 0], ["a", "b"]),
         lambda updates: np.array([updates]),
         AUGMENT,

@@ -4,7 +4,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from segformer.boundary import boundary_counts, boundary_iou, distance_at
+from segformer.boundary import boundary_counts, boundary_iou, scaled_distance
 from segformer.cityscapes import IGNORE
 from segformer.metrics import class_iou, confusion_matrix
 
@@ -63,7 +63,7 @@ def test_three_pixels_at_full_size() -> None:
 @pytest.mark.parametrize(("rows", "pixels"), [(1024, 3), (512, 2), (2048, 6), (256, 1), (16, 1)])
 def test_the_distance_goes_with_the_rows(rows: int, pixels: int) -> None:
     """Three pixels at 1024 rows, in proportion at others, and never none."""
-    assert pixels == distance_at(rows)
+    assert pixels == scaled_distance(rows)
 
 
 def test_boundaries_as_wide_as_the_picture_are_the_masks() -> None:

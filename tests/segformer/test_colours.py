@@ -6,23 +6,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from segformer.colours import COLOUR_DRAWS, HUE, colour_numbers, hue_rotation, normalising, recolour
+from segformer.colours import NUM_COLOR_RANDOM, HUE, color_matrix, hue_rotation, fold_normalization, apply_color_matrix
 from segformer.frames import normalise
-from tests.segformer.crops import shown
+from tests.segformer.crops import denormalize
 
 
 def changed(colour: tuple[float, ...], draws: np.ndarray) -> Tensor:
     """(3,) one colour after the changes, 0..255."""
     pixels = torch.tensor(colour).reshape(3, 1, 1)
-    numbers = torch.from_numpy(normalising(colour_numbers(draws)[None]))[0]
+    numbers = torch.from_numpy(fold_normalization(color_matrix(draws)[None]))[0]
     result = torch.full_like(pixels, math.nan)
-    recolour(pixels, numbers, out=result)
-    return shown(result[None]).flatten()
+    apply_color_matrix(pixels, numbers, out=result)
+    return denormalize(result[None]).flatten()
 
 
 def only(which: int, place: float) -> np.ndarray:
     """Draws of which one change comes, at a known place within its range."""
-    draws = np.ones(COLOUR_DRAWS)
+    draws = np.ones(NUM_COLOR_RANDOM)
     draws[which], draws[4 + which] = 0, place
     return draws
 
@@ -71,23 +71,23 @@ def test_hue_rotation_keeps_greys_and_turns_by_thirds() -> None:
 
 def test_some_images_stay_as_they_are() -> None:
     """Each of four changes comes in half of the images: about one in sixteen has none."""
-    draws = np.random.default_rng(0).random((320, COLOUR_DRAWS))
-    same = colour_numbers(np.ones(COLOUR_DRAWS))
-    assert 8 <= sum(np.array_equal(same, colour_numbers(row)) for row in draws) <= 36
+    draws = np.random.default_rng(0).random((320, NUM_COLOR_RANDOM))
+    same = color_matrix(np.ones(NUM_COLOR_RANDOM))
+    assert 8 <= sum(np.array_equal(same, color_matrix(row)) for row in draws) <= 36
 
 
 def test_unchanged_colours_are_only_normalised() -> None:
     """With no change the result is that of frames.normalise, which evaluation uses."""
     pixels = 255 * torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(0))
-    numbers = torch.from_numpy(normalising(colour_numbers(np.ones(COLOUR_DRAWS))[None]))[0]
+    numbers = torch.from_numpy(fold_normalization(color_matrix(np.ones(NUM_COLOR_RANDOM))[None]))[0]
     result = torch.empty_like(pixels)
-    recolour(pixels, numbers, out=result)
+    apply_color_matrix(pixels, numbers, out=result)
     torch.testing.assert_close(normalise(pixels.permute(1, 2, 0)[None])[0], result)
 
 
 def test_colours_stay_in_range() -> None:
     """Bytes stay bytes: 0 to 255, both of which are reached."""
-    draws = np.random.default_rng(0).random((200, COLOUR_DRAWS))
+    draws = np.random.default_rng(0).random((200, NUM_COLOR_RANDOM))
     colours = [changed(tuple(255.0 * row[:3].round()), row) for row in draws]
     assert 0 == pytest.approx(torch.stack(colours).min().item(), abs=1e-4)
     assert 255 == pytest.approx(torch.stack(colours).max().item(), abs=1e-4)

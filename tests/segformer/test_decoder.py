@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segformer import banded
-from segformer.decoder import MlpDecoder, resized_sum, resized_sum_in_bands
+from segformer.decoder import MlpDecoder, sum_resized, iter_sum_resized
 
 WIDTHS = (4, 6, 8, 10)
 
@@ -83,10 +83,10 @@ def test_bands_put_together_are_the_whole(rows: int, monkeypatch: pytest.MonkeyP
         for grid, matrix in zip(maps, matrices, strict=True)
     ]
     expected = torch.stack(parts).sum(0).permute(0, 2, 3, 1) + bias
-    monkeypatch.setattr(banded, "_SCORED_ROWS", rows)
-    bands = torch.cat(list(resized_sum_in_bands(maps, matrices, bias)), dim=1)
+    monkeypatch.setattr(banded, "_DECODER_ROWS", rows)
+    bands = torch.cat(list(iter_sum_resized(maps, matrices, bias)), dim=1)
     torch.testing.assert_close(expected, bands, atol=1e-4, rtol=1e-5)
-    torch.testing.assert_close(expected, resized_sum(maps, matrices, bias), atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(expected, sum_resized(maps, matrices, bias), atol=1e-4, rtol=1e-5)
 
 
 def test_inputs_are_left_as_they_are() -> None:

@@ -6,18 +6,18 @@ import pytest
 import torch
 
 from segformer.augment import Augment
-from segformer.batches import Batches, Residency
+from segformer.batches import BatchLoader, Residency
 from segformer.boundary import boundary_counts
 from segformer.calibration import calibration_counts, confidence
 from segformer.frames import PackedFrames, normalise
 from segformer.inference import segment
 from segformer.instances import count_instances
-from segformer.losses import LOSSES, WEIGHTED, get_loss
+from segformer.losses import LOSSES, WEIGHTED_LOSSES, get_loss
 from segformer.metrics import confusion_matrix
 from segformer.model import SegFormer
 from segformer.optimizer import adamw
 from segformer.sampling import shuffled
-from segformer.shared_norm import SharedBatchNorm
+from segformer.shared_norm import SyncBatchNorm2d
 from segformer.training import Recipe, fit
 from segformer.training_state import TrainingState
 
@@ -70,7 +70,7 @@ def test_losses(name: str) -> None:
     """Every loss has the CPU's value and gradient, void included."""
     _, labels = frames(16, 24)
     scores = torch.randn(2, 19, 16, 24, dtype=torch.float64, requires_grad=True)
-    weights = torch.linspace(0.5, 2, 19) if name in WEIGHTED else None
+    weights = torch.linspace(0.5, 2, 19) if name in WEIGHTED_LOSSES else None
     expected = get_loss(name, weights)(scores, labels.long())
     expected.backward()
     on_gpu = scores.detach().cuda().requires_grad_()
@@ -87,7 +87,7 @@ def test_losses_repeat_to_the_last_bit(name: str, monkeypatch: pytest.MonkeyPatc
     """With deterministic algorithms on, two runs in bf16 give the same value and gradient."""
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     _, labels = frames(64, 96)
-    loss = get_loss(name, torch.ones(19).cuda() if name in WEIGHTED else None)
+    loss = get_loss(name, torch.ones(19).cuda() if name in WEIGHTED_LOSSES else None)
     scores = torch.randn(2, 19, 64, 96).bfloat16().cuda()
     results = []
     torch.use_deterministic_algorithms(True)
@@ -105,10 +105,10 @@ def test_losses_repeat_to_the_last_bit(name: str, monkeypatch: pytest.MonkeyPatc
     assert gradient.isfinite().all()
 
 
-def batches(device: str, residency: Residency = "auto") -> Batches:
+def batches(device: str, residency: Residency = "auto") -> BatchLoader:
     """Crops of 32 x 48 from the two frames, one of each in every batch."""
     images, labels = (tensor.numpy() for tensor in frames(40, 80))
-    return Batches(
+    return BatchLoader(
         PackedFrames(images, labels, ["a", "b"]),
         shuffled(2, 2, seed=0),
         Augment(crop=(32, 48)),
@@ -152,7 +152,7 @@ def test_making_batches_never_waits_for_the_gpu(residency: Residency) -> None:
 def test_shared_statistics_never_wait_for_the_gpu() -> None:
     """The BatchNorm of many processes, forward and backward; with one it is BatchNorm's result."""
     plain = torch.nn.BatchNorm2d(3).cuda()
-    shared = SharedBatchNorm.like(plain)
+    shared = SyncBatchNorm2d.from_batch_norm(plain)
     maps = torch.randn(2, 3, 8, 8).cuda().requires_grad_()
     torch.cuda.set_sync_debug_mode("error")
     try:

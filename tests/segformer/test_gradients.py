@@ -4,8 +4,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segformer.cityscapes import IGNORE
-from segformer.gradients import LAYERS, Pull, layer_groups, take_apart, whole_gradient
-from segformer.inference import scores_at
+from segformer.gradients import LAYERS, ClassGradients, layer_groups, gradients_by_class, compute_gradient
+from segformer.inference import resize_scores
 from segformer.losses import LOSSES
 from segformer.model import SegFormer
 
@@ -28,69 +28,69 @@ def batch() -> tuple[Tensor, Tensor]:
 
 
 @pytest.fixture(scope="module")
-def pulls(model: SegFormer, batch: tuple[Tensor, Tensor]) -> dict[str, Pull]:
+def pulls(model: SegFormer, batch: tuple[Tensor, Tensor]) -> dict[str, ClassGradients]:
     """Cross-entropy's and Dice's gradients, apart."""
-    return take_apart(model, *batch, {name: LOSSES[name] for name in ("ce", "dice")})
+    return gradients_by_class(model, *batch, {name: LOSSES[name] for name in ("ce", "dice")})
 
 
 @pytest.mark.parametrize("name", ["ce", "dice"])
 def test_the_parts_add_up_to_the_gradient_of_training(
-    model: SegFormer, batch: tuple[Tensor, Tensor], pulls: dict[str, Pull], name: str
+    model: SegFormer, batch: tuple[Tensor, Tensor], pulls: dict[str, ClassGradients], name: str
 ) -> None:
     """The sum over the classes is what `backward` of the loss leaves at the parameters."""
     images, target = batch
     model.zero_grad()
-    LOSSES[name](scores_at(model.train()(images), target.shape[-2:]), target).backward()
+    LOSSES[name](resize_scores(model.train()(images), target.shape[-2:]), target).backward()
     expected = [p.grad for group in layer_groups(model) for p in group]
     flat = torch.cat([gradient.flatten() for gradient in expected if gradient is not None])
-    torch.testing.assert_close(flat, pulls[name].whole, rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(flat, whole_gradient(model, *batch, LOSSES[name]))
-    assert float(flat.double().norm()) == pytest.approx(float(pulls[name].together.norm()))
+    torch.testing.assert_close(flat, pulls[name].total_gradient, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(flat, compute_gradient(model, *batch, LOSSES[name]))
+    assert float(flat.double().norm()) == pytest.approx(float(pulls[name].total_l2.norm()))
 
 
 def test_a_class_pulls_as_its_pixels_alone_do(
-    model: SegFormer, batch: tuple[Tensor, Tensor], pulls: dict[str, Pull]
+    model: SegFormer, batch: tuple[Tensor, Tensor], pulls: dict[str, ClassGradients]
 ) -> None:
     """Cross-entropy is a sum over pixels: a class's part is the gradient of its pixels' costs."""
     images, target = batch
-    scores = scores_at(model.train()(images), target.shape[-2:])
+    scores = resize_scores(model.train()(images), target.shape[-2:])
     costs = F.cross_entropy(scores, target, ignore_index=IGNORE, reduction="none")
     of_class = costs[target == 2].sum() / (target != IGNORE).sum()
     groups = layer_groups(model)
     for place, group in enumerate(groups):
         gradients = torch.autograd.grad(of_class, group, retain_graph=True)
         expected = torch.cat([gradient.flatten() for gradient in gradients]).double().norm()
-        assert float(expected) == pytest.approx(float(pulls["ce"].at_layers[2, place]), rel=1e-4)
+        assert float(expected) == pytest.approx(float(pulls["ce"].layer_l2[2, place]), rel=1e-4)
 
 
 def test_cross_entropy_at_the_scores_by_hand(
-    model: SegFormer, batch: tuple[Tensor, Tensor], pulls: dict[str, Pull]
+    model: SegFormer, batch: tuple[Tensor, Tensor], pulls: dict[str, ClassGradients]
 ) -> None:
     """A pixel's |dL/ds| sum to twice the probability that its class lacks, over the pixels."""
     images, target = batch
     with torch.no_grad():
-        scores = scores_at(model.train()(images), target.shape[-2:])
+        scores = resize_scores(model.train()(images), target.shape[-2:])
     lacking = 1 - scores.softmax(1).gather(1, target.where(target != IGNORE, 0)[:, None])[:, 0]
     lacking = 2 * lacking / (target != IGNORE).sum()
     expected = [lacking[target == c].sum() for c in (0, 2)]
-    torch.testing.assert_close(torch.stack(expected), pulls["ce"].at_scores[[0, 2]])
+    torch.testing.assert_close(torch.stack(expected), pulls["ce"].logit_l1[[0, 2]])
     is_wrong = (scores.argmax(1) != target) & (target != IGNORE)
     share = lacking[is_wrong].sum() / lacking[target != IGNORE].sum()
-    assert share == pytest.approx(pulls["ce"].of_wrong, rel=1e-5)
+    assert share == pytest.approx(pulls["ce"].wrong_share, rel=1e-5)
     wrong = is_wrong.sum() / (target != IGNORE).sum()
-    assert wrong == pytest.approx(pulls["ce"].wrong)
+    assert wrong == pytest.approx(pulls["ce"].error_rate)
 
 
-def test_a_class_without_pixels_is_not_measured(pulls: dict[str, Pull]) -> None:
+def test_a_class_without_pixels_is_not_measured(pulls: dict[str, ClassGradients]) -> None:
     """Class 1 does not occur: nan, not 0, everywhere; the others are measured."""
     for pull in pulls.values():
-        assert [False, True, False] == pull.at_scores.isnan().tolist()
-        assert [False, True, False] == pull.at_layers.isnan().all(1).tolist()
+        assert [False, True, False] == pull.logit_l1.isnan().tolist()
+        assert [False, True, False] == pull.layer_l2.isnan().all(1).tolist()
 
 
-def test_dice_gives_a_rare_class_a_greater_share(pulls: dict[str, Pull]) -> None:
+def test_dice_gives_a_rare_class_a_greater_share(pulls: dict[str, ClassGradients]) -> None:
     """At random weights Dice's mean over classes lifts 64 pixels among 1,900 above CE's share."""
-    ce, dice = (pulls[name].at_scores[2] / pulls[name].at_scores.nansum() for name in pulls)
+    ce, dice = (pulls[name].logit_l1[2] / pulls[name].logit_l1.nansum() for name in pulls)
     assert 2 * ce < dice
 
 

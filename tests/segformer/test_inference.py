@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segformer.frames import PackedFrames, create, normalise
-from segformer.inference import evaluate_packed, evaluating, scores_at, segment
+from segformer.inference import evaluate_packed, eval_mode, resize_scores, segment
 from segformer.metrics import confusion_matrix
 from segformer.resize import resize_image
 
@@ -69,7 +69,7 @@ def test_scores_of_past_frames_are_let_go(tmp_path: Path) -> None:
 def test_scores_are_resized_between_pixel_centres() -> None:
     """Doubling 0 and 4 gives 0 1 3 4: centres, not corners, keep their places."""
     scores = torch.tensor([0.0, 4.0]).reshape(1, 1, 1, 2)
-    assert [0, 1, 3, 4] == scores_at(scores, (1, 4)).flatten().tolist()
+    assert [0, 1, 3, 4] == resize_scores(scores, (1, 4)).flatten().tolist()
 
 
 def test_segment_takes_the_largest_score_at_the_labels_size(model: Tiny) -> None:
@@ -99,7 +99,7 @@ def test_the_mode_is_put_back(model: Tiny, is_training: bool) -> None:
     model.train(is_training)
 
     def fail() -> None:
-        with evaluating(model):
+        with eval_mode(model):
             assert not model.dropout.training
             assert not torch.is_grad_enabled()
             raise KeyError

@@ -26,10 +26,10 @@ from segformer.metrics import (
     confusion_matrix,
     mean_iou,
 )
-from tests.segformer.official_script import Frame, load_official, official_results
+from tests.segformer.official_script import OfficialFrame, load_official_script, run_official_script
 
 
-def random_frame(rng: np.random.Generator, *, size: tuple[int, int] = (12, 20)) -> Frame:
+def random_frame(rng: np.random.Generator, *, size: tuple[int, int] = (12, 20)) -> OfficialFrame:
     """Blocks of some of the 34 labels, some of them instances; predictions partly right."""
     rows, columns = size
     ids = rng.choice(34, rng.integers(4, 20), replace=False)
@@ -39,10 +39,10 @@ def random_frame(rng: np.random.Generator, *, size: tuple[int, int] = (12, 20)) 
     is_single = has_instances & (rng.random(size) < 0.9)  # the rest: groups, no single instance
     instances = np.where(is_single, labels * 1000 + numbers, labels)
     predicted = np.where(rng.random(size) < 0.5, labels, rng.choice(34, size))
-    return Frame(predicted.astype(np.uint8), labels.astype(np.uint8), instances.astype(np.uint16))
+    return OfficialFrame(predicted.astype(np.uint8), labels.astype(np.uint8), instances.astype(np.uint16))
 
 
-def drawn_frame(rng: np.random.Generator) -> Frame:
+def drawn_frame(rng: np.random.Generator) -> OfficialFrame:
     """A drawn street, and a prediction that is shifted, misses classes and invents others."""
     street = draw_frame(rng, (64, 128))
     predicted = np.roll(street.label_ids, (1, 2), axis=(0, 1))
@@ -50,10 +50,10 @@ def drawn_frame(rng: np.random.Generator) -> Frame:
     for _ in range(6):
         top, left = rng.integers(0, 56), rng.integers(0, 112)
         predicted[top : top + 8, left : left + 16] = rng.choice(34)
-    return Frame(predicted, street.label_ids, street.instance_ids)
+    return OfficialFrame(predicted, street.label_ids, street.instance_ids)
 
 
-def our_counts(frames: Sequence[Frame]) -> tuple[Tensor, Tensor]:
+def our_counts(frames: Sequence[OfficialFrame]) -> tuple[Tensor, Tensor]:
     """Counts of instances and confusion, added up frame by frame."""
     counts, confusion = torch.zeros(10, 2).double(), torch.zeros(19, 21).long()
     for frame in frames:
@@ -64,9 +64,9 @@ def our_counts(frames: Sequence[Frame]) -> tuple[Tensor, Tensor]:
     return counts, confusion
 
 
-def assert_official(folder: Path, frames: Sequence[Frame]) -> None:
+def assert_official(folder: Path, frames: Sequence[OfficialFrame]) -> None:
     """All four kinds of scores and their averages are those of the script, nan for nan."""
-    expected = official_results(folder, frames)
+    expected = run_official_script(folder, frames)
     counts, confusion = our_counts(frames)
     names, instance_names = [c.name for c in CLASSES], [c.name for c in INSTANCE_CLASSES]
     for kind, keys, ours in (
@@ -107,7 +107,7 @@ def test_drawn_streets_score_as_the_script_says(tmp_path: Path, seed: int) -> No
 def test_a_perfect_prediction_scores_one(tmp_path: Path) -> None:
     """Every class of a drawn street that has an instance, exactly."""
     street = draw_frame(np.random.default_rng(1), (64, 128))
-    frames = [Frame(street.label_ids, street.label_ids, street.instance_ids)]
+    frames = [OfficialFrame(street.label_ids, street.label_ids, street.instance_ids)]
     iou = instance_iou(*our_counts(frames))
     assert {1.0} == set(iou[~iou.isnan()].tolist())
     assert_official(tmp_path, frames)
@@ -116,14 +116,14 @@ def test_a_perfect_prediction_scores_one(tmp_path: Path) -> None:
 def test_without_instances_there_is_no_score(tmp_path: Path) -> None:
     """A street without people and vehicles: nan, and their mean too."""
     empty = np.full((8, 8), 7)
-    frames = [Frame(empty.astype(np.uint8), empty.astype(np.uint8), empty.astype(np.uint16))]
+    frames = [OfficialFrame(empty.astype(np.uint8), empty.astype(np.uint8), empty.astype(np.uint16))]
     assert bool(instance_iou(*our_counts(frames)).isnan().all())
     assert_official(tmp_path, frames)
 
 
 def test_the_average_sizes_are_the_official_ones() -> None:
     """For the classes that are scored, digit by digit."""
-    official = load_official().args.avgClassSize
+    official = load_official_script().args.avgClassSize
     assert {label.name: official[label.name] for label in INSTANCE_CLASSES} == AVERAGE_SIZES
 
 

@@ -12,7 +12,7 @@ from segformer.layers import (
     PatchEmbedding,
     attend,
     drop_path_rates,
-    initialise,
+    init_weights,
 )
 
 
@@ -27,7 +27,7 @@ def test_linears_start_with_the_papers_spread_and_no_bias() -> None:
     """Weights of a linear have mean 0 and standard deviation 0.02; its bias is zero."""
     torch.manual_seed(0)
     layer = nn.Linear(400, 400)
-    initialise(layer)
+    init_weights(layer)
     assert 0.02 == pytest.approx(layer.weight.std().item(), rel=0.02)
     assert 0 == pytest.approx(layer.weight.mean().item(), abs=2e-4)
     assert 0 == layer.bias.abs().max()
@@ -38,7 +38,7 @@ def test_convolutions_start_by_fan_out_counting_groups(groups: int, fan_out: int
     """A depthwise convolution has a fan-out of 9, not 9 times its channels."""
     torch.manual_seed(0)
     layer = nn.Conv2d(256, 256, 3, groups=groups)
-    initialise(layer)
+    init_weights(layer)
     assert math.sqrt(2 / fan_out) == pytest.approx(layer.weight.std().item(), rel=0.05)
     assert 0 == layer.bias.abs().max()
 

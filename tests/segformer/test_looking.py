@@ -5,8 +5,8 @@ from torch import Tensor, nn
 
 from segformer.frames import normalise
 from segformer.inference import segment
-from segformer.looking import look, starts
-from segformer.score_bands import Seen
+from segformer.looking import predict, window_offsets
+from segformer.score_bands import Prediction
 
 
 class Tiny(nn.Module):
@@ -44,7 +44,7 @@ def resized(scores: Tensor, size: tuple[int, ...]) -> Tensor:
     return F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
 
 
-def assert_seen(probabilities: Tensor, seen: Seen) -> None:
+def assert_seen(probabilities: Tensor, seen: Prediction) -> None:
     """(1, k, h, w) probabilities are what was seen."""
     assert torch.equal(probabilities[0].argmax(0).byte(), seen.classes)
     torch.testing.assert_close(probabilities[0].amax(0), seen.confidence)
@@ -75,29 +75,29 @@ def slid(model: Tiny, image: Tensor, window: int, stride: int) -> Tensor:
 def test_whole_is_what_segment_gives(model: Tiny) -> None:
     """One picture, one size, no mirror: the classes of `segment`."""
     expected = segment(model, picture()[None], input_size=(16, 40), output_size=(30, 50))[0]
-    assert torch.equal(expected, look(model, [picture()], output_size=(30, 50)).classes)
+    assert torch.equal(expected, predict(model, [picture()], output_size=(30, 50)).classes)
 
 
 def test_windows_are_averaged_as_one_by_one(model: Tiny) -> None:
     """Scores, not softmax, are averaged over the windows, which are shown in batches."""
     expected = slid(model, normalise(picture()[None]), 8, 6).softmax(1)
-    seen = look(model, [picture()], output_size=(16, 40), windows=((8, 8), (6, 6)))
+    seen = predict(model, [picture()], output_size=(16, 40), windows=((8, 8), (6, 6)))
     assert_seen(expected, seen)
     assert [4, 4, 4, 4, 4, 1] == [shape[0] for shape in model.shown]  # 3 x 7 windows
 
 
 def test_the_papers_windows() -> None:
     """1024 wide and 768 apart, three cover 2048 columns; the last is moved back to the edge."""
-    assert [0, 768, 1024] == starts(2048, 1024, 768)
-    assert [0] == starts(1024, 1024, 768)
-    assert [0, 512, 1024] == starts(2048, 1024, 512)
-    assert [0] == starts(500, 1024, 768)
+    assert [0, 768, 1024] == window_offsets(2048, 1024, 768)
+    assert [0] == window_offsets(1024, 1024, 768)
+    assert [0, 512, 1024] == window_offsets(2048, 1024, 512)
+    assert [0] == window_offsets(500, 1024, 768)
 
 
 def test_a_picture_smaller_than_the_window_is_seen_whole(model: Tiny) -> None:
     """As if there were no windows."""
-    expected = look(model, [picture()], output_size=(16, 40))
-    seen = look(model, [picture()], output_size=(16, 40), windows=((99, 99), (50, 50)))
+    expected = predict(model, [picture()], output_size=(16, 40))
+    seen = predict(model, [picture()], output_size=(16, 40), windows=((99, 99), (50, 50)))
     assert torch.equal(expected.confidence, seen.confidence)
     assert [(1, 3, 16, 40)] * 2 == model.shown
 
@@ -110,7 +110,7 @@ def test_the_mirror_and_sizes_average_the_softmax(model: Tiny) -> None:
         image = normalise(one[None])
         for scores in (model.patches(image), model.patches(image.flip(-1)).flip(-1)):
             total += resized(scores, (16, 40)).softmax(1) / 4
-    assert_seen(total, look(model, shown, output_size=(16, 40), flip=True))
+    assert_seen(total, predict(model, shown, output_size=(16, 40), flip=True))
 
 
 def test_windows_of_the_mirrored_picture_are_put_where_they_belong(model: Tiny) -> None:
@@ -120,7 +120,7 @@ def test_windows_of_the_mirrored_picture_are_put_where_they_belong(model: Tiny) 
     expected = (slid(model, image, 8, 6).softmax(1) + turned_back.softmax(1)) / 2
     windows = ((8, 8), (6, 6))
     assert_seen(
-        expected, look(model, [picture()], output_size=(16, 40), windows=windows, flip=True)
+        expected, predict(model, [picture()], output_size=(16, 40), windows=windows, flip=True)
     )
 
 
@@ -128,7 +128,7 @@ def test_a_mirrored_picture_is_seen_as_the_mirrored_result(model: Tiny) -> None:
     """With the mirror, left and right are alike: the result of a mirrored picture is mirrored."""
     windows = ((8, 8), (6, 6))
     one, other = (
-        look(model, [image], output_size=(16, 40), windows=windows, flip=True)
+        predict(model, [image], output_size=(16, 40), windows=windows, flip=True)
         for image in (picture(), picture().flip(1))
     )
     assert torch.equal(one.classes, other.classes.flip(-1))
@@ -137,4 +137,4 @@ def test_a_mirrored_picture_is_seen_as_the_mirrored_result(model: Tiny) -> None:
 def test_windows_that_leave_gaps_are_refused(model: Tiny) -> None:
     """Pixels between them would have no score."""
     with pytest.raises(ValueError, match="windows of 8x8, 8x9 apart, leave gaps"):
-        look(model, [picture()], output_size=(16, 40), windows=((8, 8), (8, 9)))
+        predict(model, [picture()], output_size=(16, 40), windows=((8, 8), (8, 9)))

@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segformer.losses import Loss
-from tests.segformer.scenes import NAMES, VOID, loss_for, perfect
+from tests.segformer.scenes import LOSS_NAMES, VOID, make_loss, make_perfect_scores
 
 Check = Callable[[Loss], None]
 K = 19
 BICYCLE = 18
 
-every_loss = pytest.mark.parametrize("name", NAMES)
+every_loss = pytest.mark.parametrize("name", LOSS_NAMES)
 overlap_losses = pytest.mark.parametrize("name", ["dice", "log_dice", "jaccard"])
 
 
@@ -78,7 +78,7 @@ def check_void_is_not_the_last_class(loss: Loss) -> None:
     target = torch.full((1, 8, 8), VOID)
     target[0, 0, :2] = BICYCLE
     target[0, 1] = 0
-    assert 0 == pytest.approx(loss(perfect(target), target).item(), abs=1e-3)
+    assert 0 == pytest.approx(loss(make_perfect_scores(target), target).item(), abs=1e-3)
 
 
 def check_classes_are_balanced(loss: Loss) -> None:
@@ -87,7 +87,7 @@ def check_classes_are_balanced(loss: Loss) -> None:
     for pixels in (1, 32):
         target = torch.zeros(1, 8, 8, dtype=torch.int64)
         target.view(-1)[:pixels] = BICYCLE
-        half_sure = perfect(target) * (target != BICYCLE)[:, None]
+        half_sure = make_perfect_scores(target) * (target != BICYCLE)[:, None]
         half_sure[:, 1:BICYCLE] = -40
         values.append(loss(half_sure, target).item())
     rare, frequent = values
@@ -108,7 +108,7 @@ def check_labels_stay(loss: Loss) -> None:
     """The labels of the caller are what they were."""
     target = torch.tensor([[[0, VOID, 3, VOID]]])
     before = target.clone()
-    loss(perfect(target), target)
+    loss(make_perfect_scores(target), target)
     assert torch.equal(before, target)
 
 
@@ -140,39 +140,39 @@ def test_the_mistake_is_seen(mistaken: Loss, check: Check) -> None:
 @every_loss
 def test_void_is_not_taken_for_the_last_class(name: str) -> None:
     """An early mmsegmentation Dice gave 0.06 Dice for this perfect prediction of bicycle."""
-    check_void_is_not_the_last_class(loss_for(name, K))
+    check_void_is_not_the_last_class(make_loss(name, K))
 
 
 def test_the_early_dice_gives_the_number_on_record() -> None:
     """A perfect bicycle of 2 pixels beside 62 of void: 4 of 66 shared, 0.06."""
     target = torch.full((1, 8, 8), VOID)
     target[0, 0, :2] = BICYCLE
-    shared, both = sums(perfect(target), one_hot(target.clamp(0, K - 1)), target != VOID)
+    shared, both = sums(make_perfect_scores(target), one_hot(target.clamp(0, K - 1)), target != VOID)
     assert 0.06 == pytest.approx((shared / both)[BICYCLE].item(), abs=0.005)
 
 
 @overlap_losses
 def test_classes_are_balanced(name: str) -> None:
     """A later mmsegmentation Dice merged all classes into one sum, where a rare one is nothing."""
-    check_classes_are_balanced(loss_for(name, K))
+    check_classes_are_balanced(make_loss(name, K))
 
 
 @every_loss
 def test_void_does_not_weigh(name: str) -> None:
     """Mmsegmentation's cross-entropy divides by void pixels too, and its later Dice adds them."""
-    check_void_does_not_weigh(loss_for(name, K))
+    check_void_does_not_weigh(make_loss(name, K))
 
 
 @every_loss
 def test_the_callers_labels_stay(name: str) -> None:
     """PaddleSeg's Dice writes 0 over void in them, so that the next reader trains road there."""
-    check_labels_stay(loss_for(name, K))
+    check_labels_stay(make_loss(name, K))
 
 
 @every_loss
 def test_the_scale_does_not_depend_on_absent_classes(name: str) -> None:
     """segmentation_models_pytorch's Dice would be 9.5 times smaller with 19 classes than with 2."""
-    loss_of = {k: loss_for(name, k) for k in (2, K)}
+    loss_of = {k: make_loss(name, k) for k in (2, K)}
     check_the_scale_does_not_depend_on_absent_classes(
         lambda scores, target: loss_of[scores.shape[1]](scores, target)
     )

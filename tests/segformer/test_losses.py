@@ -6,44 +6,44 @@ from hypothesis import strategies as st
 
 from segformer.losses import LOSSES, get_loss
 from tests.segformer.scenes import (
-    NAMES,
+    LOSS_NAMES,
     VOID,
-    Scene,
-    few,
-    loss_for,
-    perfect,
-    scenes,
-    street,
+    LossInputs,
+    few_examples,
+    make_loss,
+    make_perfect_scores,
+    loss_inputs,
+    random_loss_inputs,
     value_and_gradient,
-    weights,
+    make_class_weights,
 )
-from tests.segformer.slow_losses import slow_loss
+from tests.segformer.slow_losses import reference_loss
 
-every_loss = pytest.mark.parametrize("name", NAMES)
+every_loss = pytest.mark.parametrize("name", LOSS_NAMES)
 
 
 def test_these_are_the_losses() -> None:
     """The nine names of the design, and no other."""
     expected = "ce weighted_ce ohem_ce focal dice log_dice jaccard ce_dice ce_jaccard"
-    assert expected.split() == NAMES
+    assert expected.split() == LOSS_NAMES
 
 
 @every_loss
-@few
-@given(scene=scenes())
-def test_a_loss_is_its_formula(name: str, scene: Scene) -> None:
+@few_examples
+@given(scene=loss_inputs())
+def test_a_loss_is_its_formula(name: str, scene: LossInputs) -> None:
     """Loops over pixels and classes in float64 give the same."""
-    value = loss_for(name, scene.k)(scene.scores, scene.target).item()
-    expected = slow_loss(name, scene.scores, scene.target, weights(scene.k))
+    value = make_loss(name, scene.k)(scene.scores, scene.target).item()
+    expected = reference_loss(name, scene.scores, scene.target, make_class_weights(scene.k))
     assert expected == pytest.approx(value, rel=1e-9, abs=1e-12)
 
 
 @every_loss
-@few
-@given(scene=scenes(), size=st.sampled_from([1.0, 100.0, 1e4]))
-def test_void_changes_neither_value_nor_gradient(name: str, scene: Scene, size: float) -> None:
+@few_examples
+@given(scene=loss_inputs(), size=st.sampled_from([1.0, 100.0, 1e4]))
+def test_void_changes_neither_value_nor_gradient(name: str, scene: LossInputs, size: float) -> None:
     """Whatever is predicted at void: the value and the gradient elsewhere keep every bit."""
-    loss = loss_for(name, scene.k)
+    loss = make_loss(name, scene.k)
     other = scene.scores.where(~scene.is_void, size * scene.scores.flip(1) - 3)
     value, gradient = value_and_gradient(loss, scene.scores, scene.target)
     again, gradient_again = value_and_gradient(loss, other, scene.target)
@@ -52,20 +52,20 @@ def test_void_changes_neither_value_nor_gradient(name: str, scene: Scene, size: 
 
 
 @every_loss
-@few
-@given(scene=scenes())
-def test_void_has_no_gradient(name: str, scene: Scene) -> None:
+@few_examples
+@given(scene=loss_inputs())
+def test_void_has_no_gradient(name: str, scene: LossInputs) -> None:
     """The gradient at void pixels is exactly 0."""
-    _, gradient = value_and_gradient(loss_for(name, scene.k), scene.scores, scene.target)
+    _, gradient = value_and_gradient(make_loss(name, scene.k), scene.scores, scene.target)
     assert 0 == gradient[scene.is_void].abs().sum()
 
 
 @every_loss
-@few
-@given(scene=scenes())
-def test_more_void_around_a_picture_changes_nothing(name: str, scene: Scene) -> None:
+@few_examples
+@given(scene=loss_inputs())
+def test_more_void_around_a_picture_changes_nothing(name: str, scene: LossInputs) -> None:
     """Void pixels count in no mean."""
-    loss = loss_for(name, scene.k)
+    loss = make_loss(name, scene.k)
     framed = (
         F.pad(scene.scores, (2, 2, 2, 2), value=1.5),
         F.pad(scene.target, (2, 2, 2, 2), value=VOID),
@@ -74,22 +74,22 @@ def test_more_void_around_a_picture_changes_nothing(name: str, scene: Scene) -> 
 
 
 @every_loss
-@few
-@given(scene=scenes())
-def test_labels_stay_as_they_are(name: str, scene: Scene) -> None:
+@few_examples
+@given(scene=loss_inputs())
+def test_labels_stay_as_they_are(name: str, scene: LossInputs) -> None:
     """The caller's labels are not written to, nor are the scores."""
     scores, target = scene.scores.clone(), scene.target.clone()
-    value_and_gradient(loss_for(name, scene.k), scene.scores, scene.target)
+    value_and_gradient(make_loss(name, scene.k), scene.scores, scene.target)
     assert torch.equal(target, scene.target)
     assert torch.equal(scores, scene.scores)
 
 
 @every_loss
-@few
-@given(scene=scenes())
-def test_the_order_of_images_does_not_matter(name: str, scene: Scene) -> None:
+@few_examples
+@given(scene=loss_inputs())
+def test_the_order_of_images_does_not_matter(name: str, scene: LossInputs) -> None:
     """Images in reverse: the same value, the gradients in reverse."""
-    loss = loss_for(name, scene.k)
+    loss = make_loss(name, scene.k)
     value, gradient = value_and_gradient(loss, scene.scores, scene.target)
     other, reverse = value_and_gradient(loss, scene.scores.flip(0), scene.target.flip(0))
     assert value.item() == pytest.approx(other.item(), abs=1e-12)
@@ -97,75 +97,75 @@ def test_the_order_of_images_does_not_matter(name: str, scene: Scene) -> None:
 
 
 @every_loss
-@few
-@given(scene=scenes(), seed=st.integers(0, 99))
-def test_the_order_of_classes_does_not_matter(name: str, scene: Scene, seed: int) -> None:
+@few_examples
+@given(scene=loss_inputs(), seed=st.integers(0, 99))
+def test_the_order_of_classes_does_not_matter(name: str, scene: LossInputs, seed: int) -> None:
     """Classes renumbered in scores, labels and weights: the same value."""
     old_of_new = torch.randperm(scene.k, generator=torch.Generator().manual_seed(seed))
     new_of_old = old_of_new.argsort()
     table = torch.cat([new_of_old, torch.full((256 - scene.k,), VOID)])
     renumbered = scene.scores[:, old_of_new], table[scene.target]
     other = (
-        get_loss(name, weights(scene.k)[old_of_new]) if name == "weighted_ce" else get_loss(name)
+        get_loss(name, make_class_weights(scene.k)[old_of_new]) if name == "weighted_ce" else get_loss(name)
     )
-    value = loss_for(name, scene.k)(scene.scores, scene.target)
+    value = make_loss(name, scene.k)(scene.scores, scene.target)
     assert value.item() == pytest.approx(other(*renumbered).item(), abs=1e-12)
 
 
 @every_loss
-@few
-@given(scene=scenes())
-def test_a_class_that_is_not_there_changes_nothing(name: str, scene: Scene) -> None:
+@few_examples
+@given(scene=loss_inputs())
+def test_a_class_that_is_not_there_changes_nothing(name: str, scene: LossInputs) -> None:
     """One class more in the network, nowhere in the picture and predicted nowhere."""
     more = F.pad(scene.scores, (0, 0, 0, 0, 0, 1), value=-1e4)
-    value = loss_for(name, scene.k)(scene.scores, scene.target)
-    wider = loss_for(name, scene.k + 1)(more, scene.target)
+    value = make_loss(name, scene.k)(scene.scores, scene.target)
+    wider = make_loss(name, scene.k + 1)(more, scene.target)
     assert value.item() == pytest.approx(wider.item(), abs=1e-12)
 
 
 @every_loss
-@few
-@given(scene=scenes())
-def test_no_prediction_is_better_than_a_perfect_one(name: str, scene: Scene) -> None:
+@few_examples
+@given(scene=loss_inputs())
+def test_no_prediction_is_better_than_a_perfect_one(name: str, scene: LossInputs) -> None:
     """Sure and right everywhere the loss is 0, its minimum."""
-    loss = loss_for(name, scene.k)
-    lowest = loss(perfect(scene.target, scene.k).double(), scene.target).item()
+    loss = make_loss(name, scene.k)
+    lowest = loss(make_perfect_scores(scene.target, scene.k).double(), scene.target).item()
     assert 0 == pytest.approx(lowest, abs=1e-12)
     assert loss(scene.scores, scene.target).item() > -1e-12
 
 
 @every_loss
-@few
-@given(scene=scenes())
-def test_surer_of_the_truth_is_better(name: str, scene: Scene) -> None:
+@few_examples
+@given(scene=loss_inputs())
+def test_surer_of_the_truth_is_better(name: str, scene: LossInputs) -> None:
     """The loss falls as the margin of the right class grows, wherever anything is labelled."""
     scene.target[0, 0, 0] = 0
     values = [
-        loss_for(name, scene.k)(perfect(scene.target, scene.k, margin=margin), scene.target).item()
+        make_loss(name, scene.k)(make_perfect_scores(scene.target, scene.k, margin=margin), scene.target).item()
         for margin in (0, 0.5, 1, 2, 4, 8)
     ]
     assert sorted(set(values), reverse=True) == values
 
 
 @every_loss
-@few
-@given(scene=scenes())
-def test_scores_of_ten_thousand_are_finite(name: str, scene: Scene) -> None:
+@few_examples
+@given(scene=loss_inputs())
+def test_scores_of_ten_thousand_are_finite(name: str, scene: LossInputs) -> None:
     """Neither value nor gradient overflows, in float32 and in bf16."""
     for dtype in (torch.float32, torch.bfloat16):
         value, gradient = value_and_gradient(
-            loss_for(name, scene.k), (1e4 * scene.scores.sign()).to(dtype), scene.target
+            make_loss(name, scene.k), (1e4 * scene.scores.sign()).to(dtype), scene.target
         )
         assert value.isfinite()
         assert gradient.isfinite().all()
 
 
 @every_loss
-@few
-@given(scene=scenes())
-def test_bf16_is_computed_in_float32(name: str, scene: Scene) -> None:
+@few_examples
+@given(scene=loss_inputs())
+def test_bf16_is_computed_in_float32(name: str, scene: LossInputs) -> None:
     """Scores in bf16 give the value of the same scores in float32, and that gradient rounded."""
-    loss, coarse = loss_for(name, scene.k), scene.to(torch.bfloat16)
+    loss, coarse = make_loss(name, scene.k), scene.to(torch.bfloat16)
     expected, slope = value_and_gradient(loss, coarse.scores.float(), scene.target)
     value, gradient = value_and_gradient(loss, coarse.scores, scene.target)
     assert torch.float32 == value.dtype
@@ -174,12 +174,12 @@ def test_bf16_is_computed_in_float32(name: str, scene: Scene) -> None:
 
 
 @every_loss
-@few
-@given(scene=scenes())
-def test_a_batch_of_void_is_zero_with_zero_gradient(name: str, scene: Scene) -> None:
+@few_examples
+@given(scene=loss_inputs())
+def test_a_batch_of_void_is_zero_with_zero_gradient(name: str, scene: LossInputs) -> None:
     """Nothing labelled: nothing to learn, and no nan."""
     target = torch.full_like(scene.target, VOID)
-    value, gradient = value_and_gradient(loss_for(name, scene.k), scene.scores, target)
+    value, gradient = value_and_gradient(make_loss(name, scene.k), scene.scores, target)
     assert 0 == value
     assert 0 == gradient.abs().max()
 
@@ -188,15 +188,15 @@ def test_a_batch_of_void_is_zero_with_zero_gradient(name: str, scene: Scene) -> 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_gradient_is_the_slope(name: str, seed: int) -> None:
     """PyTorch's finite differences agree, in float64."""
-    scene = street(seed, k=4).to(torch.float64)
+    scene = random_loss_inputs(seed, k=4).to(torch.float64)
     scores, target = scene.scores[:, :, :2, :3].requires_grad_(), scene.target[:, :2, :3]
-    assert torch.autograd.gradcheck(lambda x: loss_for(name, 4)(x, target), scores)
+    assert torch.autograd.gradcheck(lambda x: make_loss(name, 4)(x, target), scores)
 
 
 @every_loss
 def test_the_same_twice(name: str) -> None:
     """Value and gradient keep every bit from call to call."""
-    loss, scene = loss_for(name, 19), street()
+    loss, scene = make_loss(name, 19), random_loss_inputs()
     one, two = (value_and_gradient(loss, scene.scores, scene.target) for _ in range(2))
     assert one[0] == two[0]
     assert torch.equal(one[1], two[1])
@@ -205,7 +205,7 @@ def test_the_same_twice(name: str) -> None:
 @every_loss
 def test_autocast_does_not_coarsen_it(name: str) -> None:
     """Within a bf16 autocast region value and gradient are the float32 ones."""
-    loss, scene = loss_for(name, 19), street()
+    loss, scene = make_loss(name, 19), random_loss_inputs()
     expected, slope = value_and_gradient(loss, scene.scores, scene.target)
     with torch.autocast("cpu", torch.bfloat16):
         value, gradient = value_and_gradient(loss, scene.scores, scene.target)
@@ -219,8 +219,8 @@ def test_a_loss_has_no_grain(name: str) -> None:
     generator = torch.Generator().manual_seed(0)
     target = torch.zeros(1, 1024, 1024, dtype=torch.int64)
     target[:, :, ::8] = 1
-    scores = perfect(target, 2, margin=2.0) + torch.rand(1, 2, 1024, 1024, generator=generator)
-    loss = loss_for(name, 2)
+    scores = make_perfect_scores(target, 2, margin=2.0) + torch.rand(1, 2, 1024, 1024, generator=generator)
+    loss = make_loss(name, 2)
     expected = loss(scores.double(), target).item()
     assert expected == pytest.approx(loss(scores, target).item(), abs=1e-6)
 
@@ -228,28 +228,28 @@ def test_a_loss_has_no_grain(name: str) -> None:
 @every_loss
 def test_a_network_that_breaks_is_seen(name: str) -> None:
     """One labelled pixel whose scores are nan makes the loss nan: none is passed over as easy."""
-    scene = street()
+    scene = random_loss_inputs()
     scene.target[0, 0, 0] = 3
     scene.scores[0, :, 0, 0] = torch.nan
-    assert loss_for(name, 19)(scene.scores, scene.target).isnan()
+    assert make_loss(name, 19)(scene.scores, scene.target).isnan()
 
 
 @every_loss
 @pytest.mark.parametrize("label", [19, 254, -1])
 def test_a_label_that_is_no_class_is_refused(name: str, label: int) -> None:
     """Only IGNORE is void: any other id outside the classes stops the run."""
-    scene = street()
+    scene = random_loss_inputs()
     scene.target[0, 0, 0] = label
     with pytest.raises(ValueError, match=f"a label holds the class {label}; allowed are 0 to 18"):
-        loss_for(name, 19)(scene.scores, scene.target)
+        make_loss(name, 19)(scene.scores, scene.target)
 
 
 @every_loss
 def test_labels_of_another_size_are_refused(name: str) -> None:
     """Scores at a quarter of the size are not quietly compared with a corner of the labels."""
-    scene = street()
+    scene = random_loss_inputs()
     with pytest.raises(ValueError, match=r"resize the scores to the labels"):
-        loss_for(name, 19)(scene.scores[:, :, ::4, ::4], scene.target)
+        make_loss(name, 19)(scene.scores[:, :, ::4, ::4], scene.target)
 
 
 # PyTorch 2.13's compiler makes an instance of torch.autograd.Function, against its own advice.
@@ -258,7 +258,7 @@ def test_labels_of_another_size_are_refused(name: str) -> None:
 def test_a_loss_compiles_whole(name: str) -> None:
     """torch.compile takes it without a break, and it stays the same function."""
     torch.compiler.reset()
-    loss, scene = loss_for(name, 19), street()
+    loss, scene = make_loss(name, 19), random_loss_inputs()
     compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
     expected, slope = value_and_gradient(loss, scene.scores, scene.target)
     value, gradient = value_and_gradient(compiled, scene.scores, scene.target)
@@ -280,7 +280,7 @@ def test_missing_weights_are_asked_for() -> None:
         get_loss("weighted_ce")
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "weighted_ce"])
+@pytest.mark.parametrize("name", [name for name in LOSS_NAMES if name != "weighted_ce"])
 def test_weights_for_a_loss_without_any_are_refused(name: str) -> None:
     """Nobody trains for a week with weights that counted for nothing."""
     with pytest.raises(ValueError, match=rf"'{name}' takes no class_weights"):
@@ -305,6 +305,6 @@ def test_impossible_weights_are_refused(impossible: list[float], message: str) -
 
 def test_weights_of_another_number_of_classes_are_refused() -> None:
     """The message says how many there are and how many are needed."""
-    loss, scene = get_loss("weighted_ce", torch.ones(20)), street()
+    loss, scene = get_loss("weighted_ce", torch.ones(20)), random_loss_inputs()
     with pytest.raises(ValueError, match=r"\(20,\) weights for scores of 19 classes; .* \(19,\)"):
         loss(scene.scores, scene.target)

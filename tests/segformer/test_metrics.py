@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from segformer.cityscapes import CLASSES, LABELS
-from segformer.inference import scores_at
+from segformer.inference import resize_scores
 from segformer.metrics import (
     CATEGORIES,
     category_iou,
@@ -15,13 +15,13 @@ from segformer.metrics import (
     mean_iou,
     pixel_accuracy,
 )
-from tests.segformer.official_script import load_official
+from tests.segformer.official_script import load_official_script
 
 
 @pytest.fixture(scope="module")
 def official() -> ModuleType:
     """The official evaluation script, told to evaluate every label id."""
-    script = load_official()
+    script = load_official_script()
     script.args.evalLabels = [label.label_id for label in LABELS]
     return script
 
@@ -197,7 +197,7 @@ def test_a_thin_pole_counts_at_the_labels_own_size() -> None:
     target[..., 77] = 1  # a pole one pixel wide, which the prediction misses
     scores = torch.zeros(1, 2, 16, 32)
     scores[:, 0] = 1
-    confusion = confusion_matrix(scores_at(scores, (64, 128)).argmax(1), target, 2)
+    confusion = confusion_matrix(resize_scores(scores, (64, 128)).argmax(1), target, 2)
     assert [[64 * 127, 0], [64, 0]] == confusion.tolist()
     assert 127 / 128 / 2 == float(mean_iou(confusion))
     resized = F.interpolate(target[None].float(), size=(16, 32))[0].long()

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from segformer.losses import CE_DICE, CE_JACCARD, get_loss
 from segformer.metrics import class_iou, confusion_matrix
-from tests.segformer.scenes import VOID, Scene, few, perfect, scenes, street, value_and_gradient
+from tests.segformer.scenes import VOID, LossInputs, few_examples, make_perfect_scores, loss_inputs, random_loss_inputs, value_and_gradient
 
 overlap_losses = pytest.mark.parametrize("name", ["dice", "log_dice", "jaccard"])
 
@@ -38,15 +38,15 @@ def test_jaccard_by_hand() -> None:
     assert expected == pytest.approx(get_loss("jaccard")(*half_sure()).item())
 
 
-@few
-@given(scene=scenes())
-def test_jaccard_of_a_sure_prediction_is_one_minus_its_iou(scene: Scene) -> None:
+@few_examples
+@given(scene=loss_inputs())
+def test_jaccard_of_a_sure_prediction_is_one_minus_its_iou(scene: LossInputs) -> None:
     """With all probabilities 0 or 1 it is what evaluation measures, over the classes present."""
     predicted = scene.scores.argmax(1)
     confusion = confusion_matrix(predicted, scene.target, scene.k)
     is_present = confusion.sum(1) > 0
     expected = (1 - class_iou(confusion))[is_present].sum() / max(1, is_present.sum())
-    value = get_loss("jaccard")(perfect(predicted, scene.k, margin=1e4).double(), scene.target)
+    value = get_loss("jaccard")(make_perfect_scores(predicted, scene.k, margin=1e4).double(), scene.target)
     assert expected.item() == pytest.approx(value.item(), abs=1e-12)
 
 
@@ -58,7 +58,7 @@ def test_a_mix_is_the_weighted_sum_of_its_parts(
     mix: str, overlap: str, parts: tuple[float, float]
 ) -> None:
     """In value and gradient."""
-    scene = street()
+    scene = random_loss_inputs()
     value, gradient = value_and_gradient(get_loss(mix), scene.scores, scene.target)
     first, second = (
         value_and_gradient(get_loss(name), scene.scores, scene.target) for name in ("ce", overlap)
@@ -70,7 +70,7 @@ def test_a_mix_is_the_weighted_sum_of_its_parts(
 @overlap_losses
 def test_sums_run_over_the_batch_before_they_are_divided(name: str) -> None:
     """Two images are one picture of twice the size, not two losses averaged."""
-    scene = street()
+    scene = random_loss_inputs()
     wide_scores = torch.cat([*scene.scores.split(1)], dim=3)
     wide_target = torch.cat([*scene.target.split(1)], dim=2)
     one, two = get_loss(name)(scene.scores, scene.target), get_loss(name)(wide_scores, wide_target)
@@ -81,14 +81,14 @@ def test_sums_run_over_the_batch_before_they_are_divided(name: str) -> None:
 def test_pixels_given_to_an_absent_class_still_cost(name: str) -> None:
     """Everything predicted as a class that is not there is the worst there is: 1."""
     target = torch.zeros(1, 4, 4, dtype=torch.int64)
-    value = get_loss(name)(perfect(torch.full_like(target, 5)), target)
+    value = get_loss(name)(make_perfect_scores(torch.full_like(target, 5)), target)
     assert 1 == pytest.approx(value.item())
 
 
 def test_log_dice_is_finite_and_right_at_no_overlap() -> None:
     """A class missed by a margin of 1000: p is 0 in float32, the log of Dice is not."""
     target = torch.tensor([[[0, 0, 1, 1]]])
-    scores = perfect(torch.zeros_like(target), 2, margin=1000.0)
+    scores = make_perfect_scores(torch.zeros_like(target), 2, margin=1000.0)
     # Class 0: 2 shared, 4 predicted, 2 actual. Class 1: 2 e^-1000, nothing, 2 actual.
     expected = (-math.log(4 / 6) + 1000 - math.log(4 / 2)) / 2
     value, gradient = value_and_gradient(get_loss("log_dice"), scores, target)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from segformer.frames import PackedFrames, create
-from segformer.packing import bytes_needed, put, reserve
+from segformer.packing import bytes_needed, write_frame, allocate
 
 SIZE = (4, 6)
 
@@ -21,9 +21,9 @@ def frame(number: int) -> tuple[np.ndarray, np.ndarray]:
 def test_frames_put_one_by_one_are_the_bytes_of_all_at_once(tmp_path: Path) -> None:
     """In whatever order frames are put into their places, the files are those of `create`."""
     names = ["a", "b,1", "c"]
-    reserve(tmp_path / "put", names, SIZE)
+    allocate(tmp_path / "put", names, SIZE)
     for index in (2, 0, 1):
-        put(tmp_path / "put", index, *frame(index))
+        write_frame(tmp_path / "put", index, *frame(index))
     with create(tmp_path / "created", names, SIZE) as (images, labels):
         for index in range(3):
             images[index], labels[index] = frame(index)
@@ -34,9 +34,9 @@ def test_frames_put_one_by_one_are_the_bytes_of_all_at_once(tmp_path: Path) -> N
 
 def test_a_frame_touches_no_other(tmp_path: Path) -> None:
     """The places beside it stay zero; a turned view is written as it looks."""
-    reserve(tmp_path / "put", ["a", "b", "c"], SIZE)
+    allocate(tmp_path / "put", ["a", "b", "c"], SIZE)
     image, labels = frame(1)
-    put(tmp_path / "put", 1, image[:, ::-1], labels[::-1])
+    write_frame(tmp_path / "put", 1, image[:, ::-1], labels[::-1])
     packed = PackedFrames.open(tmp_path / "put")
     np.testing.assert_array_equal(image[:, ::-1], packed.images[1])
     np.testing.assert_array_equal(labels[::-1], packed.labels[1])
@@ -45,7 +45,7 @@ def test_a_frame_touches_no_other(tmp_path: Path) -> None:
 
 def test_the_room_needed_is_what_the_files_take(tmp_path: Path) -> None:
     """Bytes foreseen and bytes on the disk differ by the files' heads and names."""
-    reserve(tmp_path / "put", [str(number) for number in range(500)], SIZE)
+    allocate(tmp_path / "put", [str(number) for number in range(500)], SIZE)
     taken = sum(path.stat().st_size for path in (tmp_path / "put").iterdir())
     assert bytes_needed(500, SIZE) == pytest.approx(taken, abs=3000)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from segformer.losses import get_loss
 from segformer.pixel_losses import FOCAL_GAMMA
-from tests.segformer.scenes import VOID, perfect, street, value_and_gradient, weights
+from tests.segformer.scenes import VOID, make_perfect_scores, random_loss_inputs, value_and_gradient, make_class_weights
 
 
 def sure(*probabilities: float) -> tuple[Tensor, Tensor]:
@@ -19,7 +19,7 @@ def sure(*probabilities: float) -> tuple[Tensor, Tensor]:
 
 def test_cross_entropy_is_pytorchs_over_the_labelled_pixels() -> None:
     """The same value and gradient."""
-    scene = street()
+    scene = random_loss_inputs()
     expected, slope = value_and_gradient(
         lambda s, t: F.cross_entropy(s, t, ignore_index=VOID), scene.scores, scene.target
     )
@@ -36,13 +36,13 @@ def test_cross_entropy_by_hand() -> None:
 
 def test_weighted_cross_entropy_is_pytorchs() -> None:
     """The same value and gradient, divided by the weights of the labelled pixels."""
-    scene = street()
+    scene = random_loss_inputs()
     expected, slope = value_and_gradient(
-        lambda s, t: F.cross_entropy(s, t, weight=weights(19), ignore_index=VOID),
+        lambda s, t: F.cross_entropy(s, t, weight=make_class_weights(19), ignore_index=VOID),
         scene.scores,
         scene.target,
     )
-    loss = get_loss("weighted_ce", weights(19))
+    loss = get_loss("weighted_ce", make_class_weights(19))
     value, gradient = value_and_gradient(loss, scene.scores, scene.target)
     torch.testing.assert_close(expected, value)
     torch.testing.assert_close(slope, gradient)
@@ -50,8 +50,8 @@ def test_weighted_cross_entropy_is_pytorchs() -> None:
 
 def test_the_scale_of_the_weights_does_not_matter() -> None:
     """Weights a thousand times as large give the same loss."""
-    scene = street()
-    one, two = (get_loss("weighted_ce", scale * weights(19)) for scale in (1, 1000))
+    scene = random_loss_inputs()
+    one, two = (get_loss("weighted_ce", scale * make_class_weights(19)) for scale in (1, 1000))
     expected = one(scene.scores, scene.target)
     torch.testing.assert_close(expected, two(scene.scores, scene.target))
 
@@ -97,7 +97,7 @@ def test_mining_never_counts_void() -> None:
 def test_mining_leaves_void_out_of_its_ties() -> None:
     """One hard pixel and 31 without any cost, which all tie, beside 32 of void: a mean over 32."""
     target = torch.zeros(1, 1, 64, dtype=torch.int64)
-    scores = perfect(target, 2, margin=1e3)
+    scores = make_perfect_scores(target, 2, margin=1e3)
     scores[0, :, 0, 0] = 0
     target[..., 32:] = VOID
     assert math.log(2) / 32 == pytest.approx(get_loss("ohem_ce")(scores, target).item())

@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 
-from segformer.read_ahead import read_ahead
+from segformer.read_ahead import prefetch
 
 
 def num_threads() -> int:
@@ -20,7 +20,7 @@ def test_results_come_in_order(threads: int) -> None:
         time.sleep(max(0, 9 - number) / 200)
         return number
 
-    made = read_ahead(make, 7, ahead=3, threads=threads)
+    made = prefetch(make, 7, ahead=3, threads=threads)
     assert [7, 8, 9, 10, 11, 12] == list(islice(made, 6))
 
 
@@ -34,7 +34,7 @@ def test_the_next_ones_are_made_while_the_caller_works() -> None:
         if number == 2:
             is_third.set()
 
-    results = read_ahead(make, 0, ahead=2, threads=1)
+    results = prefetch(make, 0, ahead=2, threads=1)
     next(results)
     assert is_third.wait(10)
     results.close()
@@ -49,7 +49,7 @@ def test_an_error_reaches_the_caller() -> None:
             raise OSError("the disk is gone")
         return number
 
-    made = read_ahead(make, 0, ahead=2, threads=1)
+    made = prefetch(make, 0, ahead=2, threads=1)
     assert [0, 1] == [next(made), next(made)]
     with pytest.raises(OSError, match="the disk is gone"):
         next(made)
@@ -58,7 +58,7 @@ def test_an_error_reaches_the_caller() -> None:
 
 def test_closing_ends_the_threads() -> None:
     """Also while results lie there that nobody took."""
-    made = read_ahead(str, 0, ahead=4, threads=2)
+    made = prefetch(str, 0, ahead=4, threads=2)
     next(made)
     assert 0 < num_threads()
     made.close()
@@ -67,7 +67,7 @@ def test_closing_ends_the_threads() -> None:
 
 def test_dropping_ends_the_threads() -> None:
     """An iterator that nobody holds any more has none."""
-    made = read_ahead(str, 0, ahead=4, threads=2)
+    made = prefetch(str, 0, ahead=4, threads=2)
     next(made)
     del made
     assert 0 == num_threads()

@@ -5,13 +5,13 @@ from PIL import Image
 
 from segformer.augment import Augment
 from segformer.cityscapes import IGNORE
-from tests.segformer.crops import H, W, coordinates, cut_batch, plain, shown
+from tests.segformer.crops import H, W, make_coordinate_frames, augment_batch, make_augment, denormalize
 
 
 def test_shapes_and_types() -> None:
     """Float images of the crop's size, whatever the frame's."""
-    images, rows, _ = coordinates(2)
-    pixels, _ = cut_batch(Augment((33, 47)), images, rows)
+    images, rows, _ = make_coordinate_frames(2)
+    pixels, _ = augment_batch(Augment((33, 47)), images, rows)
     assert ((2, 3, 33, 47), torch.float32) == (pixels.shape, pixels.dtype)
     assert pixels.is_contiguous()
 
@@ -19,8 +19,8 @@ def test_shapes_and_types() -> None:
 @pytest.mark.parametrize("flip", [False, True])
 def test_padding_is_void_and_mean_colour(flip: bool) -> None:
     """Half the frame in a crop of the whole: a quarter is frame, the rest is exactly 0 and void."""
-    images, rows, _ = coordinates(8)
-    pixels, labels = cut_batch(plain((H, W), 0.5, flip=flip, photometric=True), images, rows)
+    images, rows, _ = make_coordinate_frames(8)
+    pixels, labels = augment_batch(make_augment((H, W), 0.5, flip=flip, photometric=True), images, rows)
     is_frame = labels != IGNORE
     assert [H // 2 * W // 2] * 8 == is_frame.sum((1, 2)).tolist()
     assert 0 == pixels.movedim(1, -1)[~is_frame].abs().max()
@@ -33,8 +33,8 @@ def test_shrinking_averages() -> None:
     """A fine chequerboard becomes grey: the image is antialiased."""
     chequers = (np.indices((H, W)).sum(0) % 2 * 255).astype(np.uint8)
     images = chequers[None, ..., None].repeat(3, -1)
-    pixels, _ = cut_batch(plain((H // 2, W // 2), 0.5), images, np.zeros((1, H, W), np.uint8))
-    assert 3 >= (shown(pixels) - 127.5)[..., 1:-1, 1:-1].abs().max()
+    pixels, _ = augment_batch(make_augment((H // 2, W // 2), 0.5), images, np.zeros((1, H, W), np.uint8))
+    assert 3 >= (denormalize(pixels) - 127.5)[..., 1:-1, 1:-1].abs().max()
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.5])
@@ -43,6 +43,6 @@ def test_it_scales_as_pillow_does(factor: float) -> None:
     images = np.random.default_rng(0).integers(0, 256, (1, H, W, 3), dtype=np.uint8)
     rows, columns = int(H * factor), int(W * factor)
     labels = np.zeros((1, H, W), np.uint8)
-    pixels, _ = cut_batch(plain((rows, columns), factor), images, labels)
+    pixels, _ = augment_batch(make_augment((rows, columns), factor), images, labels)
     picture = Image.fromarray(images[0]).resize((columns, rows), Image.Resampling.BILINEAR)
-    assert 1.01 >= np.abs(shown(pixels)[0].permute(1, 2, 0).numpy() - np.asarray(picture)).max()
+    assert 1.01 >= np.abs(denormalize(pixels)[0].permute(1, 2, 0).numpy() - np.asarray(picture)).max()

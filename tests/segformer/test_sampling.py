@@ -4,12 +4,12 @@ from functools import partial
 import numpy as np
 import pytest
 
-from segformer.sampling import Order, shuffled, weighted
+from segformer.sampling import BatchSampler, shuffled, weighted
 
 ORDERS = [partial(shuffled, 9), partial(weighted, np.arange(1.0, 10.0))]
 
 
-def first(order: Order, updates: int) -> list[int]:
+def first(order: BatchSampler, updates: int) -> list[int]:
     """The indices of the first batches, one after the other."""
     return np.concatenate([order(i) for i in range(updates)]).tolist()
 
@@ -37,7 +37,7 @@ def test_fewer_frames_than_a_batch_still_fill_it(num_frames: int) -> None:
 
 
 @pytest.mark.parametrize("make", ORDERS)
-def test_any_update_may_be_asked_for_first(make: Callable[[int, int], Order]) -> None:
+def test_any_update_may_be_asked_for_first(make: Callable[[int, int], BatchSampler]) -> None:
     """A batch is the same whether those before it were asked for or not, or come after."""
     expected = first(make(4, 5), 9)
     order = make(4, 5)
@@ -46,7 +46,7 @@ def test_any_update_may_be_asked_for_first(make: Callable[[int, int], Order]) ->
 
 
 @pytest.mark.parametrize("make", ORDERS)
-def test_the_seed_decides_the_order(make: Callable[[int, int], Order]) -> None:
+def test_the_seed_decides_the_order(make: Callable[[int, int], BatchSampler]) -> None:
     """The same seed gives the same batches, another seed others; b int64 indices each."""
     assert first(make(3, 1), 3) == first(make(3, 1), 3)
     assert first(make(3, 1), 3) != first(make(3, 2), 3)

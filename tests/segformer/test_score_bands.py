@@ -5,7 +5,7 @@ from torch import Tensor
 
 from segformer import score_bands
 from segformer.calibration import confidence
-from segformer.score_bands import Patch, View, classes_at, seen_at, whole
+from segformer.score_bands import WindowScores, ScaledScores, resize_and_argmax, reduce_scores, as_single_window
 
 SIZES = [(8, 12), (32, 48), (30, 50), (7, 5)]
 
@@ -32,8 +32,8 @@ def test_classes_are_those_of_all_scores_resized_at_once(size: tuple[int, int]) 
     """Larger, smaller, even or not: in bands comes out what PyTorch's resizing and argmax give."""
     scores = random_scores()
     expected = resized(scores, size).argmax(0).byte()
-    assert torch.equal(expected, classes_at(scores, size))
-    assert torch.equal(expected, seen_at([whole(scores)], size).classes)
+    assert torch.equal(expected, resize_and_argmax(scores, size))
+    assert torch.equal(expected, reduce_scores([as_single_window(scores)], size).classes)
 
 
 @pytest.mark.usefixtures("band")
@@ -42,27 +42,27 @@ def test_confidence_is_that_of_the_resized_scores(size: tuple[int, int]) -> None
     """The largest of the softmax at the label's size."""
     scores = random_scores()
     expected = confidence(resized(scores, size)[None])[0]
-    torch.testing.assert_close(expected, seen_at([whole(scores)], size).confidence)
+    torch.testing.assert_close(expected, reduce_scores([as_single_window(scores)], size).confidence)
 
 
 def test_the_first_of_equal_scores_has_the_pixel() -> None:
     """As argmax has it on one thread: ties do not depend on how a band is reduced."""
     scores = torch.zeros(19, 16, 16)
     scores[3:7] = 1
-    assert [3] == classes_at(scores, (64, 64)).unique().tolist()
+    assert [3] == resize_and_argmax(scores, (64, 64)).unique().tolist()
 
 
 @pytest.mark.usefixtures("band")
 def test_patches_are_averaged_where_they_overlap() -> None:
     """Two windows of 8 x 8 pixels, 4 apart: the middle columns are the mean of both."""
     left, right = random_scores(1, (2, 2)), random_scores(2, (2, 2))
-    view = View((8, 12), [Patch(left, 0, 0, 8, 8), Patch(right, 0, 4, 8, 8)])
+    view = ScaledScores((8, 12), [WindowScores(left, 0, 0, 8, 8), WindowScores(right, 0, 4, 8, 8)])
     total, times = torch.zeros(5, 8, 12), torch.zeros(8, 12)
     for one, column in ((left, 0), (right, 4)):
         total[..., column : column + 8] += resized(one, (8, 8))
         times[:, column : column + 8] += 1
     expected = total / times
-    seen = seen_at([view], (8, 12))
+    seen = reduce_scores([view], (8, 12))
     assert torch.equal(expected.argmax(0).byte(), seen.classes)
     torch.testing.assert_close(confidence(expected[None])[0], seen.confidence)
 
@@ -72,7 +72,7 @@ def test_several_views_average_the_softmax() -> None:
     """Probabilities, not scores: a view that shouts has no more weight than the others."""
     views = [random_scores(1), 10 * random_scores(2, (4, 6)), random_scores(3, (16, 24))]
     expected = sum(resized(one, (32, 48)).softmax(0) for one in views) / 3
-    seen = seen_at([whole(one) for one in views], (32, 48))
+    seen = reduce_scores([as_single_window(one) for one in views], (32, 48))
     assert torch.equal(expected.argmax(0).byte(), seen.classes)
     torch.testing.assert_close(expected.amax(0), seen.confidence)
     assert seen.confidence.max() <= 1
@@ -86,8 +86,8 @@ def test_uneven_windows_cover_every_pixel(size: tuple[int, int]) -> None:
     """
     scores = torch.tensor([1.0, 3.0, 2.0])[:, None, None].expand(3, 2, 2)
     corners = [(top, left) for top in (0, 5) for left in (0, 5, 9)]
-    view = View((12, 16), [Patch(scores, *corner, 7, 7) for corner in corners])
-    seen = seen_at([view], size)
+    view = ScaledScores((12, 16), [WindowScores(scores, *corner, 7, 7) for corner in corners])
+    seen = reduce_scores([view], size)
     assert [1] == seen.classes.unique().tolist()
     share = torch.tensor([1.0, 3.0, 2.0]).softmax(0)[1]
     torch.testing.assert_close(share.expand(size), seen.confidence)
@@ -98,16 +98,16 @@ def test_a_ramp_stays_a_ramp_across_uneven_windows() -> None:
     # One cell per pixel of a view 12 wide; class 1 beats class 0 from its seventh pixel on.
     ramp = torch.arange(12.0) - 5.5
     scores = torch.stack([torch.zeros(2, 12), ramp.expand(2, 12)])
-    view = View((2, 12), [Patch(scores[..., i : i + 8], 0, i, 2, 8) for i in (0, 4)])
+    view = ScaledScores((2, 12), [WindowScores(scores[..., i : i + 8], 0, i, 2, 8) for i in (0, 4)])
     for columns in (30, 18, 12):
-        classes = seen_at([view], (2, columns)).classes
+        classes = reduce_scores([view], (2, columns)).classes
         assert columns // 2 == int((classes[0] == 0).sum())
 
 
 def test_half_precision_scores_are_resized_in_full() -> None:
     """What autocast leaves in bfloat16 is reduced as the same values in float32 are."""
     scores = random_scores().bfloat16()
-    expected = seen_at([whole(scores.float())], (32, 48))
-    found = seen_at([whole(scores)], (32, 48))
+    expected = reduce_scores([as_single_window(scores.float())], (32, 48))
+    found = reduce_scores([as_single_window(scores)], (32, 48))
     assert torch.equal(expected.classes, found.classes)
     assert torch.equal(expected.confidence, found.confidence)

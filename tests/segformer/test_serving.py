@@ -135,4 +135,4 @@ def test_sixteen_bits_a_channel_are_refused() -> None:
 def test_a_picture_that_is_too_small_is_refused(folder: Path) -> None:
     """At its own size a picture of a few pixels is told what the network needs."""
     with pytest.raises(ValueError, match="8x8 pixels are too small"):
-        serving.load(folder).classes(PICTURE[:8, :8])
+        serving.load(folder).segment_image(PICTURE[:8, :8])

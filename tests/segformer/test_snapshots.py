@@ -22,7 +22,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     snapshots = Snapshots(tmp_path / "ce-0")
     for step in (7, 12):
         snapshots.write(state(step))
-    found = snapshots.newest()
+    found = snapshots.load_newest()
     assert found is not None
     assert 12 == found["step"]
     assert torch.equal(state(12)["weights"], found["weights"])
@@ -40,8 +40,8 @@ def test_two_states_are_kept(tmp_path: Path) -> None:
 
 def test_no_state_is_none(tmp_path: Path) -> None:
     """Neither an empty folder nor one that does not exist is an error."""
-    assert Snapshots(tmp_path).newest() is None
-    assert Snapshots(tmp_path / "missing").newest() is None
+    assert Snapshots(tmp_path).load_newest() is None
+    assert Snapshots(tmp_path / "missing").load_newest() is None
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "emptied"])
@@ -63,7 +63,7 @@ def test_a_damaged_state_is_passed_over(
         }[damage]
     )
     with caplog.at_level(logging.WARNING):
-        found = snapshots.newest()
+        found = snapshots.load_newest()
     assert found is not None
     assert 1 == found["step"]
     assert newest.name in caplog.text
@@ -74,7 +74,7 @@ def test_nothing_but_tensors_and_plain_values_is_read(tmp_path: Path) -> None:
     snapshots = Snapshots(tmp_path)
     snapshots.write(state(1) | {"stranger": Path("code")})
     with pytest.raises(Exception, match=r"weights_only|Weights only"):
-        snapshots.newest()
+        snapshots.load_newest()
 
 
 def test_a_full_disk_leaves_the_states_that_are_there(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from segformer import softmax_sums
 from segformer.losses import Loss
-from segformer.softmax_sums import log_probability, log_probability_and_predicted
-from tests.segformer.scenes import NAMES, VOID, Scene, few, loss_for, scenes, street
+from segformer.softmax_sums import log_probability, log_probability_and_class_sums
+from tests.segformer.scenes import LOSS_NAMES, VOID, LossInputs, few_examples, make_loss, loss_inputs, random_loss_inputs
 
 
 def by_autograd(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -20,15 +20,15 @@ def by_autograd(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return logs, (scores.softmax(1) * is_labelled[:, None]).sum(dim=(0, 2, 3))
 
 
-@few
-@given(scene=scenes(), pixels=st.sampled_from([1, 3, 8, 1000]), seed=st.integers(0, 99))
-def test_values_and_gradients_are_autograds(scene: Scene, pixels: int, seed: int) -> None:
+@few_examples
+@given(scene=loss_inputs(), pixels=st.sampled_from([1, 3, 8, 1000]), seed=st.integers(0, 99))
+def test_values_and_gradients_are_autograds(scene: LossInputs, pixels: int, seed: int) -> None:
     """For any number of pixels at once and any gradient that comes from above."""
     generator = torch.Generator().manual_seed(seed)
     results = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(softmax_sums, "PIXELS_ON_CPU", pixels)
-        for function in (by_autograd, log_probability_and_predicted):
+        for function in (by_autograd, log_probability_and_class_sums):
             scores = scene.scores.clone().requires_grad_()
             logs, predicted = function(scores, scene.target)
             generator.manual_seed(seed)
@@ -41,12 +41,12 @@ def test_values_and_gradients_are_autograds(scene: Scene, pixels: int, seed: int
         torch.testing.assert_close(expected, value)
 
 
-@few
-@given(scene=scenes())
-def test_both_functions_give_the_same_logs(scene: Scene) -> None:
+@few_examples
+@given(scene=loss_inputs())
+def test_both_functions_give_the_same_logs(scene: LossInputs) -> None:
     """Bit for bit, with or without the sums, in the gradient too."""
     gradients = []
-    for function in (log_probability, lambda *scene: log_probability_and_predicted(*scene)[0]):
+    for function in (log_probability, lambda *scene: log_probability_and_class_sums(*scene)[0]):
         scores = scene.scores.clone().requires_grad_()
         logs = function(scores, scene.target)
         logs.square().sum().backward()
@@ -57,18 +57,18 @@ def test_both_functions_give_the_same_logs(scene: Scene) -> None:
 
 def test_the_gradient_has_the_layout_of_the_scores() -> None:
     """Channels-last scores get a channels-last gradient, so that what follows need not copy it."""
-    scene = street()
+    scene = random_loss_inputs()
     contiguous = scene.scores.clone().requires_grad_()
     last = scene.scores.to(memory_format=torch.channels_last).requires_grad_()
     for scores in (contiguous, last):
-        loss_for("ce_dice", 19)(scores, scene.target).backward()
+        make_loss("ce_dice", 19)(scores, scene.target).backward()
     assert last.grad.stride() == last.stride() != contiguous.grad.stride()
     torch.testing.assert_close(contiguous.grad, last.grad)
 
 
 def test_a_second_derivative_is_refused() -> None:
     """The gradient counts as a constant: PyTorch refuses to differentiate it."""
-    scene = street()
+    scene = random_loss_inputs()
     scores = scene.scores.requires_grad_()
     value = log_probability(scores, scene.target).sum()
     (gradient,) = torch.autograd.grad(value, scores, create_graph=True)
@@ -93,7 +93,7 @@ class LargeTensors(TorchDispatchMode):
         return results
 
 
-def maps_made(loss: Loss, scene: Scene) -> int:
+def maps_made(loss: Loss, scene: LossInputs) -> int:
     """How many maps of the scores' size in bytes a step makes, forward and backward."""
     scores = scene.scores.requires_grad_()
     with LargeTensors(scores.untyped_storage().nbytes()) as large:
@@ -102,11 +102,11 @@ def maps_made(loss: Loss, scene: Scene) -> int:
     return len(large.made)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", LOSS_NAMES)
 def test_the_gradient_is_the_only_map_made(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No loss makes a softmax, a one-hot map or a product of the size of the scores."""
     monkeypatch.setattr(softmax_sums, "PIXELS_ON_CPU", 16)
-    assert 1 == maps_made(loss_for(name, 19), street())
+    assert 1 == maps_made(make_loss(name, 19), random_loss_inputs())
 
 
 def test_the_map_counter_sees_a_one_hot_map() -> None:
@@ -117,4 +117,4 @@ def test_the_map_counter_sees_a_one_hot_map() -> None:
         probabilities = scores.softmax(1)
         return 1 - (2 * (probabilities * truth).sum() / (probabilities + truth).sum())
 
-    assert 6 <= maps_made(one_hot_dice, street())
+    assert 6 <= maps_made(one_hot_dice, random_loss_inputs())

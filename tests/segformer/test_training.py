@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from segformer.losses import get_loss
-from segformer.training import Batch, Recipe, Stream, fit
-from segformer.training_state import NonFiniteLossError, Progress, TrainingState
+from segformer.training import Batch, Recipe, BatchStream, fit
+from segformer.training_state import NonFiniteLossError, StepRecord, TrainingState
 
 
 class Tiny(nn.Module):
@@ -32,7 +32,7 @@ class Tiny(nn.Module):
         return self.layers(images)
 
 
-def colours(seed: int, b: int = 4) -> Stream:
+def colours(seed: int, b: int = 4) -> BatchStream:
     """Endless batches in which the class of a pixel is its brightest channel."""
 
     def batches(start: int) -> Generator[Batch, None, None]:
@@ -58,7 +58,7 @@ class Run:
     ) -> None:
         torch.manual_seed(seed)
         self.model = Tiny()
-        self.reported: list[Progress] = []
+        self.reported: list[StepRecord] = []
         self.saved: list[dict[str, Any]] = []
         self.validated_after: list[int] = []
         self.batches = colours(seed)
@@ -79,7 +79,7 @@ class Run:
             report=self.reported.append,
             validate=self._validate,
             save=self._save,
-            is_stopping=lambda: stop_at == self.state.step,
+            should_stop=lambda: stop_at == self.state.step,
         )
         return self
 
@@ -95,13 +95,13 @@ class Run:
         self.saved.append(torch.load(file, weights_only=True))
 
     @property
-    def history(self) -> list[Progress]:
+    def history(self) -> list[StepRecord]:
         """All records."""
         return self.state.history
 
     def weights(self) -> list[bytes]:
         """Parameters and buffers of the model to keep, byte for byte."""
-        return [tensor.numpy().tobytes() for tensor in self.state.best.state_dict().values()]
+        return [tensor.numpy().tobytes() for tensor in self.state.eval_model.state_dict().values()]
 
     def facts(self) -> list[tuple[object, ...]]:
         """The history without what a clock decides."""
@@ -336,8 +336,8 @@ def test_the_average_is_exponential() -> None:
         for name, value in after.items():
             is_count = name.endswith("num_batches_tracked")
             expected[name] = value if is_count else 0.75 * expected[name] + 0.25 * value
-    torch.testing.assert_close(expected, run.state.best.state_dict())
-    assert run.state.best is not run.model
+    torch.testing.assert_close(expected, run.state.eval_model.state_dict())
+    assert run.state.eval_model is not run.model
 
 
 def test_a_record_taken_up_repeats_the_speed_of_the_last_one() -> None:
@@ -393,6 +393,6 @@ def test_a_non_finite_loss_is_a_mistake_of_the_user() -> None:
 
 def test_records_cannot_be_changed() -> None:
     """Progress is frozen."""
-    progress = Progress(1, 2, 0.5, 0.1, 3.0, None)
+    progress = StepRecord(1, 2, 0.5, 0.1, 3.0, None)
     with pytest.raises(dataclasses.FrozenInstanceError):
         progress.loss = 0.0
