@@ -26,10 +26,10 @@ from skimage.transform import resize
 from torch import Tensor
 
 from pipeline import synthetic
-from pipeline.archive import IMAGE, LABEL_IDS, Archive, write_zip
+from pipeline.dataset.archive import IMAGE, LABEL_IDS, Archive, write_zip
 from segformer.cityscapes import train_id_table
-from segformer.frames import PackedFrames
-from segformer.packing import write_frame, allocate
+from segformer.data.packed_frames import PackedFrames
+from segformer.data.packing import allocate, write_frame
 
 FRAME_SIZE = (1024, 2048)
 NUM_PACKED = 128  # frames the batches are drawn from: more than a processor's caches hold

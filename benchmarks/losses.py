@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.measure import median_seconds, cpu_peak_mib, gpu_peak_mib, run_benchmark
+from benchmarks.measure import cpu_peak_mib, gpu_peak_mib, median_seconds, run_benchmark
 from segformer.cityscapes import IGNORE, NUM_CLASSES
 from segformer.losses import CE_DICE, CE_JACCARD, LOSSES, WEIGHTED_LOSSES, Loss, get_loss
-from segformer.pixel_losses import OHEM_THRESHOLD, FOCAL_GAMMA, OHEM_KEEP_ONE_IN
+from segformer.losses.pixel import FOCAL_GAMMA, OHEM_KEEP_ONE_IN, OHEM_THRESHOLD
 
 WEIGHTS = torch.linspace(0.5, 2.0, NUM_CLASSES)
 VOID_SHARE = 0.11  # as in the real training set

@@ -25,17 +25,13 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline.synthetic import draw_frame
-from segformer.boundary import boundary_counts
-from segformer.calibration import calibration_counts
 from segformer.cityscapes import NUM_CLASSES, train_id_table
-from segformer.instances import (
-    category_instance_iou,
-    count_instances,
-    instance_iou,
-)
-from segformer.metrics import category_iou, class_iou, confusion_matrix
-from segformer.runs import count_label_ids
-from segformer.score_bands import resize_and_argmax, reduce_scores, as_single_window
+from segformer.inference.score_resizing import as_single_window, reduce_scores, resize_and_argmax
+from segformer.metrics.boundary import boundary_counts
+from segformer.metrics.calibration import calibration_counts
+from segformer.metrics.confusion import category_iou, class_iou, confusion_matrix
+from segformer.metrics.instances import category_instance_iou, count_instances, instance_iou
+from segformer.metrics.run_lengths import count_label_ids
 
 SIZE = (1024, 2048)
 FILE_KINDS = ("predicted", "gtFine_labelIds", "gtFine_instanceIds")
@@ -109,7 +105,9 @@ def compare_with_script(folder: Path, number: int, repeats: int) -> None:
     instances = [read_png(folder, i, FILE_KINDS[2]) for i in frames]
 
     def from_pngs(i: int) -> Counts:
-        return count_label_ids(read_png(folder, i, FILE_KINDS[0]), read_png(folder, i, FILE_KINDS[2]))
+        return count_label_ids(
+            read_png(folder, i, FILE_KINDS[0]), read_png(folder, i, FILE_KINDS[2])
+        )
 
     def from_truth(i: int) -> Counts:
         return count_label_ids(predicted[i], read_png(folder, i, FILE_KINDS[2]))
@@ -134,7 +132,9 @@ def compare_with_script(folder: Path, number: int, repeats: int) -> None:
             taken = fastest_ms(way, repeats, clock) / number
             same = largest_difference(told, way())
             print(f"{what:44} {taken:7.1f} ms {base / taken:5.1f} times as fast, within {same:.0e}")
-    alone = fastest_ms(lambda: [read_png(folder, i, kind) for i in frames for kind in FILE_KINDS], repeats)
+    alone = fastest_ms(
+        lambda: [read_png(folder, i, kind) for i in frames for kind in FILE_KINDS], repeats
+    )
     print(f"{'reading all three PNGs':44} {alone / number:7.1f} ms")
 
 

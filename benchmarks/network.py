@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
-from benchmarks.measure import median_seconds, cpu_peak_mib, gpu_peak_mib, run_benchmark
+from benchmarks.measure import cpu_peak_mib, gpu_peak_mib, median_seconds, run_benchmark
 from segformer.cityscapes import NUM_CLASSES
-from segformer.decoder import MlpDecoder
-from segformer.interop import load_model
-from segformer.model import SegFormer
-from segformer.variants import VARIANTS, get_variant
+from segformer.model.decoder import MlpDecoder
+from segformer.model.segformer import SegFormer
+from segformer.model.variants import VARIANTS, get_variant
+from segformer.weights.interop import load_model
 
 Call = Callable[[Tensor], Tensor]
 

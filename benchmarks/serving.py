@@ -19,10 +19,10 @@ import numpy as np
 import requests
 import torch
 
-from benchmarks.drawn import make_test_frames
-from segformer import checkpoint
-from segformer.model import SegFormer
-from segformer.serving import encode
+from benchmarks.test_images import make_test_frames
+from segformer.model.segformer import SegFormer
+from segformer.segmenter import encode
+from segformer.weights import checkpoint
 
 TIMEOUT_SECONDS = 60  # an answer may take
 

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.official_counts import OFFICIAL_PIXELS
+from pipeline.dataset.official_counts import OFFICIAL_PIXELS
 from pipeline.parallel import ordered_map
 from pipeline.synthetic.writing import draw_frame_number, encode_frame
 from segformer.cityscapes import CLASSES, IGNORE, LABELS, NUM_CLASSES, train_id_table
-from segformer.metrics import class_iou, confusion_matrix, mean_iou
+from segformer.metrics.confusion import class_iou, confusion_matrix, mean_iou
 
 Size = tuple[int, int]
 

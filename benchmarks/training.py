@@ -23,17 +23,17 @@ from typing import Protocol
 import torch
 
 from benchmarks.arithmetic import count_flops, measure_peak_flops, synchronize
-from benchmarks.drawn import make_test_frames, write_pngs
-from benchmarks.kinds_of_work import profile_step, annotate_loss
 from benchmarks.measure import WaitTimer, median_seconds
-from benchmarks.our_training import PipelineTraining, TrainingSetup, make_single_pass
-from segformer.acceleration import Compile, best_device, set_deterministic
-from segformer.frames import PackedFrames
-from segformer.training import Batch
-from segformer.variants import VARIANTS
+from benchmarks.pipeline_training import PipelineTraining, TrainingSetup, make_single_pass
+from benchmarks.profile import annotate_loss, profile_step
+from benchmarks.test_images import make_test_frames, write_pngs
+from segformer.data.packed_frames import PackedFrames
+from segformer.device import Compile, best_device, set_deterministic
+from segformer.model.variants import VARIANTS
+from segformer.training.loop import Batch
 
 ENVIRONMENT = {"GOMP_SPINCOUNT": "20000", "KINETO_LOG_LEVEL": "99"}
-"""Threads that wait without spinning for long, as pipeline/cli.py sets it; a silent profiler."""
+"""Threads that wait without spinning for long, as pipeline/cli/app.py sets it; a silent profiler."""
 
 COMPILE: dict[str, Compile] = {"auto": "auto", "yes": True, "no": False}
 
@@ -95,7 +95,7 @@ def make_reference_training(
     frames: PackedFrames, folder: Path, setting: TrainingSetup, workers: int
 ) -> Callable[[], Training]:
     """What makes the plain loop, which reads PNGs in `folder`."""
-    from benchmarks.plain_training import ReferenceTraining, PngFrames
+    from benchmarks.reference_training import PngFrames, ReferenceTraining
 
     files = PngFrames(write_pngs(frames, folder), setting.crop)
     kilobytes = statistics.mean(pair[0].stat().st_size for pair in files.files) / 1e3
@@ -118,7 +118,9 @@ def compare(arguments: argparse.Namespace, setting: TrainingSetup) -> None:
         if importlib.util.find_spec("transformers") is None:
             print("transformers is not installed: there is nothing to compare with")
         else:
-            makers["plain"] = make_reference_training(frames, Path(folder), setting, arguments.workers)
+            makers["plain"] = make_reference_training(
+                frames, Path(folder), setting, arguments.workers
+            )
         makers["ours"] = lambda: PipelineTraining(frames, setting)
         trainings = {name: TimedTraining(make, setting.device) for name, make in makers.items()}
         rates = []

@@ -6,7 +6,7 @@ import sys
 def main() -> None:
     """Run the command line, or say what to install for it."""
     try:
-        from pipeline.cli import main as run
+        from pipeline.cli.app import main as run
     except ModuleNotFoundError as missing:
         if (missing.name or "").startswith("pipeline"):
             raise

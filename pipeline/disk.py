@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.meter import format_bytes
+from pipeline.formatting import format_bytes
 from segformer.atomic import replacing
 
 _FICLONE = 0x40049409
@@ -20,7 +20,9 @@ DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What an OSError says where no more can be written: no space, no quota, too large a file."""
 
 
-def require_space(folder: Path, num_bytes: int, *, label: str, remedy: str = _DEFAULT_REMEDY) -> None:
+def require_space(
+    folder: Path, num_bytes: int, *, label: str, remedy: str = _DEFAULT_REMEDY
+) -> None:
     """See that `num_bytes` bytes are free where `folder` lies.
 
     Args:

@@ -46,7 +46,11 @@ def start_watchdog(group: int) -> Iterator[None]:
     the stage that it started.
     """
     guard = subprocess.Popen(
-        ["/bin/sh", "-c", f"read _; kill -TERM -{group}; sleep {GRACE_SECONDS}; kill -KILL -{group}"],
+        [
+            "/bin/sh",
+            "-c",
+            f"read _; kill -TERM -{group}; sleep {GRACE_SECONDS}; kill -KILL -{group}",
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -4,17 +4,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from segformer.checkpoint import load, save
-    from segformer.model import SegFormer
-    from segformer.variants import VARIANTS
+    from segformer.model.segformer import SegFormer
+    from segformer.model.variants import VARIANTS
+    from segformer.weights.checkpoint import load, save
 
 __all__ = ["VARIANTS", "SegFormer", "load", "save"]
 
 _LAZY_MODULES = {
-    "SegFormer": "segformer.model",
-    "VARIANTS": "segformer.variants",
-    "load": "segformer.checkpoint",
-    "save": "segformer.checkpoint",
+    "SegFormer": "segformer.model.segformer",
+    "VARIANTS": "segformer.model.variants",
+    "load": "segformer.weights.checkpoint",
+    "save": "segformer.weights.checkpoint",
 }
 
 

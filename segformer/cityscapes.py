@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+TRAIN_EXTRA = "train_extra"
+"""The split of 19,998 frames with coarse labels; also the folder for its packages."""
+
 IGNORE = 255
 """The train id of every pixel that is neither trained on nor scored."""
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from pipeline import store
-from pipeline.flows.links import Link
-from pipeline.flows.stage_runs import StageRun
-from pipeline.repro import PipelineResults
-from pipeline.wording import format_percent
+from pipeline.dvc import PipelineResults
+from pipeline.flows.mlflow_links import Link
+from pipeline.flows.tasks import StageRun
+from pipeline.formatting import format_percent
+from pipeline.tracking import store
 
 REPORT_KEY = "retrain-report"
 _SCORES_KEY = "retrain-scores"
@@ -47,10 +47,14 @@ class RetrainingReport:
 def publish(report: RetrainingReport) -> None:
     """Make the artifacts; scores and links only where there is something to say."""
     create_markdown_artifact(
-        format_markdown(report), key=REPORT_KEY, description="What ran, what was up to date, and what came out"
+        format_markdown(report),
+        key=REPORT_KEY,
+        description="What ran, what was up to date, and what came out",
     )
     if rows := _score_rows(report.results):
-        create_table_artifact(rows, key=_SCORES_KEY, description="The arms on the validation frames")
+        create_table_artifact(
+            rows, key=_SCORES_KEY, description="The arms on the validation frames"
+        )
     if report.links:
         pages = "\n".join(f"- {_format_link(link)}" for link in report.links)
         create_markdown_artifact(pages, key=_RUNS_KEY, description="The runs in MLflow")

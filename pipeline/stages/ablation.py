@@ -3,59 +3,27 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pandas as pd
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from pipeline.arm_charts import plot_calibration, plot_validation_curves, plot_differences
-from pipeline.arm_tables import build_arm_table, build_class_table, collect_metrics
-from pipeline.arms import read_arms
-from pipeline.bootstrap import Floats
-from pipeline.comparison import Comparison, compare_losses
-from pipeline.protocol_table import write_score_table
-from pipeline.publish import replacing_contents
-from pipeline.pull_chart import plot_gradients
-from pipeline.pulls import GradientResults, read_gradients, build_share_table
-from pipeline.report import format_report
-from pipeline.section import Section, suggest_name
-from pipeline.verdict import format_verdict
+from pipeline.ablation.arms import read_arms
+from pipeline.ablation.comparison import Comparison, compare_losses
+from pipeline.ablation.gradients import GradientResults, build_share_table, read_gradients
+from pipeline.ablation.plots import (
+    plot_calibration,
+    plot_differences,
+    plot_gradients,
+    plot_validation_curves,
+)
+from pipeline.ablation.report import format_report
+from pipeline.ablation.tables import build_arm_table, build_class_table, collect_metrics
+from pipeline.ablation.verdict import format_verdict
+from pipeline.evaluation.bootstrap import Floats
+from pipeline.evaluation.scores import write_score_table
+from pipeline.params.ablation import Ablation
+from segformer.atomic import replacing_contents
 from segformer.cityscapes import CLASS_NAMES
-from segformer.losses import LOSSES
-
-
-class Ablation(Section):
-    """Which losses are trained and compared, and how."""
-
-    losses: list[str] = Field(min_length=1)
-    seeds: list[NonNegativeInt] = Field(min_length=1)
-    """Every loss is trained once with each."""
-    baseline: str
-    """The loss that the others are compared with; one of `losses`."""
-    bootstrap: PositiveInt
-    """Resamples of frames behind every interval."""
-    seed: NonNegativeInt
-
-    @model_validator(mode="after")
-    def _check_arms(self) -> Self:
-        for loss in self.losses:
-            if loss not in LOSSES:
-                raise ValueError(
-                    f"{loss} is not a loss{suggest_name(loss, list(LOSSES))};"
-                    f" choose from {', '.join(LOSSES)}"
-                )
-        for name, values in (("losses", self.losses), ("seeds", self.seeds)):
-            if len(set(values)) < len(values):
-                raise ValueError(f"{name} names one of them twice: {values}")
-        if self.baseline not in self.losses:
-            raise ValueError(
-                f"baseline is {self.baseline}, which is not among losses {self.losses}"
-            )
-        return self
-
-    def arm_names(self) -> list[str]:
-        """The names of all trainings: `{loss}-{seed}`."""
-        return [f"{loss}-{seed}" for loss in self.losses for seed in self.seeds]
 
 
 @dataclass(frozen=True)
@@ -105,8 +73,12 @@ def compare_arms(params: Ablation, *, inputs: AblationInputs, out: Path) -> Abla
     with replacing_contents(out) as folder:
         (folder / "ablation.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         (folder / "ablation.md").write_text(format_report(comparison, pulls), encoding="utf-8")
-        build_arm_table(comparison).to_csv(folder / "ablation.csv", index=False, float_format="%.6f")
-        write_score_table(folder / "classes.csv", build_class_table(comparison), comparison.protocol)
+        build_arm_table(comparison).to_csv(
+            folder / "ablation.csv", index=False, float_format="%.6f"
+        )
+        write_score_table(
+            folder / "classes.csv", build_class_table(comparison), comparison.protocol
+        )
         build_share_table(pulls).to_csv(folder / "gradients.csv", index=False, float_format="%.6f")
         plot_differences(comparison, folder / "differences.png")
         plot_validation_curves(comparison, folder / "curves.png")

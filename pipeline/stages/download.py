@@ -4,70 +4,24 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import Any
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
-
-from pipeline import credentials, folder_source, packages, site_source
-from pipeline.arriving import find_leftovers
-from pipeline.cityscapes_site import DEFAULT_URL, Site
+from pipeline.dataset import packages
+from pipeline.dataset.packages import Package, select_packages
 from pipeline.disk import explain_disk_full
-from pipeline.meter import ProgressCallback
-from pipeline.packages import Package, select_packages
-from pipeline.patience import RetryPolicy, Notify
-from pipeline.root import project_root
-from pipeline.section import Section
-from pipeline.splits import TRAIN_EXTRA
+from pipeline.download import credentials, from_folder, from_site
+from pipeline.download.byte_progress import ProgressCallback
+from pipeline.download.partial_file import find_leftovers
+from pipeline.download.retry import Notify, RetryPolicy
+from pipeline.download.site import Site
+from pipeline.download.source_record import read_source_record
+from pipeline.params.download import Download, Synthetic
+from pipeline.paths import project_root
 from segformer.atomic import write_text
+from segformer.cityscapes import TRAIN_EXTRA
 
 IMAGE_ZIP = packages.IMAGES.name
 LABEL_ZIP = packages.LABELS.name
-
-DrawableSide = Annotated[int, Field(ge=32)]
-"""Pixels; on less there is no street to be seen."""
-
-
-class Synthetic(Section):
-    """What to draw when the source is `synthetic`."""
-
-    train: PositiveInt
-    """Training frames."""
-    val: PositiveInt
-    """Validation frames."""
-    size: tuple[DrawableSide, DrawableSide]
-    seed: NonNegativeInt
-
-
-class Download(Section):
-    """Where the raw data comes from."""
-
-    source: Literal["synthetic", "cityscapes", "folder"]
-    folder: str | None
-    """For `folder`: an extracted Cityscapes tree, or a folder that holds the official zips."""
-    site: str = DEFAULT_URL
-    """For `cityscapes`: where the site is."""
-    train_extra: bool = False
-    """Whether the photographs of `train_extra` and the coarse labels are brought too."""
-    synthetic: Synthetic
-
-    @model_validator(mode="after")
-    def _check_source(self) -> Self:
-        if self.source == "folder" and not self.folder:
-            raise ValueError("source is folder, so folder must name one")
-        if self.source == "synthetic" and self.train_extra:
-            raise ValueError("train_extra is not drawn: it needs source cityscapes or folder")
-        site = urlsplit(self.site)
-        is_here = site.scheme == "http" and site.hostname in {"127.0.0.1", "::1", "localhost"}
-        # Also: what stands in params.yaml goes to Git and to MLflow.
-        if not site.hostname or "@" in site.netloc or not (site.scheme == "https" or is_here):
-            raise ValueError(f"site must be {DEFAULT_URL} or another https address, without a password")
-        return self
-
-    @property
-    def progress_unit(self) -> str:
-        """What `run` counts for its progress."""
-        return "frames" if self.source == "synthetic" else "MB"
 
 
 @dataclass(frozen=True)
@@ -88,7 +42,7 @@ class DownloadServices:
 def needs_account(params: Download, *, out: Path) -> bool:
     """Whether something will have to be fetched from the site, as far as sizes tell."""
     return params.source == "cityscapes" and not all(
-        site_source.seems_complete(package, out) for package in select_packages(params.train_extra)
+        from_site.seems_complete(package, out) for package in select_packages(params.train_extra)
     )
 
 
@@ -160,7 +114,7 @@ def _synthetic_facts(synthetic: Synthetic) -> dict[str, Any]:
 def _fetch_from_site(task: _DownloadTask) -> dict[str, Any]:
     address = task.params.site.rstrip("/")
     patience = replace(task.services.retry_policy, notify=task.notify)
-    site_source.fetch_packages(
+    from_site.fetch_packages(
         task.packages,
         task.out,
         open_site=lambda: Site(address, task.services.find_account(), patience),
@@ -174,72 +128,30 @@ def _fetch_from_site(task: _DownloadTask) -> dict[str, Any]:
 def _import_from_folder(task: _DownloadTask) -> dict[str, Any]:
     assert task.params.folder is not None
     folder = project_root() / task.params.folder
-    found = folder_source.require_packages(folder, task.packages)
+    found = from_folder.require_packages(folder, task.packages)
     return {
         "source": "folder",
         "folder": str(folder.resolve()),
         "train_extra": task.params.train_extra,
-        "files": folder_source.list_files(folder, found),
-        "md5": folder_source.import_packages(found, task.out, progress=task.progress, notify=task.notify),
+        "files": from_folder.list_files(folder, found),
+        "md5": from_folder.import_packages(
+            found, task.out, progress=task.progress, notify=task.notify
+        ),
     }
 
 
-_SOURCES = {"synthetic": _draw_synthetic, "cityscapes": _fetch_from_site, "folder": _import_from_folder}
+_SOURCES = {
+    "synthetic": _draw_synthetic,
+    "cityscapes": _fetch_from_site,
+    "folder": _import_from_folder,
+}
 
 
 def has_synthetic_data(synthetic: Synthetic, out: Path) -> bool:
     """Whether the frames asked for seem to lie in `out`: by source.json, and the zips' names."""
     try:
-        facts = _read_source_record(out / "source.json")
+        facts = read_source_record(out / "source.json")
     except (OSError, ValueError):  # whoever looks at the raw data tells of it
         return False
     are_there = all((out / name).is_file() for name in (IMAGE_ZIP, LABEL_ZIP))
     return are_there and facts == _synthetic_facts(synthetic)
-
-
-def find_source_changes(source: Path) -> list[str]:
-    """What has changed in the folder that the raw data was taken from, a sentence per change.
-
-    Args:
-        source: the `source.json` of the last download.
-
-    Returns:
-        Nothing if all is as it was, if the source is no folder, or if the folder is gone or empty
-        (a disk that is not mounted): what was taken in stays good without it.
-
-    Raises:
-        ValueError: if `source` is not what `run` writes.
-    """
-    facts = _read_source_record(source)
-    folder = Path(facts.get("folder", ""))
-    if facts.get("source") != "folder" or not folder.is_dir():
-        return []
-    found = folder_source.find_packages(folder, select_packages(facts.get("train_extra", False)))
-    if not any(found.values()):
-        return []
-    before = {name: rest for name, *rest in facts["files"]}
-    now = {name: rest for name, *rest in folder_source.list_files(folder, found)}
-    groups = {
-        "added": sorted(now.keys() - before.keys()),
-        "removed": sorted(before.keys() - now.keys()),
-        "changed": sorted(name for name in now.keys() & before.keys() if now[name] != before[name]),
-    }
-    return [
-        f"{folder}: {len(names)} {'file' if len(names) == 1 else 'files'} {what} since the download"
-        f" (first: {names[0]})"
-        for what, names in groups.items()
-        if names
-    ]
-
-
-def _read_source_record(source: Path) -> dict[str, Any]:
-    try:
-        facts = json.loads(source.read_text(encoding="utf-8")) if source.exists() else {}
-        is_whole = facts.get("source") != "folder" or (
-            isinstance(facts["folder"], str) and all(len(file) == 3 for file in facts["files"])
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        is_whole = False
-    if not is_whole:
-        raise ValueError(f"{source} is damaged: `dvc repro --force download`")
-    return dict(facts)

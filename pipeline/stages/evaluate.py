@@ -4,85 +4,27 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from pipeline import result_files
-from pipeline.archive import Archive
-from pipeline.corruptions.table import SEVERITIES, CorruptionName, corrupt_image, derive_frame_seed
-from pipeline.counting import DatasetCounts, FrameCounts, count_frame
-from pipeline.panels import FramePanel, select_frames, draw_panels
-from pipeline.predictions import PredictionWriter
-from pipeline.predictor import Predictor, load_network
-from pipeline.publish import replacing_contents
-from pipeline.result_files import CorruptedConfusions
-from pipeline.scored_frames import Frame, FrameReader, select_scored_rows
-from pipeline.scores import Scores
-from pipeline.section import NetworkSize, Section
-from pipeline.showing import InferenceSettings, read_image_sizes, format_protocol
-from segformer.checkpoint import read_config
+from pipeline.dataset.archive import Archive
+from pipeline.evaluation import outputs
+from pipeline.evaluation.corruptions.registry import SEVERITIES, corrupt_image, derive_frame_seed
+from pipeline.evaluation.counts import DatasetCounts, FrameCounts, count_frame
+from pipeline.evaluation.frames import Frame, FrameReader, select_scored_rows
+from pipeline.evaluation.outputs import CorruptedConfusions
+from pipeline.evaluation.panels import FramePanel, draw_panels, select_frames
+from pipeline.evaluation.predictions import PredictionWriter
+from pipeline.evaluation.predictor import Predictor, load_network
+from pipeline.evaluation.protocol import format_protocol, read_image_sizes
+from pipeline.evaluation.scores import Scores
+from pipeline.params.evaluate import CorruptionName, Evaluate
+from segformer.atomic import replacing_contents
 from segformer.cityscapes import CLASS_NAMES, NUM_CLASSES
-from segformer.metrics import confusion_matrix
-
-
-class Evaluate(Section):
-    """How a model is scored."""
-
-    size: NetworkSize | None
-    """What the network sees; null: the frame's own size. Labels are never resized."""
-    mode: Literal["whole", "slide"]
-    """Whether a frame is seen whole, or by windows whose scores are averaged where they overlap."""
-    window: NetworkSize
-    """Of mode slide, in pixels of what is seen."""
-    stride: tuple[PositiveInt, PositiveInt]
-    """From one window to the next."""
-    flip: bool
-    """Whether a frame is also seen in the mirror."""
-    scales: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
-    """Factors of `size` at which a frame is seen; the softmax is averaged."""
-    save_predictions: bool
-    """Whether predictions are kept, as the official script and the test server read them."""
-    corruptions: tuple[CorruptionName, ...]
-    """By which frames are also spoiled, at every severity; each costs five evaluations more."""
-    worst: NonNegativeInt
-    """So many frames, those with the lowest mIoU, are shown as panels."""
-    typical: NonNegativeInt
-    """So many more, those nearest to the median."""
-    bootstrap: PositiveInt
-    """Resamples of frames behind the interval of mIoU."""
-    seed: NonNegativeInt
-
-    @property
-    def inference_settings(self) -> InferenceSettings:
-        """How frames are shown to the network."""
-        windows = (self.window, self.stride) if self.mode == "slide" else None
-        return InferenceSettings(self.size, windows, flip=self.flip, scales=self.scales)
-
-    @model_validator(mode="after")
-    def _check_windows(self) -> Self:
-        if any(step > side for step, side in zip(self.stride, self.window, strict=True)):
-            raise ValueError(
-                f"stride {list(self.stride)} leaves gaps between windows of {list(self.window)}:"
-                " choose no more than the window"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _check_scaled_sizes(self) -> Self:
-        self.inference_settings.check_sizes([])
-        return self
-
-    @model_validator(mode="after")
-    def _check_duplicates(self) -> Self:
-        for name in ("scales", "corruptions"):
-            values = getattr(self, name)
-            if len(set(values)) < len(values):
-                raise ValueError(f"{name} names one twice: {list(values)}")
-        return self
+from segformer.metrics.confusion import confusion_matrix
+from segformer.weights.checkpoint import read_config
 
 
 @dataclass(frozen=True)
@@ -134,7 +76,7 @@ def evaluate_model(
 
     Args:
         params: the section `evaluate`.
-        model: a folder that segformer.checkpoint.save wrote.
+        model: a folder that segformer.weights.checkpoint.save wrote.
         data: the frames.
         split_id: how frames were divided; a part of the protocol.
         out: where to write.
@@ -159,11 +101,9 @@ def evaluate_model(
         counts, corrupted = _predict_frames(params, predictor, reader, folder, progress)
         scores = Scores(protocol, keys, counts.confusions)
         metrics = scores.metrics(params.bootstrap, params.seed) | counts.metrics()
-        result_files.write_tables(folder, scores, counts, metrics)
-        result_files.write_plots(folder, scores, counts, metrics, name=model.name)
-        result_files.write_robustness(
-            folder / "robustness", scores, corrupted, metrics, name=model.name
-        )
+        outputs.write_tables(folder, scores, counts, metrics)
+        outputs.write_plots(folder, scores, counts, metrics, name=model.name)
+        outputs.write_robustness(folder / "robustness", scores, corrupted, metrics, name=model.name)
         # Frames are predicted once more for this, so that none had to be kept.
         shown = select_frames(scores.per_image(), worst=params.worst, typical=params.typical)
         draw_panels(

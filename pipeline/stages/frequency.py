@@ -5,15 +5,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field, PositiveFloat
 
-from pipeline import official_counts
-from pipeline.class_chart import plot_class_frequency
-from pipeline.class_weights import ClassCounts, weight_families
-from pipeline.frame_tables import ID_COLUMNS, join_tables
-from pipeline.section import Section
-from pipeline.splits import TRAINING_SPLITS
-from pipeline.wording import format_count, format_percent
+from pipeline.dataset import official_counts
+from pipeline.dataset.class_plot import plot_class_frequency
+from pipeline.dataset.class_weights import ClassCounts, weight_families
+from pipeline.dataset.splits import TRAINING_SPLITS
+from pipeline.dataset.tables import ID_COLUMNS, join_tables
+from pipeline.formatting import format_count, format_percent
+from pipeline.params.frequency import Frequency
 from segformer.atomic import replacing, write_text
 from segformer.cityscapes import CLASSES, IGNORE, LABELS
 
@@ -22,15 +21,6 @@ PixelCounts = NDArray[np.int64]
 _CLASS_LABEL_IDS = [label.label_id for label in CLASSES]  # in train-id order
 _MAX_LISTED = 5
 """So many names are written out; the rest is counted."""
-
-
-class Frequency(Section):
-    """How counts become loss weights and sampling probabilities."""
-
-    temperature: PositiveFloat
-    """Of rare-class sampling: the lower, the more often frames with rare classes are drawn."""
-    beta: float = Field(ge=0, lt=1)
-    """Of the weights `effective_number`: 0 weighs all alike, towards 1 rare classes more."""
 
 
 def count_classes(params: Frequency, *, frames: Path, pixel_counts: Path, out: Path) -> list[str]:
@@ -56,7 +46,9 @@ def count_classes(params: Frequency, *, frames: Path, pixel_counts: Path, out: P
     per_frame = training[ID_COLUMNS].to_numpy(np.int64)
     counts = ClassCounts.from_pixels(per_frame, _CLASS_LABEL_IDS)
     sampling = pd.DataFrame({"frame": training["frame"]})
-    sampling["probability"] = rare_class_sampling(per_frame[:, _CLASS_LABEL_IDS], params.temperature)
+    sampling["probability"] = rare_class_sampling(
+        per_frame[:, _CLASS_LABEL_IDS], params.temperature
+    )
     by_label = label_frequency(per_frame)
     tables = {
         "class_frequency.csv": class_frequency(by_label),

@@ -8,30 +8,26 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import PositiveInt
 from torch import Tensor
 
-from pipeline.beginnings import load_pretrained, build_loss, derive_seeds
-from pipeline.publish import replacing_contents
-from pipeline.section import Section
-from segformer.checkpoint import load, read_config
+from pipeline.params.gradients import Gradients
+from pipeline.training.setup import build_loss, derive_seeds, load_pretrained
+from segformer.atomic import replacing_contents
 from segformer.cityscapes import CLASS_NAMES
-from segformer.frames import PackedFrames, normalise
-from segformer.gradients import LAYERS, ClassGradients, gradients_by_class, compute_gradient
+from segformer.data.packed_frames import PackedFrames, normalise
+from segformer.device import is_out_of_memory
+from segformer.explain.class_gradients import (
+    LAYERS,
+    ClassGradients,
+    compute_gradient,
+    gradients_by_class,
+)
 from segformer.losses import Loss
-from segformer.model import SegFormer
+from segformer.model.segformer import SegFormer
+from segformer.weights.checkpoint import load, read_config
 
 START = "start"
 """What the weights before the first step are called in the tables; others by their arm's loss."""
-
-
-class Gradients(Section):
-    """On what the gradients are measured."""
-
-    frames: PositiveInt
-    """Training frames of a batch; there are two batches, to see whether their gradients agree."""
-    seeds: PositiveInt
-    """How many of the ablation's seeds are looked at."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +114,9 @@ def measure_gradients(
         place.model.to(device)
         try:
             of_classes, of_wholes = _measure(place, batches, losses)
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             raise ValueError(
                 f"out of memory with gradients.frames {params.frames}: lower it"
             ) from error
@@ -147,7 +145,10 @@ def load_initial_model(trained_folder: Path, seed: int, weights: Path) -> SegFor
 def _load_arm_weights(name: str, seed: int, any_loss: str, inputs: GradientInputs) -> _ArmWeights:
     if name == START:
         return _ArmWeights(
-            START, seed, 0, load_initial_model(_arm_folder(inputs, any_loss, seed), seed, inputs.weights)
+            START,
+            seed,
+            0,
+            load_initial_model(_arm_folder(inputs, any_loss, seed), seed, inputs.weights),
         )
     folder = _arm_folder(inputs, name, seed)
     model = _build_without_dropout(folder)
@@ -199,10 +200,18 @@ def _measure(
         begin = arm_weights.row | {"loss": name}
         frames = {"frames": len(images)}
         classes += [begin | row for row in _class_rows(pull)]
-        others = [compute_gradient(arm_weights.model, *batch, losses[name]) for batch in batches[1:]]
+        others = [
+            compute_gradient(arm_weights.model, *batch, losses[name]) for batch in batches[1:]
+        ]
         whole = dict(zip(LAYERS, pull.total_l2.tolist(), strict=True))
         shares = {"wrong": pull.error_rate, "of_wrong": pull.wrong_share}
-        wholes.append(begin | frames | whole | shares | {"steadiness": _batch_cosine(pull.total_gradient, others)})
+        wholes.append(
+            begin
+            | frames
+            | whole
+            | shares
+            | {"steadiness": _batch_cosine(pull.total_gradient, others)}
+        )
     return classes, wholes
 
 

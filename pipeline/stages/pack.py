@@ -5,25 +5,20 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.archive import Archive, train_ids_name
-from pipeline.disk import require_space, explain_disk_full
-from pipeline.frame_tables import read_keys_by_split
-from pipeline.packages import EXTRA_IMAGES
+from pipeline.dataset.archive import Archive, train_ids_name
+from pipeline.dataset.packages import EXTRA_IMAGES
+from pipeline.dataset.splits import TRAIN, TRAINING_SPLITS, VAL
+from pipeline.dataset.tables import read_keys_by_split
+from pipeline.disk import explain_disk_full, require_space
+from pipeline.errors import raise_problems
 from pipeline.parallel import ordered_map
-from pipeline.problems import raise_problems
-from pipeline.section import NetworkSize, Section
-from pipeline.splits import TRAIN, TRAIN_EXTRA, TRAINING_SPLITS, VAL
+from pipeline.params.pack import Pack
 from segformer.atomic import replacing
-from segformer.packing import bytes_needed, write_frame, allocate
-from segformer.resize import resize_image, resize_labels
+from segformer.cityscapes import TRAIN_EXTRA
+from segformer.data.packing import allocate, bytes_needed, write_frame
+from segformer.data.resize import resize_image, resize_labels
 
 _DISK_FULL_REMEDY = "lower pack.size"
-
-
-class Pack(Section):
-    """What the packed frames are like."""
-
-    size: NetworkSize
 
 
 def pack_frames(
@@ -128,7 +123,9 @@ def _find_extra_images(extra: Path | None) -> Path:
     return extra / EXTRA_IMAGES.name
 
 
-def _reserve_space(splits: dict[str, list[str]], folder: Path, size: tuple[int, int]) -> list[_PackingJob]:
+def _reserve_space(
+    splits: dict[str, list[str]], folder: Path, size: tuple[int, int]
+) -> list[_PackingJob]:
     """Take the disk space for all frames, if there is as much, and say where each goes."""
     number = sum(map(len, splits.values()))
     whose = f"pack: {number} frames of {size[0]} x {size[1]}"

@@ -5,80 +5,34 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack, closing
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, Self
 
 import pandas as pd
-from pydantic import BeforeValidator, NonNegativeInt, model_validator
 
-from pipeline.archive import (
-    IMAGE,
-    Archive,
-    Member,
-    member_name,
-    train_ids_name,
-    write_zip,
-)
-from pipeline.disk import require_space, explain_disk_full
-from pipeline.frame_tables import FRAME_COLUMNS, ID_COLUMNS
-from pipeline.label_maps import FrameRemapper, RemappedFrame, format_size
-from pipeline.packages import COARSE_LABELS, EXTRA_IMAGES
-from pipeline.pairing import BROKEN_FRAMES, LabeledSet, coarse_set, fine_set, pair_frames
-from pipeline.parallel import ordered_map
-from pipeline.problems import raise_problems
-from pipeline.section import Section
-from pipeline.splits import (
+from pipeline.dataset.archive import IMAGE, Archive, Member, member_name, train_ids_name, write_zip
+from pipeline.dataset.packages import COARSE_LABELS, EXTRA_IMAGES
+from pipeline.dataset.pairing import BROKEN_FRAMES, LabeledSet, coarse_set, fine_set, pair_frames
+from pipeline.dataset.splits import (
     TEST,
     TRAIN,
-    TRAIN_EXTRA,
     VAL,
-    HeldOut,
-    SplitRule,
-    parse_city,
     assign_splits,
-    is_city_name,
+    parse_city,
     shared_cities,
     split_id,
 )
+from pipeline.dataset.tables import FRAME_COLUMNS, ID_COLUMNS
+from pipeline.dataset.train_ids import FrameRemapper, RemappedFrame, format_size
+from pipeline.disk import explain_disk_full, require_space
+from pipeline.errors import raise_problems
+from pipeline.parallel import ordered_map
+from pipeline.params.remap import Remap
 from segformer.atomic import replacing
+from segformer.cityscapes import TRAIN_EXTRA
 
 FramePairs = dict[str, tuple[Member, Member]]
 
 _SIZE_FACTOR = 1.25
 """Bytes of a map of train ids for a byte of its map of label ids; 0.6 to 1.2 were measured."""
-
-
-def _parse_held_out(value: Any) -> Any:
-    if isinstance(value, float) and 0 < value < 1:
-        return value
-    cities = value if isinstance(value, list | tuple) else ()
-    if cities and all(isinstance(city, str) and is_city_name(city) for city in cities):
-        return tuple(sorted(set(cities)))  # one division, one value
-    raise ValueError("should be a share, over 0 and under 1, or a list of training cities")
-
-
-class Remap(Section):
-    """How frames are paired and divided."""
-
-    split: SplitRule
-    """`official`: train and val as the data set divides them; else pipeline.splits says how."""
-    held_out: Annotated[HeldOut, BeforeValidator(_parse_held_out)]
-    """Of the official train frames, to be watched during training; not used by `official`."""
-    seed: NonNegativeInt
-    """Which cities or frames make up the share."""
-    train_extra: bool = False
-    """Whether the coarsely labelled frames are trained on too; `download` has to bring them."""
-
-    @model_validator(mode="after")
-    def _check_held_out(self) -> Self:
-        if self.split == "random" and not isinstance(self.held_out, float):
-            raise ValueError("held_out names cities, but split random takes a share of the frames")
-        return self
-
-    @property
-    def split_id(self) -> str:
-        """All that decides what is trained on and watched: a part of every protocol id."""
-        name = split_id(self.split, self.held_out, self.seed)
-        return f"{name}+{TRAIN_EXTRA}" if self.train_extra else name
 
 
 def remap_labels(
@@ -96,7 +50,7 @@ def remap_labels(
     They get their names one after the other once all are whole; what goes wrong before leaves what
     was there. Of photographs header and checksums are looked at, since their pixels would take more
     time than all the rest: one that yet cannot be decoded is found by `pack`. The column `split` of
-    frames.csv says train, train_extra, val or test: pipeline.splits explains.
+    frames.csv says train, train_extra, val or test: pipeline.dataset.splits explains.
 
     Args:
         params: the section `remap`.
@@ -141,7 +95,8 @@ def remap_labels(
         raise_problems(problems, "remap", "in the raw data; mend them and repeat")
         _write_tables(remapped, splits, frames=frames, pixels=pixels)
         there = {key for each in packages for key in each.photographs.members(IMAGE)}
-    return _summarize(params.split_id, splits, there - splits.keys())
+    name = split_id(params.split, params.held_out, params.seed, train_extra=params.train_extra)
+    return _summarize(name, splits, there - splits.keys())
 
 
 def _open_fine(images: Path, ground_truth: Path, stack: ExitStack) -> LabeledSet:
@@ -161,7 +116,9 @@ def _open_coarse(extra: Path | None, stack: ExitStack) -> LabeledSet:
     return coarse_set(photographs, label_maps)
 
 
-def _require_label_space(labeled_sets: Sequence[LabeledSet], pairs: Sequence[FramePairs], out: Path) -> None:
+def _require_label_space(
+    labeled_sets: Sequence[LabeledSet], pairs: Sequence[FramePairs], out: Path
+) -> None:
     label_ids = sum(
         each.label_maps.file_size(label_map.name)
         for each, found in zip(labeled_sets, pairs, strict=True)

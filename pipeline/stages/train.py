@@ -1,112 +1,160 @@
 """Train: one arm of the ablation, from packed frames to a model with its history."""
 
 import json
+import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any
 
 import pandas as pd
 import torch
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    model_validator,
-)
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
-from pipeline.beginnings import build_loss, derive_seeds
-from pipeline.section import NetworkSize, Section
-from pipeline.starting_weights import read_license
-from pipeline.termination import catch_stop_signals
-from pipeline.training_folder import ResumeFolder
-from pipeline.training_parts import (
-    TrainInputs,
-    compute_micro_batch_size,
-    build_batch_loader,
-    build_network,
-    build_recipe,
-)
-from pipeline.training_troubles import exit_resumable, name_bad_frames, explain_out_of_memory
-from segformer import processes
-from segformer.acceleration import Compile, Precision, set_deterministic
+from pipeline.params.train import Train
+from pipeline.signals import catch_stop_signals
+from pipeline.training.errors import exit_resumable, explain_out_of_memory, name_bad_frames
+from pipeline.training.pretrained_weights import read_license
+from pipeline.training.resume import ResumeFolder
+from pipeline.training.setup import build_loss, derive_seeds, load_pretrained
+from segformer import distributed
 from segformer.atomic import write_text
-from segformer.batches import Residency
-from segformer.checkpoint import load, save
-from segformer.frames import PackedFrames
-from segformer.inference import evaluate_packed
+from segformer.data.augment import Augment
+from segformer.data.loader import BatchLoader
+from segformer.data.packed_frames import PackedFrames
+from segformer.data.sampling import BatchSampler, shuffled, weighted
+from segformer.device import autocast_dtype, maybe_compile, set_deterministic
+from segformer.inference.segment import evaluate_packed
 from segformer.losses import Loss
-from segformer.metrics import mean_iou
-from segformer.model import SegFormer
-from segformer.training import fit
-from segformer.training_state import StepRecord
+from segformer.metrics.confusion import mean_iou
+from segformer.model.segformer import SegFormer
+from segformer.training.loop import Recipe, fit
+from segformer.training.optimizer import OPTIMIZERS
+from segformer.training.schedule import one_cycle, warmup_poly
+from segformer.training.state import StepRecord, TrainingState
+from segformer.training.sync_batchnorm import convert_sync_batchnorm
+from segformer.weights.checkpoint import load, save
 
 
-class Augmentation(Section):
-    """How a packed frame becomes a training crop."""
+@dataclass(frozen=True)
+class TrainInputs:
+    """The folders that the stages `pack`, `frequency` and `pretrained` wrote."""
 
-    crop: NetworkSize
-    scale: tuple[PositiveFloat, PositiveFloat]
-    """Least and most, of the packed size."""
-    max_class_share: float = Field(gt=0, le=1)
-    flip: bool
-    photometric: bool
+    pack: Path
+    frequency: Path
+    weights: Path
 
-    @model_validator(mode="after")
-    def _check_scale(self) -> Self:
-        if self.scale[0] > self.scale[1]:
-            raise ValueError(f"scale names the least factor first, not {list(self.scale)}")
-        return self
+    @property
+    def class_weights(self) -> Path:
+        """The table of weights per class."""
+        return self.frequency / "class_weights.csv"
+
+    @property
+    def sampling(self) -> Path:
+        """The table of probabilities per frame."""
+        return self.frequency / "sampling.csv"
+
+    def list_artifacts(self) -> list[Path]:
+        """What the run should show of the data, as far as it is there."""
+        names = ("class_frequency.csv", "class_frequency.png", "class_weights.csv")
+        return [self.frequency / name for name in names if (self.frequency / name).exists()]
+
+    def list_files(self) -> list[Path]:
+        """Everything that is read."""
+        return [self.pack, self.weights, self.class_weights, self.sampling]
 
 
-class Train(Section):
-    """One training; its loss and its seed come from the ablation's matrix."""
+def build_network(
+    params: Train, inputs: TrainInputs, device: torch.device
+) -> tuple[TrainingState, nn.Module]:
+    """Give the model with what trains it, and the model as it is called in training."""
+    model = SegFormer(
+        params.variant,
+        decoder_width=params.decoder_width,
+        drop_path=params.drop_path,
+        dropout=params.dropout,
+    )
+    load_pretrained(model, inputs.weights)
+    model.encoder.set_gradient_checkpointing(params.activation_checkpointing)
+    model.to(device)
+    network: nn.Module = model
+    if distributed.world_size() > 1:
+        # Depthwise kernels have a dimension of size 1, whose stride means nothing.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+        network = DistributedDataParallel(convert_sync_batchnorm(model))
+        # Equal in every process already. (The argument has another name in each PyTorch.)
+        network.broadcast_buffers = False
+    optimizer = OPTIMIZERS[params.optimizer](
+        model,
+        lr=params.learning_rate,
+        decoder_lr_factor=params.decoder_lr_factor,
+        weight_decay=params.weight_decay,
+    )
+    state = TrainingState(model, optimizer, params.ema_decay)
+    return state, maybe_compile(network, params.compile, device)
 
-    variant: Literal["b0", "b1", "b2", "b3", "b4", "b5"]
-    decoder_width: PositiveInt | None
-    drop_path: float = Field(ge=0, lt=1)
-    dropout: float = Field(ge=0, lt=1)
-    steps: PositiveInt
-    batch_size: PositiveInt
-    """Of an update, over all processes."""
-    accumulation: PositiveInt
-    optimizer: Literal["adamw", "adam"]
-    learning_rate: PositiveFloat
-    decoder_lr_factor: PositiveFloat
-    weight_decay: NonNegativeFloat
-    schedule: Literal["poly", "one_cycle"]
-    warmup_steps: NonNegativeInt
-    power: PositiveFloat
-    clip_norm: PositiveFloat | None
-    ema_decay: float | None = Field(gt=0, lt=1)
-    sampling: Literal["uniform", "rare_class"]
-    class_weights: Literal[
-        "erfnet", "enet", "inverse", "sqrt_inverse", "median", "effective_number"
-    ]
-    """For the loss weighted_ce: which family of `frequency`'s weights."""
-    augment: Augmentation
-    precision: Precision
-    compile: Compile
-    activation_checkpointing: bool
-    deterministic: bool
-    residency: Residency
-    report_every: PositiveInt
-    validate_every: PositiveInt
-    save_every: PositiveInt
 
-    @model_validator(mode="after")
-    def _check_warmup(self) -> Self:
-        if self.schedule == "poly" and self.warmup_steps >= self.steps:
-            raise ValueError(f"warmup_steps must be less than steps, {self.steps}")
-        return self
+def compute_micro_batch_size(params: Train, num_processes: int) -> int:
+    """How many frames a process takes at a time.
 
-    @model_validator(mode="after")
-    def _check_accumulation(self) -> Self:
-        if self.batch_size % self.accumulation:
-            raise ValueError(f"accumulation must divide batch_size, {self.batch_size}")
-        return self
+    Raises:
+        ValueError: if the batch cannot be taken in equal parts by so many processes.
+    """
+    parts = params.accumulation * num_processes
+    if params.batch_size % parts:
+        raise ValueError(
+            f"train.batch_size {params.batch_size} in train.accumulation {params.accumulation} "
+            f"parts cannot be shared evenly by {num_processes} processes; make the batch size a "
+            f"multiple of {parts}, or change the other two"
+        )
+    return params.batch_size // parts
+
+
+def build_recipe(params: Train, loss: Loss, device: torch.device) -> Recipe:
+    """Give the numbers of the training."""
+    schedule = partial(one_cycle, steps=params.steps)
+    if params.schedule == "poly":
+        schedule = partial(
+            warmup_poly, steps=params.steps, warmup_steps=params.warmup_steps, power=params.power
+        )
+    return Recipe(
+        steps=params.steps,
+        loss=loss,
+        schedule=schedule,
+        clip_norm=params.clip_norm,
+        accumulation=params.accumulation,
+        autocast=autocast_dtype(params.precision, device),
+        report_every=params.report_every,
+        validate_every=params.validate_every,
+        save_every=params.save_every,
+    )
+
+
+def build_batch_loader(
+    params: Train, inputs: TrainInputs, frames: PackedFrames, seed: int, device: torch.device
+) -> BatchLoader:
+    """Give this process's share of the endless batches."""
+    return BatchLoader(
+        frames,
+        _build_order(params, inputs, frames, seed),
+        Augment(**params.augment.model_dump()),
+        seed=seed,
+        device=device,
+        residency=params.residency,
+        shard=(distributed.rank(), distributed.world_size()),
+    )
+
+
+def _build_order(
+    params: Train, inputs: TrainInputs, frames: PackedFrames, seed: int
+) -> BatchSampler:
+    if params.sampling == "uniform":
+        return shuffled(len(frames), params.batch_size, seed)
+    table = pd.read_csv(inputs.sampling).set_index("frame")
+    probabilities = table["probability"].loc[frames.names].to_numpy()
+    return weighted(probabilities, params.batch_size, seed)
 
 
 def train_arm(
@@ -142,7 +190,7 @@ def train_arm(
             that is not finite, or too little memory.
     """
     set_deterministic(params.deterministic)
-    at_a_time = compute_micro_batch_size(params, processes.world_size())
+    at_a_time = compute_micro_batch_size(params, distributed.world_size())
     weights_seed, data_seed, dropout_seed = derive_seeds(seed)
     train_frames, val_frames = (
         PackedFrames.open(inputs.pack / split) for split in ("train", "val")
@@ -151,12 +199,15 @@ def train_arm(
         torch.manual_seed(weights_seed)
         state, network = build_network(params, inputs, device)
         batches = build_batch_loader(params, inputs, train_frames, data_seed, device)
-        torch.manual_seed(dropout_seed + processes.rank())  # apart in every process
-        if (saved := processes.broadcast(resume_folder.load_latest())) is not None:
+        torch.manual_seed(dropout_seed + distributed.rank())  # apart in every process
+        if (saved := distributed.broadcast(resume_folder.load_latest())) is not None:
             state.load_state_dict(saved)
             for record in state.history:
                 report(record)
-        with catch_stop_signals() as is_stopping, name_bad_frames(batches.frame_names, resume_folder):
+        with (
+            catch_stop_signals() as is_stopping,
+            name_bad_frames(batches.frame_names, resume_folder),
+        ):
             fit(
                 state,
                 batches,
@@ -169,7 +220,7 @@ def train_arm(
             )
             if state.step < params.steps:  # some process was asked to stop, perhaps not this one
                 exit_resumable(state.step)
-    if processes.is_main():
+    if distributed.is_main():
         kept = {"ema_decay": params.ema_decay, "license": read_license(inputs.weights)}
         seen = {"size": train_frames.size, "crop": params.augment.crop}
         _write_model(out, state.eval_model, seen | kept)

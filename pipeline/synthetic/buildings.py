@@ -10,7 +10,7 @@ from pipeline.synthetic.camera import FloatArray
 from pipeline.synthetic.canvas import LABEL_ID
 from pipeline.synthetic.planes import Region, paint_across, paint_alongside
 from pipeline.synthetic.street import Side, Street
-from pipeline.synthetic.view import View, channels, approximate_exp_decay, pick_color, rgb
+from pipeline.synthetic.view import View, approximate_exp_decay, channels, pick_color, rgb
 
 _PLASTER = np.array(
     [
@@ -75,7 +75,11 @@ def paint_facade(facade: Facade, region: Region) -> tuple[FloatArray, NDArray[np
     texture, light = region.view.texture, region.view.light
     along, up = region.along + 1000, region.up
     tone = 1 + 0.07 * texture.patches(up * 4, along * 3 + facade.seed)
-    tone = tone + 0.03 * texture.grain(up * 23, along * 23) - 0.10 * approximate_exp_decay(np.maximum(up, 0))
+    tone = (
+        tone
+        + 0.03 * texture.grain(up * 23, along * 23)
+        - 0.10 * approximate_exp_decay(np.maximum(up, 0))
+    )
     color = channels(facade.plaster) * tone
     storey, bay = up / facade.storey, along / facade.bay
     level, column = np.floor(storey), np.floor(bay)

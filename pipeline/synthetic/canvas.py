@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.synthetic.camera import FloatArray
-from pipeline.synthetic.outline import rasterize_polygon, pixel_span
+from pipeline.synthetic.outline import pixel_span, rasterize_polygon
 from segformer.cityscapes import LABELS
 
 LABEL_ID = {label.name: label.label_id for label in LABELS}

@@ -189,7 +189,10 @@ def _cabin(shape: Shape) -> list[Panel]:
                 (-narrow, high, front_top))  # fmt: skip
     window: Marks = (
         (interpolate_quad(back, (0.06, 0.16), (0.94, 0.16), (0.89, 0.90), (0.11, 0.90)), "glass"),
-        (interpolate_quad(back, (0.06, 0.16), (0.94, 0.16), (0.93, 0.36), (0.07, 0.36)), "dark glass"),
+        (
+            interpolate_quad(back, (0.06, 0.16), (0.94, 0.16), (0.93, 0.36), (0.07, 0.36)),
+            "dark glass",
+        ),
     )
     panels = [
         Panel(back, BACK, "paint", window, 1),

@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from pipeline.synthetic.camera import FloatArray
 from pipeline.synthetic.canvas import LABEL_ID, SKY_DEPTH
-from pipeline.synthetic.view import View, channels, approximate_exp_decay, rgb
+from pipeline.synthetic.view import View, approximate_exp_decay, channels, rgb
 
 _BRIGHTNESS = 0.30  # Mean of a picture that is well exposed, before the gain.
 

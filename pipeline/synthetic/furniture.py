@@ -9,7 +9,7 @@ from pipeline.synthetic.camera import FloatArray
 from pipeline.synthetic.canvas import LABEL_ID
 from pipeline.synthetic.planes import Region, paint_across, paint_alongside
 from pipeline.synthetic.solids import Body, Panel, Pose, box_sides, paint_solid, rectangle
-from pipeline.synthetic.view import View, channels, approximate_exp_decay, pick_color, rgb
+from pipeline.synthetic.view import View, approximate_exp_decay, channels, pick_color, rgb
 
 _POST = np.array(
     [(0.45, 0.46, 0.47), (0.30, 0.32, 0.31), (0.22, 0.27, 0.24), (0.58, 0.59, 0.59)], np.float32
@@ -38,7 +38,9 @@ def paint_pole(
     name: str = "pole",
 ) -> None:
     """Paint an upright post; metres."""
-    tone = (pick_color(view.rng, _POST) if color is None else color) * view.light.irradiance(rgb(-0.5, 0, -0.86))
+    tone = (pick_color(view.rng, _POST) if color is None else color) * view.light.irradiance(
+        rgb(-0.5, 0, -0.86)
+    )
     scale = view.camera.pixels_per_metre(z)
     ends = view.camera.project(np.array([(x, 0, z), (x, height, z)], np.float32))
     thick = max(radius * scale, 0.8)
@@ -174,7 +176,9 @@ def _paint_stones(
     tone = tone + 0.10 * texture.patches(up * 9, along * 5) + 0.04 * texture.grain(up * 40, place)
     joint = (up / 0.24 - course < 0.12) | (place - np.floor(place) < 0.05)
     tone = tone - 0.16 * joint * fade + 0.14 * (up > height - 0.14)
-    return channels(color * region.view.light.irradiance(region.normal)) * tone, np.ones(up.shape, bool)
+    return channels(color * region.view.light.irradiance(region.normal)) * tone, np.ones(
+        up.shape, bool
+    )
 
 
 def paint_fence(view: View, x: float, span: tuple[float, float], height: float, kind: str) -> None:

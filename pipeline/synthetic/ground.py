@@ -25,8 +25,12 @@ _MATERIALS = {
     "plaza": ("ground", (0.55, 0.53, 0.50), 0.08, 0.10),
 }
 _NAMES = tuple(_MATERIALS)
-_MIN_JOINT_NEARNESS = 0.15  # Of the nearness; beyond it the joints between stones are too thin to see.
-_REFLECTIVE_IDS = np.array([LABEL_ID[n] for n in ("road", "sidewalk", "parking", "rail track")], np.uint16)
+_MIN_JOINT_NEARNESS = (
+    0.15  # Of the nearness; beyond it the joints between stones are too thin to see.
+)
+_REFLECTIVE_IDS = np.array(
+    [LABEL_ID[n] for n in ("road", "sidewalk", "parking", "rail track")], np.uint16
+)
 _IDS = np.array([LABEL_ID[_MATERIALS[name][0]] for name in _NAMES], np.uint16)
 
 

@@ -65,7 +65,11 @@ def _coach_panels(half: tuple[float, float], height: tuple[float, float]) -> lis
 
 def _livery(view: View) -> dict[str, FloatArray]:
     rng = view.rng
-    return {"body": pick_color(rng, _LIVERY), "stripe": pick_color(rng, _LIVERY), "glass": _glass(view)}
+    return {
+        "body": pick_color(rng, _LIVERY),
+        "stripe": pick_color(rng, _LIVERY),
+        "glass": _glass(view),
+    }
 
 
 def paint_bus(view: View, pose: Pose, identity: int) -> None:

@@ -46,7 +46,9 @@ def pixel_span(ends: tuple[float, float], size: int) -> tuple[int, int]:
     )
 
 
-def _scan_by_edge(points: FloatArray, line: FloatArray, first: int) -> tuple[FloatArray, FloatArray]:
+def _scan_by_edge(
+    points: FloatArray, line: FloatArray, first: int
+) -> tuple[FloatArray, FloatArray]:
     """Where each line of pixels enters and leaves: a convex outline goes down once and up once."""
     down, up = np.zeros(len(line)), np.zeros(len(line))
     corners = points.tolist()
@@ -63,7 +65,9 @@ def _scan_by_edge(points: FloatArray, line: FloatArray, first: int) -> tuple[Flo
     return down, up
 
 
-def _scan_vectorized(points: FloatArray, line: FloatArray, first: int) -> tuple[FloatArray, FloatArray]:
+def _scan_vectorized(
+    points: FloatArray, line: FloatArray, first: int
+) -> tuple[FloatArray, FloatArray]:
     """The same for outlines of many corners, whatever the first line is."""
     del first
     row, column = points[:, 0], points[:, 1]

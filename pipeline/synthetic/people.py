@@ -125,7 +125,9 @@ def build_rider(rng: np.random.Generator, seat: float, helmet: bool) -> list[Lim
     return limbs + _head(neck + 0.30, 0.12, (skin, hair))
 
 
-def paint_wheel(view: View, pose: Pose, hub: tuple[float, float], tyre: float, identity: int) -> None:
+def paint_wheel(
+    view: View, pose: Pose, hub: tuple[float, float], tyre: float, identity: int
+) -> None:
     """Paint a spoked wheel, through which one sees; hub is (z, radius) in metres.
 
     The whole disc belongs to the vehicle, as annotators draw it.
@@ -136,7 +138,9 @@ def paint_wheel(view: View, pose: Pose, hub: tuple[float, float], tyre: float, i
     center = np.array([0, radius, along])
     outer = view.camera.project(pose.to_world((center + radius * ring).astype(np.float32)))
     inner = view.camera.project(pose.to_world((center + (radius - tyre) * ring).astype(np.float32)))
-    view.canvas.ring(outer, inner, _RUBBER * view.light.irradiance(rgb(0, 0, -1)), (identity, pose.z))
+    view.canvas.ring(
+        outer, inner, _RUBBER * view.light.irradiance(rgb(0, 0, -1)), (identity, pose.z)
+    )
 
 
 def build_bicycle(rng: np.random.Generator) -> list[Limb]:

@@ -18,7 +18,10 @@ _LEAVES = np.array(
     np.float32,
 )  # fmt: skip
 _MAX_RADIUS_FACTOR = 1.36  # Times a ball's radius; its raggedness ends there.
-_SMALL_BALL_CELLS, _LARGE_BALL_CELLS = 72, 224  # Cells a side of a drawn ball of leaves, for small crowns and large ones.
+_SMALL_BALL_CELLS, _LARGE_BALL_CELLS = (
+    72,
+    224,
+)  # Cells a side of a drawn ball of leaves, for small crowns and large ones.
 _SMALL_BALL_RADIUS = 30.0  # Pixels of radius.
 _BARK = rgb(0.27, 0.23, 0.19)
 
@@ -76,8 +79,12 @@ def paint_clump(
     height, width = view.canvas.shape
     tall, broad = (max(float(radius), 0.7) for radius in radii)
     down, across = middle.tolist()
-    first, last = pixel_span((down - tall * _MAX_RADIUS_FACTOR, down + tall * _MAX_RADIUS_FACTOR), height)
-    left, right = pixel_span((across - broad * _MAX_RADIUS_FACTOR, across + broad * _MAX_RADIUS_FACTOR), width)
+    first, last = pixel_span(
+        (down - tall * _MAX_RADIUS_FACTOR, down + tall * _MAX_RADIUS_FACTOR), height
+    )
+    left, right = pixel_span(
+        (across - broad * _MAX_RADIUS_FACTOR, across + broad * _MAX_RADIUS_FACTOR), width
+    )
     if last <= first or right <= left:
         return
     row = (np.arange(first, last) + (0.5 - down)) * (1 / tall)
@@ -86,9 +93,9 @@ def paint_clump(
     number = int(view.rng.integers(2 * len(balls)))
     ball, cells = balls[number // 2], balls.shape[1] / (2 * _MAX_RADIUS_FACTOR)
     turned = column if number % 2 else -column
-    tone = ball.take(((row + _MAX_RADIUS_FACTOR) * cells).astype(np.intp), axis=0, mode="clip").take(
-        ((turned + _MAX_RADIUS_FACTOR) * cells).astype(np.intp), axis=1, mode="clip"
-    )
+    tone = ball.take(
+        ((row + _MAX_RADIUS_FACTOR) * cells).astype(np.intp), axis=0, mode="clip"
+    ).take(((turned + _MAX_RADIUS_FACTOR) * cells).astype(np.intp), axis=1, mode="clip")
     solid = tone > 0
     tone += (column * (0.34 * view.light.side_contrast * view.light.shadow)).astype(np.float32)
     lit = leaves * (view.light.ambient + np.float32(0.62) * view.light.direct)

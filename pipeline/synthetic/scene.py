@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pipeline.synthetic.buildings import paint_far_end, paint_row
 from pipeline.synthetic.camera import draw_camera
 from pipeline.synthetic.canvas import INSTANCE_BASE, Canvas
-from pipeline.synthetic.finish import to_uint8_image, expose, label_borders, paint_bonnet
+from pipeline.synthetic.finish import expose, label_borders, paint_bonnet, to_uint8_image
 from pipeline.synthetic.ground import mirror_in_ground, paint_ground, shade_ground
 from pipeline.synthetic.light import draw_light
 from pipeline.synthetic.placing import place_all

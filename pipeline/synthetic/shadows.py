@@ -3,11 +3,13 @@
 import numpy as np
 
 from pipeline.synthetic.camera import FloatArray
-from pipeline.synthetic.outline import rasterize_polygon, pixel_span
+from pipeline.synthetic.outline import pixel_span, rasterize_polygon
 from pipeline.synthetic.street import Side
 from pipeline.synthetic.view import View
 
-_MIN_SHADOW_SCALE = 10.0  # Pixels for a metre below which a shadow on the ground is too thin to see.
+_MIN_SHADOW_SCALE = (
+    10.0  # Pixels for a metre below which a shadow on the ground is too thin to see.
+)
 _MIN_SHADOW_STRENGTH = 0.12  # Of the light; a shadow that takes less is not worth painting.
 _TURN = np.arange(12) * (2 * np.pi / 12)
 _RING = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=1)

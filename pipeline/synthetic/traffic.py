@@ -55,7 +55,9 @@ class Traffic:
         ]
         if street.rails is not None and rng.random() < 0.85:
             heading = float(np.pi * rng.integers(2))
-            items += self._place_vehicle(Pose(street.rails, float(rng.uniform(30, 75)), heading), "train")
+            items += self._place_vehicle(
+                Pose(street.rails, float(rng.uniform(30, 75)), heading), "train"
+            )
             lanes = [lane for lane in lanes if abs(lane[0] - street.rails) > 2.4]
         for x, heading, z in lanes:
             place = float(z)
@@ -65,7 +67,9 @@ class Traffic:
                 if name in ("truck", "bus"):
                     pose = Pose(pose.x, place + float(rng.uniform(14, 34)), pose.heading)
                 items += (
-                    self._place_with_rider(pose, name) if name == "motorcycle" else self._place_vehicle(pose, name)
+                    self._place_with_rider(pose, name)
+                    if name == "motorcycle"
+                    else self._place_vehicle(pose, name)
                 )
                 place = pose.z + 6 + float(rng.exponential(34))
         return items
@@ -110,7 +114,9 @@ class Traffic:
             if rng.random() < 0.2:
                 x, heading = rng.uniform(-3, 3), np.pi / 2 * rng.choice((-1, 1))
             pose = Pose(float(x), float(rng.uniform(8, 45)), float(heading))
-            items += self._place_with_rider(pose, "bicycle" if rng.random() < 0.85 else "motorcycle")
+            items += self._place_with_rider(
+                pose, "bicycle" if rng.random() < 0.85 else "motorcycle"
+            )
         return items
 
     def _place_vehicle(self, pose: Pose, name: str) -> list[Drawable]:

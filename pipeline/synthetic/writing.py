@@ -73,7 +73,9 @@ def write(
         with (
             zipfile.ZipFile(beside[0], "w") as images,
             zipfile.ZipFile(beside[1], "w") as labels,
-            ordered_map(partial(_draw_and_encode, seed=seed, size=size), jobs, processes) as drawings,
+            ordered_map(
+                partial(_draw_and_encode, seed=seed, size=size), jobs, processes
+            ) as drawings,
         ):
             for done, drawing in enumerate(drawings, 1):
                 _add(images, drawing.image)
@@ -86,7 +88,9 @@ def write(
             part.unlink(missing_ok=True)
 
 
-def draw_frame_number(split: str, number: int, *, seed: int, size: tuple[int, int]) -> SyntheticFrame:
+def draw_frame_number(
+    split: str, number: int, *, seed: int, size: tuple[int, int]
+) -> SyntheticFrame:
     """Draw the frame that `write` puts under a number of a split: it depends on nothing else."""
     rng = np.random.default_rng([seed, tuple(CITIES).index(split), number])
     return draw_frame(rng, size)

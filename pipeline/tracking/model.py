@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema, TensorSpec
 
-from segformer import serving
+from segformer import segmenter
 
 _LOADER = Path(__file__).with_name("segformer_pyfunc.py")
 
@@ -26,7 +26,7 @@ def log_model(client: MlflowClient, run_id: str, folder: Path, options: Mapping[
     Args:
         client: of the store.
         run_id: the run that made it.
-        folder: what `segformer.checkpoint.save` wrote.
+        folder: what `segformer.weights.checkpoint.save` wrote.
         options: `example`, a picture in base64, which is kept with the model, and `input_size`: rows
             and columns the network sees a picture at, or None for the picture's own.
     """
@@ -48,11 +48,11 @@ def log_model(client: MlflowClient, run_id: str, folder: Path, options: Mapping[
         tags={CONTENT_TAG: content},
         loader_module=_LOADER.stem,
         data_path=str(folder),
-        code_paths=[str(Path(serving.__file__).parent), str(_LOADER)],
+        code_paths=[str(Path(segmenter.__file__).parent), str(_LOADER)],
         model_config={"input_size": options["input_size"]} if options["input_size"] else None,
         signature=ModelSignature(Schema([ColSpec("string", "image")]), Schema([class_ids])),
         input_example=pd.DataFrame({"image": [options["example"]]}),
-        pip_requirements=serving.requirements(),
+        pip_requirements=segmenter.requirements(),
     )
 
 

@@ -7,10 +7,9 @@ from typing import Any
 import mlflow
 from mlflow import MlflowClient
 
-from pipeline import store
-from pipeline.provenance import EVALUATES, MODEL_SHA256, REPRODUCES
-from pipeline.tracking import naming
-from pipeline.tracking.delivery import STORE_ERRORS
+from pipeline.tracking import search, store
+from pipeline.tracking.provenance import EVALUATES, MODEL_SHA256, REPRODUCES
+from pipeline.tracking.uploader import STORE_ERRORS
 
 
 @dataclass(frozen=True)
@@ -48,11 +47,11 @@ def fetch_origin(reference: str, destination: Path, experiment: str | None = Non
     try:
         mlflow.set_tracking_uri(store.tracking_uri())
         client = MlflowClient()
-        run = naming.find_runs(
-            client, reference, experiment, kind="finished training", is_meant=_is_original
+        run = search.resolve_run(
+            client, reference, experiment, kind="finished training", is_candidate=_is_original
         )
         if training := run.data.tags.get(EVALUATES):
-            run = naming.find_runs(client, training, None)
+            run = search.resolve_run(client, training, None)
         run_id = run.info.run_id
         kept = [entry.path for entry in client.list_artifacts(run_id, "source")]
         if "source/params.yaml" not in kept:

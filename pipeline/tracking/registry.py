@@ -12,11 +12,10 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
-from pipeline import store
-from pipeline.scores import Scores
-from pipeline.tracking import challengers
-from pipeline.tracking.run import STORE_ERRORS
+from pipeline.evaluation.scores import Scores
+from pipeline.tracking import search, store
 from pipeline.tracking.segformer_pyfunc import __name__ as _loader
+from pipeline.tracking.uploader import STORE_ERRORS
 
 PREVIOUS = "previous"
 ROLLED_BACK_TAG = "gate.rolled_back"
@@ -28,7 +27,7 @@ _DESCRIPTION = (
     " one before it; `python -m pipeline promote` moves the names past a gate, `--rollback` back."
 )
 _SCORES = "evaluate/confusions.npz"
-_LOADERS = (_loader.rpartition(".")[2], "segformer.serving")
+_LOADERS = (_loader.rpartition(".")[2], "segformer.segmenter")
 _NOT_FOUND_CODES = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the latter of an alias
 
 
@@ -78,7 +77,7 @@ class ModelRegistry:
             experiment: the DVC experiment whose runs are meant by a name; None: the workspace's.
         """
         with _store_errors():
-            return self._from_run(challengers.best_run(self._client, references, experiment))
+            return self._from_run(search.best_run(self._client, references, experiment))
 
     def best_of_newest_ablation(self, experiment: str | None = None) -> TrackedModel:
         """Return the arm with the highest mIoU among those that were compared last.
@@ -88,7 +87,7 @@ class ModelRegistry:
                 an experiment tries is not up for promotion unasked.
         """
         with _store_errors():
-            return self._from_run(challengers.best_run_of_newest_ablation(self._client, experiment))
+            return self._from_run(search.best_run_of_newest_ablation(self._client, experiment))
 
     def get_by_alias(self, alias: str) -> TrackedModel | None:
         """Return the model that bears an alias."""
@@ -204,7 +203,9 @@ def download_model(uri: str, destination: Path) -> tuple[Path, dict[str, Any]]:
     """
     with _store_errors():
         mlflow.set_tracking_uri(store.tracking_uri())
-        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(destination)))
+        folder = Path(
+            mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(destination))
+        )
         flavor = Model.load(str(folder)).flavors.get("python_function", {})
     if flavor.get("loader_module") not in _LOADERS:
         raise ValueError(f"{uri} is no model that this project trained")

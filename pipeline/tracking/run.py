@@ -6,17 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import store
-from pipeline.journal import Journal
-from pipeline.tracking.delivery import HISTORY, Uploader
-from pipeline.tracking.delivery import STORE_ERRORS as TROUBLE
-from pipeline.tracking.machine import SystemMonitor
-from pipeline.tracking.sender import BackgroundUploader
+from pipeline.tracking import store
+from pipeline.tracking.journal import Journal
+from pipeline.tracking.system_metrics import SystemMonitor
+from pipeline.tracking.uploader import HISTORY, BackgroundUploader, Uploader
 
 if TYPE_CHECKING:
-    from segformer.training_state import StepRecord
+    from segformer.training.state import StepRecord
 
-_logger = logging.getLogger("pipeline.tracking")
+_logger = logging.getLogger("pipeline.tracking.client")
 _Metrics = Mapping[str, float | None]
 
 
@@ -31,12 +29,19 @@ class TrackedRun:
     """
 
     def __init__(
-        self, key: str, journal: Journal | None, uploader: Uploader | None, *, log_system_metrics: bool = False
+        self,
+        key: str,
+        journal: Journal | None,
+        uploader: Uploader | None,
+        *,
+        log_system_metrics: bool = False,
     ) -> None:
         self.key = key
         self._journal = journal
         self._uploader = uploader
-        self._background_uploader = BackgroundUploader(uploader, self._log_system_metrics) if uploader else None
+        self._background_uploader = (
+            BackgroundUploader(uploader, self._log_system_metrics) if uploader else None
+        )
         self._system_monitor = SystemMonitor() if log_system_metrics else None
         self._started_at = time.monotonic()
         self._timeout = 0.0
@@ -90,7 +95,7 @@ class TrackedRun:
         """Log a trained model so that `mlflow.pyfunc.load_model` and `mlflow models serve` take it.
 
         Args:
-            folder: what `segformer.checkpoint.save` wrote.
+            folder: what `segformer.weights.checkpoint.save` wrote.
             example: a picture in base64; it is kept with the model, so it must be free to share.
             input_size: rows, columns the network sees a picture at; None: the picture's own.
         """
@@ -104,12 +109,16 @@ class TrackedRun:
             arms: what run.json of each says.
             own: how their runs are named here; the training's stands for one that is not there.
         """
-        self._write("arms", arms=list(map(_run_reference, arms)), own=list(map(_run_reference, own)))
+        self._write(
+            "arms", arms=list(map(_run_reference, arms)), own=list(map(_run_reference, own))
+        )
 
     def end(self, status: str) -> bool:
         """Close the run as FINISHED, FAILED or KILLED; whether MLflow has all of it."""
         self._write("end", status=status)
-        is_whole = bool(self._background_uploader and self._background_uploader.flush(max(self._timeout, 1.0)))
+        is_whole = bool(
+            self._background_uploader and self._background_uploader.flush(max(self._timeout, 1.0))
+        )
         if self._journal and is_whole:
             self._journal.remove()
         elif self._journal:

@@ -9,13 +9,13 @@ import numpy as np
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
-from segformer import serving
+from segformer import segmenter as segmenter_module
 
 
 class PyfuncModel:
     """A model whose ValueError is an MlflowException: of others the server sends a traceback."""
 
-    def __init__(self, segmenter: serving.Segmenter) -> None:
+    def __init__(self, segmenter: segmenter_module.Segmenter) -> None:
         self._segmenter = segmenter
 
     def predict(self, model_input: Any) -> NDArray[np.uint8]:
@@ -27,5 +27,5 @@ class PyfuncModel:
 
 
 def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> PyfuncModel:
-    """Load what `segformer.checkpoint.save` wrote into `path`; MLflow calls this by name."""
-    return PyfuncModel(serving.load(path, model_config))
+    """Load what `segformer.weights.checkpoint.save` wrote into `path`; MLflow calls this by name."""
+    return PyfuncModel(segmenter_module.load(path, model_config))

@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.archive import IMAGE, LABEL_IDS, member_name
-from segformer import checkpoint
-from segformer.model import SegFormer
+from pipeline.dataset.archive import IMAGE, LABEL_IDS, member_name
+from segformer.model.segformer import SegFormer
+from segformer.weights import checkpoint
 
 PARAMS_FILE = Path(__file__).parents[2] / "params.yaml"
 FRAME_KEYS = (

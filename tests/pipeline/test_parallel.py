@@ -103,9 +103,9 @@ def test_no_process_outlives_a_killed_parent(tmp_path: Path) -> None:
     """Where the parent is killed outright, its workers end by themselves."""
     program = (
         "import sys; from pathlib import Path; from functools import partial\n"
-        "from pipeline.parallel import in_order\n"
+        "from pipeline.parallel import ordered_map\n"
         "from tests.pipeline.test_parallel import note_and_wait\n"
-        "with in_order(partial(note_and_wait, Path(sys.argv[1])), range(2), 2) as results:\n"
+        "with ordered_map(partial(note_and_wait, Path(sys.argv[1])), range(2), 2) as results:\n"
         "    list(results)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)])

@@ -63,10 +63,10 @@ def test_a_process_ends_with_the_one_that_started_it() -> None:
     child = (
         "import os, signal, sys, time\n"
         "from pathlib import Path\n"
-        "from pipeline.process_group import ending_with_parent\n"
+        "from pipeline.process_group import exit_with_parent\n"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit())\n"
         "try:\n"
-        "    with ending_with_parent():\n"
+        "    with exit_with_parent():\n"
         "        Path('child').write_text(str(os.getpid()))\n"
         "        time.sleep(60)\n"
         "finally:\n"
@@ -91,8 +91,8 @@ def test_the_children_end_when_the_caller_is_killed() -> None:
     """Even SIGKILL of the caller, which can clean up nothing, leaves no process behind."""
     program = (
         "import os, sys\n"
-        "from pipeline.process_group import started\n"
-        f"with started(['/bin/sh', '-c', {LEAVES_A_CHILD!r}], os.environ) as process:\n"
+        "from pipeline.process_group import start_process_group\n"
+        f"with start_process_group(['/bin/sh', '-c', {LEAVES_A_CHILD!r}], os.environ) as process:\n"
         "    print(process.stdout.readline(), flush=True)\n"
         "    sys.stdin.read()\n"
     )

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.processors import cpu_count
+from pipeline.parallel import cpu_count
 
 MANY = 64
 

@@ -1,0 +1,99 @@
+"""Training as the pipeline runs it, for the benchmark: `fit()` on packed frames."""
+
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+
+from segformer.data.augment import Augment
+from segformer.data.loader import BatchLoader, Residency
+from segformer.data.packed_frames import PackedFrames
+from segformer.data.sampling import shuffled
+from segformer.device import Compile, Precision, autocast_dtype, maybe_compile
+from segformer.losses import Loss, get_loss
+from segformer.model.segformer import SegFormer
+from segformer.training.loop import Batch, Recipe, backward, fit
+from segformer.training.optimizer import adamw
+from segformer.training.schedule import warmup_poly
+from segformer.training.state import TrainingState
+
+PAPER_STEPS = 160_000  # updates; section 4.1
+
+
+@dataclass(frozen=True)
+class TrainingSetup:
+    """What is trained, and how: `variant` in batches of `batch_size` crops of `crop`, rows, columns."""
+
+    variant: str
+    crop: tuple[int, int]
+    batch_size: int
+    device: torch.device
+    precision: Precision = "auto"
+    compile: Compile = "auto"
+    residency: Residency = "auto"
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """What the network computes in, if that is not float32."""
+        return autocast_dtype(self.precision, self.device)
+
+
+class PipelineTraining:
+    """A training that can go on for some steps."""
+
+    def __init__(self, frames: PackedFrames, setting: TrainingSetup) -> None:
+        model = SegFormer(setting.variant).to(setting.device)
+        optimizer = adamw(model, lr=6e-5, decoder_lr_factor=10.0, weight_decay=0.01)
+        self._state = TrainingState(model, optimizer)
+        self._network = maybe_compile(model, setting.compile, setting.device)
+        self._recipe = make_recipe(setting)
+        self._batches = BatchLoader(
+            frames,
+            shuffled(len(frames), setting.batch_size, seed=0),
+            Augment(setting.crop),
+            seed=0,
+            device=setting.device,
+            residency=setting.residency,
+        )
+        self.residency = self._batches.residency
+
+    def stream(self) -> Generator[Batch, None, None]:
+        """Give batches on the device, without end."""
+        return self._batches(self._state.step)
+
+    def train(self, batches: Iterator[Batch], steps: int) -> float:
+        """Make so many updates and return the mean loss, which waits for the device."""
+        fit(
+            self._state,
+            lambda _: (batch for batch in batches),  # which `fit` may close: `batches` goes on
+            replace(self._recipe, steps=self._state.step + steps),
+            network=self._network,
+            validate=lambda _: 0.0,
+            report=lambda _: None,
+        )
+        return self._state.history[-1].loss
+
+    def wrap_loss(self, wrapper: Callable[[Loss], Loss]) -> None:
+        """Train with the loss wrapped."""
+        self._recipe = replace(self._recipe, loss=wrapper(self._recipe.loss))
+
+
+def make_recipe(setting: TrainingSetup) -> Recipe:
+    """The paper's numbers; `steps` is for the caller to set."""
+    return Recipe(
+        steps=0,
+        loss=get_loss("ce"),
+        schedule=partial(warmup_poly, steps=PAPER_STEPS, warmup_steps=1500),
+        autocast=setting.autocast,
+        validate_every=PAPER_STEPS,
+        save_every=PAPER_STEPS,
+    )
+
+
+def make_single_pass(setting: TrainingSetup) -> Callable[[], object]:
+    """A function that takes one image forward and backward, and compiles nothing."""
+    model = SegFormer(setting.variant).to(setting.device)
+    images = torch.randn(1, 3, *setting.crop, device=setting.device)
+    labels = torch.zeros(1, *setting.crop, dtype=torch.int64, device=setting.device)
+    return partial(backward, model, images, labels, make_recipe(setting))

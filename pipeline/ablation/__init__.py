@@ -1,0 +1,1 @@
+"""Compares the arms of an ablation and reports the result."""

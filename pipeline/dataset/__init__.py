@@ -1,0 +1,1 @@
+"""Cityscapes on disk: packages, file names, archives, PNGs, splits, tables and counts."""

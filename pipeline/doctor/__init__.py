@@ -1,0 +1,1 @@
+"""Checks the environment, the data and the services."""

@@ -1,0 +1,1 @@
+"""The benchmark's own tools: its script beside our scores, and the zip for its server."""

@@ -1,0 +1,1 @@
+"""The gate that a model passes before it becomes champion."""

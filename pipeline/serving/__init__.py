@@ -1,0 +1,1 @@
+"""Uses a trained model: loads it, predicts, serves."""

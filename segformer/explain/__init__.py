@@ -1,0 +1,1 @@
+"""What the network attends to, and which classes drive its gradient."""

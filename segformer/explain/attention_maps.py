@@ -1,0 +1,141 @@
+"""Where the encoder looks: the attention of any stage, block and head for a query of one's own.
+
+Nothing of the network is written a second time: the weights come out of the same function that
+mixes the values, which is handed an identity matrix to mix instead of values.
+"""
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from segformer.inference.segment import eval_mode
+from segformer.model.encoder import Block, Encoder, Stage
+from segformer.model.layers import Attention, attend
+from segformer.model.segformer import SegFormer
+from segformer.model.variants import PATCH_STRIDES
+
+_QUERY_CHUNK = 1024
+"""Queries asked at a time: their weights for all keys are whole rows, and rows are long."""
+
+
+def attention_maps(
+    model: SegFormer | Encoder,
+    image: Tensor,
+    query: tuple[int, int] | Tensor,
+    *,
+    stage: int,
+    block: int = -1,
+) -> Tensor:
+    """Where a pixel, or on average a region, takes its information from.
+
+    Args:
+        model: in any mode; evaluated without gradients, and left as it was.
+        image: (3, H, W) normalised, on the model's device.
+        query: row and column of a pixel, or (H, W) bool, the pixels of a region. The tokens that
+            lie in it are asked, each counting by the number of its pixels.
+        stage: 0, the finest, to 3.
+        block: of the stage, from 0; -1 is the last one.
+
+    Returns:
+        (a, rows, columns) float32: for each head the share, 0..1, of each key; every head's shares
+        sum to 1. The keys are the stage's tokens, thinned out by its reduction.
+
+    Raises:
+        ValueError: for a stage, block or pixel that does not exist, an empty region, or a batch.
+    """
+    encoder = model.encoder if isinstance(model, SegFormer) else model
+    if image.ndim != 3:
+        raise ValueError(f"one image is (3, H, W), this is {tuple(image.shape)}; give it alone")
+    _check_block(encoder, stage, block)
+    region = _query_mask(query, image)
+    with eval_mode(encoder):
+        attention, grid = attention_input(encoder, image[None], stage=stage, block=block)
+        share = _token_shares(region, math.prod(PATCH_STRIDES[: stage + 1]), grid.shape[1:3])
+        tokens = share.nonzero()[:, 0]
+        weights = torch.zeros((), device=image.device)
+        for some in tokens.split(_QUERY_CHUNK):
+            rows = attention_weights(attention, grid, some)[0]  # (a, queries, rows, columns)
+            weights = weights + torch.einsum("q,aqhw->ahw", share[some], rows.float())
+        return weights
+
+
+def attention_input(
+    encoder: Encoder, images: Tensor, *, stage: int, block: int
+) -> tuple[Attention, Tensor]:
+    """The attention layer of a block and the (b, h, w, c) that it is given for (b, 3, H, W)."""
+    stages = [cast(Stage, each) for each in encoder.stages]
+    blocks = [cast(Block, each) for each in stages[stage].blocks]
+    asked = blocks[block]
+    grid = encoder.to_channels_last(images)
+    for earlier in (*stages[:stage], stages[stage].patch, *blocks[: blocks.index(asked)]):
+        grid = earlier(grid)
+    return asked.attention, asked.attention_norm(grid)
+
+
+def attention_weights(attention: Attention, grid: Tensor, tokens: Tensor | None = None) -> Tensor:
+    """The softmax weights of an attention layer.
+
+    Args:
+        attention: the layer, which reduces rows and columns r times.
+        grid: (b, h, w, c), what the layer is given.
+        tokens: (q,) int64, which of the h * w tokens, row by row, ask; None for all.
+
+    Returns:
+        (b, a, q, h // r, w // r): for each head and query how much each key counts; sums to 1.
+    """
+    query, key, _ = attention.project(grid)
+    if tokens is not None:
+        query = query[:, :, tokens]
+    b, heads, m, _ = key.shape
+    identity = torch.eye(m, dtype=key.dtype, device=key.device).expand(b, heads, m, m)
+    weights = attend(query, key, identity)  # (b, a, q, m)
+    reduction = 1 if attention.reduction is None else attention.reduction.stride[0]
+    return weights.reshape(*weights.shape[:3], *(side // reduction for side in grid.shape[1:3]))
+
+
+def _check_block(encoder: Encoder, stage: int, block: int) -> None:
+    if not 0 <= stage < len(encoder.stages):
+        raise ValueError(
+            f"stage {stage} does not exist; choose from 0 to {len(encoder.stages) - 1}"
+        )
+    depth = encoder.variant.depths[stage]
+    if not -depth <= block < depth:
+        raise ValueError(
+            f"stage {stage} of {encoder.variant.name} has no block {block}; "
+            f"choose from 0 to {depth - 1}"
+        )
+
+
+def _query_mask(query: tuple[int, int] | Tensor, image: Tensor) -> Tensor:
+    """(H, W) bool: the pixels that ask."""
+    height, width = image.shape[1:]
+    if isinstance(query, Tensor):
+        if query.shape != (height, width) or not query.any():
+            raise ValueError(
+                f"the region is {tuple(query.shape)} with {int(query.count_nonzero())} pixels; "
+                f"give a ({height}, {width}) mask with at least one"
+            )
+        return query.to(image.device).bool()
+    row, column = query
+    if not (0 <= row < height and 0 <= column < width):
+        raise ValueError(
+            f"pixel {row}, {column} is not in the image; it has {height} rows, {width} columns"
+        )
+    region = torch.zeros(height, width, dtype=torch.bool, device=image.device)
+    region[row, column] = True
+    return region
+
+
+def _token_shares(region: Tensor, stride: int, size: torch.Size) -> Tensor:
+    """(H, W) bool -> (rows * columns of size,): each token's share of the region; sums to 1.
+
+    A token stands for `stride` rows and columns of pixels, as the decoder's resizing takes it to.
+    """
+    rows, columns = size
+    height, width = region.shape
+    padded = F.pad(region.float(), (0, columns * stride - width, 0, rows * stride - height))
+    pixels = F.avg_pool2d(padded[None], stride)[0].flatten()
+    return pixels / pixels.sum()

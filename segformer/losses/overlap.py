@@ -1,0 +1,147 @@
+"""Losses that are a mean over classes of how far what each was given overlaps what is its own.
+
+All sums run over the labelled pixels of the whole batch, in however many processes: two images are
+one picture of twice the size. A class is present if it has at least one pixel among the labels; an
+absent one counts neither in the sum nor in the mean, so that the scale does not depend on what a
+crop happens to show. (Pixels wrongly given to it still cost: they are missing from the class they
+belong to.) Nothing is smoothed.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from segformer.cityscapes import IGNORE
+from segformer.distributed import all_gather, all_reduce_shared
+from segformer.losses.softmax_sums import log_probability_and_class_sums
+
+
+@dataclass(frozen=True)
+class ClassSums:
+    """Sums per class, (k,) each, with p the softmax and t 1 where a pixel is of the class.
+
+    `intersection` is sum(p t), `predicted` sum(p) and `actual` sum(t), over the labelled pixels.
+    """
+
+    intersection: Tensor
+    predicted: Tensor
+    actual: Tensor
+
+
+def dice(scores: Tensor, target: Tensor) -> Tensor:
+    """Mean over the classes present of 1 - Dice, Dice = 2 sum(p t) / (sum(p) + sum(t)).
+
+    Source: arXiv:1606.04797, section 3, with p and t where it has their squares.
+
+    Args:
+        scores: (b, k, h, w) of any float type, before the softmax.
+        target: (b, h, w) int64 train ids; pixels at IGNORE are left out.
+
+    Returns:
+        A scalar, at least float32; 0 where every pixel is void. Its minimum is 0, its maximum 1.
+    """
+    return dice_from_sums(
+        compute_class_sums(*log_probability_and_class_sums(scores, target), target)
+    )
+
+
+def log_dice(scores: Tensor, target: Tensor) -> Tensor:
+    """Mean over the classes present of -log Dice, with the Dice of `dice`.
+
+    The log of sum(p t) is taken as a log-sum-exp of log p, class by class. Where no pixel of a
+    class has a probability above 0 in float32, the value is still finite and right (about as large
+    as the scores), and the gradient with respect to the log p of a class still sums to 1 over k.
+
+    Source: arXiv:1809.00076, its Dice term with the exponent 1 and without its pseudo-count.
+
+    Args:
+        scores: (b, k, h, w) of any float type, before the softmax.
+        target: (b, h, w) int64 train ids; pixels at IGNORE are left out.
+
+    Returns:
+        A scalar, at least float32; 0 where every pixel is void. Its minimum is 0.
+    """
+    logs, predicted = log_probability_and_class_sums(scores, target)
+    actual = _sum_by_class(torch.ones_like(logs), target, len(predicted))
+    both = (all_reduce_shared(predicted) + actual).where(actual > 0, 1)
+    log_score = math.log(2) + _log_sum_by_class(logs, target, actual) - both.log()
+    return _mean_over_present(-log_score, actual)
+
+
+def jaccard(scores: Tensor, target: Tensor) -> Tensor:
+    """Mean over the classes present of 1 - J, J = sum(p t) / (sum(p) + sum(t) - sum(p t)).
+
+    This is the Jaccard metric loss with the L1 norm: with labels of 0 and 1, its
+    J = (|p| + |t| - |p - t|) / (|p| + |t| + |p - t|) is the one above, and with a prediction of 0
+    and 1 too it is the IoU. Source: arXiv:2302.05666.
+
+    Args:
+        scores: (b, k, h, w) of any float type, before the softmax.
+        target: (b, h, w) int64 train ids; pixels at IGNORE are left out.
+
+    Returns:
+        A scalar, at least float32; 0 where every pixel is void. Its minimum is 0, its maximum 1.
+    """
+    return jaccard_from_sums(
+        compute_class_sums(*log_probability_and_class_sums(scores, target), target)
+    )
+
+
+def compute_class_sums(logs: Tensor, predicted: Tensor, target: Tensor) -> ClassSums:
+    """Add up what Dice and Jaccard are made of.
+
+    Args:
+        logs: (b, h, w) log probability of the true class; anything at void.
+        predicted: (k,) probability of each class, summed over the labelled pixels here.
+        target: (b, h, w) int64 train ids.
+    """
+    k = len(predicted)
+    return ClassSums(
+        intersection=_sum_by_class(logs.exp(), target, k),
+        predicted=all_reduce_shared(predicted),
+        actual=_sum_by_class(torch.ones_like(logs), target, k),
+    )
+
+
+def dice_from_sums(sums: ClassSums) -> Tensor:
+    """Return the loss `dice` from its sums."""
+    # At least 1 where it counts; the 1 elsewhere keeps 0 / 0 out of the gradient.
+    both = (sums.predicted + sums.actual).where(sums.actual > 0, 1)
+    return _mean_over_present(1 - 2 * sums.intersection / both, sums.actual)
+
+
+def jaccard_from_sums(sums: ClassSums) -> Tensor:
+    """Return the loss `jaccard` from its sums."""
+    union = (sums.predicted + sums.actual - sums.intersection).where(sums.actual > 0, 1)
+    return _mean_over_present(1 - sums.intersection / union, sums.actual)
+
+
+def _mean_over_present(losses: Tensor, actual: Tensor) -> Tensor:
+    is_present = actual > 0
+    return losses.where(is_present, 0).sum() / is_present.sum().clamp(min=1)
+
+
+def _sum_by_class(values: Tensor, target: Tensor, k: int) -> Tensor:
+    # (b, h, w) -> (k,), of all processes. Row by row, then over the rows: added one by one, a
+    # million float32 values lose their third digit, and on a GPU all would wait for a few numbers.
+    is_labelled = target != IGNORE
+    classes = target.where(is_labelled, 0)
+    rows = values.new_zeros(*values.shape[:-1], k)
+    return all_reduce_shared(
+        rows.scatter_add(-1, classes, values.where(is_labelled, 0)).sum(dim=(0, 1))
+    )
+
+
+def _log_sum_by_class(logs: Tensor, target: Tensor, actual: Tensor) -> Tensor:
+    # (b, h, w) -> (k,): the log of the sum of exp(logs); 0 for absent classes.
+    is_labelled = target != IGNORE
+    classes = target.where(is_labelled, 0)
+    rows = logs.new_full((*logs.shape[:-1], len(actual)), -math.inf)
+    values = logs.detach().where(is_labelled, -math.inf)
+    largest = rows.scatter_reduce(-1, classes, values, "amax").amax(dim=(0, 1))
+    largest = torch.stack(all_gather(largest)).amax(dim=0)
+    largest = largest.where(largest.isfinite(), 0)
+    ratios = (logs - largest[classes]).where(is_labelled, 0).exp()
+    return largest + _sum_by_class(ratios, target, len(actual)).where(actual > 0, 1).log()

@@ -1,0 +1,141 @@
+"""A real Prefect server and the served deployment, on a DVC project in miniature."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+import requests
+
+from pipeline.flows import services
+
+ROOT = Path(__file__).parents[2]
+UVICORN = Path(sys.executable).with_name("uvicorn")
+_T = TypeVar("_Found")
+
+
+def wait_until(condition: Callable[[], _T], timeout_s: float) -> _T:
+    """What a question is answered with once the answer is not empty; at last, whatever it is."""
+    deadline = time.monotonic() + timeout_s
+    while not (answer := condition()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return answer
+
+
+class PrefectServer:
+    """A server on a free port of loopback, and what is served to it.
+
+    Args:
+        home: of its database.
+        project: the folder to serve from.
+        mlflow: the address of MLflow's server; None: there is none.
+    """
+
+    def __init__(self, home: Path, project: Path, mlflow: str | None = None) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        self.api_url = f"{self.url}/api"
+        self.environment = {
+            **services.build_environment(mlflow_port=1, prefect_port=port),
+            "PREFECT_HOME": str(home),
+            "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+            "OMP_NUM_THREADS": "1",
+        }
+        self.environment.pop("MLFLOW_TRACKING_URI", None)
+        if mlflow:
+            self.environment["MLFLOW_TRACKING_URI"] = mlflow
+        command = [str(UVICORN), "--factory", "pipeline.flows.local_server:application"]
+        command += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
+        self._session = requests.Session()
+        self.log = home / "log"
+        self.server_process = self._spawn(command, project)
+        wait_until(lambda: self._responds("/health"), timeout_s=120)
+        self.serve(project)
+        wait_until(lambda: self._responds("/deployments/name/retrain/weekly"), timeout_s=60)
+        self.deployment = self.request("/deployments/name/retrain/weekly")["id"]
+
+    def serve(self, project: Path) -> None:
+        """Serve the deployment, in a process of its own."""
+        self.serve_process = self._spawn([sys.executable, "-m", "pipeline", "serve"], project)
+
+    def kill_serve_process(self) -> None:
+        """End what serves the deployment and all that it has started, none of which can say so."""
+        serving = psutil.Process(self.serve_process.pid)
+        every = [serving, *serving.children(recursive=True)]
+        for process in every:
+            process.suspend()  # or else the first to go would be seen by the others
+        for process in every:
+            process.kill()
+        self.serve_process.wait()
+
+    def _spawn(self, command: list[str], folder: Path) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                command,
+                cwd=folder,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _responds(self, path: str) -> bool:
+        try:
+            return requests.get(self.api_url + path, timeout=5).ok
+        except requests.RequestException:
+            return False
+
+    def request(self, path: str, **body: Any) -> Any:
+        """Post to the server, with a token as its own page does, or get what is not posted."""
+        if body and "Prefect-Csrf-Client" not in self._session.headers:
+            client = "0b3a1f34-7d0c-4d3e-9f43-0f4b6cf2f1a5"
+            token = self.request(f"/csrf-token?client={client}")["token"]
+            self._session.headers["Prefect-Csrf-Client"] = client
+            self._session.headers["Prefect-Csrf-Token"] = token
+        call = self._session.post if body else self._session.get
+        answer = call(self.api_url + path, timeout=20, **({"json": body} if body else {}))
+        answer.raise_for_status()
+        return answer.json()
+
+    def start_run(self, **parameters: Any) -> str:
+        """Start a run of the deployment, without the gate, and return its id."""
+        given = {"promote": False, **parameters}
+        path = f"/deployments/{self.deployment}/create_flow_run"
+        return str(self.request(path, parameters=given, state={"type": "SCHEDULED"})["id"])
+
+    def find_runs(self, name: str) -> list[str]:
+        """The ids of the runs of that name, once there are any."""
+        wanted = {"name": {"any_": [name]}}
+        runs = wait_until(lambda: self.request("/flow_runs/filter", flow_runs=wanted), timeout_s=30)
+        return [run["id"] for run in runs]
+
+    def run_state(self, run: str) -> dict[str, Any]:
+        """The state a run is in."""
+        return dict(self.request(f"/flow_runs/{run}")["state"])
+
+    def final_state(self, run: str, timeout_s: float = 90) -> tuple[str, str]:
+        """Name and message of the state that a run ends in."""
+        ends = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
+        wait_until(lambda: self.run_state(run)["type"] in ends, timeout_s)
+        state = self.run_state(run)
+        return state["name"], state["message"] or ""
+
+    def stop(self) -> None:
+        """End server and deployment."""
+        for process in (self.serve_process, self.server_process):
+            process.terminate()
+        for process in (self.serve_process, self.server_process):
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:  # without a server, serving takes long to end
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()

@@ -1,0 +1,251 @@
+import copy
+import fnmatch
+import importlib
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import cityscapesscripts.helpers.labels as official
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from pipeline.cli.app import app
+from pipeline.dataset.archive import IMAGE, member_name
+from pipeline.dataset.png import encode
+from pipeline.evaluation.predictions import encode_label_ids, prediction_file_name
+from pipeline.evaluation.predictor import Predictor, load_network
+from pipeline.official.submission import write_submission
+from pipeline.official.submission_check import (
+    TEST_FRAMES_PER_CITY,
+    SubmissionIssues,
+    SubmissionReport,
+    check_submission,
+    group_by_frame,
+)
+from segformer import SegFormer, save
+from segformer.inference.settings import InferenceSettings
+from tests.pipeline.conftest import save_png
+
+KEYS = [f"test/berlin/berlin_{i:06}_000019" for i in range(3)]
+STEMS = [key.rpartition("/")[2] for key in KEYS]
+SIZE = (24, 48)
+
+
+def quiet(done: int, total: int) -> None:
+    """No progress is shown."""
+
+
+def png(value: int, size: tuple[int, int] = SIZE) -> bytes:
+    """A grey PNG of one value."""
+    return encode(Image.new("L", (size[1], size[0]), value))
+
+
+def right_files() -> dict[str, bytes]:
+    """What a right zip of KEYS holds: road everywhere."""
+    return {prediction_file_name(key): png(7) for key in KEYS}
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A tree of three test photographs."""
+    rng = np.random.default_rng(0)
+    for key in KEYS:
+        photograph = rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+        save_png(tmp_path / "tree" / member_name(key, IMAGE), photograph)
+    return tmp_path / "tree"
+
+
+@pytest.fixture
+def check(tmp_path: Path, images: Path) -> Callable[[dict[str, bytes]], SubmissionReport]:
+    """Check a zip of the files given against the photographs."""
+
+    def run(files: dict[str, bytes]) -> SubmissionReport:
+        with zipfile.ZipFile(tmp_path / "submission.zip", "w") as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+        return check_submission(tmp_path / "submission.zip", images, split="test", progress=quiet)
+
+    return run
+
+
+def test_label_ids_are_the_official_ones() -> None:
+    """Every train id becomes the id that the official table gives to its class."""
+    picture = Image.open(io.BytesIO(encode_label_ids(np.arange(19, dtype=np.uint8)[None])))
+    assert "L" == picture.mode
+    assert [official.trainId2label[i].id for i in range(19)] == np.asarray(picture)[0].tolist()
+
+
+def test_names_are_found_by_the_official_pattern() -> None:
+    """The official script looks for `{city}_{seq}_{frame}*.png`; ours is one, and is read back."""
+    name = prediction_file_name(KEYS[0])
+    assert fnmatch.fnmatch(name, f"{STEMS[0]}*.png")
+    assert ({STEMS[0]: name}, SubmissionIssues([], [])) == group_by_frame([name])
+
+
+def test_written_zip_holds_what_the_network_sees_and_passes_the_check(
+    tmp_path: Path, images: Path
+) -> None:
+    """One PNG per photograph, full size, of the label ids predicted; the check finds nothing."""
+    torch.manual_seed(0)
+    save(SegFormer("b0", decoder_width=16), tmp_path / "model")
+    predictor = Predictor(load_network(tmp_path / "model"), InferenceSettings((32, 64)))
+    out = tmp_path / "made" / "submission.zip"
+    assert 3 == write_submission(predictor, images, out, split="test", progress=quiet)
+    assert SubmissionReport(3, [], []) == check_submission(
+        out, images, split="test", progress=quiet
+    )
+    photograph = np.asarray(Image.open(images / member_name(KEYS[1], IMAGE)))
+    table = np.array([official.trainId2label[i].id for i in range(19)])
+    with zipfile.ZipFile(out) as archive, archive.open(prediction_file_name(KEYS[1])) as file:
+        held = np.asarray(Image.open(file))
+    assert SIZE == held.shape
+    np.testing.assert_array_equal(table[predictor.predict_classes(photograph)], held)
+
+
+def test_split_without_photographs_is_refused(tmp_path: Path, images: Path) -> None:
+    """The splits that are there are named, and no zip is left."""
+    torch.manual_seed(0)
+    predictor = Predictor(SegFormer("b0", decoder_width=16), InferenceSettings((32, 64)))
+    out = tmp_path / "submission.zip"
+    with pytest.raises(ValueError, match=r"no photograph of the split val.*--split: test \(3\)"):
+        write_submission(predictor, images, out, split="val", progress=quiet)
+    assert not out.exists()
+
+
+def test_right_zip_is_well(check: Callable[..., SubmissionReport]) -> None:
+    """Nothing is found in a zip as the server wants it."""
+    assert SubmissionReport(3, [], []) == check(right_files())
+
+
+def test_missing_and_extra_frames_are_named(check: Callable[..., SubmissionReport]) -> None:
+    """A photograph without a prediction is told, and a prediction without a photograph."""
+    files = right_files()
+    del files[prediction_file_name(KEYS[1])]
+    files["bonn_000007_000019.png"] = png(7)
+    verdict = check(files)
+    assert [f"{STEMS[1]} has no prediction"] == verdict.problems
+    assert ["bonn_000007_000019 is none of the photographs"] == verdict.notes
+
+
+def test_two_predictions_of_a_frame_are_told(check: Callable[..., SubmissionReport]) -> None:
+    """The official script stops at the second file whose name begins with the frame's."""
+    files = right_files() | {f"{STEMS[0]}.png": png(7)}
+    (problem,) = check(files).problems
+    assert problem.startswith(f"{STEMS[0]} has 2 predictions")
+
+
+def test_what_the_official_script_passes_over_is_a_note(
+    check: Callable[..., SubmissionReport],
+) -> None:
+    """It looks into folders and by names; what macOS adds is no news."""
+    files = right_files()
+    files[f"results/{STEMS[0]}.png"] = files.pop(prediction_file_name(KEYS[0]))
+    files |= {"notes.txt": b"", "__MACOSX/._a.png": b"", ".DS_Store": b""}
+    verdict = check(files)
+    assert [] == verdict.problems
+    assert 2 == len(verdict.notes)
+    assert "notes.txt is no prediction: they are named like" in verdict.notes[0]
+    assert f"results/{STEMS[0]}.png lies in a folder, where it is found too" == verdict.notes[1]
+
+
+def test_folders_are_searched_by_the_official_script(tmp_path: Path) -> None:
+    """A prediction below a folder is found there, beside files that are none."""
+    script = importlib.import_module("cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling")
+    settings = copy.copy(script.args)
+    settings.predictionPath, settings.predictionWalk = str(tmp_path), None
+    path = tmp_path / "results" / prediction_file_name(KEYS[0])
+    save_png(path, np.full(SIZE, 7, dtype=np.uint8))
+    (tmp_path / "notes.txt").touch()
+    assert str(path) == script.getPrediction(settings, f"{STEMS[0]}_gtFine_labelIds.png")
+
+
+def test_wrong_size_mode_and_damage_are_told(check: Callable[..., SubmissionReport]) -> None:
+    """A PNG that is too small, in colour, or none at all is told by name, all in one go."""
+    names = list(right_files())
+    files = {
+        names[0]: png(7, (12, 24)),
+        names[1]: encode(Image.new("RGB", SIZE[::-1])),
+        names[2]: b"no picture",
+    }
+    problems = check(files).problems
+    assert f"{names[0]} has 12 x 24 pixels, its photograph 24 x 48" == problems[0]
+    assert f"{names[1]} has mode RGB, but should be 8 bit L" == problems[1]
+    assert problems[2].startswith(f"{names[2]} cannot be read (no PNG)")
+
+
+def test_unknown_ids_are_told(check: Callable[..., SubmissionReport]) -> None:
+    """The official script stops at an id that its table lacks; each file with one is named."""
+    files = right_files() | {prediction_file_name(KEYS[2]): png(34)}
+    expected = f"{prediction_file_name(KEYS[2])} holds id 34, which is in no row of the label table"
+    assert [expected] == check(files).problems
+
+
+@pytest.mark.parametrize("void", [7, 255])
+def test_train_ids_are_recognised(void: int, check: Callable[..., SubmissionReport]) -> None:
+    """A zip of nothing but train ids, void or not, is told once, with what to do."""
+    names = list(right_files())
+    (problem,) = check({names[0]: png(0), names[1]: png(18), names[2]: png(void)}).problems
+    assert problem.startswith("the PNGs hold train ids")
+
+
+def test_ids_that_are_never_scored_are_a_note(check: Callable[..., SubmissionReport]) -> None:
+    """Parking is in the table: the server takes it, and the check says what it costs."""
+    verdict = check(right_files() | {prediction_file_name(KEYS[2]): png(9)})
+    assert [] == verdict.problems
+    expected = "id 9, never scored, in 1 prediction: each such pixel counts as missed"
+    assert [expected] == verdict.notes
+
+
+def test_without_photographs_the_official_numbers_count(tmp_path: Path) -> None:
+    """Cities with too few frames and another size than 1024 x 2048 are told; of others a note."""
+    assert 1525 == sum(TEST_FRAMES_PER_CITY.values())
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(f"{STEMS[0]}.png", png(7))
+        archive.writestr("zurich_000000_000019.png", png(7))
+    verdict = check_submission(tmp_path / "a.zip", None, split="test", progress=quiet)
+    assert "berlin has 1 prediction, and 544 frames in the test set" == verdict.problems[0]
+    wrong_size = f"{STEMS[0]}.png has 24 x 48 pixels, its photograph 1024 x 2048"
+    assert [wrong_size] == verdict.problems[len(TEST_FRAMES_PER_CITY) :]
+    assert ["zurich is no city of the test set"] == verdict.notes
+
+
+def test_command_tells_every_problem_and_fails(tmp_path: Path, images: Path) -> None:
+    """`submit --check` lists all that it found, more than fit into a message of ours."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for i in range(30):
+            archive.writestr(f"{i}.txt", b"")
+    given = ["submit", "--check", str(tmp_path / "a.zip"), "--images", str(images)]
+    result = CliRunner().invoke(app, given)
+    assert 30 == result.stdout.count("is no prediction")
+    assert 3 == result.stdout.count("has no prediction")
+    assert "3 problems" in str(result.exception)
+
+
+def test_command_tells_notes_and_is_content(tmp_path: Path, images: Path) -> None:
+    """What the server passes over is said and is no failure."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name, content in right_files().items():
+            archive.writestr(f"results/{name}", content)
+    given = ["submit", "--check", str(tmp_path / "a.zip"), "--images", str(images)]
+    result = CliRunner().invoke(app, given)
+    assert 0 == result.exit_code
+    assert 3 == result.stdout.count("lies in a folder, where it is found too")
+    assert "is well: 3 predictions" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["--images", "a"], "--model, --out missing"),
+        (["--check", "a", "--model", "b"], "neither --model nor --out"),
+    ],
+)
+def test_command_asks_for_what_belongs_together(given: list[str], expected: str) -> None:
+    """Without --check all three paths are needed, and with it two make no sense."""
+    result = CliRunner().invoke(app, ["submit", *given], env={"COLUMNS": "200"})
+    assert 2 == result.exit_code
+    assert expected in result.output

@@ -1,0 +1,244 @@
+import errno
+import os
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.dataset.archive import IMAGE, LABEL_IDS, TRAIN_IDS, member_name
+from pipeline.params.pack import Pack
+from pipeline.stages import remap
+from pipeline.stages.pack import pack_frames
+from segformer.cityscapes import train_id_table
+from segformer.data.packed_frames import PackedFrames
+from tests.pipeline.conftest import FRAME_KEYS, SIZE
+
+HEAD = "frame,split,city,rows,columns"
+
+
+@pytest.fixture
+def remapped(tree: Path, tmp_path: Path) -> Path:
+    """What `remap` writes for the tree."""
+    out = tmp_path / "remap"
+    remap.remap_labels(
+        remap.Remap(split="official", held_out=0.2, seed=0),
+        images=tree,
+        ground_truth=tree,
+        out=out,
+        progress=lambda done, total: None,
+    )
+    return out
+
+
+def pack(
+    tree: Path,
+    remapped: Path,
+    out: Path,
+    size: tuple[int, int] = SIZE,
+    processes: int | None = None,
+) -> None:
+    """Run the stage."""
+    pack_frames(
+        Pack(size=size),
+        images=tree,
+        labels=remapped / "labels.zip",
+        frames=remapped / "frames.csv",
+        out=out,
+        progress=lambda done, total: None,
+        processes=processes,
+    )
+
+
+def test_frames_at_their_own_size_are_packed_unchanged(
+    tree: Path, remapped: Path, tmp_path: Path
+) -> None:
+    """At the frames' own size every packed pixel and train id is the file's."""
+    pack(tree, remapped, tmp_path / "out")
+    for split, keys in (("train", FRAME_KEYS[:3]), ("val", FRAME_KEYS[3:])):
+        frames = PackedFrames.open(tmp_path / "out" / split)
+        assert sorted(keys) == frames.names
+        for i, key in enumerate(frames.names):
+            image = np.asarray(Image.open(tree / member_name(key, IMAGE)))
+            label_ids = np.asarray(Image.open(tree / member_name(key, LABEL_IDS)))
+            np.testing.assert_array_equal(image, frames.images[i])
+            np.testing.assert_array_equal(train_id_table()[label_ids], frames.labels[i])
+
+
+def test_another_size(tree: Path, remapped: Path, tmp_path: Path) -> None:
+    """Frames are packed at the size asked for, and no new class appears."""
+    pack(tree, remapped, tmp_path / "out", (31, 45))
+    frames = PackedFrames.open(tmp_path / "out" / "train")
+    assert (3, 31, 45, 3) == frames.images.shape
+    assert set(np.unique(frames.labels)) <= {*range(19), 255}
+
+
+def test_an_unreadable_photograph_is_named(tree: Path, remapped: Path, tmp_path: Path) -> None:
+    """It stops with the file's name, and nothing is written."""
+    (tree / member_name(FRAME_KEYS[3], IMAGE)).write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"lyonesse_000000_000019_leftImg8bit\.png cannot be read"):
+        pack(tree, remapped, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_picture_that_cannot_be_decoded_is_named(
+    tree: Path, remapped: Path, tmp_path: Path
+) -> None:
+    """All in one message; those of which only the pixels are damaged pass `remap`."""
+    for key in (FRAME_KEYS[0], FRAME_KEYS[4]):
+        spoil_pixels(tree / member_name(key, IMAGE))
+    remap.remap_labels(
+        remap.Remap(split="official", held_out=0.2, seed=0),
+        images=tree,
+        ground_truth=tree,
+        out=tmp_path / "again",
+        progress=lambda done, total: None,
+    )
+    with pytest.raises(ValueError, match="pack: 2 problems") as error:
+        pack(tree, tmp_path / "again", tmp_path / "out")
+    for key in (FRAME_KEYS[0], FRAME_KEYS[4]):
+        assert f"{member_name(key, IMAGE)} cannot be read" in str(error.value)
+    assert [] == list(tmp_path.glob("out*"))
+
+
+def spoil_pixels(path: Path) -> None:
+    """Put noise where the pixels are, with the right checksum."""
+    content = path.read_bytes()
+    start = content.index(b"IDAT")
+    size = int.from_bytes(content[start - 4 : start], "big")
+    chunk = b"IDAT" + b"?" * size
+    spoilt = chunk + zlib.crc32(chunk).to_bytes(4, "big")
+    path.write_bytes(content[:start] + spoilt + content[start + len(spoilt) :])
+
+
+def test_any_number_of_processes_writes_the_same_bytes(
+    tree: Path, remapped: Path, tmp_path: Path
+) -> None:
+    """What one process writes, two write too."""
+    for processes in (1, 2):
+        pack(tree, remapped, tmp_path / str(processes), (31, 45), processes)
+    one, two = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")}
+        for folder in (tmp_path / "1", tmp_path / "2")
+    )
+    assert 6 == len(one)
+    assert one == two
+
+
+def test_frames_kept_for_the_final_number_are_not_packed(
+    tree: Path, remapped: Path, tmp_path: Path
+) -> None:
+    """Training sees train and val; test stays in the zip."""
+    table = (remapped / "frames.csv").read_text()
+    rows = table.replace(",val,", ",test,").replace(
+        f"{FRAME_KEYS[2]},train,", f"{FRAME_KEYS[2]},val,"
+    )
+    (remapped / "frames.csv").write_text(rows)
+    pack(tree, remapped, tmp_path / "out")
+    assert ["train", "val"] == sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert list(FRAME_KEYS[:2]) == PackedFrames.open(tmp_path / "out" / "train").names
+    assert [FRAME_KEYS[2]] == PackedFrames.open(tmp_path / "out" / "val").names
+
+
+def test_a_split_without_frames_is_told(tree: Path, remapped: Path, tmp_path: Path) -> None:
+    """Without frames to watch, training could not begin: it stops here."""
+    table = (remapped / "frames.csv").read_text()
+    (remapped / "frames.csv").write_text(table.replace(",val,", ",test,"))
+    with pytest.raises(ValueError, match="no frame is of the split val"):
+        pack(tree, remapped, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("frame,city\na,b\n", "has no column 'split'"),
+        ("", "has no column 'frame'"),
+        (f"{HEAD}\n", "names no frame"),
+        (f"{HEAD}\na/b/c,train\n", "has a row that is cut short"),
+        (f"{HEAD}\na/b/c,train,b,1,1\na/b/c,val,b,1,1\n", "names a/b/c twice"),
+        (f'{HEAD}\n"a,train\n', "is no table"),
+        (b"\xff\xfe", "is no table"),
+        (None, "is missing"),
+    ],
+)
+def test_an_odd_table_is_one_message(
+    tree: Path, remapped: Path, tmp_path: Path, table: str | bytes | None, words: str
+) -> None:
+    """A table that remap did not write is named, with what is wrong with it."""
+    path = remapped / "frames.csv"
+    if table is None:
+        path.unlink()
+    else:
+        path.write_bytes(table.encode() if isinstance(table, str) else table)
+    with pytest.raises(ValueError, match=rf"frames\.csv:? .*({words}).*repeat remap"):
+        pack(tree, remapped, tmp_path / "out")
+
+
+def test_a_failure_keeps_what_was_packed_before(tree: Path, remapped: Path, tmp_path: Path) -> None:
+    """The new frames take the old ones' place when they are whole, in one step."""
+    pack(tree, remapped, tmp_path / "out")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")}
+    (tree / member_name(FRAME_KEYS[4], IMAGE)).write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="cannot be read"):
+        pack(tree, remapped, tmp_path / "out", (31, 45), processes=2)
+    assert before == {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")}
+    assert [] == list(tmp_path.glob("*.part"))
+
+
+def test_too_little_room_is_told_before_anything_is_decoded(
+    tree: Path, remapped: Path, tmp_path: Path
+) -> None:
+    """What it takes and what is free are said; five frames of 2^46 pixels fit on no disk."""
+    for key in FRAME_KEYS:
+        (tree / member_name(key, IMAGE)).unlink()
+    with pytest.raises(ValueError, match=r": 1407\d+\.\d GB more .* only \d+\.\d GB are free"):
+        pack(tree, remapped, tmp_path / "out", (2**23, 2**23))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("call", ["posix_fallocate", "write"])
+def test_a_disk_that_fills_is_one_message(
+    tree: Path, remapped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Full while the space is taken, or later where writing takes more: nothing is kept."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if call == "write":
+        monkeypatch.setattr("pipeline.stages.pack.write_frame", full)
+    else:
+        monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(ValueError, match=r"is full \(No space left on device\); nothing was kept"):
+        pack(tree, remapped, tmp_path / "out")
+    assert [] == list(tmp_path.glob("out*"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells the peak")
+def test_memory_does_not_grow_with_the_set(tree: Path, remapped: Path, tmp_path: Path) -> None:
+    """Packing 120 MB takes no more memory at its peak than a few frames do."""
+    pack(tree, remapped, tmp_path / "out", (512, 1024))  # what is loaded once is loaded
+    head, *rows = (remapped / "frames.csv").read_text().splitlines()
+    table = [head, rows[3]]
+    for number in range(60):
+        key = f"train/avalon/avalon_{number:06}_000020"
+        table.append(rows[0].replace(FRAME_KEYS[0], key))
+        (tree / member_name(key, IMAGE)).symlink_to(tree / member_name(FRAME_KEYS[0], IMAGE))
+    (remapped / "frames.csv").write_text("\n".join(table))
+    with zipfile.ZipFile(remapped / "labels.zip", "a") as labels:
+        content = labels.read(member_name(FRAME_KEYS[0], TRAIN_IDS))
+        for row in table[2:]:
+            labels.writestr(member_name(row.split(",")[0], TRAIN_IDS), content)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from now
+    before = peak_mib()
+    pack(tree, remapped, tmp_path / "out", (512, 1024), processes=1)
+    assert 120 < sum(path.stat().st_size for path in (tmp_path / "out").rglob("*")) / 2**20
+    assert 30 > peak_mib() - before
+
+
+def peak_mib() -> float:
+    """Most memory that this process had."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024

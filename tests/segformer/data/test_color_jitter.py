@@ -1,0 +1,100 @@
+import colorsys
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from segformer.data.color_jitter import (
+    HUE,
+    NUM_COLOR_RANDOM,
+    apply_color_matrix,
+    color_matrix,
+    fold_normalization,
+    hue_rotation,
+)
+from segformer.data.packed_frames import normalise
+from tests.reference.crops import denormalize
+
+
+def changed(colour: tuple[float, ...], draws: np.ndarray) -> Tensor:
+    """(3,) one colour after the changes, 0..255."""
+    pixels = torch.tensor(colour).reshape(3, 1, 1)
+    numbers = torch.from_numpy(fold_normalization(color_matrix(draws)[None]))[0]
+    result = torch.full_like(pixels, math.nan)
+    apply_color_matrix(pixels, numbers, out=result)
+    return denormalize(result[None]).flatten()
+
+
+def only(which: int, place: float) -> np.ndarray:
+    """Draws of which one change comes, at a known place within its range."""
+    draws = np.ones(NUM_COLOR_RANDOM)
+    draws[which], draws[4 + which] = 0, place
+    return draws
+
+
+@pytest.mark.parametrize(
+    ("which", "place", "expected"),
+    [
+        (0, 1.0, [132, 92, 72]),  # brightness: 32 more
+        (0, 0.0, [68, 28, 8]),
+        (1, 1.0, [150, 90, 60]),  # contrast: one and a half times
+        (1, 0.0, [50, 30, 20]),
+        (2, 1.0, [100, 40, 10]),  # saturation: away from the largest, and its half
+        (2, 0.0, [100, 80, 70]),
+    ],
+)
+def test_each_change_by_hand(which: int, place: float, expected: list[float]) -> None:
+    """The ends of every range, on one colour."""
+    result = changed((100.0, 60, 40), only(which, place))
+    torch.testing.assert_close(torch.tensor(expected, dtype=torch.float32), result)
+
+
+@pytest.mark.parametrize("place", [0.0, 0.3, 1.0])
+def test_saturation_is_that_of_hsv(place: float) -> None:
+    """Python's own conversion: the saturation is multiplied, hue and value stay."""
+    hue, saturation, value = colorsys.rgb_to_hsv(0.5, 0.35, 0.4)
+    expected = colorsys.hsv_to_rgb(hue, saturation * (0.5 + place), value)
+    result = changed((127.5, 89.25, 102.0), only(2, place))
+    torch.testing.assert_close(255 * torch.tensor(expected), result)
+
+
+def test_hue_turns_red_towards_green() -> None:
+    """The hue of a soft red, as the colour circle has it, moves by 36 degrees; greys stay."""
+    red, green, blue = changed((140.0, 100, 100), only(3, 1.0)).tolist()
+    hue = math.degrees(math.atan2(math.sqrt(3) * (green - blue), 2 * red - green - blue))
+    assert HUE == pytest.approx(hue, abs=1e-3)
+    assert 340 == pytest.approx(red + green + blue, rel=1e-5)
+
+
+def test_hue_rotation_keeps_greys_and_turns_by_thirds() -> None:
+    """A third of the circle carries red to green, green to blue and blue to red."""
+    turn = hue_rotation(2 * math.pi / 3)
+    np.testing.assert_allclose([0, 1, 0], turn @ [1, 0, 0], atol=1e-15)
+    np.testing.assert_allclose([0, 0, 1], turn @ [0, 1, 0], atol=1e-15)
+    np.testing.assert_allclose([7, 7, 7], turn @ [7, 7, 7])
+
+
+def test_some_images_stay_as_they_are() -> None:
+    """Each of four changes comes in half of the images: about one in sixteen has none."""
+    draws = np.random.default_rng(0).random((320, NUM_COLOR_RANDOM))
+    same = color_matrix(np.ones(NUM_COLOR_RANDOM))
+    assert 8 <= sum(np.array_equal(same, color_matrix(row)) for row in draws) <= 36
+
+
+def test_unchanged_colours_are_only_normalised() -> None:
+    """With no change the result is that of frames.normalise, which evaluation uses."""
+    pixels = 255 * torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(0))
+    numbers = torch.from_numpy(fold_normalization(color_matrix(np.ones(NUM_COLOR_RANDOM))[None]))[0]
+    result = torch.empty_like(pixels)
+    apply_color_matrix(pixels, numbers, out=result)
+    torch.testing.assert_close(normalise(pixels.permute(1, 2, 0)[None])[0], result)
+
+
+def test_colours_stay_in_range() -> None:
+    """Bytes stay bytes: 0 to 255, both of which are reached."""
+    draws = np.random.default_rng(0).random((200, NUM_COLOR_RANDOM))
+    colours = [changed(tuple(255.0 * row[:3].round()), row) for row in draws]
+    assert 0 == pytest.approx(torch.stack(colours).min().item(), abs=1e-4)
+    assert 255 == pytest.approx(torch.stack(colours).max().item(), abs=1e-4)

@@ -1,0 +1,150 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from segformer.data.packed_frames import MEAN, STD, PackedFrames, create, normalise
+
+
+def pack(folder: Path, names: list[str], size: tuple[int, int] = (4, 6)) -> Path:
+    """Pack frames whose every image byte is the frame's number and every label ten more."""
+    with create(folder, names, size) as (images, labels):
+        for i in range(len(names)):
+            images[i] = i
+            labels[i] = 10 + i
+    return folder
+
+
+def test_what_is_packed_is_read_back(tmp_path: Path) -> None:
+    """Names, order, types and bytes survive the disk."""
+    frames = PackedFrames.open(pack(tmp_path / "train", ["b", "a,1", "ä"]))
+    images, labels = frames.batch([2, 0])
+
+    assert ["b", "a,1", "ä"] == frames.names
+    assert 3 == len(frames)
+    assert ((2, 4, 6, 3), torch.uint8) == (images.shape, images.dtype)
+    assert ((2, 4, 6), torch.uint8) == (labels.shape, labels.dtype)
+    assert [2, 0] == images[:, 0, 0, 0].tolist()
+    assert [12, 10] == labels[:, 3, 5].tolist()
+
+
+def test_a_batch_may_be_changed_without_changing_the_frames(tmp_path: Path) -> None:
+    """A batch is a copy; the file behind it is opened read-only."""
+    frames = PackedFrames.open(pack(tmp_path / "train", ["a"]))
+    frames.batch(torch.tensor([0]))[0].fill_(9)
+
+    assert 0 == int(frames.batch(range(1))[0].max())
+    with pytest.raises(ValueError, match="read-only"):
+        frames.images[0] = 1
+
+
+def test_the_same_frames_are_the_same_bytes(tmp_path: Path) -> None:
+    """Packing is repeatable, byte for byte."""
+    one, two = (pack(tmp_path / name, ["a", "b"]) for name in ("one", "two"))
+    for name in ("images.npy", "labels.npy", "frames.csv"):
+        assert (one / name).read_bytes() == (two / name).read_bytes()
+
+
+def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
+    """An error half-way leaves neither the folder nor its unfinished half."""
+
+    def fail() -> None:
+        with create(tmp_path / "train", ["a", "b"], (4, 6)) as (images, _):
+            images[0] = 1
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_a_failure_keeps_what_was_there(tmp_path: Path) -> None:
+    """Packing anew replaces the old frames only when it succeeds."""
+    folder = pack(tmp_path / "train", ["old"])
+    with pytest.raises(KeyError), create(folder, ["new"], (4, 6)):
+        raise KeyError
+    assert ["old"] == PackedFrames.open(folder).names
+
+    assert ["new"] == PackedFrames.open(pack(folder, ["new"])).names
+
+
+@pytest.mark.parametrize(
+    ("names", "message"), [([], "no frame"), (["a", "b", "a"], r"more than once \(first: a\)")]
+)
+def test_names_are_some_and_unique(tmp_path: Path, names: list[str], message: str) -> None:
+    """Nothing to pack, or a name packed twice, is refused."""
+    with (
+        pytest.raises(ValueError, match=message),
+        create(tmp_path / "train", names, (4, 6)),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("name", ["images.npy", "labels.npy", "frames.csv"])
+def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
+    """The message says which file lacks, and where."""
+    folder = pack(tmp_path / "train", ["a"])
+    (folder / name).unlink()
+    with pytest.raises(ValueError, match=rf"train lacks {name}; pack the frames again"):
+        PackedFrames.open(folder)
+
+
+@pytest.mark.parametrize("kept", [0, 40, 130])
+def test_a_damaged_array_is_named(tmp_path: Path, kept: int) -> None:
+    """An array cut off in its middle, its header or before it is refused, never read as pickle."""
+    file = pack(tmp_path / "train", ["a"]) / "labels.npy"
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=r"labels\.npy is damaged"):
+        PackedFrames.open(tmp_path / "train")
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("images.npy", np.zeros((2, 4, 6, 4), np.uint8), "do not agree"),
+        ("images.npy", np.zeros((2, 4, 6), np.uint8), "do not agree"),
+        ("images.npy", np.zeros((2, 4, 6, 3), np.float32), "float32, not uint8"),
+        ("labels.npy", np.zeros((2, 6, 4), np.uint8), "do not agree"),
+        ("labels.npy", np.zeros((3, 4, 6), np.uint8), "do not agree"),
+    ],
+)
+def test_parts_that_do_not_agree_are_refused(
+    tmp_path: Path, name: str, array: np.ndarray, message: str
+) -> None:
+    """Images, labels and names must be of the same frames, of the same size, of bytes."""
+    folder = pack(tmp_path / "train", ["a", "b"])
+    np.save(folder / name, array)
+    with pytest.raises(ValueError, match=message):
+        PackedFrames.open(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("frame\na\n", "1 names"), ("name\na\nb\n", "no column 'frame'"), ("frame\n", "no frame")],
+)
+def test_a_wrong_list_of_names_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    """A list with too few names, none, or without the column is refused."""
+    folder = pack(tmp_path / "train", ["a", "b"])
+    (folder / "frames.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        PackedFrames.open(folder)
+
+
+def test_normalise_uses_the_mean_of_green_that_imagenet_has() -> None:
+    """An image of the mean colour becomes 0, one deviation more becomes 1, in every channel."""
+    assert (0.485, 0.456, 0.406) == MEAN
+    assert (0.229, 0.224, 0.225) == STD
+    colours = torch.tensor([MEAN, [m + s for m, s in zip(MEAN, STD, strict=True)]]) * 255
+    normal = normalise(colours.reshape(1, 1, 2, 3))
+
+    assert (1, 3, 1, 2) == normal.shape
+    torch.testing.assert_close(torch.tensor([0.0, 1.0]).expand(1, 3, 1, 2), normal)
+
+
+def test_normalise_takes_bytes() -> None:
+    """A white byte pixel, by hand: (1 - mean) / deviation."""
+    normal = normalise(torch.full((1, 1, 1, 3), 255, dtype=torch.uint8))
+    expected = [(1 - m) / s for m, s in zip(MEAN, STD, strict=True)]
+    assert torch.float32 == normal.dtype
+    torch.testing.assert_close(torch.tensor(expected), normal.flatten())

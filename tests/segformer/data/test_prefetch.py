@@ -1,0 +1,73 @@
+import threading
+import time
+from itertools import islice
+
+import pytest
+
+from segformer.data.prefetch import prefetch
+
+
+def num_threads() -> int:
+    """How many threads of read_ahead live."""
+    return sum(thread.name.startswith("read-ahead") for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_results_come_in_order(threads: int) -> None:
+    """From the start that was asked for, without a gap, though the first ones take longest."""
+
+    def make(number: int) -> int:
+        time.sleep(max(0, 9 - number) / 200)
+        return number
+
+    made = prefetch(make, 7, ahead=3, threads=threads)
+    assert [7, 8, 9, 10, 11, 12] == list(islice(made, 6))
+
+
+def test_the_next_ones_are_made_while_the_caller_works() -> None:
+    """As many as were asked for, and no more."""
+    made = []
+    is_third = threading.Event()
+
+    def make(number: int) -> None:
+        made.append(number)
+        if number == 2:
+            is_third.set()
+
+    results = prefetch(make, 0, ahead=2, threads=1)
+    next(results)
+    assert is_third.wait(10)
+    results.close()
+    assert [0, 1, 2] == made
+
+
+def test_an_error_reaches_the_caller() -> None:
+    """Where the result would have come, with its own message; and no thread is left."""
+
+    def make(number: int) -> int:
+        if number == 2:
+            raise OSError("the disk is gone")
+        return number
+
+    made = prefetch(make, 0, ahead=2, threads=1)
+    assert [0, 1] == [next(made), next(made)]
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(made)
+    assert 0 == num_threads()
+
+
+def test_closing_ends_the_threads() -> None:
+    """Also while results lie there that nobody took."""
+    made = prefetch(str, 0, ahead=4, threads=2)
+    next(made)
+    assert 0 < num_threads()
+    made.close()
+    assert 0 == num_threads()
+
+
+def test_dropping_ends_the_threads() -> None:
+    """An iterator that nobody holds any more has none."""
+    made = prefetch(str, 0, ahead=4, threads=2)
+    next(made)
+    del made
+    assert 0 == num_threads()

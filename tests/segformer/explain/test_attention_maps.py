@@ -1,0 +1,146 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from segformer.explain.attention_maps import attention_input, attention_maps, attention_weights
+from segformer.model.layers import Attention
+from segformer.model.segformer import SegFormer
+
+
+@pytest.fixture(scope="module")
+def model() -> SegFormer:
+    """A B0 whose attention is far from even."""
+    torch.manual_seed(0)
+    model = SegFormer("b0")
+    for module in model.modules():
+        if isinstance(module, Attention):
+            nn.init.normal_(module.query.weight, std=0.3)
+            nn.init.normal_(module.key_value.weight, std=0.3)
+    return model
+
+
+@pytest.fixture(scope="module")
+def image() -> Tensor:
+    """(3, 64, 101): columns that no stride divides."""
+    return torch.randn(3, 64, 101, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("stage", range(4))
+def test_weights_times_values_are_the_layers_output(
+    model: SegFormer, image: Tensor, stage: int
+) -> None:
+    """What is shown is what `forward` does: the weights mix the values to its very output."""
+    model.eval()
+    with torch.no_grad():
+        layer, grid = attention_input(model.encoder, image[None], stage=stage, block=1)
+        weights = attention_weights(layer, grid).flatten(3)  # (1, a, n, m)
+        _, _, value = layer.project(grid)
+        mixed = (weights @ value).transpose(1, 2).reshape(grid.shape)
+        torch.testing.assert_close(layer(grid), layer.output(mixed), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("stage", "block"), [(0, 0), (1, 1), (2, 0), (3, -1)])
+def test_the_layer_is_given_what_it_is_given_in_a_forward_pass(
+    model: SegFormer, image: Tensor, stage: int, block: int
+) -> None:
+    """A hook on the layer, in a whole forward pass, sees the same input."""
+    model.eval()
+    layer = model.encoder.stages[stage].blocks[block].attention
+    seen = []
+    handle = layer.register_forward_pre_hook(lambda _layer, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        model(image[None])
+        handle.remove()
+        found, grid = attention_input(model.encoder, image[None], stage=stage, block=block)
+    assert layer is found
+    assert torch.equal(seen[0], grid)
+
+
+@pytest.mark.parametrize("stage", range(4))
+def test_each_head_shares_out_one(model: SegFormer, image: Tensor, stage: int) -> None:
+    """For any query the shares of all keys sum to 1, head by head, and none is negative."""
+    region = torch.zeros(64, 101, dtype=torch.bool)
+    region[3:50, 60:] = True
+    for query in ((0, 0), (63, 100), region):
+        maps = attention_maps(model, image, query, stage=stage)
+        assert ((1, 2, 5, 8)[stage], 2, (3, 3, 3, 4)[stage]) == maps.shape
+        torch.testing.assert_close(torch.ones(len(maps)), maps.sum((1, 2)))
+        assert 0 <= maps.min()
+
+
+def test_a_pixel_asks_with_the_token_it_lies_in(model: SegFormer, image: Tensor) -> None:
+    """Row 41 and column 90 lie in token 5, 11 of the stage with a stride of 8."""
+    model.eval()
+    with torch.no_grad():
+        layer, grid = attention_input(model.encoder, image[None], stage=1, block=0)
+        expected = attention_weights(layer, grid)[0, :, 5 * grid.shape[2] + 11]
+    found = attention_maps(model, image, (41, 90), stage=1, block=0)
+    torch.testing.assert_close(expected, found)
+
+
+def test_a_region_is_the_mean_over_its_pixels(model: SegFormer, image: Tensor) -> None:
+    """Asked at once, all pixels of a region give the mean of what each of them gives."""
+    region = torch.zeros(64, 101, dtype=torch.bool)
+    region[30:34, 98:] = True  # across four tokens, with 2 to 4 pixels in each
+    expected = torch.stack(
+        [
+            attention_maps(model, image, (int(row), int(column)), stage=0)
+            for row, column in region.nonzero()
+        ]
+    ).mean(0)
+    torch.testing.assert_close(expected, attention_maps(model, image, region, stage=0))
+
+
+def test_many_queries_are_asked_in_parts(
+    model: SegFormer, image: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the queries are cut changes nothing."""
+    everything = torch.ones(64, 101, dtype=torch.bool)
+    expected = attention_maps(model, image, everything, stage=1)
+    monkeypatch.setattr("segformer.explain.attention_maps._QUERY_CHUNK", 7)
+    torch.testing.assert_close(expected, attention_maps(model, image, everything, stage=1))
+
+
+def test_queries_differ(model: SegFormer, image: Tensor) -> None:
+    """Two pixels look at different places: it is the query's attention, not a key's."""
+    maps = [attention_maps(model, image, query, stage=1) for query in ((0, 0), (60, 90))]
+    assert 0.01 < (maps[0] - maps[1]).abs().max()
+
+
+def test_the_model_stays_as_it_was(model: SegFormer, image: Tensor) -> None:
+    """Looking at a model in training neither changes its mode nor drops any path."""
+    model.train()
+    first = attention_maps(model.encoder, image, (3, 3), stage=3)
+    assert model.encoder.training
+    assert model.encoder.stages[0].training
+    assert torch.equal(first, attention_maps(model, image, (3, 3), stage=3))
+
+
+@pytest.mark.parametrize(
+    ("query", "stage", "block", "message"),
+    [
+        ((0, 0), 4, 0, "stage 4 does not exist; choose from 0 to 3"),
+        ((0, 0), 1, 2, "stage 1 of b0 has no block 2; choose from 0 to 1"),
+        ((64, 0), 0, 0, "pixel 64, 0 is not in the image"),
+        ((0, -1), 0, 0, "pixel 0, -1 is not in the image"),
+        (torch.zeros(64, 101), 0, 0, "with 0 pixels"),
+        (torch.ones(64, 100), 0, 0, r"give a \(64, 101\) mask"),
+    ],
+)
+def test_what_does_not_exist_is_refused(
+    model: SegFormer,
+    image: Tensor,
+    query: tuple[int, int] | Tensor,
+    stage: int,
+    block: int,
+    message: str,
+) -> None:
+    """The message says what was asked for and what there is."""
+    with pytest.raises(ValueError, match=message):
+        attention_maps(model, image, query, stage=stage, block=block)
+
+
+def test_a_batch_is_refused(model: SegFormer, image: Tensor) -> None:
+    """One image at a time: a query is a place in one."""
+    with pytest.raises(ValueError, match=r"one image is \(3, H, W\), this is \(1, 3, 64, 101\)"):
+        attention_maps(model, image[None], (0, 0), stage=0)

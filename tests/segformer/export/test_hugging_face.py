@@ -1,0 +1,187 @@
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch import nn
+from transformers import AutoImageProcessor, SegformerForSemanticSegmentation
+from transformers.utils import logging as transformers_logging
+
+from segformer.cityscapes import CLASS_NAMES
+from segformer.export.hugging_face import write_hugging_face
+from segformer.model.segformer import SegFormer
+from segformer.weights.checkpoint import load, save
+from segformer.weights.interop import read
+
+SIZE = (64, 128)
+NAMES = Path(__file__).parent.parent / "state_dicts" / "hugging_face_stored_b0.json"
+
+
+def random_model(variant: str = "b0", num_classes: int = 19, **parts: Any) -> SegFormer:
+    """A model in evaluation, with norms, biases and batch statistics that are not the first."""
+    torch.manual_seed(0)
+    model = SegFormer(variant, num_classes, **parts).eval()
+    for parameter in model.parameters():
+        if parameter.ndim == 1:
+            nn.init.normal_(parameter, std=0.5)
+    nn.init.normal_(model.decoder.norm.running_mean)
+    nn.init.uniform_(model.decoder.norm.running_var, 0.5, 2)
+    return model
+
+
+@pytest.fixture
+def warned(caplog: pytest.LogCaptureFixture) -> Any:
+    """What transformers logs from a warning on; its progress bars are off."""
+    transformers_logging.disable_progress_bar()
+    logger = logging.getLogger("transformers")  # hands nothing on to the root, where pytest listens
+    logger.addHandler(caplog.handler)
+    yield lambda: [record.getMessage() for record in caplog.records if record.levelno >= 30]
+    logger.removeHandler(caplog.handler)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {},
+        {"variant": "b1", "num_classes": 4, "decoder_width": 24},
+        {"variant": "b2"},
+    ],
+    ids=["b0", "b1 narrow", "b2"],
+)
+def test_transformers_scores_as_the_model(model: Any, tmp_path: Path, warned: Any) -> None:
+    """The folder opens without a warning or a tensor too few or many, and the scores are equal."""
+    ours = random_model(**model)
+    write_hugging_face(ours, tmp_path, size=SIZE)
+    theirs, told = SegformerForSemanticSegmentation.from_pretrained(
+        tmp_path, output_loading_info=True
+    )
+    assert [] == warned()
+    assert dict.fromkeys(told, 0) == {kind: len(found) for kind, found in told.items()}
+    images = torch.randn(1, 3, *SIZE)
+    with torch.no_grad():
+        expected, scores = ours(images), theirs(pixel_values=images).logits
+    assert (expected - scores).abs().max() <= 1e-6 * expected.abs().max()
+
+
+def test_the_tensors_are_those_that_transformers_stores(tmp_path: Path) -> None:
+    """Names and shapes of a B0 are those of the list read off transformers' own file."""
+    write_hugging_face(random_model(), tmp_path, size=SIZE)
+    found = load_file(tmp_path / "model.safetensors")
+    assert json.loads(NAMES.read_text()) == {name: list(t.shape) for name, t in found.items()}
+
+
+def test_what_was_written_is_read_back(tmp_path: Path) -> None:
+    """`read` calls it Hugging Face's and gives exactly the model's tensors."""
+    model = random_model("b0", 4, decoder_width=24)
+    write_hugging_face(model, tmp_path, size=SIZE, classes="abcd")
+    weights = read(tmp_path / "model.safetensors")
+    assert ("Hugging Face", "b0") == (weights.format, weights.variant)
+    assert weights.decoder is not None
+    for part, found in ((model.encoder, weights.encoder), (model.decoder, weights.decoder)):
+        expected = {name: t for name, t in part.state_dict().items() if "tracked" not in name}
+        assert expected.keys() == found.keys()
+        assert all(torch.equal(tensor, found[name]) for name, tensor in expected.items())
+
+
+def test_the_labels_are_the_19_of_cityscapes(tmp_path: Path) -> None:
+    """Both directions of the labels, and the label that the loss leaves out, are in the config."""
+    write_hugging_face(random_model(), tmp_path, size=SIZE)
+    config = SegformerForSemanticSegmentation.from_pretrained(tmp_path).config
+    assert dict(enumerate(CLASS_NAMES)) == config.id2label
+    assert {name: k for k, name in enumerate(CLASS_NAMES)} == config.label2id
+    assert 255 == config.semantic_loss_ignore_index
+
+
+def test_the_rates_of_training_are_kept(tmp_path: Path) -> None:
+    """Who trains on in transformers does so with the model's own drop path and dropout."""
+    write_hugging_face(random_model(drop_path=0.2, dropout=0.3), tmp_path, size=SIZE)
+    config = SegformerForSemanticSegmentation.from_pretrained(tmp_path).config
+    assert (0.2, 0.3) == (config.drop_path_rate, config.classifier_dropout_prob)
+
+
+@pytest.mark.parametrize("classes", [["a", "b"], ["a", "b", "b"]])
+def test_labels_that_do_not_fit_are_refused(classes: list[str], tmp_path: Path) -> None:
+    """As many different names as classes, or nothing is written."""
+    with pytest.raises(ValueError, match="2 different names for a model of 3 classes"):
+        write_hugging_face(random_model("b0", 3), tmp_path / "out", size=SIZE, classes=classes)
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures_come_at_the_size_of_the_training(tmp_path: Path, warned: Any) -> None:
+    """The processor makes any picture rows x columns of the training, normalised as ours are.
+
+    The hub's own folders name another size: 58 mIoU where the model gives 76.2.
+    """
+    write_hugging_face(random_model(), tmp_path, size=SIZE)
+    processor = AutoImageProcessor.from_pretrained(tmp_path)
+    grey = Image.fromarray(np.full((50, 70, 3), 51, dtype=np.uint8))
+    found = processor(grey, return_tensors="pt")["pixel_values"]
+    expected = (0.2 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
+    assert (1, 3, *SIZE) == found.shape
+    torch.testing.assert_close(expected, found.mean(dim=(0, 2, 3)).float())
+    assert [] == warned()
+
+
+def test_road_is_not_taken_for_background(tmp_path: Path) -> None:
+    """The processor leaves labels as they are: class 0 stays 0, void stays 255."""
+    write_hugging_face(random_model(), tmp_path, size=SIZE)
+    processor = AutoImageProcessor.from_pretrained(tmp_path)
+    labels = np.zeros(SIZE, dtype=np.uint8)
+    labels[:, 64:] = 255
+    picture = np.zeros((*SIZE, 3), dtype=np.uint8)
+    # A copy: what it reduces, it reduces in the caller's own labels.
+    found = processor(picture, segmentation_maps=labels.copy(), return_tensors="np")["labels"][0]
+    assert np.array_equal(labels, found)
+
+
+@pytest.mark.parametrize("size", [(64,), (28, 64), (64, 128, 3)])
+def test_a_size_that_is_none_is_refused(size: Any, tmp_path: Path) -> None:
+    """The size has to be rows and columns that the network can see."""
+    with pytest.raises(ValueError, match="29 pixels or more each"):
+        write_hugging_face(random_model(), tmp_path, size=size)
+
+
+def test_transformers_knows_one_epsilon_only(tmp_path: Path) -> None:
+    """A model with another is refused, because transformers runs 1e-5 whatever its config says."""
+    write_hugging_face(random_model(), tmp_path, size=SIZE)
+    config = json.loads((tmp_path / "config.json").read_text()) | {"layer_norm_eps": 1e-3}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    theirs = SegformerForSemanticSegmentation.from_pretrained(tmp_path)
+    assert {1e-5} == {part.eps for part in theirs.modules() if isinstance(part, nn.LayerNorm)}
+    with pytest.raises(ValueError, match="norm_eps is 1e-06: transformers runs every LayerNorm"):
+        write_hugging_face(random_model(norm_eps=1e-6), tmp_path, size=SIZE)
+
+
+def test_a_model_of_ours_is_not_written_over(tmp_path: Path) -> None:
+    """Both formats have files of the same names: a folder of `save` is refused and stays whole."""
+    model = random_model()
+    save(model, tmp_path)
+    with pytest.raises(ValueError, match="holds a model in another format; give another folder"):
+        write_hugging_face(model, tmp_path, size=SIZE)
+    assert torch.equal(load(tmp_path).decoder.norm.running_mean, model.decoder.norm.running_mean)
+
+
+def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
+    """If the weights cannot be written, the old folder stays as it was, without a half file."""
+    write_hugging_face(random_model(), tmp_path, size=SIZE)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    broken = random_model()
+    broken.decoder.mix.weight = nn.Parameter(broken.decoder.mix.weight.to("meta"))
+    with pytest.raises((NotImplementedError, RuntimeError), match="meta"):
+        write_hugging_face(broken, tmp_path, size=(128, 256))
+    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+def test_an_old_export_is_replaced(tmp_path: Path) -> None:
+    """Writing again into the same folder gives the new model's files."""
+    write_hugging_face(random_model(), tmp_path, size=SIZE)
+    write_hugging_face(random_model("b0", 3), tmp_path, size=(96, 96))
+    size = json.loads((tmp_path / "preprocessor_config.json").read_text())["size"]
+    assert {"height": 96, "width": 96} == size
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert {"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"} == config["id2label"]

@@ -1,0 +1,139 @@
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from segformer.cityscapes import IGNORE
+from segformer.metrics.boundary import boundary_counts, boundary_iou, scaled_distance
+from segformer.metrics.confusion import class_iou, confusion_matrix
+
+
+def random_maps(seed: int, size: tuple[int, int] = (24, 37)) -> tuple[Tensor, Tensor]:
+    """A prediction and a label (1, h, w) of blobs of classes 0..3, with void and unlike edges."""
+    rng = np.random.default_rng(seed)
+    noise = ndimage.gaussian_filter(rng.normal(size=(5, *size)), (0, 3, 3))
+    target = noise.argmax(0)
+    predicted = (noise[:4] + 0.2 * ndimage.gaussian_filter(noise[:4], (0, 1, 1))).argmax(0)
+    predicted = np.where(rng.random(size) < 0.02, rng.integers(0, 4, size), predicted)
+    target = np.where(target == 4, IGNORE, target)
+    return torch.from_numpy(predicted)[None], torch.from_numpy(target)[None]
+
+
+def slow_counts(predicted: Tensor, target: Tensor, distance: int) -> np.ndarray:
+    """Each class's masks eroded by SciPy, (4, 2): the definition, mask by mask."""
+    counts = []
+    for number in range(4):
+        edges = []
+        for classes in (predicted[0].numpy(), target[0].numpy()):
+            mask = (classes == number) & (target[0].numpy() != IGNORE)
+            square = np.ones((3, 3))
+            edges.append(mask & ~ndimage.binary_erosion(mask, square, iterations=distance))
+        counts.append([(edges[0] & edges[1]).sum(), (edges[0] | edges[1]).sum()])
+    return np.array(counts)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("distance", [1, 2, 3, 5, 8])
+def test_counts_are_those_of_eroded_masks(seed: int, distance: int) -> None:
+    """As many pixels as SciPy's erosion of every mask leaves, at any distance."""
+    predicted, target = random_maps(seed)
+    counts = boundary_counts(predicted, target, 4, distance=distance)
+    assert torch.int64 == counts.dtype
+    np.testing.assert_array_equal(slow_counts(predicted, target, distance), counts)
+
+
+def test_by_hand() -> None:
+    """A 3 x 3 square not found: its ring of 8 is lost; the picture's rim of 16 agrees."""
+    target = torch.zeros(1, 5, 5, dtype=torch.uint8)
+    target[:, 1:4, 1:4] = 1
+    counts = boundary_counts(torch.zeros_like(target), target, 3)
+    assert [[16, 16], [0, 8], [0, 0]] == counts.tolist()
+    np.testing.assert_array_equal([1, 0, np.nan], boundary_iou(counts))
+
+
+def test_three_pixels_at_full_size() -> None:
+    """By default an inside of 1018 x 1018 is left of 1024 x 1024."""
+    target = torch.zeros(1, 1024, 2048, dtype=torch.uint8)
+    target[..., 1024:] = 1
+    expected = 1024**2 - 1018**2
+    assert [[expected] * 2] * 2 == boundary_counts(target, target, 2).tolist()
+
+
+@pytest.mark.parametrize(("rows", "pixels"), [(1024, 3), (512, 2), (2048, 6), (256, 1), (16, 1)])
+def test_the_distance_goes_with_the_rows(rows: int, pixels: int) -> None:
+    """Three pixels at 1024 rows, in proportion at others, and never none."""
+    assert pixels == scaled_distance(rows)
+
+
+def test_boundaries_as_wide_as_the_picture_are_the_masks() -> None:
+    """Then boundary IoU is IoU, as the paper says."""
+    predicted, target = random_maps(5)
+    expected = class_iou(confusion_matrix(predicted, target, 4))
+    counts = boundary_counts(predicted, target, 4, distance=37)
+    torch.testing.assert_close(expected, boundary_iou(counts), rtol=0, atol=0)
+
+
+def test_a_ragged_edge_costs_more_than_in_iou() -> None:
+    """An edge wrong by a pixel hardly changes IoU of a large object, and much its boundary IoU."""
+    target = torch.zeros(1, 64, 64, dtype=torch.long)
+    target[..., 32:] = 1
+    predicted = target.roll(1, dims=-1)
+    predicted[..., 0] = 0
+    iou = class_iou(confusion_matrix(predicted, target, 2))
+    assert (boundary_iou(boundary_counts(predicted, target, 2)) < iou - 0.1).all()
+
+
+def test_what_is_predicted_at_void_does_not_matter() -> None:
+    """Neither there nor beside it: a contour along void is the same whatever lies within."""
+    predicted, target = random_maps(6)
+    expected = boundary_counts(predicted, target, 4)
+    for other in (0, 3, IGNORE, 77):
+        changed = predicted.where(target != IGNORE, other)
+        assert torch.equal(expected, boundary_counts(changed, target, 4))
+
+
+def test_a_perfect_prediction_scores_one() -> None:
+    """Every class that occurs, void beside it or not."""
+    _, target = random_maps(7)
+    assert [1.0] * 4 == boundary_iou(boundary_counts(target, target, 4)).tolist()
+
+
+def test_predicting_no_class_is_a_miss() -> None:
+    """IGNORE on labelled pixels is in no predicted mask."""
+    target = torch.zeros(1, 4, 4, dtype=torch.uint8)
+    counts = boundary_counts(torch.full_like(target, IGNORE), target, 1)
+    assert [[0, 12]] == counts.tolist()
+
+
+def test_frames_add_up() -> None:
+    """A batch counts as its frames do one by one: no boundary runs from frame to frame."""
+    maps = [random_maps(seed) for seed in range(3)]
+    batch = (torch.cat(some) for some in zip(*maps, strict=True))
+    expected = sum(boundary_counts(*one, 4) for one in maps)
+    assert torch.equal(expected, boundary_counts(*batch, 4))
+
+
+def test_bytes_count_as_integers_do() -> None:
+    """Labels as they lie on disk give the same counts."""
+    predicted, target = random_maps(8)
+    expected = boundary_counts(predicted, target, 4)
+    assert torch.equal(expected, boundary_counts(predicted.byte(), target.byte(), 4))
+
+
+@pytest.mark.parametrize(
+    ("predicted", "target", "distance", "message"),
+    [
+        ([[[2]]], [[[0]]], 1, "a prediction holds the class 2; allowed are 0 to 1 and 255"),
+        ([[[0]]], [[[-1]]], 1, "a label holds the class -1"),
+        ([[[0, 0]]], [[[0]]], 1, "resize the scores to the label's size"),
+        ([[0]], [[0]], 1, r"one shape \(b, h, w\)"),
+        ([[[0]]], [[[0]]], 0, "choose at least 1"),
+    ],
+)
+def test_impossible_maps_are_refused(
+    predicted: list, target: list, distance: int, message: str
+) -> None:
+    """They would be counted as something else."""
+    with pytest.raises(ValueError, match=message):
+        boundary_counts(torch.tensor(predicted), torch.tensor(target), 2, distance=distance)

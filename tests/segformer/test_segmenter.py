@@ -1,0 +1,139 @@
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from packaging.requirements import Requirement
+from PIL import Image
+
+from segformer import segmenter
+from segformer.inference.segment import segment
+from segformer.model.segformer import SegFormer
+from segformer.weights import checkpoint
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved model with random weights."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("model")
+    checkpoint.save(SegFormer("b0"), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def served(folder: Path) -> segmenter.Segmenter:
+    """That model, loaded for serving."""
+    return segmenter.load(str(folder))
+
+
+def expected(folder: Path, input_size: tuple[int, int]) -> np.ndarray:
+    """What the library itself predicts, without any serving."""
+    images = torch.from_numpy(PICTURE)[None]
+    model = checkpoint.load(folder)
+    return segment(model, images, input_size=input_size, output_size=(40, 56)).numpy()
+
+
+@pytest.mark.parametrize(
+    ("model_config", "input_size"), [(None, (40, 56)), ({"input_size": [32, 64]}, (32, 64))]
+)
+def test_served_prediction_is_the_librarys(
+    folder: Path, model_config: dict[str, object] | None, input_size: tuple[int, int]
+) -> None:
+    """A PNG through the served model gives the classes that the library gives for its pixels."""
+    model = segmenter.load(str(folder), model_config)
+    predicted = model.predict([segmenter.encode(PICTURE)])
+    assert np.uint8 == predicted.dtype
+    np.testing.assert_array_equal(expected(folder, input_size), predicted)
+    assert len(np.unique(predicted)) > 1
+
+
+def test_a_table_is_taken_like_a_list(served: segmenter.Segmenter) -> None:
+    """A data frame with a column `image`, as MLflow hands it over, equals a list of texts."""
+    texts = [segmenter.encode(PICTURE), segmenter.encode(PICTURE[::-1].copy())]
+    table = served.predict(pd.DataFrame({"image": texts}))
+    assert (2, 40, 56) == table.shape
+    np.testing.assert_array_equal(served.predict(texts), table)
+
+
+def test_lossless_formats_survive() -> None:
+    """A picture goes through base64 and PNG unchanged; JPEG keeps its size and its looks."""
+    np.testing.assert_array_equal(PICTURE, segmenter.decode(segmenter.encode(PICTURE)))
+    flat = np.full((16, 24, 3), 90, dtype=np.uint8)
+    assert 2 >= np.abs(segmenter.decode(segmenter.encode(flat, "JPEG")).astype(int) - 90).max()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("not base64!", "picture 1: not base64"),
+        ("bm8gcGljdHVyZQ==", "picture 1: no PNG or JPEG"),
+        (segmenter.encode(PICTURE)[:400], "picture 1: no PNG or JPEG"),
+        (segmenter.encode(PICTURE, "GIF"), "picture 1: no PNG or JPEG"),
+        ("äöü", "picture 1: not base64"),
+    ],
+)
+def test_what_is_no_picture_is_named(served: segmenter.Segmenter, text: str, reason: str) -> None:
+    """Of several pictures the bad one is named, with the reason; the rest is not segmented."""
+    with pytest.raises(ValueError, match=reason):
+        served.predict([segmenter.encode(PICTURE), text])
+
+
+def test_a_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small file that unfolds into far more pixels than Pillow allows is refused."""
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(ValueError, match="no PNG or JPEG that can be read"):
+        segmenter.decode(segmenter.encode(np.zeros((100, 100, 3), dtype=np.uint8)))
+
+
+def test_pictures_of_two_sizes_are_refused(served: segmenter.Segmenter) -> None:
+    """One request holds pictures of one size; the sizes found are named."""
+    texts = [segmenter.encode(PICTURE), segmenter.encode(PICTURE[:32])]
+    with pytest.raises(ValueError, match="not 32x56, 40x56"):
+        served.predict(texts)
+
+
+def test_requirements_are_understood_by_pip() -> None:
+    """Every requirement is pinned, and none has the local version that only one build has."""
+    pinned = [Requirement(line) for line in segmenter.requirements()]
+    assert {"torch", "numpy", "pillow", "safetensors"} == {each.name for each in pinned}
+    assert not [each for each in pinned if "+" in str(each.specifier)]
+
+
+def test_a_turned_photograph_is_set_upright() -> None:
+    """A JPEG whose EXIF entry says that it lies on its side comes out as people see it."""
+    upright = np.zeros((16, 24, 3), dtype=np.uint8)
+    upright[:8] = 200
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned right by a quarter
+    buffer = io.BytesIO()
+    Image.fromarray(np.rot90(upright)).save(buffer, "JPEG", exif=exif, quality=95)
+    read = segmenter.read_picture(buffer.getvalue())
+    assert upright.shape == read.shape
+    assert 8 >= np.abs(read.astype(int) - upright).max()
+
+
+def test_an_absurd_size_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More pixels than allowed are refused by the header, with the limit."""
+    monkeypatch.setattr(segmenter, "MAX_PIXELS", 1000)
+    with pytest.raises(ValueError, match=r"street: .*40 x 56 pixels; 1000 are the most"):
+        segmenter.read_picture(base64.b64decode(segmenter.encode(PICTURE)), "street")
+
+
+def test_sixteen_bits_a_channel_are_refused() -> None:
+    """A picture whose values would be cut off is refused, not turned white."""
+    buffer = io.BytesIO()
+    Image.fromarray(PICTURE[..., 0].astype(np.uint16) * 256).save(buffer, "PNG")
+    with pytest.raises(ValueError, match="8 bits a channel"):
+        segmenter.read_picture(buffer.getvalue())
+
+
+def test_a_picture_that_is_too_small_is_refused(folder: Path) -> None:
+    """At its own size a picture of a few pixels is told what the network needs."""
+    with pytest.raises(ValueError, match="8x8 pixels are too small"):
+        segmenter.load(folder).segment_image(PICTURE[:8, :8])

@@ -1,0 +1,117 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from segformer.cityscapes import CLASS_NAMES
+from segformer.model.segformer import SegFormer
+from segformer.weights.checkpoint import load, read_config, save
+
+
+def small_model(num_classes: int = 19) -> SegFormer:
+    """A B0 with a narrow decoder and batch statistics that are not the initial ones."""
+    torch.manual_seed(0)
+    model = SegFormer("b0", num_classes, decoder_width=8, norm_eps=1e-6)
+    torch.nn.init.normal_(model.decoder.norm.running_mean)
+    return model
+
+
+def test_a_loaded_model_scores_as_the_saved_one(tmp_path: Path) -> None:
+    """After save and load the scores are equal bit for bit, and the model is in evaluation mode."""
+    model, images = small_model(), torch.randn(1, 3, 32, 64)
+    save(model, tmp_path)
+    loaded = load(tmp_path)
+    assert not loaded.training
+    assert torch.equal(model.eval()(images), loaded(images))
+
+
+def test_config_says_what_the_model_is_and_what_was_told(tmp_path: Path) -> None:
+    """config.json holds the network's make, the class names and the saver's facts."""
+    save(small_model(), tmp_path, loss="ce", seed=3)
+    assert {
+        "variant": "b0",
+        "num_classes": 19,
+        "decoder_width": 8,
+        "norm_eps": 1e-6,
+        "classes": list(CLASS_NAMES),
+        "loss": "ce",
+        "seed": 3,
+    } == read_config(tmp_path)
+
+
+def test_the_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
+    """Saving twice, in another memory format, writes equal files and leaves nothing else."""
+    model = small_model()
+    save(model, tmp_path / "one", seed=1)
+    save(model.to(memory_format=torch.channels_last), tmp_path / "two", seed=1)
+    one, two = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+        for name in ("one", "two")
+    )
+    assert {"model.safetensors", "config.json"} == set(one)
+    assert one == two
+
+
+def test_a_save_that_fails_leaves_the_old_files(tmp_path: Path) -> None:
+    """What was there stays whole if the new one cannot be written."""
+    save(small_model(), tmp_path, seed=1)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(TypeError):
+        save(small_model(), tmp_path, seed=object())
+    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+def test_facts_cannot_overrule_the_model(tmp_path: Path) -> None:
+    """A fact named like a part of the network is a ValueError."""
+    with pytest.raises(ValueError, match="variant"):
+        save(small_model(), tmp_path, variant="b5")
+
+
+def test_tensors_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    """Missing, unknown and mis-shaped tensors are all in one error."""
+    save(small_model(), tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    del tensors["decoder.norm.bias"]
+    tensors["decoder.extra"] = torch.zeros(1)
+    tensors["decoder.classify.bias"] = torch.zeros(7)
+    save_file(tensors, tmp_path / "model.safetensors")
+    with pytest.raises(
+        ValueError,
+        match=r"unknown: decoder\.extra; missing: decoder\.norm\.bias; "
+        r"of another shape: decoder\.classify\.bias \(7,\) for \(19,\)",
+    ):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
+    """A folder without one of the two files is a ValueError that names the file."""
+    save(small_model(), tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(ValueError, match=f"{name}: not found"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_damaged_file_is_named(tmp_path: Path, name: str) -> None:
+    """A file cut short is a ValueError that names the file."""
+    save(small_model(), tmp_path)
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:20])
+    with pytest.raises(ValueError, match=name):
+        load(tmp_path)
+
+
+def test_an_incomplete_config_says_what_is_missing(tmp_path: Path) -> None:
+    """A config without the network's make is a ValueError that names what it lacks."""
+    save(small_model(), tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"variant": "b0", "num_classes": 19}))
+    with pytest.raises(ValueError, match="decoder_width, norm_eps missing"):
+        read_config(tmp_path)
+
+
+def test_models_for_other_classes_bear_no_cityscapes_names(tmp_path: Path) -> None:
+    """Class names are left open unless there are as many classes as Cityscapes has."""
+    save(small_model(num_classes=3), tmp_path)
+    assert read_config(tmp_path)["classes"] is None

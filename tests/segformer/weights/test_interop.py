@@ -1,0 +1,322 @@
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import SegformerConfig, SegformerModel
+
+from segformer.model.encoder import Encoder
+from segformer.model.segformer import SegFormer
+from segformer.model.variants import VARIANTS, get_variant
+from segformer.weights.interop import load_encoder, load_model, read
+from segformer.weights.key_names import FORMATS as TABLES
+from segformer.weights.key_names import to_format
+
+LISTS = Path(__file__).parent.parent / "state_dicts"
+FORMATS = {
+    "original_full_b0": "original",
+    "original_imagenet_b0": "original ImageNet",
+    "hugging_face_stored_b0": "Hugging Face",
+    "hugging_face_mit_b0": "Hugging Face",
+    "hugging_face_memory_b0": "Hugging Face in memory",
+    "mmsegmentation_encoder_b0": "mmsegmentation encoder",
+}
+WHOLE = ("original_full_b0", "hugging_face_stored_b0", "hugging_face_memory_b0")
+
+
+def random_tensors(name: str) -> dict[str, Tensor]:
+    """A checkpoint as the source called `name` writes it, with random numbers in it."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = json.loads((LISTS / f"{name}.json").read_text())
+    return {key: torch.rand(shape, generator=generator) for key, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_source_is_recognised_and_read_whole(name: str, tmp_path: Path) -> None:
+    """The file tells its format and variant, and gives exactly the tensors that we have."""
+    torch.save({"state_dict": random_tensors(name)}, tmp_path / "weights.pth")
+    weights = read(tmp_path / "weights.pth")
+    with torch.device("meta"):
+        model = SegFormer("b0")
+    assert (FORMATS[name], "b0") == (weights.format, weights.variant)
+    assert set(model.encoder.state_dict()) == set(weights.encoder)
+    if name in WHOLE:
+        expected = set(model.decoder.state_dict()) - {"norm.num_batches_tracked"}
+        assert expected == set(weights.decoder)
+    else:
+        assert weights.decoder is None
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_whole_model_takes_every_tensor(name: str, tmp_path: Path) -> None:
+    """After loading, the model holds the file's numbers, whichever way the file is stored."""
+    tensors = random_tensors(name)
+    save_file(tensors, tmp_path / "weights.safetensors")
+    model = SegFormer("b0")
+    assert FORMATS[name] == load_model(model, tmp_path / "weights.safetensors")
+    # The same multiset of numbers: equal sums over everything but what may be left out.
+    dropped = ("conv_seg", "num_batches_tracked")
+    expected = sum(
+        t.double().sum() for key, t in tensors.items() if not any(d in key for d in dropped)
+    )
+    found = sum(t.double().sum() for key, t in model.state_dict().items() if "tracked" not in key)
+    torch.testing.assert_close(expected, found)
+
+
+def test_keys_and_values_are_stacked_in_order(tmp_path: Path) -> None:
+    """Keys come first in our joined layer, from files that keep them apart and from joined ones."""
+    apart, joined = (
+        random_tensors("hugging_face_stored_b0"),
+        random_tensors("mmsegmentation_encoder_b0"),
+    )
+    torch.save(apart, tmp_path / "apart.bin")
+    torch.save(joined, tmp_path / "joined.bin")
+    place = "segformer.encoder.block.1.1.attention.self"
+    ours = "stages.1.blocks.1.attention"
+    found = read(tmp_path / "apart.bin").encoder
+    assert torch.equal(apart[f"{place}.key.bias"], found[f"{ours}.key_value.bias"][:64])
+    assert torch.equal(apart[f"{place}.value.bias"], found[f"{ours}.key_value.bias"][64:])
+    found = read(tmp_path / "joined.bin").encoder
+    stacked = joined["layers.1.1.1.attn.attn.in_proj_weight"]
+    assert torch.equal(stacked[:64], found[f"{ours}.query.weight"])
+    assert torch.equal(stacked[64:], found[f"{ours}.key_value.weight"])
+
+
+def test_our_own_files_are_read_back(tmp_path: Path) -> None:
+    """A whole model of ours and an encoder alone are formats too, and come back unchanged."""
+    model = SegFormer("b1")
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    save_file(model.encoder.state_dict(), tmp_path / "encoder.safetensors")
+    whole, part = read(tmp_path / "model.safetensors"), read(tmp_path / "encoder.safetensors")
+    assert ("ours", "b1", "our encoder", "b1") == (
+        whole.format,
+        whole.variant,
+        part.format,
+        part.variant,
+    )
+    for name, tensor in model.encoder.state_dict().items():
+        assert torch.equal(tensor, whole.encoder[name])
+        assert torch.equal(tensor, part.encoder[name])
+
+
+def test_other_widths_and_classes_are_read(tmp_path: Path) -> None:
+    """The width of the decoder and the number of classes are the file's own."""
+    model = SegFormer("b0", 7, decoder_width=24)
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    decoder = read(tmp_path / "model.safetensors").decoder
+    assert decoder is not None
+    assert (7, 24, 1, 1) == decoder["classify.weight"].shape
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_unfitting_tensors_are_all_named_in_one_error(name: str, tmp_path: Path) -> None:
+    """Unknown, missing and mis-shaped tensors are listed by the names they have in the file."""
+    tensors = random_tensors(name)
+    first, second = [key for key in tensors if key.endswith("norm.weight") or "norm1.w" in key][:2]
+    tensors["stranger"] = tensors.pop(first)
+    tensors[second] = torch.zeros(3)
+    torch.save(tensors, tmp_path / "weights.pth")
+    with pytest.raises(ValueError, match=r"weights\.pth: as ") as caught:
+        read(tmp_path / "weights.pth")
+    assert f"unknown: stranger; missing: {first}; of another shape: {second} (3,)" in str(
+        caught.value
+    )
+
+
+def test_a_head_of_other_than_1000_classes_is_not_dropped(tmp_path: Path) -> None:
+    """Only ImageNet's head is left out; another head is an unknown tensor."""
+    tensors = random_tensors("original_imagenet_b0")
+    tensors["head.weight"] = tensors["head.weight"][:10]
+    torch.save(tensors, tmp_path / "weights.pth")
+    with pytest.raises(ValueError, match=r"unknown: head\.weight"):
+        read(tmp_path / "weights.pth")
+
+
+def test_the_decoder_of_mmsegmentation_is_not_taken(tmp_path: Path) -> None:
+    """Its decoder is another function: the encoder is read, and a whole model refused."""
+    encoder = random_tensors("mmsegmentation_encoder_b0")
+    tensors = {f"backbone.{key}": tensor for key, tensor in encoder.items()}
+    tensors["decode_head.convs.0.conv.weight"] = torch.zeros(256, 32, 1, 1)
+    torch.save({"state_dict": tensors}, tmp_path / "weights.pth")
+    assert "mmsegmentation" == load_encoder(Encoder(get_variant("b0")), tmp_path / "weights.pth")
+    with pytest.raises(ValueError, match="without a decoder of this kind"):
+        load_model(SegFormer("b0"), tmp_path / "weights.pth")
+
+
+def test_another_variant_is_refused_and_nothing_changed(tmp_path: Path) -> None:
+    """Weights of another size are a ValueError that names both, and the encoder stays as it was."""
+    save_file(SegFormer("b1").state_dict(), tmp_path / "model.safetensors")
+    encoder = Encoder(get_variant("b0"))
+    before = encoder.stages[0].norm.weight.clone()
+    with pytest.raises(ValueError, match="holds a b1, the network is a b0"):
+        load_encoder(encoder, tmp_path / "model.safetensors")
+    assert torch.equal(before, encoder.stages[0].norm.weight)
+
+
+def test_files_of_something_else_are_refused(tmp_path: Path) -> None:
+    """A state dict of another network is a ValueError that lists the known formats."""
+    torch.save({"conv1.weight": torch.zeros(2)}, tmp_path / "weights.pth")
+    with pytest.raises(
+        ValueError, match=r"no SegFormer \(first tensors: conv1.weight\); known.*ours"
+    ):
+        read(tmp_path / "weights.pth")
+
+
+class Trap:
+    """Something whose pickle makes a folder when it is opened."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> Any:
+        """What the unpickler is told to call."""
+        return os.mkdir, (str(self.trace),)
+
+
+def lay_trap(path: Path, trace: Path, way: str) -> None:
+    """Write a checkpoint with a trap beside its tensors, as an old or new PyTorch, or by hand."""
+    content = {"state_dict": {"norm1.weight": torch.ones(32)}, "meta": Trap(trace)}
+    if way == "pickle":
+        path.write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, path, _use_new_zipfile_serialization=way == "zip")
+
+
+# PyTorch warns of a pickle of another version than it writes itself, and then refuses it.
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("way", ["zip", "legacy", "pickle"])
+@pytest.mark.parametrize("name", ["weights.pth", "weights.bin", "weights.pt"])
+def test_a_malicious_pickle_is_refused_unrun(name: str, way: str, tmp_path: Path) -> None:
+    """A pickle that runs code when opened is a ValueError, and leaves no trace of having run."""
+    path, trace = tmp_path / name, tmp_path / "trace"
+    lay_trap(path, trace, way)
+    with pytest.raises(ValueError, match=rf"{name}: unreadable .* give \.safetensors") as caught:
+        read(path)
+    assert not trace.exists()
+    assert "weights_only" not in str(caught.value)  # PyTorch advises to open it all the same
+    # The trap is one: who opens the file carelessly springs it.
+    if way == "pickle":
+        pickle.loads(path.read_bytes())
+    else:
+        torch.load(path, weights_only=False)
+    assert trace.exists()
+
+
+def test_the_message_names_the_code_in_a_pickle(tmp_path: Path) -> None:
+    """What it would have run is told by its name."""
+    lay_trap(tmp_path / "weights.pth", tmp_path / "trace", "zip")
+    with pytest.raises(
+        ValueError, match=r"it holds \w+\.mkdir, which is no tensor and could run code"
+    ):
+        read(tmp_path / "weights.pth")
+
+
+def test_facts_beside_the_tensors_are_no_harm(tmp_path: Path) -> None:
+    """Texts, numbers and lists in `meta`, as the originals have them, are opened and left out."""
+    meta = {"config": "lr = 6e-5", "epoch": 1, "loss": 0.5, "CLASSES": ["road"], "seed": None}
+    content = {"meta": meta, "state_dict": random_tensors("original_full_b0")}
+    torch.save(content, tmp_path / "weights.pth")
+    assert "original" == read(tmp_path / "weights.pth").format
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_is_told_in_every_format(variant: str, tmp_path: Path) -> None:
+    """A file tells its format and which of the six it is, and gives each tensor what was its."""
+    with torch.device("meta"):
+        shapes = SegFormer(variant).state_dict()
+    shapes.pop("decoder.norm.num_batches_tracked")
+    # A number of its own fills each tensor, and only that number is stored.
+    ours = {
+        name: torch.tensor(float(i)).expand(t.shape) for i, (name, t) in enumerate(shapes.items())
+    }
+    for form in TABLES:
+        torch.save(to_format(ours, form, get_variant(variant).depths), tmp_path / "weights.pth")
+        weights = read(tmp_path / "weights.pth")
+        assert (form.name, variant) == (weights.format, weights.variant)
+        for name, tensor in weights.encoder.items():
+            assert ours[f"encoder.{name}"].shape == tensor.shape
+            last = (-1,) * tensor.ndim
+            assert ours[f"encoder.{name}"][last] == tensor[last]
+
+
+def test_not_one_name_is_left_out_of_the_error(tmp_path: Path) -> None:
+    """However many tensors are missing, each of them is named."""
+    tensors = random_tensors("original_imagenet_b0")
+    missing = [name for name in tensors if name.startswith("block3.")]
+    torch.save({n: t for n, t in tensors.items() if n not in missing}, tmp_path / "weights.pth")
+    with pytest.raises(ValueError, match="missing") as caught:
+        read(tmp_path / "weights.pth")
+    assert 12 < len(missing)
+    assert [] == [name for name in missing if name not in str(caught.value)]
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("kept", [0, 18, 300, -1])
+def test_half_a_file_is_refused(kept: int, zipped: bool, tmp_path: Path) -> None:
+    """A download that stopped anywhere is a ValueError that names the file."""
+    path = tmp_path / "weights.pth"
+    torch.save({"a": torch.zeros(99, 99)}, path, _use_new_zipfile_serialization=zipped)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=r"weights\.pth: unreadable"):
+        read(path)
+
+
+def test_a_folder_is_no_file_of_weights(tmp_path: Path) -> None:
+    """Naming the folder in place of the file in it is a ValueError."""
+    with pytest.raises(ValueError, match=r"unreadable .*Is a directory"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
+def test_damaged_and_missing_files_are_refused(name: str, tmp_path: Path) -> None:
+    """Rubbish and a wrong path are ValueErrors that name the file."""
+    with pytest.raises(ValueError, match=f"{name}: not found"):
+        read(tmp_path / name)
+    (tmp_path / name).write_bytes(b"rubbish")
+    with pytest.raises(ValueError, match=f"{name}: unreadable"):
+        read(tmp_path / name)
+
+
+def test_a_path_may_be_a_text(tmp_path: Path) -> None:
+    """What `open` takes, `read` takes."""
+    save_file(Encoder(get_variant("b0")).state_dict(), tmp_path / "weights.safetensors")
+    assert "our encoder" == read(str(tmp_path / "weights.safetensors")).format
+
+
+@pytest.mark.parametrize(
+    "stranger",
+    [
+        {3: torch.zeros(1)},
+        {"a": torch.zeros(2, 2).to_sparse()},
+        {"norm1.weight": torch.zeros(32, dtype=torch.int64)},
+    ],
+    ids=["number for a name", "sparse", "integers"],
+)
+def test_tensors_that_are_no_weights_are_refused(
+    stranger: dict[object, Tensor], tmp_path: Path
+) -> None:
+    """Names are texts, and weights dense numbers with a point; the message names what is not."""
+    torch.save(stranger, tmp_path / "weights.pth")
+    (name,) = stranger
+    with pytest.raises(ValueError, match=f"numbers with a point: {name}; give a state dict"):
+        read(tmp_path / "weights.pth")
+
+
+@pytest.mark.parametrize("way", ["stored", "in memory"])
+def test_a_model_without_a_head_is_read(way: str, tmp_path: Path) -> None:
+    """An encoder that transformers' `SegformerModel` saved, or its state dict, is an encoder."""
+    theirs = SegformerModel(SegformerConfig())  # a B0
+    path = tmp_path / "model.safetensors"
+    if way == "stored":
+        theirs.save_pretrained(tmp_path)
+    else:
+        save_file(theirs.state_dict(), path)
+    encoder = Encoder(get_variant("b0"))
+    assert "encoder" in load_encoder(encoder, path)
+    weight = theirs.state_dict()["stages.1.blocks.0.attention.q_proj.weight"]
+    assert torch.equal(weight, encoder.stages[1].blocks[0].attention.query.weight)
