@@ -51,10 +51,10 @@ def plain_focal(scores: Tensor, target: Tensor) -> Tensor:
 
 def one_hot_sums(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Shared, predicted and actual sums of the classes present."""
-    is_labelled = target != IGNORE
-    truth = F.one_hot(target.where(is_labelled, 0), scores.shape[1]).permute(0, 3, 1, 2)
-    truth = (truth * is_labelled[:, None]).to(scores.dtype)
-    probabilities = scores.softmax(dim=1) * is_labelled[:, None]
+    is_labeled = target != IGNORE
+    truth = F.one_hot(target.where(is_labeled, 0), scores.shape[1]).permute(0, 3, 1, 2)
+    truth = (truth * is_labeled[:, None]).to(scores.dtype)
+    probabilities = scores.softmax(dim=1) * is_labeled[:, None]
     shared, predicted, actual = (
         terms.sum(dim=(0, 2, 3)) for terms in (probabilities * truth, probabilities, truth)
     )

@@ -22,7 +22,7 @@ SCALE = (0.5, 2.0)
 
 @dataclass(frozen=True)
 class PngFrames(Dataset[tuple[Tensor, Tensor]]):
-    """Frames decoded one by one, then scaled, cut and flipped at random, and normalised.
+    """Frames decoded one by one, then scaled, cut and flipped at random, and normalized.
 
     `files` are pairs of photograph and label map, `crop` is rows and columns in pixels.
     """

@@ -12,11 +12,11 @@ _RECTANGLES = 60
 """In a frame. With the noise, a photograph of 1024 x 2048 takes 3 MB as PNG, a real one 2.3."""
 
 _NOISE = 6
-"""Grey levels by which neighbouring pixels differ; without it PNGs would decode too fast."""
+"""Gray levels by which neighboring pixels differ; without it PNGs would decode too fast."""
 
 
 def make_test_frames(number: int, size: tuple[int, int], seed: int = 0) -> PackedFrames:
-    """Draw frames of overlapping rectangles, one class and one colour each, with noise on them.
+    """Draw frames of overlapping rectangles, one class and one color each, with noise on them.
 
     Args:
         number: how many, n.

@@ -1,7 +1,7 @@
 """Images per second of a training, ours against a plain one: `python -m benchmarks.training`.
 
 Ours is `fit()` on packed frames. The plain loop is transformers' SegFormer with its own loss, fed
-by a DataLoader that decodes PNGs of the same frames, which are drawn here; it changes no colours,
+by a DataLoader that decodes PNGs of the same frames, which are drawn here; it changes no colors,
 ours does. Both take turns. A step is what a batch costs that is there already; the whole loop makes
 its batches as well. `--profile` says where the time of our step goes instead. This runs with torch,
 NumPy and Pillow alone; to compare, transformers is needed.

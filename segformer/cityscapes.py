@@ -1,4 +1,4 @@
-"""The Cityscapes label table: ids, train ids, categories, colours, instances.
+"""The Cityscapes label table: ids, train ids, categories, colors, instances.
 
 Source: the data set's paper (arXiv:1604.01685) and the table published with its official scripts.
 """
@@ -87,7 +87,7 @@ def train_id_table() -> NDArray[np.uint8]:
 
 
 def palette() -> NDArray[np.uint8]:
-    """(256, 3) uint8 RGB: the official colour of every train id; black for all others."""
+    """(256, 3) uint8 RGB: the official color of every train id; black for all others."""
     colors = np.zeros((256, 3), dtype=np.uint8)
     for label in CLASSES:
         colors[label.train_id] = label.color

@@ -14,7 +14,7 @@ from pipeline.params.gradients import Gradients
 from pipeline.training.setup import build_loss, derive_seeds, load_pretrained
 from segformer.atomic import replacing_contents
 from segformer.cityscapes import CLASS_NAMES
-from segformer.data.packed_frames import PackedFrames, normalise
+from segformer.data.packed_frames import PackedFrames, normalize
 from segformer.device import is_out_of_memory
 from segformer.explain.class_gradients import (
     LAYERS,
@@ -181,7 +181,7 @@ def _load_batches(frames: PackedFrames, size: int, device: torch.device) -> list
     for indices in (chosen[::2], chosen[1::2]):
         if len(indices):
             images, labels = frames.batch(indices.tolist())
-            batches.append((normalise(images.to(device)), labels.to(device).long()))
+            batches.append((normalize(images.to(device)), labels.to(device).long()))
     return batches
 
 

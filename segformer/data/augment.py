@@ -1,4 +1,4 @@
-"""Random scale, crop, flip and colour: what becomes of a frame, decided on the host."""
+"""Random scale, crop, flip and color: what becomes of a frame, decided on the host."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ MAX_CROP_TRIES = 10
 """Places tried for a crop until no class has too much of it; the last one is taken as it is."""
 
 NUM_RANDOM = 1 + 2 * MAX_CROP_TRIES + 1 + NUM_COLOR_RANDOM
-"""Numbers drawn for a frame: the factor, rows and columns of the places, the flip, the colours."""
+"""Numbers drawn for a frame: the factor, rows and columns of the places, the flip, the colors."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class CropPlan:
 
     `rows` and `columns` are the window of the frame, whole pixels. It is brought to `size`, rows
     and columns, which fill the crop or less of it: then they lie at its top left. After that left
-    and right are swapped if it `is_flipped`. `color_matrix` are the (3, 5) float32 of `colour_numbers`,
+    and right are swapped if it `is_flipped`. `color_matrix` are the (3, 5) float32 of `color_numbers`,
     and `labels` the (*crop) uint8 train ids, cut and flipped already.
     """
 
@@ -40,13 +40,13 @@ class Augment:
 
     Each frame is scaled by a random factor and cut to `crop`; image and label are cut from the same
     whole pixels, so that they stay together. What the scaled frame does not fill, below and beside
-    it, is mean colour and IGNORE. A crop is placed anew, up to TRIES times in all, if one class has
-    more than `max_class_share` of its labelled pixels, or if none is labelled.
+    it, is mean color and IGNORE. A crop is placed anew, up to TRIES times in all, if one class has
+    more than `max_class_share` of its labeled pixels, or if none is labeled.
 
     Args:
         crop: rows and columns of the result, pixels.
         scale: least and greatest factor, drawn evenly between.
-        max_class_share: largest share of the labelled pixels that one class may have, up to 1.
+        max_class_share: largest share of the labeled pixels that one class may have, up to 1.
         flip: whether left and right are swapped in half of the frames.
         photometric: whether brightness, contrast, saturation and hue each change in half of them.
 
@@ -118,7 +118,7 @@ class Augment:
 
 
 def meets_class_share(labels: NDArray[np.uint8], max_class_share: float) -> bool:
-    """Whether there are labelled pixels, and no class has more than its share of them.
+    """Whether there are labeled pixels, and no class has more than its share of them.
 
     Args:
         labels: (h, w) uint8 train ids.

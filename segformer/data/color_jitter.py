@@ -1,4 +1,4 @@
-"""Brightness, contrast, saturation and hue: drawn on the host, applied and normalised at once."""
+"""Brightness, contrast, saturation and hue: drawn on the host, applied and normalized at once."""
 
 import math
 
@@ -26,7 +26,7 @@ def color_matrix(random_numbers: NDArray[np.float64]) -> NDArray[np.float32]:
     """Put the four changes, each of which comes with probability 1/2, into one.
 
     Brightness adds and contrast multiplies, as in SSD. Saturation moves every channel away from the
-    largest, or towards it, as in HSV. Hue turns the colour about the grey axis, which keeps greys.
+    largest, or toward it, as in HSV. Hue turns the color about the gray axis, which keeps grays.
     So all four together are linear in the three channels and the largest of them.
 
     Args:
@@ -50,26 +50,26 @@ def color_matrix(random_numbers: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def fold_normalization(matrices: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(b, 3, 5), as `colour_numbers` gives them -> (b, 3, 7) that `recolour` takes.
+    """(b, 3, 5), as `color_numbers` gives them -> (b, 3, 7) that `recolor` takes.
 
-    The results are normalised as by `frames.normalise`; the last two numbers are what 0 and 255
+    The results are normalized as by `frames.normalize`; the last two numbers are what 0 and 255
     become.
     """
     mean, std = (255 * np.array(values)[:, None] for values in (MEAN, STD))
     bounds = np.broadcast_to([0.0, 255.0], (*matrices.shape[:-1], 2))
-    normalised: NDArray[np.float64] = np.concatenate([matrices, bounds], axis=-1, dtype=np.float64)
-    normalised[..., 4:] -= mean
-    normalised /= std
-    return normalised.astype(np.float32)
+    normalized: NDArray[np.float64] = np.concatenate([matrices, bounds], axis=-1, dtype=np.float64)
+    normalized[..., 4:] -= mean
+    normalized /= std
+    return normalized.astype(np.float32)
 
 
 def apply_color_matrix(pixels: Tensor, matrix: Tensor, *, out: Tensor) -> None:
-    """Change an image's colours and normalise them.
+    """Change an image's colors and normalize them.
 
     Args:
         pixels: (3, h, w) float32 RGB, 0..255.
-        matrix: (3, 7) float32, of `normalising`, on the same device.
-        out: (3, h, w) float32, other memory; becomes the normalised image, in which nothing is
+        matrix: (3, 7) float32, of `normalizing`, on the same device.
+        out: (3, h, w) float32, other memory; becomes the normalized image, in which nothing is
             darker than 0 or lighter than 255.
     """
     *shares, added, black, white = matrix[..., None, None].unbind(1)  # (3, 1, 1) each
@@ -82,7 +82,7 @@ def apply_color_matrix(pixels: Tensor, matrix: Tensor, *, out: Tensor) -> None:
 
 
 def hue_rotation(angle: float) -> NDArray[np.float64]:
-    """Radians -> (3, 3) rotation of RGB about the grey axis, red towards green."""
+    """Radians -> (3, 3) rotation of RGB about the gray axis, red toward green."""
     cross = np.array([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
     cos = math.cos(angle)
     return cos * np.eye(3) + (1 - cos) / 3 + math.sin(angle) * cross

@@ -88,7 +88,7 @@ class BatchLoader:
         """Yield the batches that come after `start` updates, without end.
 
         Yields:
-            (b, 3, *crop) float32, normalised, and (b, *crop) int64 train ids, on the device; b is
+            (b, 3, *crop) float32, normalized, and (b, *crop) int64 train ids, on the device; b is
             this process's share of the batch.
         """
         threads = 1 if self._stream is None else PREFETCH_BATCHES
@@ -117,16 +117,16 @@ class BatchLoader:
             for i, numbers in zip(mine, draws[self._rows], strict=True)
         ]
         places = [(i, cut.rows, cut.columns) for i, cut in zip(mine, cuts, strict=True)]
-        colours = fold_normalization(np.stack([cut.color_matrix for cut in cuts]))
+        colors = fold_normalization(np.stack([cut.color_matrix for cut in cuts]))
         labels = np.stack([cut.labels for cut in cuts])
         with self._use_stream():
             if self._resident is None:
                 taken = [self._frames.images[place] for place in places]
-                sent_colours, target, *windows = to_device([colours, labels, *taken], self._device)
+                sent_colors, target, *windows = to_device([colors, labels, *taken], self._device)
             else:
-                sent_colours, target = to_device([colours, labels], self._device)
+                sent_colors, target = to_device([colors, labels], self._device)
                 windows = [self._resident[place] for place in places]
-            pixels, target = render(windows, cuts, sent_colours), target.long()
+            pixels, target = render(windows, cuts, sent_colors), target.long()
             is_made = None if self._stream is None else self._stream.record_event()
         return pixels, target, is_made
 

@@ -100,7 +100,7 @@ def create(
         labels.flush()
 
 
-def normalise(images: Tensor) -> Tensor:
+def normalize(images: Tensor) -> Tensor:
     """(b, h, w, 3) RGB, 0..255 -> (b, 3, h, w) float32 with ImageNet's mean 0 and deviation 1."""
     mean = 255 * torch.tensor(MEAN, device=images.device)
     std = 255 * torch.tensor(STD, device=images.device)

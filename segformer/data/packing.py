@@ -19,7 +19,7 @@ NAMES = "frames.csv"
 
 def bytes_needed(num_frames: int, size: tuple[int, int]) -> int:
     """Bytes that the pixels and labels of so many frames of (rows, columns) take on the disk."""
-    return num_frames * size[0] * size[1] * 4  # three of colour, one of label
+    return num_frames * size[0] * size[1] * 4  # three of color, one of label
 
 
 def allocate(folder: Path, names: Sequence[str], size: tuple[int, int]) -> None:

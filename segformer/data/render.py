@@ -1,4 +1,4 @@
-"""The images of a batch, from windows of frames: scaled, flipped and coloured on the device."""
+"""The images of a batch, from windows of frames: scaled, flipped and colored on the device."""
 
 from collections.abc import Sequence
 
@@ -16,10 +16,10 @@ def render(windows: Sequence[Tensor], plans: Sequence[CropPlan], color_matrices:
     Args:
         windows: b of (from_h, from_w, 3) uint8 RGB: what `rows` and `columns` of each cut take.
         plans: b of them, of one crop.
-        color_matrices: (b, 3, 7) float32, `normalising` the cuts' colours, on the windows' device.
+        color_matrices: (b, 3, 7) float32, `normalizing` the cuts' colors, on the windows' device.
 
     Returns:
-        (b, 3, *crop) float32, normalised; 0, the mean colour, where a frame does not reach.
+        (b, 3, *crop) float32, normalized; 0, the mean color, where a frame does not reach.
     """
     crop = plans[0].labels.shape
     pixels = torch.empty(len(plans), 3, *crop, device=color_matrices.device)

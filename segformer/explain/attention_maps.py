@@ -33,7 +33,7 @@ def attention_maps(
 
     Args:
         model: in any mode; evaluated without gradients, and left as it was.
-        image: (3, H, W) normalised, on the model's device.
+        image: (3, H, W) normalized, on the model's device.
         query: row and column of a pixel, or (H, W) bool, the pixels of a region. The tokens that
             lie in it are asked, each counting by the number of its pixels.
         stage: 0, the finest, to 3.

@@ -28,7 +28,7 @@ class ClassGradients:
         total_l2: (g,) length (L2) of the gradient itself: of the sum, over the classes, of the
             vectors whose lengths `layer_l2` holds.
         total_gradient: (p,) the gradient, all parameters in the order of LAYERS.
-        error_rate: the share of the labelled pixels that are predicted wrongly.
+        error_rate: the share of the labeled pixels that are predicted wrongly.
         wrong_share: the share of `logit_l1` that comes from these.
     """
 
@@ -50,7 +50,7 @@ def gradients_by_class(
 
     Args:
         model: put into training mode; the running statistics of its BatchNorm move.
-        images: (b, 3, h, w) normalised.
+        images: (b, 3, h, w) normalized.
         target: (b, h, w) int64 train ids; IGNORE is void.
         losses: by name, from scores and target to a scalar.
     """

@@ -103,7 +103,7 @@ class _Axis:
 
     first: int
     stop: int
-    lower: Tensor  # the cell before each pixel's centre
+    lower: Tensor  # the cell before each pixel's center
     upper: Tensor  # the one behind it
     weight: Tensor  # of `above`, 0..1
     is_aligned: bool  # the part is cut at pixels of the result
@@ -134,14 +134,14 @@ def _map_axis(
 ) -> _Axis:
     """Place `extent` pixels from `start` of a view, seen in `cells`; the view's length, and ours.
 
-    A pixel of the result belongs to the part in which its centre lies.
+    A pixel of the result belongs to the part in which its center lies.
     """
     length, size = lengths
     first, stop = (
         -((length - 2 * size * end) // (2 * length)) for end in (start, start + extent)
-    )  # in whole numbers: no centre on an edge is lost to rounding
-    centres = torch.arange(first, stop, dtype=torch.float64) + 0.5
-    cell = ((centres * length / size - start) * cells / extent - 0.5).clamp_(0, cells - 1)
+    )  # in whole numbers: no center on an edge is lost to rounding
+    centers = torch.arange(first, stop, dtype=torch.float64) + 0.5
+    cell = ((centers * length / size - start) * cells / extent - 0.5).clamp_(0, cells - 1)
     below = cell.floor()
     return _Axis(
         first,

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segformer.data.packed_frames import PackedFrames, normalise
+from segformer.data.packed_frames import PackedFrames, normalize
 from segformer.distributed import all_gather, all_reduce_shared, rank, world_size
 from segformer.inference.score_resizing import resize_and_argmax
 from segformer.metrics.confusion import confusion_matrix
@@ -26,7 +26,7 @@ def segment(
     """Predict a class for every pixel.
 
     Args:
-        model: normalised images to scores; put into evaluation mode and back.
+        model: normalized images to scores; put into evaluation mode and back.
         images: (b, h, w, 3) uint8 RGB, on the model's device.
         input_size: rows and columns the model sees; images are shrunk with antialiasing.
         output_size: rows and columns of the prediction, to which the scores are resized.
@@ -35,7 +35,7 @@ def segment(
         (b, *output_size) uint8 train ids on the same device.
     """
     with eval_mode(model):
-        pixels = normalise(images)
+        pixels = normalize(images)
         if pixels.shape[-2:] != input_size:
             pixels = F.interpolate(pixels, size=input_size, mode="bilinear", antialias=True)
         return _argmax_batch(model(pixels), output_size)
@@ -50,7 +50,7 @@ def evaluate_packed(
     so that every pixel's class is too.
 
     Args:
-        model: normalised images to scores; put into evaluation mode and back.
+        model: normalized images to scores; put into evaluation mode and back.
         frames: n frames.
         batch_size: frames predicted at a time.
         device: the model's.
@@ -62,7 +62,7 @@ def evaluate_packed(
     with eval_mode(model):
         for start in range(0, len(frames), batch_size)[rank() :: world_size()]:
             images, labels = frames.batch(range(start, min(start + batch_size, len(frames))))
-            scores = model(normalise(images.to(device)))
+            scores = model(normalize(images.to(device)))
             predicted = _argmax_batch(scores, labels.shape[-2:])
             counted = confusion_matrix(predicted, labels.to(device), scores.shape[1])
             confusion = confusion + counted

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from segformer.data.packed_frames import normalise
+from segformer.data.packed_frames import normalize
 from segformer.inference.score_resizing import Prediction, ScaledScores, WindowScores, reduce_scores
 from segformer.inference.segment import eval_mode
 from segformer.inference.settings import Size
@@ -30,7 +30,7 @@ def predict(
     network's grid to the result.
 
     Args:
-        model: normalised images to scores; put into evaluation mode and back.
+        model: normalized images to scores; put into evaluation mode and back.
         pictures: the same picture in one or more sizes, each (h, w, 3) uint8 RGB on its device.
         output_size: rows and columns of the result.
         windows: rows and columns of a window, and how far apart windows are; a picture that is
@@ -46,7 +46,7 @@ def predict(
     views = []
     with eval_mode(model):
         for picture in pictures:
-            image = normalise(picture[None])[0]  # (3, h, w)
+            image = normalize(picture[None])[0]  # (3, h, w)
             views.append(_predict_scale(model, image, windows))
             if flip:
                 views.append(_flip_back(_predict_scale(model, image.flip(-1), windows)))

@@ -1,4 +1,4 @@
-"""What training minimises, by name; pixels at IGNORE change neither value nor gradient of any."""
+"""What training minimizes, by name; pixels at IGNORE change neither value nor gradient of any."""
 
 import math
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """Losses that are a mean over classes of how far what each was given overlaps what is its own.
 
-All sums run over the labelled pixels of the whole batch, in however many processes: two images are
+All sums run over the labeled pixels of the whole batch, in however many processes: two images are
 one picture of twice the size. A class is present if it has at least one pixel among the labels; an
 absent one counts neither in the sum nor in the mean, so that the scale does not depend on what a
 crop happens to show. (Pixels wrongly given to it still cost: they are missing from the class they
@@ -22,7 +22,7 @@ from segformer.losses.softmax_sums import log_probability_and_class_sums
 class ClassSums:
     """Sums per class, (k,) each, with p the softmax and t 1 where a pixel is of the class.
 
-    `intersection` is sum(p t), `predicted` sum(p) and `actual` sum(t), over the labelled pixels.
+    `intersection` is sum(p t), `predicted` sum(p) and `actual` sum(t), over the labeled pixels.
     """
 
     intersection: Tensor
@@ -94,7 +94,7 @@ def compute_class_sums(logs: Tensor, predicted: Tensor, target: Tensor) -> Class
 
     Args:
         logs: (b, h, w) log probability of the true class; anything at void.
-        predicted: (k,) probability of each class, summed over the labelled pixels here.
+        predicted: (k,) probability of each class, summed over the labeled pixels here.
         target: (b, h, w) int64 train ids.
     """
     k = len(predicted)
@@ -126,22 +126,22 @@ def _mean_over_present(losses: Tensor, actual: Tensor) -> Tensor:
 def _sum_by_class(values: Tensor, target: Tensor, k: int) -> Tensor:
     # (b, h, w) -> (k,), of all processes. Row by row, then over the rows: added one by one, a
     # million float32 values lose their third digit, and on a GPU all would wait for a few numbers.
-    is_labelled = target != IGNORE
-    classes = target.where(is_labelled, 0)
+    is_labeled = target != IGNORE
+    classes = target.where(is_labeled, 0)
     rows = values.new_zeros(*values.shape[:-1], k)
     return all_reduce_shared(
-        rows.scatter_add(-1, classes, values.where(is_labelled, 0)).sum(dim=(0, 1))
+        rows.scatter_add(-1, classes, values.where(is_labeled, 0)).sum(dim=(0, 1))
     )
 
 
 def _log_sum_by_class(logs: Tensor, target: Tensor, actual: Tensor) -> Tensor:
     # (b, h, w) -> (k,): the log of the sum of exp(logs); 0 for absent classes.
-    is_labelled = target != IGNORE
-    classes = target.where(is_labelled, 0)
+    is_labeled = target != IGNORE
+    classes = target.where(is_labeled, 0)
     rows = logs.new_full((*logs.shape[:-1], len(actual)), -math.inf)
-    values = logs.detach().where(is_labelled, -math.inf)
+    values = logs.detach().where(is_labeled, -math.inf)
     largest = rows.scatter_reduce(-1, classes, values, "amax").amax(dim=(0, 1))
     largest = torch.stack(all_gather(largest)).amax(dim=0)
     largest = largest.where(largest.isfinite(), 0)
-    ratios = (logs - largest[classes]).where(is_labelled, 0).exp()
+    ratios = (logs - largest[classes]).where(is_labeled, 0).exp()
     return largest + _sum_by_class(ratios, target, len(actual)).where(actual > 0, 1).log()

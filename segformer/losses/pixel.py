@@ -15,14 +15,14 @@ OHEM_THRESHOLD = 0.7
 """OHEM: a pixel is easy from this probability of its true class on (PaddleSeg's default)."""
 
 OHEM_KEEP_ONE_IN = 16
-"""OHEM: at least one in so many labelled pixels is kept (the rule of BiSeNet's public code)."""
+"""OHEM: at least one in so many labeled pixels is kept (the rule of BiSeNet's public code)."""
 
 FOCAL_GAMMA = 2.0
 """Focal loss: the power of 1 - p (arXiv:1708.02002, found best there)."""
 
 
 def cross_entropy(scores: Tensor, target: Tensor) -> Tensor:
-    """Mean over the labelled pixels of -log p(true class).
+    """Mean over the labeled pixels of -log p(true class).
 
     Args:
         scores: (b, k, h, w) of any float type, before the softmax.
@@ -37,7 +37,7 @@ def cross_entropy(scores: Tensor, target: Tensor) -> Tensor:
 def weighted_cross_entropy(scores: Tensor, target: Tensor, class_weights: Tensor) -> Tensor:
     """Mean of -log p(true class) in which a pixel counts with the weight of its true class.
 
-    The sum of the weighted costs is divided by the weights of the labelled pixels, as PyTorch's
+    The sum of the weighted costs is divided by the weights of the labeled pixels, as PyTorch's
     `cross_entropy(weight=...)` does, so that the scale of the weights does not matter.
 
     Args:
@@ -58,8 +58,8 @@ def weighted_cross_entropy(scores: Tensor, target: Tensor, class_weights: Tensor
             f"give one per class, ({k},)"
         )
     costs = -log_probability(scores, target)
-    is_labelled = target != IGNORE
-    weights = class_weights.to(costs)[target.where(is_labelled, 0)] * is_labelled  # (b, h, w)
+    is_labeled = target != IGNORE
+    weights = class_weights.to(costs)[target.where(is_labeled, 0)] * is_labeled  # (b, h, w)
     total = all_reduce_shared(weights.sum())
     return all_reduce_shared((weights * costs).sum()) / total.where(total > 0, 1)
 
@@ -67,8 +67,8 @@ def weighted_cross_entropy(scores: Tensor, target: Tensor, class_weights: Tensor
 def ohem_cross_entropy(scores: Tensor, target: Tensor) -> Tensor:
     """Mean of -log p(true class) over the hard pixels only (online hard example mining).
 
-    Hard are the labelled pixels with p(true class) below EASY. If these are fewer than one in
-    KEPT_ONE_IN of the labelled pixels, rounded up, the hardest that many are kept instead; of
+    Hard are the labeled pixels with p(true class) below EASY. If these are fewer than one in
+    KEPT_ONE_IN of the labeled pixels, rounded up, the hardest that many are kept instead; of
     pixels that tie with the last of them all are kept, so that their order never matters. Which
     pixels are kept counts as given: no gradient passes through the choice. Hence the value need not
     fall at every step of a training: pixels that become easy leave the mean.
@@ -87,18 +87,18 @@ def ohem_cross_entropy(scores: Tensor, target: Tensor) -> Tensor:
         A scalar, at least float32; 0 where every pixel is void. Its minimum is 0.
     """
     costs = -log_probability(scores, target)
-    is_labelled = target != IGNORE
-    is_kept = is_labelled & ~_is_easy(costs.detach(), is_labelled)
+    is_labeled = target != IGNORE
+    is_kept = is_labeled & ~_is_easy(costs.detach(), is_labeled)
     return all_reduce_shared(costs.where(is_kept, 0).sum()) / all_reduce_shared(
         is_kept.sum()
     ).clamp(min=1)
 
 
 def focal(scores: Tensor, target: Tensor) -> Tensor:
-    """Mean over the labelled pixels of -(1 - p)^gamma log p, p the true class's probability.
+    """Mean over the labeled pixels of -(1 - p)^gamma log p, p the true class's probability.
 
     Gamma is FOCAL_GAMMA and there are no class weights. Source: arXiv:1708.02002, equation 4, whose
-    sum is divided by the number of anchors that hold an object, here by that of labelled pixels.
+    sum is divided by the number of anchors that hold an object, here by that of labeled pixels.
 
     Args:
         scores: (b, k, h, w) of any float type, before the softmax.
@@ -112,7 +112,7 @@ def focal(scores: Tensor, target: Tensor) -> Tensor:
 
 
 def mean_over_labeled(costs: Tensor, target: Tensor) -> Tensor:
-    """Mean of (b, h, w) costs over the labelled pixels; 0 where there are none.
+    """Mean of (b, h, w) costs over the labeled pixels; 0 where there are none.
 
     Args:
         costs: (b, h, w), 0 at void.

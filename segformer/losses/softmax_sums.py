@@ -43,7 +43,7 @@ def log_probability_and_class_sums(scores: Tensor, target: Tensor) -> tuple[Tens
 
     Returns:
         What `log_probability` does, and (k,) of the same type: each class's probability summed over
-        the labelled pixels.
+        the labeled pixels.
 
     Raises:
         ValueError: for shapes that do not belong together.
@@ -70,11 +70,11 @@ class _SoftmaxSums(torch.autograd.Function):
         logs = torch.empty(target.shape, dtype=dtype, device=scores.device)
         predicted = torch.zeros(scores.shape[1], dtype=dtype, device=scores.device)
         for images, rows in _iter_bands(target):
-            is_labelled, true_class = _labeled_mask_and_class(target[images, rows])
+            is_labeled, true_class = _labeled_mask_and_class(target[images, rows])
             band = scores[images, :, rows].to(dtype).log_softmax(dim=1)
-            logs[images, rows] = band.gather(1, true_class).where(is_labelled, 0)[:, 0]
+            logs[images, rows] = band.gather(1, true_class).where(is_labeled, 0)[:, 0]
             if with_class_sums:
-                predicted += band.exp_().mul_(is_labelled).sum(dim=(0, 2, 3))
+                predicted += band.exp_().mul_(is_labeled).sum(dim=(0, 2, 3))
         return logs, predicted if with_class_sums else None
 
     @staticmethod
@@ -92,13 +92,13 @@ class _SoftmaxSums(torch.autograd.Function):
         assert of_logs is not None  # zeros where nothing depends on it
         gradient = torch.empty_like(scores)
         for images, rows in _iter_bands(target):
-            is_labelled, true_class = _labeled_mask_and_class(target[images, rows])
-            g = of_logs[images, None, rows].where(is_labelled, 0)
+            is_labeled, true_class = _labeled_mask_and_class(target[images, rows])
+            g = of_logs[images, None, rows].where(is_labeled, 0)
             p = scores[images, :, rows].to(g.dtype).softmax(dim=1)
             if of_predicted is None:
                 band = p.mul_(-g)
             else:
-                p.mul_(is_labelled)
+                p.mul_(is_labeled)
                 band = p * of_predicted[:, None, None]
                 band.addcmul_(p, band.sum(dim=1, keepdim=True).add_(g), value=-1)
             gradient[images, :, rows] = band.scatter_add_(1, true_class, g)
@@ -109,9 +109,9 @@ _softmax_sums: Callable[[Tensor, Tensor, bool], Any] = _SoftmaxSums.apply
 
 
 def _labeled_mask_and_class(target: Tensor) -> tuple[Tensor, Tensor]:
-    # (b, h, w) -> (b, 1, h, w) each: where a pixel is labelled, and a class to look up everywhere.
-    is_labelled = (target != IGNORE)[:, None]
-    return is_labelled, target[:, None].where(is_labelled, 0)
+    # (b, h, w) -> (b, 1, h, w) each: where a pixel is labeled, and a class to look up everywhere.
+    is_labeled = (target != IGNORE)[:, None]
+    return is_labeled, target[:, None].where(is_labeled, 0)
 
 
 def _iter_bands(target: Tensor) -> Iterator[tuple[slice, slice]]:

@@ -43,7 +43,7 @@ def confidence(scores: Tensor) -> Tensor:
 def calibration_counts(
     confidences: Tensor, predicted: Tensor, target: Tensor, *, num_bins: int = NUM_BINS
 ) -> Tensor:
-    """Count labelled pixels, their confidence and the right ones among them, per bin of confidence.
+    """Count labeled pixels, their confidence and the right ones among them, per bin of confidence.
 
     Args:
         confidences: (b, h, w) float32, 0..1, in the predicted class; see `confidence`.

@@ -23,7 +23,7 @@ CATEGORIES: tuple[str, ...] = tuple(dict.fromkeys(label.category for label in CL
 def confusion_matrix(
     predicted: Tensor, target: Tensor, num_classes: int, *, unscored: Sequence[int] = ()
 ) -> Tensor:
-    """Count (true class, predicted class) pairs over every labelled pixel.
+    """Count (true class, predicted class) pairs over every labeled pixel.
 
     Args:
         predicted: (b, h, w) integers, a class per pixel.
@@ -79,7 +79,7 @@ def mean_iou(confusion: Confusion) -> Tensor:
 
 
 def pixel_accuracy(confusion: Confusion) -> Tensor:
-    """(..., k, k + e) counts -> (...) float64: the share of labelled pixels found, 0..1."""
+    """(..., k, k + e) counts -> (...) float64: the share of labeled pixels found, 0..1."""
     counts = as_counts(confusion)
     return counts.diagonal(dim1=-2, dim2=-1).sum(-1).double() / counts.sum((-2, -1))
 

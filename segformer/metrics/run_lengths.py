@@ -1,6 +1,6 @@
 """Confusion and instances of a frame at once, from PNGs: counted by runs of equal pixels.
 
-In a label map a pixel is nearly always what its left neighbour is. Where either map changes, a run
+In a label map a pixel is nearly always what its left neighbor is. Where either map changes, a run
 ends; there are some fifty times fewer runs than pixels, and everything else is done on them.
 """
 

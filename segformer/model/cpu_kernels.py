@@ -30,7 +30,7 @@ def use_cpu_kernels(grid: Tensor) -> bool:
 def is_plain_layer(layer: nn.Module) -> bool:
     """Whether calling a layer is its own arithmetic and no more: no other class, no hooks.
 
-    Only of such a layer may the weights be used without calling it: an adapter, a quantised or a
+    Only of such a layer may the weights be used without calling it: an adapter, a quantized or a
     pruned layer would be passed over in silence.
     """
     hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks)

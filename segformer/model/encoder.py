@@ -28,7 +28,7 @@ from segformer.model.variants import (
 
 
 class Block(nn.Module):
-    """Attention, then feed-forward, each on a normalised input and added to what came in."""
+    """Attention, then feed-forward, each on a normalized input and added to what came in."""
 
     def __init__(
         self, width: int, *, heads: int, reduction: int, drop_path: float, norm_eps: float
@@ -98,7 +98,7 @@ class Encoder(nn.Module):
         self.apply(init_weights)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """(b, 3, H, W) normalised -> four (b, ceil(H / s), ceil(W / s), c), s = 4, 8, 16, 32."""
+        """(b, 3, H, W) normalized -> four (b, ceil(H / s), ceil(W / s), c), s = 4, 8, 16, 32."""
         grid, maps = self.to_channels_last(images), []
         for stage in self.stages:
             grid = stage(grid)

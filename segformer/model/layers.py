@@ -1,4 +1,4 @@
-"""The parts of an encoder block: patches, thinned attention, a feed-forward that sees neighbours.
+"""The parts of an encoder block: patches, thinned attention, a feed-forward that sees neighbors.
 
 Every map is a grid of tokens, (b, h, w, c) and contiguous: linears and norms read it as it is, and
 a convolution reads the same memory as a `channels_last` (b, c, h, w): nothing is ever transposed.
@@ -141,7 +141,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 class FeedForward(nn.Module):
-    """Widen every token, look at its eight neighbours, narrow it: the only source of position."""
+    """Widen every token, look at its eight neighbors, narrow it: the only source of position."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()

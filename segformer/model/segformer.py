@@ -45,7 +45,7 @@ class SegFormer(nn.Module):
         self.decoder = MlpDecoder(size.widths, self.decoder_width, num_classes, dropout=dropout)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(b, 3, H, W) normalised -> (b, k, ceil(H / 4), ceil(W / 4)) scores before any softmax."""
+        """(b, 3, H, W) normalized -> (b, k, ceil(H / 4), ceil(W / 4)) scores before any softmax."""
         scores: Tensor = self.decoder(self.encoder(images))
         return scores
 

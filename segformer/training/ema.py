@@ -23,7 +23,7 @@ class ModelEma:
 
     @torch.no_grad()
     def update(self, model: nn.Module, *, is_first: bool) -> None:
-        """Move towards the weights of `model`, or take them over at the first update."""
+        """Move toward the weights of `model`, or take them over at the first update."""
         weights = model.state_dict(keep_vars=True)
         average = self.model.state_dict(keep_vars=True)
         moving = [name for name, tensor in weights.items() if tensor.is_floating_point()]

@@ -69,14 +69,27 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def load(folder: Path | str, device: torch.device | str = "cpu") -> SegFormer:
-    """The model that `save` wrote, in evaluation mode.
+def load(
+    folder: Path | str, device: torch.device | str = "cpu", *, num_classes: int | None = None
+) -> SegFormer:
+    """Load the model that `save` wrote, in evaluation mode.
+
+    Args:
+        folder: with model.safetensors and config.json.
+        device: where to put it.
+        num_classes: how many classes it must have; None for any number.
 
     Raises:
-        ValueError: if a file is missing or damaged, or tensors do not fit; it names them.
+        ValueError: if a file is missing or damaged, the number of classes differs, or tensors do
+            not fit; it names them.
     """
     folder = Path(folder)
     config = read_config(folder)
+    if num_classes is not None and config["num_classes"] != num_classes:
+        raise ValueError(
+            f"{folder}: the model has {config['num_classes']} classes, but {num_classes} are needed:"
+            f" train with num_classes={num_classes}"
+        )
     path = folder / WEIGHTS
     try:
         tensors = load_file(path)

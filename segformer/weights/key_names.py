@@ -20,7 +20,7 @@ _QUERY, _OUTPUT = _BLOCK + "attention.query", _BLOCK + "attention.output"
 _KEY, _VALUE, _KEY_VALUE = (_BLOCK + f"attention.{name}" for name in ("key", "value", "key_value"))
 _REDUCTION, _REDUCTION_NORM = _BLOCK + "attention.reduction", _BLOCK + "attention.reduction_norm"
 _WIDEN, _NARROW = _BLOCK + "feed_forward.widen", _BLOCK + "feed_forward.narrow"
-_NEIGHBOURS = _BLOCK + "feed_forward.neighbours"
+_NEIGHBORS = _BLOCK + "feed_forward.neighbours"
 _ENCODER_SUFFIXES = ("weight", "bias")
 _DECODER_SUFFIXES = (*_ENCODER_SUFFIXES, "running_mean", "running_var")
 
@@ -122,7 +122,7 @@ _OURS = {
     piece: (piece,)
     for piece in (
         *(_PATCH, _PATCH_NORM, _STAGE_NORM, _ATTENTION_NORM, _FEED_NORM, _QUERY, _OUTPUT),
-        *(_REDUCTION, _REDUCTION_NORM, _WIDEN, _NARROW, _NEIGHBOURS),
+        *(_REDUCTION, _REDUCTION_NORM, _WIDEN, _NARROW, _NEIGHBORS),
     )
 } | {_KEY_VALUE: (_KEY, _VALUE)}
 
@@ -139,7 +139,7 @@ _ORIGINAL = {
     "block{t}.{n}.attn.norm": (_REDUCTION_NORM,),
     "block{t}.{n}.norm2": (_FEED_NORM,),
     "block{t}.{n}.mlp.fc1": (_WIDEN,),
-    "block{t}.{n}.mlp.dwconv.dwconv": (_NEIGHBOURS,),
+    "block{t}.{n}.mlp.dwconv.dwconv": (_NEIGHBORS,),
     "block{t}.{n}.mlp.fc2": (_NARROW,),
     "norm{t}": (_STAGE_NORM,),
 }
@@ -163,7 +163,7 @@ _HUGGING_FACE = {
     "segformer.encoder.block.{s}.{n}.attention.self.layer_norm": (_REDUCTION_NORM,),
     "segformer.encoder.block.{s}.{n}.layer_norm_2": (_FEED_NORM,),
     "segformer.encoder.block.{s}.{n}.mlp.dense1": (_WIDEN,),
-    "segformer.encoder.block.{s}.{n}.mlp.dwconv.dwconv": (_NEIGHBOURS,),
+    "segformer.encoder.block.{s}.{n}.mlp.dwconv.dwconv": (_NEIGHBORS,),
     "segformer.encoder.block.{s}.{n}.mlp.dense2": (_NARROW,),
     "segformer.encoder.layer_norm.{s}": (_STAGE_NORM,),
 }
@@ -189,7 +189,7 @@ _IN_MEMORY = {
     "segformer.stages.{s}.blocks.{n}.attention.sequence_reduction.layer_norm": (_REDUCTION_NORM,),
     "segformer.stages.{s}.blocks.{n}.layernorm_after": (_FEED_NORM,),
     "segformer.stages.{s}.blocks.{n}.mlp.fc1": (_WIDEN,),
-    "segformer.stages.{s}.blocks.{n}.mlp.dwconv.dwconv": (_NEIGHBOURS,),
+    "segformer.stages.{s}.blocks.{n}.mlp.dwconv.dwconv": (_NEIGHBORS,),
     "segformer.stages.{s}.blocks.{n}.mlp.fc2": (_NARROW,),
     "segformer.stages.{s}.layer_norm": (_STAGE_NORM,),
 }
@@ -211,7 +211,7 @@ _MMSEGMENTATION = {
     "layers.{s}.1.{n}.attn.norm": (_REDUCTION_NORM,),
     "layers.{s}.1.{n}.norm2": (_FEED_NORM,),
     "layers.{s}.1.{n}.ffn.layers.0": (_WIDEN,),
-    "layers.{s}.1.{n}.ffn.layers.1": (_NEIGHBOURS,),
+    "layers.{s}.1.{n}.ffn.layers.1": (_NEIGHBORS,),
     "layers.{s}.1.{n}.ffn.layers.4": (_NARROW,),
     "layers.{s}.2": (_STAGE_NORM,),
 }

@@ -7,7 +7,7 @@ import torch
 
 from segformer.data.augment import Augment
 from segformer.data.loader import BatchLoader, Residency
-from segformer.data.packed_frames import PackedFrames, normalise
+from segformer.data.packed_frames import PackedFrames, normalize
 from segformer.data.sampling import shuffled
 from segformer.inference.segment import segment
 from segformer.losses import LOSSES, WEIGHTED_LOSSES, get_loss
@@ -138,7 +138,7 @@ def test_batches_are_the_same_bytes_wherever_the_frames_lie() -> None:
 
 @pytest.mark.parametrize("residency", ["host", "device"])
 def test_making_batches_never_waits_for_the_gpu(residency: Residency) -> None:
-    """PyTorch finds no operation that synchronises, in any thread."""
+    """PyTorch finds no operation that synchronizes, in any thread."""
     source = batches("cuda", residency)(0)
     next(source)
     torch.cuda.set_sync_debug_mode("error")
@@ -201,7 +201,7 @@ def test_training_learns() -> None:
     torch.manual_seed(0)
     images, labels = frames(64, 96)
     labels[:] = (images.float().mean(-1) > 127).to(torch.uint8)  # something to be learnt
-    batch = normalise(images.cuda()), labels.cuda().long()
+    batch = normalize(images.cuda()), labels.cuda().long()
     model = SegFormer("b0").cuda()
     optimizer = adamw(model, lr=1e-3, decoder_lr_factor=1.0, weight_decay=0.01)
     state = TrainingState(model, optimizer)

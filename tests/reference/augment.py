@@ -18,7 +18,7 @@ def augment_frame(
     random_numbers: NDArray[np.float64],
     settings: Any,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Give the crop's image (rows, columns, 3), normalised, and its labels (rows, columns).
+    """Give the crop's image (rows, columns, 3), normalized, and its labels (rows, columns).
 
     Args:
         image: (h, w, 3) RGB.
@@ -41,14 +41,14 @@ def augment_frame(
     small = resize_image(image[tuple(window)].astype(float), extents[0][1], extents[1][1])
     if settings.photometric:
         small = [
-            [adjust_color(colour, random_numbers[22:26], random_numbers[26:30]) for colour in row]
+            [adjust_color(color, random_numbers[22:26], random_numbers[26:30]) for color in row]
             for row in small
         ]
     result = np.zeros((*settings.crop, 3))
     target = np.full(settings.crop, VOID, np.int64)
     for y, row in enumerate(small):
-        for x, colour in enumerate(row):
-            bright = [min(max(channel, 0.0), 255.0) / 255 for channel in colour]
+        for x, color in enumerate(row):
+            bright = [min(max(channel, 0.0), 255.0) / 255 for channel in color]
             result[y, x] = [(c - m) / s for c, m, s in zip(bright, MEAN, STD, strict=True)]
             target[y, x] = small_labels[y][x]
     if settings.flip and random_numbers[21] < 0.5:
@@ -63,7 +63,7 @@ def crop_extent(side: int, crop: int, factor: float) -> tuple[int, int]:
 
 
 def resize_labels(labels: NDArray[np.uint8], rows: int, columns: int) -> list[list[int]]:
-    """The label under the centre of every new pixel, in exact fractions."""
+    """The label under the center of every new pixel, in exact fractions."""
     h, w = labels.shape
     return [
         [int(labels[center_pixel(y, h, rows), center_pixel(x, w, columns)]) for x in range(columns)]
@@ -72,12 +72,12 @@ def resize_labels(labels: NDArray[np.uint8], rows: int, columns: int) -> list[li
 
 
 def center_pixel(i: int, source: int, target: int) -> int:
-    """Which source pixel holds the centre of the i-th target pixel."""
+    """Which source pixel holds the center of the i-th target pixel."""
     return math.floor((i + Fraction(1, 2)) * Fraction(source, target))
 
 
 def meets_class_share(labels: list[list[int]], max_class_share: float) -> bool:
-    """Whether something is labelled, and no class has more than its share."""
+    """Whether something is labeled, and no class has more than its share."""
     counts = Counter(label for row in labels for label in row if label != VOID)
     total = sum(counts.values())
     return total > 0 and all(count <= max_class_share * total for count in counts.values())
@@ -93,13 +93,13 @@ def resize_image(image: NDArray[np.float64], rows: int, columns: int) -> Any:
 def triangle_weights(i: int, source: int, target: int) -> list[float]:
     """How much each source pixel gives to the i-th target pixel; they sum to 1."""
     ratio = source / target
-    centre, reach = (i + 0.5) * ratio, max(ratio, 1.0)
-    weights = [max(0.0, 1 - abs(j + 0.5 - centre) / reach) for j in range(source)]
+    center, reach = (i + 0.5) * ratio, max(ratio, 1.0)
+    weights = [max(0.0, 1 - abs(j + 0.5 - center) / reach) for j in range(source)]
     return [weight / sum(weights) for weight in weights]
 
 
 def adjust_color(color: Any, coins: Any, strengths: Any) -> list[float]:
-    """One colour with those changes whose coin is below a half, one after the other."""
+    """One color with those changes whose coin is below a half, one after the other."""
     red, green, blue = (float(channel) for channel in color)
     if coins[0] < 0.5:
         added = -32 + 64 * strengths[0]
@@ -118,11 +118,11 @@ def adjust_color(color: Any, coins: Any, strengths: Any) -> list[float]:
 def rotate_hue(color: tuple[float, ...], angle: float) -> tuple[float, ...]:
     """Rodrigues' formula: a vector turned about (1, 1, 1)."""
     red, green, blue = color
-    grey = (red + green + blue) / 3
+    gray = (red + green + blue) / 3
     cross = ((blue - green), (red - blue), (green - red))
     return tuple(
         channel * math.cos(angle)
         + across / math.sqrt(3) * math.sin(angle)
-        + grey * (1 - math.cos(angle))
+        + gray * (1 - math.cos(angle))
         for channel, across in zip(color, cross, strict=True)
     )

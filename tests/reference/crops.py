@@ -53,12 +53,12 @@ def augment_with(
         torch.from_numpy(image[cut.rows, cut.columns])
         for image, cut in zip(images, cuts, strict=True)
     ]
-    colours = torch.from_numpy(fold_normalization(np.stack([cut.color_matrix for cut in cuts])))
+    colors = torch.from_numpy(fold_normalization(np.stack([cut.color_matrix for cut in cuts])))
     target = torch.from_numpy(np.stack([cut.labels for cut in cuts]))
-    return render(windows, cuts, colours), target.long()
+    return render(windows, cuts, colors), target.long()
 
 
 def denormalize(pixels: Tensor) -> Tensor:
-    """Undo the normalisation: (b, 3, h, w), 0..255."""
+    """Undo the normalization: (b, 3, h, w), 0..255."""
     mean, std = (torch.tensor(numbers)[:, None, None] for numbers in (MEAN, STD))
     return (pixels * std + mean) * 255

@@ -10,7 +10,7 @@ Pixel = tuple[list[float], int]
 """The probability of each class, and the true class."""
 
 
-def labelled_pixels(scores: Tensor, target: Tensor) -> list[Pixel]:
+def labeled_pixels(scores: Tensor, target: Tensor) -> list[Pixel]:
     """The softmax of every pixel that is not void."""
     b, _, h, w = scores.shape
     pixels = []
@@ -98,7 +98,7 @@ REFERENCE_LOSSES: dict[str, Callable[[list[Pixel]], float]] = {
 
 def reference_loss(name: str, scores: Tensor, target: Tensor, weights: Tensor) -> float:
     """The loss called `name`; the weights, (k,), count for `weighted_ce` only."""
-    pixels = labelled_pixels(scores, target)
+    pixels = labeled_pixels(scores, target)
     if name == "weighted_ce":
         return weighted_ce(pixels, weights.tolist())
     return REFERENCE_LOSSES[name](pixels)

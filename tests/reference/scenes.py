@@ -60,7 +60,7 @@ def random_loss_inputs(seed: int = 0, k: int = 19) -> LossInputs:
 
 
 def make_perfect_scores(target: Tensor, k: int = 19, *, margin: float = 40.0) -> Tensor:
-    """Scores (b, k, h, w) that give labelled pixels their class, by `margin`, and void ones 0."""
+    """Scores (b, k, h, w) that give labeled pixels their class, by `margin`, and void ones 0."""
     one_hot = F.one_hot(target.where(target != VOID, 0), k)
     return margin * one_hot.permute(0, 3, 1, 2).float()
 

@@ -16,7 +16,7 @@ from pipeline.params.evaluate import Evaluate
 from pipeline.stages.evaluate import EvaluationData, EvaluationResult, evaluate_model
 from segformer import SegFormer, load, save
 from segformer.cityscapes import CLASSES, IGNORE
-from segformer.data.packed_frames import normalise
+from segformer.data.packed_frames import normalize
 from segformer.data.resize import resize_image
 from segformer.inference.segment import eval_mode, resize_scores, segment
 from tests.pipeline.conftest import save_png
@@ -146,7 +146,7 @@ def test_every_table_says_how_it_was_measured(name: str, evaluated: Path) -> Non
 def seen_slowly(data: Path, key: str) -> Tensor:
     """(1, 19, 40, 72) softmax of the scores at the label's size."""
     photograph = np.asarray(Image.open(data / "tree" / member_name(key, IMAGE)))
-    seen = normalise(torch.tensor(resize_image(photograph, PARAMS.size))[None])
+    seen = normalize(torch.tensor(resize_image(photograph, PARAMS.size))[None])
     model = load(data / "ce-0")
     with eval_mode(model):
         return resize_scores(model(seen), SIZE).softmax(1)

@@ -28,7 +28,7 @@ def patches(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 @pytest.mark.parametrize("seed", range(24))
 def test_one_frame_by_the_slow_way(seed: int) -> None:
-    """Scale, place, flip, colours and padding together: what a plain loop over pixels makes."""
+    """Scale, place, flip, colors and padding together: what a plain loop over pixels makes."""
     image, labels = patches(seed)
     augment = Augment((12, 17), max_class_share=0.5)
     draws = np.random.default_rng(100 + seed).random(NUM_RANDOM)
@@ -91,7 +91,7 @@ def mostly_road(b: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 
 def largest_share(target: Tensor) -> float:
-    """The share of the labelled pixels that the commonest class has."""
+    """The share of the labeled pixels that the commonest class has."""
     counts = target[target != IGNORE].bincount()
     return (counts.max() / counts.sum()).item()
 
@@ -120,7 +120,7 @@ def test_varied_is_what_a_count_of_all_classes_says() -> None:
 
 @pytest.mark.parametrize(("count", "expected"), [(75, True), (76, False)])
 def test_a_share_may_be_reached_and_not_passed(count: int, expected: bool) -> None:
-    """Of a hundred labelled pixels beside void, 75 are not more than 0.75, and 76 are."""
+    """Of a hundred labeled pixels beside void, 75 are not more than 0.75, and 76 are."""
     labels = np.full((10, 12), IGNORE, np.uint8)
     labels.flat[:100] = 7
     labels.flat[: 100 - count] = 3

@@ -14,13 +14,13 @@ from segformer.data.color_jitter import (
     fold_normalization,
     hue_rotation,
 )
-from segformer.data.packed_frames import normalise
+from segformer.data.packed_frames import normalize
 from tests.reference.crops import denormalize
 
 
-def changed(colour: tuple[float, ...], draws: np.ndarray) -> Tensor:
-    """(3,) one colour after the changes, 0..255."""
-    pixels = torch.tensor(colour).reshape(3, 1, 1)
+def changed(color: tuple[float, ...], draws: np.ndarray) -> Tensor:
+    """(3,) one color after the changes, 0..255."""
+    pixels = torch.tensor(color).reshape(3, 1, 1)
     numbers = torch.from_numpy(fold_normalization(color_matrix(draws)[None]))[0]
     result = torch.full_like(pixels, math.nan)
     apply_color_matrix(pixels, numbers, out=result)
@@ -46,7 +46,7 @@ def only(which: int, place: float) -> np.ndarray:
     ],
 )
 def test_each_change_by_hand(which: int, place: float, expected: list[float]) -> None:
-    """The ends of every range, on one colour."""
+    """The ends of every range, on one color."""
     result = changed((100.0, 60, 40), only(which, place))
     torch.testing.assert_close(torch.tensor(expected, dtype=torch.float32), result)
 
@@ -60,15 +60,15 @@ def test_saturation_is_that_of_hsv(place: float) -> None:
     torch.testing.assert_close(255 * torch.tensor(expected), result)
 
 
-def test_hue_turns_red_towards_green() -> None:
-    """The hue of a soft red, as the colour circle has it, moves by 36 degrees; greys stay."""
+def test_hue_turns_red_toward_green() -> None:
+    """The hue of a soft red, as the color circle has it, moves by 36 degrees; grays stay."""
     red, green, blue = changed((140.0, 100, 100), only(3, 1.0)).tolist()
     hue = math.degrees(math.atan2(math.sqrt(3) * (green - blue), 2 * red - green - blue))
     assert HUE == pytest.approx(hue, abs=1e-3)
     assert 340 == pytest.approx(red + green + blue, rel=1e-5)
 
 
-def test_hue_rotation_keeps_greys_and_turns_by_thirds() -> None:
+def test_hue_rotation_keeps_grays_and_turns_by_thirds() -> None:
     """A third of the circle carries red to green, green to blue and blue to red."""
     turn = hue_rotation(2 * math.pi / 3)
     np.testing.assert_allclose([0, 1, 0], turn @ [1, 0, 0], atol=1e-15)
@@ -83,18 +83,18 @@ def test_some_images_stay_as_they_are() -> None:
     assert 8 <= sum(np.array_equal(same, color_matrix(row)) for row in draws) <= 36
 
 
-def test_unchanged_colours_are_only_normalised() -> None:
-    """With no change the result is that of frames.normalise, which evaluation uses."""
+def test_unchanged_colors_are_only_normalized() -> None:
+    """With no change the result is that of frames.normalize, which evaluation uses."""
     pixels = 255 * torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(0))
     numbers = torch.from_numpy(fold_normalization(color_matrix(np.ones(NUM_COLOR_RANDOM))[None]))[0]
     result = torch.empty_like(pixels)
     apply_color_matrix(pixels, numbers, out=result)
-    torch.testing.assert_close(normalise(pixels.permute(1, 2, 0)[None])[0], result)
+    torch.testing.assert_close(normalize(pixels.permute(1, 2, 0)[None])[0], result)
 
 
-def test_colours_stay_in_range() -> None:
+def test_colors_stay_in_range() -> None:
     """Bytes stay bytes: 0 to 255, both of which are reached."""
     draws = np.random.default_rng(0).random((200, NUM_COLOR_RANDOM))
-    colours = [changed(tuple(255.0 * row[:3].round()), row) for row in draws]
-    assert 0 == pytest.approx(torch.stack(colours).min().item(), abs=1e-4)
-    assert 255 == pytest.approx(torch.stack(colours).max().item(), abs=1e-4)
+    colors = [changed(tuple(255.0 * row[:3].round()), row) for row in draws]
+    assert 0 == pytest.approx(torch.stack(colors).min().item(), abs=1e-4)
+    assert 255 == pytest.approx(torch.stack(colors).max().item(), abs=1e-4)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from segformer.data.packed_frames import MEAN, STD, PackedFrames, create, normalise
+from segformer.data.packed_frames import MEAN, STD, PackedFrames, create, normalize
 
 
 def pack(folder: Path, names: list[str], size: tuple[int, int] = (4, 6)) -> Path:
@@ -131,20 +131,20 @@ def test_a_wrong_list_of_names_is_refused(tmp_path: Path, text: str, message: st
         PackedFrames.open(folder)
 
 
-def test_normalise_uses_the_mean_of_green_that_imagenet_has() -> None:
-    """An image of the mean colour becomes 0, one deviation more becomes 1, in every channel."""
+def test_normalize_uses_the_mean_of_green_that_imagenet_has() -> None:
+    """An image of the mean color becomes 0, one deviation more becomes 1, in every channel."""
     assert (0.485, 0.456, 0.406) == MEAN
     assert (0.229, 0.224, 0.225) == STD
-    colours = torch.tensor([MEAN, [m + s for m, s in zip(MEAN, STD, strict=True)]]) * 255
-    normal = normalise(colours.reshape(1, 1, 2, 3))
+    colors = torch.tensor([MEAN, [m + s for m, s in zip(MEAN, STD, strict=True)]]) * 255
+    normal = normalize(colors.reshape(1, 1, 2, 3))
 
     assert (1, 3, 1, 2) == normal.shape
     torch.testing.assert_close(torch.tensor([0.0, 1.0]).expand(1, 3, 1, 2), normal)
 
 
-def test_normalise_takes_bytes() -> None:
+def test_normalize_takes_bytes() -> None:
     """A white byte pixel, by hand: (1 - mean) / deviation."""
-    normal = normalise(torch.full((1, 1, 1, 3), 255, dtype=torch.uint8))
+    normal = normalize(torch.full((1, 1, 1, 3), 255, dtype=torch.uint8))
     expected = [(1 - m) / s for m, s in zip(MEAN, STD, strict=True)]
     assert torch.float32 == normal.dtype
     torch.testing.assert_close(torch.tensor(expected), normal.flatten())

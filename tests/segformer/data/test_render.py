@@ -24,7 +24,7 @@ def test_shapes_and_types() -> None:
 
 
 @pytest.mark.parametrize("flip", [False, True])
-def test_padding_is_void_and_mean_colour(flip: bool) -> None:
+def test_padding_is_void_and_mean_color(flip: bool) -> None:
     """Half the frame in a crop of the whole: a quarter is frame, the rest is exactly 0 and void."""
     images, rows, _ = make_coordinate_frames(8)
     pixels, labels = augment_batch(
@@ -39,7 +39,7 @@ def test_padding_is_void_and_mean_colour(flip: bool) -> None:
 
 
 def test_shrinking_averages() -> None:
-    """A fine chequerboard becomes grey: the image is antialiased."""
+    """A fine chequerboard becomes gray: the image is antialiased."""
     chequers = (np.indices((H, W)).sum(0) % 2 * 255).astype(np.uint8)
     images = chequers[None, ..., None].repeat(3, -1)
     pixels, _ = augment_batch(

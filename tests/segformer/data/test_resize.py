@@ -5,7 +5,7 @@ from segformer.data.resize import resize_image, resize_labels
 
 
 def test_shrinking_averages() -> None:
-    """A fine chequerboard becomes grey: without antialiasing it would stay black or white."""
+    """A fine chequerboard becomes gray: without antialiasing it would stay black or white."""
     chequers = np.indices((64, 64)).sum(0) % 2 * 255
     image = np.repeat(chequers[..., None], 3, axis=2).astype(np.uint8)
     small = resize_image(image, (16, 16))
@@ -37,7 +37,7 @@ def test_image_and_label_stay_together(size: tuple[int, int]) -> None:
         assert 0.51 >= abs(difference.mean())
 
 
-def test_the_centre_of_three_pixels_is_the_second() -> None:
-    """Shrinking by three takes the middle one, where the centre lies, not the first."""
+def test_the_center_of_three_pixels_is_the_second() -> None:
+    """Shrinking by three takes the middle one, where the center lies, not the first."""
     labels = np.tile(np.arange(9, dtype=np.uint8), (9, 1))
     assert [[1, 4, 7]] * 3 == resize_labels(labels, (3, 3)).tolist()

@@ -113,14 +113,14 @@ def test_labels_that_do_not_fit_are_refused(classes: list[str], tmp_path: Path) 
 
 
 def test_pictures_come_at_the_size_of_the_training(tmp_path: Path, warned: Any) -> None:
-    """The processor makes any picture rows x columns of the training, normalised as ours are.
+    """The processor makes any picture rows x columns of the training, normalized as ours are.
 
     The hub's own folders name another size: 58 mIoU where the model gives 76.2.
     """
     write_hugging_face(random_model(), tmp_path, size=SIZE)
     processor = AutoImageProcessor.from_pretrained(tmp_path)
-    grey = Image.fromarray(np.full((50, 70, 3), 51, dtype=np.uint8))
-    found = processor(grey, return_tensors="pt")["pixel_values"]
+    gray = Image.fromarray(np.full((50, 70, 3), 51, dtype=np.uint8))
+    found = processor(gray, return_tensors="pt")["pixel_values"]
     expected = (0.2 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
     assert (1, 3, *SIZE) == found.shape
     torch.testing.assert_close(expected, found.mean(dim=(0, 2, 3)).float())

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segformer.data.packed_frames import PackedFrames, create, normalise
+from segformer.data.packed_frames import PackedFrames, create, normalize
 from segformer.data.resize import resize_image
 from segformer.inference.segment import eval_mode, evaluate_packed, resize_scores, segment
 from segformer.metrics.confusion import confusion_matrix
@@ -66,8 +66,8 @@ def test_scores_of_past_frames_are_let_go(tmp_path: Path) -> None:
     assert most <= 2  # those just made, and those of the batch before until they are replaced
 
 
-def test_scores_are_resized_between_pixel_centres() -> None:
-    """Doubling 0 and 4 gives 0 1 3 4: centres, not corners, keep their places."""
+def test_scores_are_resized_between_pixel_centers() -> None:
+    """Doubling 0 and 4 gives 0 1 3 4: centers, not corners, keep their places."""
     scores = torch.tensor([0.0, 4.0]).reshape(1, 1, 1, 2)
     assert [0, 1, 3, 4] == resize_scores(scores, (1, 4)).flatten().tolist()
 
@@ -76,7 +76,7 @@ def test_segment_takes_the_largest_score_at_the_labels_size(model: Tiny) -> None
     """Scores are resized first and compared then: not the classes are resized."""
     images = pictures(2)
     classes = segment(model, images, input_size=(16, 24), output_size=(30, 50))
-    scores = model.patches(normalise(images))
+    scores = model.patches(normalize(images))
     expected = F.interpolate(scores, (30, 50), mode="bilinear", align_corners=False).argmax(1)
     assert torch.uint8 == classes.dtype
     assert torch.equal(expected.byte(), classes)
@@ -89,7 +89,7 @@ def test_the_model_sees_what_packing_would_have_made(model: Tiny) -> None:
     images = pictures(1, 64, 96)
     segment(model, images, input_size=(16, 24), output_size=(64, 96))
     packed = resize_image(images[0].numpy(), (16, 24))
-    expected = normalise(torch.from_numpy(packed.copy())[None])
+    expected = normalize(torch.from_numpy(packed.copy())[None])
     assert 1.01 / (0.224 * 255) >= (expected - seen[0]).abs().max()
 
 

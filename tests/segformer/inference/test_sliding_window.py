@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segformer.data.packed_frames import normalise
+from segformer.data.packed_frames import normalize
 from segformer.inference.score_resizing import Prediction
 from segformer.inference.segment import segment
 from segformer.inference.sliding_window import predict, window_offsets
@@ -80,7 +80,7 @@ def test_whole_is_what_segment_gives(model: Tiny) -> None:
 
 def test_windows_are_averaged_as_one_by_one(model: Tiny) -> None:
     """Scores, not softmax, are averaged over the windows, which are shown in batches."""
-    expected = slid(model, normalise(picture()[None]), 8, 6).softmax(1)
+    expected = slid(model, normalize(picture()[None]), 8, 6).softmax(1)
     seen = predict(model, [picture()], output_size=(16, 40), windows=((8, 8), (6, 6)))
     assert_seen(expected, seen)
     assert [4, 4, 4, 4, 4, 1] == [shape[0] for shape in model.shown]  # 3 x 7 windows
@@ -107,7 +107,7 @@ def test_the_mirror_and_sizes_average_the_softmax(model: Tiny) -> None:
     shown = [picture(), picture(32, 80)]
     total = torch.zeros(1, 3, 16, 40)
     for one in shown:
-        image = normalise(one[None])
+        image = normalize(one[None])
         for scores in (model.patches(image), model.patches(image.flip(-1)).flip(-1)):
             total += resized(scores, (16, 40)).softmax(1) / 4
     assert_seen(total, predict(model, shown, output_size=(16, 40), flip=True))
@@ -115,7 +115,7 @@ def test_the_mirror_and_sizes_average_the_softmax(model: Tiny) -> None:
 
 def test_windows_of_the_mirrored_picture_are_put_where_they_belong(model: Tiny) -> None:
     """The mirrored picture is cut as any other, and its averaged scores are turned back."""
-    image = normalise(picture()[None])
+    image = normalize(picture()[None])
     turned_back = slid(model, image.flip(-1), 8, 6).flip(-1)
     expected = (slid(model, image, 8, 6).softmax(1) + turned_back.softmax(1)) / 2
     windows = ((8, 8), (6, 6))

@@ -51,19 +51,19 @@ def channel_255_left_out(scores: Tensor, target: Tensor) -> Tensor:
 
 def void_written_over(scores: Tensor, target: Tensor) -> Tensor:
     """PaddleSeg's Dice: a right mask, but made by writing 0 over void in the caller's labels."""
-    is_labelled = target != VOID
-    target[~is_labelled] = 0
-    shared, both = sums(scores, one_hot(target) * is_labelled[:, None], is_labelled)
-    is_present = (one_hot(target) * is_labelled[:, None]).sum(dim=(0, 2, 3)) > 0
+    is_labeled = target != VOID
+    target[~is_labeled] = 0
+    shared, both = sums(scores, one_hot(target) * is_labeled[:, None], is_labeled)
+    is_present = (one_hot(target) * is_labeled[:, None]).sum(dim=(0, 2, 3)) > 0
     return (1 - shared / both.clamp(min=1e-6))[is_present].mean()
 
 
 def absent_classes_in_the_mean(scores: Tensor, target: Tensor) -> Tensor:
     """segmentation_models_pytorch's Dice: an absent class costs 0, but is divided by."""
-    is_labelled = target != VOID
+    is_labeled = target != VOID
     k = scores.shape[1]
-    truth = F.one_hot(target.where(is_labelled, 0), k).permute(0, 3, 1, 2) * is_labelled[:, None]
-    shared, both = sums(scores, truth, is_labelled)
+    truth = F.one_hot(target.where(is_labeled, 0), k).permute(0, 3, 1, 2) * is_labeled[:, None]
+    shared, both = sums(scores, truth, is_labeled)
     is_present = truth.sum(dim=(0, 2, 3)) > 0
     return ((1 - shared / both.clamp(min=1e-6)) * is_present).mean()
 
@@ -181,7 +181,7 @@ def test_the_scale_does_not_depend_on_absent_classes(name: str) -> None:
 
 
 def test_the_mean_over_void_is_what_others_have() -> None:
-    """The mistaken cross-entropy is ours times the share of labelled pixels."""
+    """The mistaken cross-entropy is ours times the share of labeled pixels."""
     target = torch.tensor([[[0, 1, VOID, VOID]]])
     value = mean_over_void_too(torch.zeros(1, 2, 1, 4), target).item()
     assert math.log(2) / 2 == pytest.approx(value)

@@ -140,7 +140,7 @@ def test_no_prediction_is_better_than_a_perfect_one(name: str, scene: LossInputs
 @few_examples
 @given(scene=loss_inputs())
 def test_surer_of_the_truth_is_better(name: str, scene: LossInputs) -> None:
-    """The loss falls as the margin of the right class grows, wherever anything is labelled."""
+    """The loss falls as the margin of the right class grows, wherever anything is labeled."""
     scene.target[0, 0, 0] = 0
     values = [
         make_loss(name, scene.k)(
@@ -181,7 +181,7 @@ def test_bf16_is_computed_in_float32(name: str, scene: LossInputs) -> None:
 @few_examples
 @given(scene=loss_inputs())
 def test_a_batch_of_void_is_zero_with_zero_gradient(name: str, scene: LossInputs) -> None:
-    """Nothing labelled: nothing to learn, and no nan."""
+    """Nothing labeled: nothing to learn, and no nan."""
     target = torch.full_like(scene.target, VOID)
     value, gradient = value_and_gradient(make_loss(name, scene.k), scene.scores, target)
     assert 0 == value
@@ -233,7 +233,7 @@ def test_a_loss_has_no_grain(name: str) -> None:
 
 @every_loss
 def test_a_network_that_breaks_is_seen(name: str) -> None:
-    """One labelled pixel whose scores are nan makes the loss nan: none is passed over as easy."""
+    """One labeled pixel whose scores are nan makes the loss nan: none is passed over as easy."""
     scene = random_loss_inputs()
     scene.target[0, 0, 0] = 3
     scene.scores[0, :, 0, 0] = torch.nan

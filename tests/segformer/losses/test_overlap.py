@@ -103,7 +103,7 @@ def test_log_dice_is_finite_and_right_at_no_overlap() -> None:
     expected = (-math.log(4 / 6) + 1000 - math.log(4 / 2)) / 2
     value, gradient = value_and_gradient(get_loss("log_dice"), scores, target)
     assert expected == pytest.approx(value.item())
-    # Half of the mean's share each, towards the class that was missed.
+    # Half of the mean's share each, toward the class that was missed.
     torch.testing.assert_close(torch.tensor([-0.25, -0.25]), gradient[0, 1, 0, 2:])
 
 

@@ -23,7 +23,7 @@ def sure(*probabilities: float) -> tuple[Tensor, Tensor]:
     return scores[None, :, None], torch.zeros(1, 1, len(p), dtype=torch.int64)
 
 
-def test_cross_entropy_is_pytorchs_over_the_labelled_pixels() -> None:
+def test_cross_entropy_is_pytorchs_over_the_labeled_pixels() -> None:
     """The same value and gradient."""
     scene = random_loss_inputs()
     expected, slope = value_and_gradient(
@@ -41,7 +41,7 @@ def test_cross_entropy_by_hand() -> None:
 
 
 def test_weighted_cross_entropy_is_pytorchs() -> None:
-    """The same value and gradient, divided by the weights of the labelled pixels."""
+    """The same value and gradient, divided by the weights of the labeled pixels."""
     scene = random_loss_inputs()
     expected, slope = value_and_gradient(
         lambda s, t: F.cross_entropy(s, t, weight=make_class_weights(19), ignore_index=VOID),

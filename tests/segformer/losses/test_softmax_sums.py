@@ -21,10 +21,10 @@ from tests.reference.scenes import (
 
 def by_autograd(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """The same two with PyTorch's operators and a one-hot map."""
-    is_labelled = target != VOID
-    truth = F.one_hot(target.where(is_labelled, 0), scores.shape[1]).permute(0, 3, 1, 2)
-    logs = (scores.log_softmax(1) * truth).sum(1) * is_labelled
-    return logs, (scores.softmax(1) * is_labelled[:, None]).sum(dim=(0, 2, 3))
+    is_labeled = target != VOID
+    truth = F.one_hot(target.where(is_labeled, 0), scores.shape[1]).permute(0, 3, 1, 2)
+    logs = (scores.log_softmax(1) * truth).sum(1) * is_labeled
+    return logs, (scores.softmax(1) * is_labeled[:, None]).sum(dim=(0, 2, 3))
 
 
 @few_examples

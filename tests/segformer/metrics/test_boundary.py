@@ -100,7 +100,7 @@ def test_a_perfect_prediction_scores_one() -> None:
 
 
 def test_predicting_no_class_is_a_miss() -> None:
-    """IGNORE on labelled pixels is in no predicted mask."""
+    """IGNORE on labeled pixels is in no predicted mask."""
     target = torch.zeros(1, 4, 4, dtype=torch.uint8)
     counts = boundary_counts(torch.full_like(target, IGNORE), target, 1)
     assert [[0, 12]] == counts.tolist()

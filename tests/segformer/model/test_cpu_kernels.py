@@ -10,7 +10,7 @@ from segformer.model.layers import Attention, FeedForward, convolve
 from segformer.model.segformer import SegFormer
 
 
-def randomised(layer: nn.Module) -> nn.Module:
+def randomized(layer: nn.Module) -> nn.Module:
     """The layer with every weight and bias drawn at random."""
     torch.manual_seed(0)
     for parameter in layer.parameters():
@@ -26,7 +26,7 @@ def feed_forward(layer: FeedForward, grid: Tensor) -> Tensor:
 @pytest.mark.parametrize("rows", [5, 64, 65, 97])
 def test_feed_forward_is_added_in_bands_without_a_seam(rows: int) -> None:
     """Without gradients rows are done some at a time, and the result is the layers' own sum."""
-    layer = randomised(FeedForward(4, 16))
+    layer = randomized(FeedForward(4, 16))
     onto, grid = torch.randn(2, 2, rows, 3, 4)
     with torch.no_grad():
         expected = onto + feed_forward(layer, grid)
@@ -35,7 +35,7 @@ def test_feed_forward_is_added_in_bands_without_a_seam(rows: int) -> None:
 
 def test_attention_is_added() -> None:
     """Attention onto a map is the map and the attention."""
-    layer = randomised(Attention(4, heads=2, reduction=2))
+    layer = randomized(Attention(4, heads=2, reduction=2))
     onto, grid = torch.randn(2, 2, 6, 4, 4)
     with torch.no_grad():
         torch.testing.assert_close(onto + layer(grid), layer(grid, onto), atol=1e-5, rtol=1e-5)
@@ -44,7 +44,7 @@ def test_attention_is_added() -> None:
 def test_a_block_gives_the_same_with_and_without_gradients() -> None:
     """Inference adds in another place, and leaves what came in as it was."""
     block = Block(4, heads=1, reduction=2, drop_path=0.5, norm_eps=1e-5)
-    block, grid = randomised(block).eval(), torch.randn(2, 70, 4, 4)
+    block, grid = randomized(block).eval(), torch.randn(2, 70, 4, 4)
     before, expected = grid.clone(), block(grid)
     with torch.no_grad():
         torch.testing.assert_close(expected, block(grid), atol=1e-4, rtol=1e-4)
@@ -54,7 +54,7 @@ def test_a_block_gives_the_same_with_and_without_gradients() -> None:
 @pytest.mark.parametrize("is_learning", [False, True])
 def test_every_module_is_called(is_learning: bool) -> None:
     """Forward hooks are run on all parts of a block that do something, and change nothing."""
-    block = randomised(Block(4, heads=1, reduction=2, drop_path=0.0, norm_eps=1e-5))
+    block = randomized(Block(4, heads=1, reduction=2, drop_path=0.0, norm_eps=1e-5))
     block.train(is_learning)
     grid, called = torch.randn(1, 4, 4, 4), set()
     with torch.set_grad_enabled(is_learning):
@@ -81,7 +81,7 @@ class Doubled(nn.Module):
 @pytest.mark.parametrize("is_learning", [False, True])
 def test_a_replaced_layer_is_called_and_not_looked_into(is_learning: bool) -> None:
     """Where another module stands for a linear layer, its `forward` counts, not its weights."""
-    layer, grid = randomised(FeedForward(4, 16)), torch.randn(1, 5, 5, 4)
+    layer, grid = randomized(FeedForward(4, 16)), torch.randn(1, 5, 5, 4)
     expected = 2 * feed_forward(layer, grid)
     layer.narrow = Doubled(layer.narrow)
     with torch.set_grad_enabled(is_learning):
@@ -92,7 +92,7 @@ def test_a_replaced_layer_is_called_and_not_looked_into(is_learning: bool) -> No
 
 def test_what_is_added_to_may_lie_in_memory_as_it_likes() -> None:
     """A map whose channels are not last in memory gives the same sums."""
-    layers = randomised(FeedForward(4, 16)), randomised(Attention(4, heads=1, reduction=1))
+    layers = randomized(FeedForward(4, 16)), randomized(Attention(4, heads=1, reduction=1))
     grid, onto = torch.randn(2, 5, 6, 4), torch.randn(2, 4, 6, 5).permute(0, 3, 2, 1)
     with torch.no_grad():
         for layer in layers:
@@ -132,7 +132,7 @@ def test_gelu_linear_has_the_layers_value_and_gradients(
 ) -> None:
     """Bands of any length give what GELU and the linear layer give, and all three gradients."""
     monkeypatch.setattr(cpu_kernels, "_GELU_TOKENS", tokens)
-    layer = randomised(nn.Linear(6, 4)).double()
+    layer = randomized(nn.Linear(6, 4)).double()
     grid = torch.randn(2, 3, 2, 6, dtype=torch.float64, requires_grad=True)
     inputs = (grid, layer.weight, layer.bias)
     found, expected = cpu_kernels.gelu_linear(grid, layer), layer(F.gelu(grid))

@@ -30,7 +30,7 @@ def random_maps(rows: int = 13, columns: int = 9) -> list[Tensor]:
 
 
 def as_published(decoder: MlpDecoder, maps: list[Tensor]) -> Tensor:
-    """The paper's order: unify, resize, stack coarsest first, mix, normalise, score."""
+    """The paper's order: unify, resize, stack coarsest first, mix, normalize, score."""
     size = maps[0].shape[1:3]
     resized = [
         F.interpolate(linear(grid).permute(0, 3, 1, 2), size, mode="bilinear")

@@ -16,7 +16,7 @@ from segformer.model.layers import (
 )
 
 
-def randomised(module: nn.Module) -> nn.Module:
+def randomized(module: nn.Module) -> nn.Module:
     """The module with every parameter drawn anew, biases and norms too."""
     for parameter in module.parameters():
         nn.init.normal_(parameter, std=0.3)
@@ -74,7 +74,7 @@ def test_patches_are_counted_rounding_up() -> None:
 def test_attention_is_the_softmax_of_scaled_products(reduction: int, heads: int) -> None:
     """Attention equals the textbook formula, written out with explicit scores."""
     torch.manual_seed(0)
-    layer = randomised(Attention(8, heads=heads, reduction=reduction))
+    layer = randomized(Attention(8, heads=heads, reduction=reduction))
     grid = torch.randn(2, 5, 6, 8)
     source = grid
     if reduction > 1:
@@ -114,10 +114,10 @@ def test_attention_is_the_same_for_any_number_of_threads(threads: int, n: int) -
         torch.testing.assert_close(wanted, gradient)
 
 
-def test_feed_forward_sees_eight_neighbours_and_no_more() -> None:
+def test_feed_forward_sees_eight_neighbors_and_no_more() -> None:
     """A change of one token changes the 3x3 tokens around it only."""
     torch.manual_seed(0)
-    layer = randomised(FeedForward(4, 16))
+    layer = randomized(FeedForward(4, 16))
     grid = torch.randn(1, 7, 7, 4)
     changed = grid.clone()
     changed[0, 3, 3] += 1

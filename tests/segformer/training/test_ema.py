@@ -31,7 +31,7 @@ def test_the_network_stays_as_it_is() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
 def test_an_update_does_not_wait_for_the_gpu() -> None:
-    """PyTorch finds no operation that synchronises."""
+    """PyTorch finds no operation that synchronizes."""
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).cuda()
     average = ModelEma(model, decay=0.5)
     torch.cuda.set_sync_debug_mode("error")

@@ -32,7 +32,7 @@ class Tiny(nn.Module):
         return self.layers(images)
 
 
-def colours(seed: int, b: int = 4) -> BatchStream:
+def colors(seed: int, b: int = 4) -> BatchStream:
     """Endless batches in which the class of a pixel is its brightest channel."""
 
     def batches(start: int) -> Generator[Batch, None, None]:
@@ -61,7 +61,7 @@ class Run:
         self.reported: list[StepRecord] = []
         self.saved: list[dict[str, Any]] = []
         self.validated_after: list[int] = []
-        self.batches = colours(seed)
+        self.batches = colors(seed)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=lr)
         if ema_decay is None:
             self.optimizer = torch.optim.SGD(self.model.parameters(), lr=lr)
@@ -126,7 +126,7 @@ def test_the_same_seed_gives_the_same_bytes() -> None:
 def test_one_step_is_gradient_descent() -> None:
     """A single step equals the update written out by hand."""
     run, hand = Run(steps=1), Run(steps=1)
-    images, labels = next(colours(0)(0))
+    images, labels = next(colors(0)(0))
     torch.manual_seed(7)  # dropout
     scores = nn.functional.interpolate(hand.model(images), (16, 24), mode="bilinear")
     nn.functional.cross_entropy(scores, labels).backward()
@@ -279,7 +279,7 @@ def test_an_interrupted_training_ends_with_the_same_bytes(
     first = Run(**numbers).fit(stop_at=stop)
     assert stop == first.saved[-1]["step"]
     second = Run(seed=9, **numbers)  # other weights, another state of the random generator
-    second.batches = colours(0)
+    second.batches = colors(0)
     second.state.load_state_dict(first.saved[-1])
     second.fit()
     assert whole.weights() == second.weights()

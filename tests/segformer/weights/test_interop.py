@@ -37,7 +37,7 @@ def random_tensors(name: str) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_source_is_recognised_and_read_whole(name: str, tmp_path: Path) -> None:
+def test_every_source_is_recognized_and_read_whole(name: str, tmp_path: Path) -> None:
     """The file tells its format and variant, and gives exactly the tensors that we have."""
     torch.save({"state_dict": random_tensors(name)}, tmp_path / "weights.pth")
     weights = read(tmp_path / "weights.pth")
