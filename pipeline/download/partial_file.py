@@ -1,6 +1,5 @@
 """A file that arrives piece by piece, and of which nothing is lost when that is interrupted."""
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from typing import IO, Self
 
 from pipeline.disk import DISK_FULL_ERRNOS
 from pipeline.formatting import format_bytes
+from pipeline.locks import LockedError, lock
 from segformer.atomic import commit
 
 _CHUNK = 1 << 20
@@ -147,11 +147,10 @@ def _open_exclusively(part: Path) -> IO[bytes]:
     while True:
         file = part.open("a+b", buffering=0)
         try:
-            # Held until the process ends, however it ends: one killed a while ago holds nothing.
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            lock(file)
+        except LockedError:
             file.close()
-            raise ValueError(
+            raise LockedError(
                 f"download: another process is writing {part}: wait for it, or end it"
             ) from None
         except OSError as mistake:

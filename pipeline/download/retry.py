@@ -1,26 +1,23 @@
-"""Patience with a server on a bad day: trying again after pauses that grow, until it is enough."""
+"""The retry policy of a download: how often to try again, and after which pauses."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from urllib3.exceptions import MaxRetryError
-from urllib3.util import Retry
-
 Notify = Callable[[str], None]
-"""Told a sentence that a person should see."""
+"""Called with a sentence for the user."""
 
 _T = TypeVar("_T")
 
 
 class TransientError(Exception):
-    """Trouble that another try may not meet.
+    """An error that another attempt may not meet.
 
     Args:
         message: what happened.
-        num_bytes: bytes that this try brought before it.
-        retry_after: seconds that the server asked to be left alone.
+        num_bytes: bytes that the attempt received before it failed.
+        retry_after: seconds that the server asked to wait.
     """
 
     def __init__(self, message: str, *, num_bytes: int = 0, retry_after: float = 0.0) -> None:
@@ -30,25 +27,26 @@ class TransientError(Exception):
 
 
 class RetriesExhaustedError(ValueError):
-    """Patience is at its end; the text says after how many tries, and what the last one met."""
+    """All attempts failed; the message says how many, and the error of the last one."""
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long to wait, and how often to try again.
+    """Attempts, pauses and timeouts.
 
     Attributes:
-        notify: told of every further try.
-        max_tries: in a row that bring nothing, before giving up.
-        initial_delay: seconds, before the third try; the second follows at once, later ones wait
-            twice as long each time.
-        max_delay: seconds.
-        connect_timeout: seconds until the server has to take the call.
-        response_timeout: seconds until a page, or the first word of a file, has to be here whole.
-        read_timeout: seconds between two pieces of an answer.
-        min_speed: bytes per second, over `read_timeout`; what is slower is taken for stuck.
-        min_progress: bytes; after a try that brought as many, counting starts anew.
-        sleep: how to pause.
+        notify: called before each further attempt.
+        max_tries: failed attempts in a row without progress, after which to give up.
+        initial_delay: seconds before the third attempt; the second follows at once, and each
+            later pause is twice as long as the one before it.
+        max_delay: seconds; the longest pause.
+        connect_timeout: seconds until a connection is open.
+        response_timeout: seconds until a page is complete, or the headers of a file have arrived.
+        read_timeout: seconds between two pieces of a response.
+        min_speed: bytes per second, averaged over `read_timeout`; a slower transfer counts as
+            stalled.
+        min_progress: bytes; an attempt that received as many resets the count of failures.
+        sleep: pauses for a number of seconds.
     """
 
     notify: Notify = lambda _: None
@@ -63,31 +61,27 @@ class RetryPolicy:
     sleep: Callable[[float], None] = time.sleep
 
     def call(self, attempt: Callable[[], _T]) -> _T:
-        """Try until it works.
+        """Call a function again for as long as it raises a TransientError.
 
         Raises:
-            GaveUpError: if it did not.
+            RetriesExhaustedError: if it failed too often in a row.
         """
-        fresh = Retry(
-            total=self.max_tries - 1,
-            backoff_factor=self.initial_delay / 2,
-            backoff_max=self.max_delay,
-        )
-        retries = fresh
+        failures = 0
         while True:
             try:
                 return attempt()
-            except TransientError as trouble:
-                if trouble.num_bytes >= self.min_progress:
-                    retries = fresh
-                try:
-                    retries = retries.increment(error=trouble)
-                except MaxRetryError:
+            except TransientError as error:
+                failures = 1 if error.num_bytes >= self.min_progress else failures + 1
+                if failures >= self.max_tries:
                     raise RetriesExhaustedError(
-                        f"gave up after {self.max_tries} tries: {trouble}"
+                        f"gave up after {self.max_tries} tries: {error}"
                     ) from None
-                asked_for = min(trouble.retry_after, self.max_delay)
-                pause = max(retries.get_backoff_time(), asked_for)
+                pause = self._delay(failures, error.retry_after)
                 when = f"in {pause:.0f} s" if pause else "at once"
-                self.notify(f"{trouble}: trying again {when}")
+                self.notify(f"{error}: trying again {when}")
                 self.sleep(pause)
+
+    def _delay(self, failures: int, retry_after: float) -> float:
+        """Seconds to wait after so many failures in a row."""
+        backoff = self.initial_delay * 2.0 ** (failures - 2) if failures > 1 else 0.0
+        return min(max(backoff, retry_after), self.max_delay)

@@ -1,13 +1,11 @@
 """Starts MLflow, Prefect and the scheduled retraining on this machine, and ends them together."""
 
-import fcntl
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -17,6 +15,7 @@ import requests
 
 from pipeline import dvc
 from pipeline.flows import procfile
+from pipeline.locks import exclusive
 from pipeline.params import load
 from pipeline.paths import project_root
 from pipeline.tracking import store
@@ -37,7 +36,7 @@ def start_services(*, mlflow_port: int, prefect_port: int) -> None:
     Raises:
         ValueError: if something is in the way, or one of them ended by itself.
     """
-    with exclusive(project_root() / _LOCK_FILE):
+    with lock_services(project_root() / _LOCK_FILE):
         check_startup({"MLFLOW_PORT": mlflow_port, "PREFECT_PORT": prefect_port})
         surroundings = build_environment(mlflow_port=mlflow_port, prefect_port=prefect_port)
         Path(surroundings["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
@@ -52,26 +51,23 @@ def start_services(*, mlflow_port: int, prefect_port: int) -> None:
         procfile.run_procfile(PROCFILE, surroundings, partial(_announce, surroundings, time.time()))
 
 
-@contextmanager
-def exclusive(lock_file: Path) -> Iterator[None]:
+def lock_services(lock_file: Path) -> AbstractContextManager[None]:
     """Hold the folder for one `make up`: two would share its databases, whatever their ports.
 
     Args:
-        lock_file: the file to hold; it goes with the process, however that ends.
+        lock_file: the lock file.
 
     Raises:
-        ValueError: if another one holds it.
+        LockedError: if another `make up` holds it.
     """
-    lock_file.parent.mkdir(parents=True, exist_ok=True)
-    with lock_file.open("a") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"`make up` is at work in this folder ({lock_file} is held): use what it has started, or"
-                " end it with ctrl-C in its terminal"
-            ) from None
-        yield
+
+    def refusal(holder: str) -> str:
+        return (
+            f"`make up` is already running in this folder ({lock_file} is held by {holder}):"
+            " use the services it started, or end it with ctrl-C in its terminal"
+        )
+
+    return exclusive(lock_file, refusal)
 
 
 def check_startup(ports: dict[str, int]) -> None:

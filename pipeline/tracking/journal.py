@@ -1,7 +1,6 @@
 """What MLflow should be told of a run, written beside the project before it is sent anywhere."""
 
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pipeline.locks import LockedError, lock
 from segformer.atomic import write_text
 
 _LINES = "lines.jsonl"
@@ -59,7 +59,7 @@ class Journal:
         # Held before it can be seen: whoever looks at journals would find it free, and empty.
         part = journal.folder / f"{_LINES}.part"
         journal._file = part.open("ab", buffering=0)
-        fcntl.flock(journal._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(journal._file)
         part.rename(journal.folder / _LINES)
         return journal
 
@@ -72,8 +72,8 @@ class Journal:
             return False
         file = os.fdopen(opened, "ab", buffering=0)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            lock(file)
+        except LockedError:
             file.close()
             return False
         self._file = file

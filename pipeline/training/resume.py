@@ -1,16 +1,15 @@
 """The folder of a training in progress: what it is a training of, its run, and its states."""
 
-import fcntl
 import hashlib
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pipeline.locks import exclusive
 from segformer import distributed
 from segformer.atomic import write_text
 from segformer.training.snapshots import Snapshots
@@ -51,27 +50,21 @@ class ResumeFolder:
         """Hold the folder for one process at a time; it is removed when the training is done.
 
         Raises:
-            ValueError: if another process holds it.
+            LockedError: if another process holds it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
         for leftover in self._find_siblings(_DONE_SUFFIX):
             shutil.rmtree(leftover, ignore_errors=True)
-        with (self.path / "lock").open("a+") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                lock.seek(0)
-                raise ValueError(
-                    f"{self._name} is being trained by another process ({lock.read().strip()}), "
-                    "perhaps left over from a killed `dvc repro`; wait for it or end it"
-                ) from None
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
+        with exclusive(self.path / "lock", self._refusal):
             write_text(self.path / INPUTS_FILE, json.dumps(dict(self._inputs), indent=2))
             for sentence in self.list_other_unfinished():
                 _logger.warning(sentence)
             yield
+
+    def _refusal(self, holder: str) -> str:
+        return (
+            f"{self._name} is being trained by {holder}, perhaps left over from a killed "
+            "`dvc repro`; wait for it or end it"
+        )
 
     def load_latest(self) -> dict[str, Any] | None:
         """Read the newest state that is whole, if there is one; only the first process has any."""

@@ -64,7 +64,7 @@ def test_cancelled_is_over_and_the_next_goes_on(prefect: PrefectServer, toy: Sam
     pid = training(toy)
     second = prefect.final_state(prefect.start_run())
     assert "Cancelled" == second[0]
-    assert second[1].startswith("a retraining is at work here")
+    assert second[1].startswith("a retraining is already running in this folder")
     prefect.request(f"/flow_runs/{first}/set_state", state={"type": "CANCELLING"})
     assert wait_until(lambda: not is_at_work(pid), timeout_s=15)
     assert "Cancelled" == prefect.final_state(first, timeout_s=15)[0]

@@ -187,7 +187,7 @@ def test_what_lies_there_stays_until_the_new_has_arrived(visit: Visit) -> None:
     visit.out.mkdir()
     (visit.out / IMAGE_ZIP).write_bytes(b"a drawn street")
     visit.site.failures_left = 10**6
-    visit.fails(tries=2)
+    visit.fails(max_tries=2)
     assert b"a drawn street" == (visit.out / IMAGE_ZIP).read_bytes()
 
 
@@ -263,7 +263,7 @@ def test_a_server_that_never_gets_further_is_given_up(visit: Visit, tells_length
     visit.site.disconnect_after = [100_000] + [90_000] * 20
     visit.site.ignores_range = True
     visit.site.sends_content_length = tells_length
-    assert "gave up after 3 tries" in visit.fails(tries=3, worthwhile=10_000)
+    assert "gave up after 3 tries" in visit.fails(max_tries=3, min_progress=10_000)
     assert 3 == len(visit.site.requests_to("/file-handling/?packageID=3"))
     assert CONTENT[IMAGE_ZIP][:100_000] == visit.part().read_bytes()
 
@@ -274,7 +274,7 @@ def test_a_short_notice_does_not_take_the_place_of_what_arrived(
 ) -> None:
     """Text that is no page, for a file of which more is here: the part stays as it is."""
     visit.site.disconnect_after = [100_000]
-    visit.fails(tries=1)
+    visit.fails(max_tries=1)
     visit.site.content_overrides[IMAGE_ZIP] = b'{"error": "busy"}'
     visit.site.ignores_range = True
     visit.site.sends_content_length = tells_length
@@ -507,14 +507,14 @@ def test_a_late_answer_s_session_is_left_with_it() -> None:
 def test_a_long_way_with_many_cuts(visit: Visit) -> None:
     """As long as every try brings something worthwhile, patience does not end."""
     visit.site.disconnect_after = [10_000] * 29
-    visit(tries=2, worthwhile=10_000)
+    visit(max_tries=2, min_progress=10_000)
     assert visit.has_all()
 
 
 def test_cuts_that_bring_next_to_nothing(visit: Visit) -> None:
     """Tries that bring a byte each come to an end; what they brought stays and is resumed."""
     visit.site.disconnect_after = [4] + [1] * 30
-    message = visit.fails(tries=5)
+    message = visit.fails(max_tries=5)
     assert "gave up after 5 tries" in message
     assert f"{IMAGE_ZIP}: the connection broke at 8 bytes of 300.0 kB" in message
     assert CONTENT[IMAGE_ZIP][:8] == visit.part().read_bytes()
@@ -527,7 +527,7 @@ def test_cuts_that_bring_next_to_nothing(visit: Visit) -> None:
 def test_silence(visit: Visit) -> None:
     """An answer that falls silent is left, and the rest asked for."""
     visit.site.stall_after = [100_000]
-    visit(silence=0.15)
+    visit(read_timeout=0.15)
     assert visit.has_all()
     assert "bytes=100000-" == visit.ranges()[1]
 
@@ -535,7 +535,7 @@ def test_silence(visit: Visit) -> None:
 def test_a_drip(visit: Visit) -> None:
     """A byte now and then is no answer: after a while the line is changed, then given up."""
     visit.site.drip_seconds = 0.005
-    message = visit.fails(silence=0.1, slowest=1000.0, tries=3)
+    message = visit.fails(read_timeout=0.1, min_speed=1000.0, max_tries=3)
     assert f"{IMAGE_ZIP}: next to nothing came" in message
     arrived = visit.part().read_bytes()
     assert arrived
@@ -568,7 +568,7 @@ def test_sessions_that_end_again_and_again(visit: Visit) -> None:
     """A long download logs in as often as the site forgets it, if every session brings enough."""
     visit.site.requests_per_login = 1
     visit.site.disconnect_after = [60_000] * 4
-    visit(worthwhile=50_000)
+    visit(min_progress=50_000)
     assert visit.has_all()
     assert 6 == sum(request.method == "POST" for request in visit.site.requests)
 
@@ -627,7 +627,7 @@ def test_a_page_that_drips(visit: Visit, path: str) -> None:
     """A short answer has a deadline as a whole, however its bytes come; its first line too."""
     visit.site.drip_paths = (path,)
     visit.site.drip_seconds = 0.02
-    message = visit.fails(answering=0.1, silence=0.1, tries=2)
+    message = visit.fails(response_timeout=0.1, read_timeout=0.1, max_tries=2)
     assert "gave up after 2 tries" in message
     assert "did not finish its answer" in message
 
@@ -637,7 +637,7 @@ def test_a_file_whose_first_line_drips(visit: Visit) -> None:
     visit.site.drip_paths = ("/file-handling/",)
     visit.site.denied_packages = {IMAGE_ZIP}
     visit.site.drip_seconds = 0.02
-    assert "did not finish its answer" in visit.fails(answering=0.1, silence=0.1, tries=2)
+    assert "did not finish its answer" in visit.fails(response_timeout=0.1, read_timeout=0.1, max_tries=2)
 
 
 def test_a_sum_that_is_none(visit: Visit) -> None:
@@ -797,7 +797,7 @@ def test_pieces_of_train_extra_are_no_part_of_a_stage_s_output(visit: Visit) -> 
     """DVC keeps the folder `train_extra` whole: 44 GB of pieces must not be in it."""
     visit()
     visit.site.disconnect_after = [1000] * 2
-    visit.fails(train_extra=True, tries=1)
+    visit.fails(train_extra=True, max_tries=1)
     assert visit.part("leftImg8bit_trainextra.zip").exists()
     assert ["packages.json"] == [path.name for path in (visit.out / "train_extra").iterdir()]
 

@@ -148,7 +148,7 @@ def test_two_retrainings_never_mix(toy: SampleProject) -> None:
     with locks.lock_workspace("flow run calm-otter", toy.folder):
         state = retrain()
     assert "Cancelled" == state.name
-    assert "a retraining is at work here (flow run calm-otter" in (state.message or "")
+    assert "a retraining is already running in this folder (flow run calm-otter" in (state.message or "")
 
 
 def test_overrides_and_force_are_refused_together(toy: SampleProject) -> None:

@@ -33,12 +33,12 @@ def test_one_port_for_both_is_refused() -> None:
 def test_a_folder_has_one_make_up(tmp_path: Path) -> None:
     """A second one is refused whatever its ports; the first one's end frees the folder."""
     with (
-        services.exclusive(tmp_path / "lock"),
-        pytest.raises(ValueError, match="`make up` is at work in this folder"),
-        services.exclusive(tmp_path / "lock"),
+        services.lock_services(tmp_path / "lock"),
+        pytest.raises(ValueError, match="`make up` is already running in this folder"),
+        services.lock_services(tmp_path / "lock"),
     ):
         pass
-    with services.exclusive(tmp_path / "lock"):
+    with services.lock_services(tmp_path / "lock"):
         pass
 
 
