@@ -18,11 +18,14 @@ USAGE_ERROR = typer.BadParameter.__base__  # Typer brings its own Click, and exp
 
 
 def commands(page: Path) -> list[str]:
-    """The lines in a page's code blocks that begin with `python -m pipeline`, put together."""
+    """The lines in a page's code blocks that begin with `segformer`, put together.
+
+    Also those that begin with `python -m pipeline`, the same program.
+    """
     blocks = re.findall(r"```(?:bash|sh)\n(.*?)```", page.read_text(), flags=re.DOTALL)
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     starts = (line.strip() for line in lines)
-    return [line for line in starts if line.startswith("python -m pipeline ")]
+    return [line for line in starts if line.startswith(("segformer ", "python -m pipeline "))]
 
 
 SHOWN = [(page.name, line) for page in PAGES for line in commands(page)]
@@ -38,7 +41,8 @@ def test_a_command_on_a_page_is_understood(page: str, line: str) -> None:
     """Its sub-command and options exist, and none that is required is missing."""
     if any(word in line for word in UNFINISHED):
         return
-    name, *arguments = shlex.split(line, comments=True)[3:]
+    words = shlex.split(line, comments=True)
+    name, *arguments = words[1:] if words[0] == "segformer" else words[3:]
     every = typer.main.get_command(app).commands
     assert name in every, f"{page}: there is no command {name}"
     try:
