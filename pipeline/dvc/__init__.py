@@ -1,4 +1,4 @@
-"""The only package that runs DVC: ask it for graph and results, have it run stages."""
+"""Queries DVC and runs its stages; no other package calls DVC."""
 
 from pipeline.dvc.experiment_results import PipelineResults, load_results
 from pipeline.dvc.messages import StageError, StageOutcome, WorkspaceBusyError

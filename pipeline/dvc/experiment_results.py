@@ -1,4 +1,4 @@
-"""What the graph came to, in the workspace or in an experiment, as it is read for a report."""
+"""Reads the metrics and the report of the pipeline, from the workspace or from an experiment."""
 
 import json
 from dataclasses import dataclass, field
@@ -13,12 +13,12 @@ _REPORT = "ablation.md"
 
 @dataclass(frozen=True)
 class PipelineResults:
-    """Scores and the ablation's report, wherever they lie.
+    """Metrics and the ablation report.
 
     Attributes:
-        scores: metrics by the path of their file.
-        report: of the ablation, in Markdown; empty if there is none.
-        images: PNG files that the report shows, by the name that it gives them.
+        scores: contents of each metrics file, by its path.
+        report: ablation report in Markdown; empty if there is none.
+        images: PNG files beside the report, by file name.
     """
 
     scores: dict[str, dict[str, Any]]
@@ -27,13 +27,18 @@ class PipelineResults:
 
 
 def load_results(experiment: str | None = None) -> PipelineResults:
-    """Read what is there now: in the workspace, or in the DVC experiment of that name."""
+    """Read the current results.
+
+    Args:
+        experiment: name of a DVC experiment; None reads the workspace. The results of an unknown
+            experiment are empty.
+    """
     if experiment is None:
         path = find_output(_REPORT)
         if path is None or not path.is_file():
             return PipelineResults(load_metrics())
-        pictures = {picture.name: picture.read_bytes() for picture in path.parent.glob("*.png")}
-        return PipelineResults(load_metrics(), path.read_text(encoding="utf-8"), pictures)
+        images = {image.name: image.read_bytes() for image in path.parent.glob("*.png")}
+        return PipelineResults(load_metrics(), path.read_text(encoding="utf-8"), images)
     commit = _find_commit(experiment)
     if commit is None:
         return PipelineResults({})
@@ -41,7 +46,7 @@ def load_results(experiment: str | None = None) -> PipelineResults:
 
 
 def _read_commit(commit: str) -> PipelineResults:
-    """DVC keeps an experiment as a commit, and in it whatever is in Git and not in its cache."""
+    """Read an experiment's commit, which holds every file tracked by Git rather than by DVC."""
     paths = git.capture_output("ls-tree", "-r", "--name-only", commit).decode().splitlines()
     scores = {
         path: json.loads(git.capture_output("show", f"{commit}:{path}"))
@@ -51,18 +56,18 @@ def _read_commit(commit: str) -> PipelineResults:
     reports = [PurePosixPath(path) for path in paths if PurePosixPath(path).name == _REPORT]
     if not reports:
         return PipelineResults(scores)
-    pictures = {
-        picture.name: git.capture_output("show", f"{commit}:{picture}")
-        for picture in map(PurePosixPath, paths)
-        if picture.parent == reports[0].parent and picture.suffix == ".png"
+    report = reports[0]
+    images = {
+        path.name: git.capture_output("show", f"{commit}:{path}")
+        for path in map(PurePosixPath, paths)
+        if path.parent == report.parent and path.suffix == ".png"
     }
-    return PipelineResults(
-        scores, git.capture_output("show", f"{commit}:{reports[0]}").decode(), pictures
-    )
+    text = git.capture_output("show", f"{commit}:{report}").decode()
+    return PipelineResults(scores, text, images)
 
 
 def _find_commit(experiment: str) -> str | None:
-    known = git.capture_output(
+    commits = git.capture_output(
         "for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{experiment}"
     )
-    return next(iter(known.decode().split()), None)
+    return next(iter(commits.decode().split()), None)

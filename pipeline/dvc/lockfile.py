@@ -1,4 +1,4 @@
-"""Reads DVC's files: the modules of a stage in dvc.yaml, the sums of its outputs in dvc.lock."""
+"""Reads dvc.yaml and dvc.lock: the Python dependencies of a stage, the md5 of its outputs."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +10,7 @@ DVC_YAML = Path("dvc.yaml")
 
 
 def output_md5(path: Path, lockfile: Path = DVC_LOCK) -> str | None:
-    """DVC's md5 of a stage's output, None if no stage has written it under DVC."""
+    """Return the md5 of a stage output; None if dvc.lock does not list it."""
     if not lockfile.exists():
         return None
     stages = YAML(typ="safe").load(lockfile).get("stages", {})
@@ -22,12 +22,12 @@ def output_md5(path: Path, lockfile: Path = DVC_LOCK) -> str | None:
 
 
 def stage_outputs(stage: str, lockfile: Path = DVC_LOCK) -> list[Path]:
-    """What a stage has written, by DVC's file of sums."""
+    """Return the paths of a stage's outputs in dvc.lock."""
     return [Path(out["path"]) for out in YAML(typ="safe").load(lockfile)["stages"][stage]["outs"]]
 
 
 def stage_modules(stage: str, dvc_yaml: Path = DVC_YAML) -> list[Path]:
-    """The Python files that a stage in dvc.yaml depends on; none where there is no such file."""
+    """Return the Python files that a stage depends on; none if there is no dvc.yaml."""
     if not dvc_yaml.exists():
         return []
     deps = YAML(typ="safe").load(dvc_yaml)["stages"][stage]["deps"]
@@ -35,27 +35,27 @@ def stage_modules(stage: str, dvc_yaml: Path = DVC_YAML) -> list[Path]:
 
 
 def upstream_md5(paths: Iterable[Path], lockfile: Path = DVC_LOCK) -> dict[str, str]:
-    """DVC's md5 of these outputs, of what their stages read, and so on to the first stage.
+    """Return the md5 of stage outputs and of all data upstream of them, to the first stage.
 
     Args:
-        paths: of stages' outputs; what no stage has written under DVC is left out.
-        lockfile: DVC's file of sums.
+        paths: stage outputs; paths that dvc.lock does not list as outputs are left out.
+        lockfile: dvc.lock.
 
     Returns:
-        The sum by path; code, which a commit tells, is left out.
+        md5 by path, sorted. Code is left out: the commit identifies it.
     """
     if not lockfile.exists():
         return {}
     stages = YAML(typ="safe").load(lockfile).get("stages", {}).values()
-    written = {
+    outputs = {
         out["path"]: (str(out["md5"]), stage) for stage in stages for out in stage.get("outs", [])
     }
-    found: dict[str, str] = {}
-    waiting = [str(path) for path in paths]
-    while waiting:
-        path = waiting.pop()
-        if path in found or path not in written:
+    upstream: dict[str, str] = {}
+    pending = [str(path) for path in paths]
+    while pending:
+        path = pending.pop()
+        if path in upstream or path not in outputs:
             continue
-        found[path], stage = written[path]
-        waiting += [dep["path"] for dep in stage.get("deps", [])]
-    return dict(sorted(found.items()))
+        upstream[path], stage = outputs[path]
+        pending += [dep["path"] for dep in stage.get("deps", [])]
+    return dict(sorted(upstream.items()))

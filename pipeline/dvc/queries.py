@@ -1,4 +1,4 @@
-"""Asks DVC questions: the graph of stages, where outputs lie, the metrics."""
+"""Queries DVC for the graph of stages, output paths and metrics, and restores its cache."""
 
 import json
 import os
@@ -15,40 +15,40 @@ from typing import Any
 from pipeline.params.section import suggest_name
 
 Graph = dict[str, list[str]]
-"""For each stage the stages it waits for; a stage stands after all of those."""
+"""Direct upstream stages by stage, in topological order."""
 
 DVC_COMMAND = [sys.executable, "-m", "dvc"]
 
 
 def default_environment() -> dict[str, str]:
-    """Return what to set, where unset, before Prefect or DVC start: nothing reports home.
+    """Return the variables to set, where unset, before DVC or Prefect start: no telemetry.
 
-    The command line sets it before it imports `pipeline.flows.retrain`; stages inherit it.
+    The command line sets them before it imports `pipeline.flows.retrain`; stages inherit them.
     """
     return {
-        "DO_NOT_TRACK": "true",  # Prefect and MLflow; MLflow takes no other spelling
+        "DO_NOT_TRACK": "true",  # Prefect and MLflow; MLflow accepts no other spelling
         "DVC_NO_ANALYTICS": "true",
-        # Seconds between two signs of life of a flow run, by which a dead one is known.
+        # Seconds between two heartbeats of a flow run; a run without them is marked as crashed.
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-        # Seconds; Prefect's own 20 are too few for its temporary server on a busy machine.
+        # Seconds; Prefect's default of 20 is too short for its temporary server on a busy machine.
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     }
 
 
 def load_graph(params: Mapping[str, Any] | None = None) -> Graph:
-    """Read the graph of stages from DVC, in an order in which they can run.
+    """Read the graph of stages from DVC.
 
     Args:
-        params: what params.yaml is to hold instead, for another graph of the same dvc.yaml.
+        params: parameters to use instead of params.yaml; they may change the stages.
 
     Raises:
-        ValueError: if dvc.yaml or params.yaml cannot be read, or there is no DVC project here.
+        ValueError: if dvc.yaml or params.yaml cannot be read, or this folder is no DVC project.
     """
     upstream: Graph = {}
-    told = _run_dvc("dag", "--dot") if params is None else _dag_with_params(params)
-    for line in told.splitlines():
+    dot = _run_dvc("dag", "--dot") if params is None else _dag_with_params(params)
+    for line in dot.splitlines():
         match re.findall(r'"([^"]+)"', line):
             case [stage]:
                 upstream[stage] = []
@@ -58,7 +58,7 @@ def load_graph(params: Mapping[str, Any] | None = None) -> Graph:
 
 
 def _dag_with_params(params: Mapping[str, Any]) -> str:
-    """Ask in a folder where there is nothing else: DVC takes no other parameters for a question."""
+    """Run `dvc dag` in a temporary project, because it reads parameters from params.yaml only."""
     with TemporaryDirectory(prefix="graph-") as name:
         folder = Path(name)
         (folder / ".dvc").mkdir()
@@ -69,143 +69,143 @@ def _dag_with_params(params: Mapping[str, Any]) -> str:
 
 
 def resolve_targets(graph: Graph, names: Iterable[str]) -> set[str]:
-    """Return the stages meant by `names`; the name of a matrix (`train`) means all its items.
+    """Return the stages that `names` select; the name of a matrix (`train`) selects all its items.
 
     Raises:
-        ValueError: with every name that is neither.
+        ValueError: if a name is neither a stage nor a matrix; the message lists all such names.
     """
-    chosen: set[str] = set()
-    mistakes = []
+    selected: set[str] = set()
+    problems = []
     for name in names:
-        found = {stage for stage in graph if name in (stage, stage.partition("@")[0])}
-        if not found:
-            known = list(dict.fromkeys([s.partition("@")[0] for s in graph] + list(graph)))
-            hint = suggest_name(name, known) or f"; choose from {', '.join(known)}"
-            mistakes.append(f"{name} is not a stage of dvc.yaml{hint}")
-        chosen |= found
-    if mistakes:
-        raise ValueError("\n".join(mistakes))
-    return chosen
+        matches = {stage for stage in graph if name in (stage, stage.partition("@")[0])}
+        if not matches:
+            choices = list(dict.fromkeys([s.partition("@")[0] for s in graph] + list(graph)))
+            hint = suggest_name(name, choices) or f"; choose from {', '.join(choices)}"
+            problems.append(f"{name} is not a stage of dvc.yaml{hint}")
+        selected |= matches
+    if problems:
+        raise ValueError("\n".join(problems))
+    return selected
 
 
 def upstream_subgraph(graph: Graph, stages: Iterable[str]) -> Graph:
-    """Return the part of the graph that the stages need: themselves and everything before them."""
-    needed = set(stages)
+    """Return the part of the graph with these stages and everything upstream of them."""
+    required = set(stages)
     for stage in reversed(graph):
-        if stage in needed:
-            needed.update(graph[stage])
-    return {stage: before for stage, before in graph.items() if stage in needed}
+        if stage in required:
+            required.update(graph[stage])
+    return {stage: upstream for stage, upstream in graph.items() if stage in required}
 
 
 def transitive_reduction(graph: Graph) -> Graph:
-    """Return the graph without the edges that others imply: what is left is what one would draw."""
-    behind: dict[str, set[str]] = {}
-    for stage, before in graph.items():
-        behind[stage] = set(before).union(*(behind[one] for one in before))
+    """Return the graph without edges that follow from other edges."""
+    ancestors: dict[str, set[str]] = {}
+    for stage, upstream in graph.items():
+        ancestors[stage] = set(upstream).union(*(ancestors[name] for name in upstream))
     return {
-        stage: [one for one in before if not any(one in behind[other] for other in before)]
-        for stage, before in graph.items()
+        stage: [
+            name for name in upstream if not any(name in ancestors[other] for other in upstream)
+        ]
+        for stage, upstream in graph.items()
     }
 
 
 def find_up_to_date(graph: Graph, *, forced: Collection[str] = ()) -> set[str]:
-    """Return the stages of a graph that are up to date now, as are all before them.
+    """Return the stages that are up to date, together with all their upstream stages.
 
-    This one question takes DVC as long as one stage that it finds up to date. Where it cannot
-    tell, because another of its processes is at work, no stage is known to be.
+    One `dvc status` takes as long as `dvc repro` of one stage that is up to date. If it fails,
+    because another DVC process is running, the result is empty.
 
     Args:
-        graph: a whole one, or with all that its stages need.
-        forced: the stages that are to run in any case.
+        graph: a graph that includes all upstream stages.
+        forced: stages that will run in any case.
     """
     try:
         stale = json.loads(_run_dvc("status", "--json"))
     except ValueError:
         return set()
-    found: set[str] = set()
-    for stage, before in graph.items():
-        if stage not in stale and stage not in forced and found.issuperset(before):
-            found.add(stage)
-    return found
+    up_to_date: set[str] = set()
+    for stage, upstream in graph.items():
+        if stage not in stale and stage not in forced and up_to_date.issuperset(upstream):
+            up_to_date.add(stage)
+    return up_to_date
 
 
 def find_output(name: str) -> Path | None:
-    """Return the path of the output file called `name`, say source.json; None if there is none."""
+    """Return the path of the output file `name`, such as source.json; None if there is none."""
     return find_outputs(name)[name]
 
 
 def find_outputs(*names: str) -> dict[str, Path | None]:
-    """Return, by name, the paths of several output files; each question costs DVC a second.
+    """Return the paths of several output files by name; DVC takes about a second to list outputs.
 
     Raises:
-        ValueError: if dvc.yaml or params.yaml cannot be read, or there is no DVC project here.
+        ValueError: if dvc.yaml or params.yaml cannot be read, or this folder is no DVC project.
     """
-    declared = [Path("dvc.yaml"), Path("params.yaml")]
-    listed = _list_outputs(Path.cwd(), *(path.read_bytes() for path in declared if path.exists()))
-    return {name: _find_path(name, listed) for name in names}
+    files = [Path("dvc.yaml"), Path("params.yaml")]
+    outputs = _list_outputs(Path.cwd(), *(path.read_bytes() for path in files if path.exists()))
+    return {name: _find_path(name, outputs) for name in names}
 
 
 @cache
-def _list_outputs(folder: Path, *declared: bytes) -> tuple[Path, ...]:
-    """Ask for all outputs in a folder, once for what dvc.yaml and params.yaml hold there."""
-    found = re.findall(r'"([^"]+)"', _run_dvc("dag", "--dot", "--outs"))
-    return tuple(map(Path, dict.fromkeys(found)))
+def _list_outputs(folder: Path, *contents: bytes) -> tuple[Path, ...]:  # noqa: ARG001
+    """List all outputs. The arguments, the folder and its YAML files, are the key of the cache."""
+    paths = re.findall(r'"([^"]+)"', _run_dvc("dag", "--dot", "--outs"))
+    return tuple(map(Path, dict.fromkeys(paths)))
 
 
 def _find_path(name: str, output_paths: Iterable[Path]) -> Path | None:
     for path in output_paths:
         if path.name == name:
             return path
-        if (path / name).is_file():  # DVC lists an output folder, not what is in it
+        if (path / name).is_file():  # DVC lists an output folder without its files
             return path / name
     return None
 
 
 def load_metrics() -> dict[str, dict[str, Any]]:
-    """Return the metrics that can be read, by the path of their file."""
-    shown = json.loads(_run_dvc("metrics", "show", "--json"))
-    files: dict[str, dict[str, Any]] = shown.get("", {}).get("data", {})
+    """Return the metrics by the path of their file; files that cannot be read are left out."""
+    metrics = json.loads(_run_dvc("metrics", "show", "--json"))
+    files: dict[str, dict[str, Any]] = metrics.get("", {}).get("data", {})
     return {path: file["data"] for path, file in files.items() if "data" in file}
 
 
 def cache_folder() -> Path:
-    """Where DVC keeps what the stages made; a folder that the configuration names may be away."""
+    """Return the folder of DVC's cache; it may not exist, for example on an unmounted disk."""
     return Path(_run_dvc("cache", "dir").strip())
 
 
-def _run_dvc(*arguments: str, folder: Path | None = None) -> str:
-    """Run a DVC command that only looks, here or in another folder; return what it printed."""
-    environment = default_environment() | dict(os.environ)
-    done = subprocess.run(
-        [*DVC_COMMAND, *arguments], capture_output=True, text=True, env=environment, cwd=folder
-    )
-    if done.returncode:
-        errors = done.stderr.strip().removeprefix("ERROR: ")
-        raise ValueError(f"dvc {arguments[0]}: {errors}")
-    return done.stdout
-
-
 def restore_into(folder: Path) -> list[str]:
-    """Give a copy of the project this one's cache, and bring back all that is in there.
+    """Make a copy of the project use this project's cache, and check out its outputs.
 
     Args:
-        folder: the copy, with its own dvc.lock.
+        folder: the copy, with a dvc.lock of its own.
 
     Returns:
         The outputs that are not in the cache.
     """
     cache = cache_folder().resolve()
-    _run_dvc_in(folder, "cache", "dir", "--local", str(cache))
-    _run_dvc_in(folder, "checkout", "--allow-missing", "--quiet", "--force")
-    asked = json.loads(_run_dvc_in(folder, "data", "status", "--json") or "{}")
-    return sorted(asked.get("not_in_cache", []))
+    _run_dvc("cache", "dir", "--local", str(cache), folder=folder)
+    _run_dvc("checkout", "--allow-missing", "--quiet", "--force", folder=folder)
+    status = json.loads(_run_dvc("data", "status", "--json", folder=folder) or "{}")
+    return sorted(status.get("not_in_cache", []))
 
 
-def _run_dvc_in(folder: Path, *arguments: str) -> str:
+def _run_dvc(*arguments: str, folder: Path | None = None) -> str:
+    """Run a DVC command to its end and return its standard output.
+
+    Args:
+        arguments: the command line after `dvc`.
+        folder: working directory; None for the current one.
+
+    Raises:
+        ValueError: if DVC fails; with its error message.
+    """
     environment = default_environment() | dict(os.environ)
-    done = subprocess.run(
-        [*DVC_COMMAND, *arguments], cwd=folder, env=environment, capture_output=True, text=True
+    process = subprocess.run(
+        [*DVC_COMMAND, *arguments], capture_output=True, text=True, env=environment, cwd=folder
     )
-    if done.returncode:
-        raise ValueError(f"dvc {arguments[0]}: {done.stderr.strip().removeprefix('ERROR: ')}")
-    return done.stdout
+    if process.returncode:
+        errors = process.stderr.strip().removeprefix("ERROR: ")
+        raise ValueError(f"dvc {arguments[0]}: {errors}")
+    return process.stdout

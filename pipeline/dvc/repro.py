@@ -1,4 +1,4 @@
-"""Has DVC bring stages up to date: one in the workspace, or all of an experiment beside it."""
+"""Runs stages with DVC: one in the workspace, or all stages of an experiment beside it."""
 
 import os
 import subprocess
@@ -13,17 +13,18 @@ from pipeline.dvc.queries import DVC_COMMAND, default_environment
 from pipeline.process_group import start_process_group
 
 NUM_LAST_LINES = 15
-"""What is told of the output of a command that failed, or that says why it did not."""
+"""Lines of a command's output that an error message or a gate decision quotes."""
 
 LineCallback = Callable[[str], None]
 
 
 class DvcProcess:
-    """DVC while it goes through its stages, read line by line.
+    """A running DVC process, whose output is read line by line and split by stage.
 
     Args:
-        process: DVC, its two streams in one.
-        stages: that it may begin; what a stage itself prints about others counts for nothing.
+        process: DVC, with stderr redirected to stdout.
+        stages: the stages that DVC may start. Lines that announce other stages are ignored, since
+            a stage may print them itself.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], stages: Iterable[str]) -> None:
@@ -36,39 +37,46 @@ class DvcProcess:
         self._last_lines: deque[str] = deque(maxlen=NUM_LAST_LINES)
 
     def next_stage(self, on_line: LineCallback) -> str | None:
-        """Read on until DVC begins a stage, and name it; None: it has ended, and all is well.
+        """Read until DVC starts a stage and return its name; None if DVC has ended without error.
+
+        Args:
+            on_line: called with each line read.
 
         Raises:
-            StageFailed: if DVC ends with an error that is no stage's.
-            WorkspaceBusy: if another DVC process holds something that it needs.
+            StageError: if DVC fails outside of a stage.
+            WorkspaceBusyError: if another DVC process has locked something that it needs.
         """
         if self._current_stage is None:
             self._read_until_next_stage("the experiment", on_line)
         return self._current_stage[0] if self._current_stage else None
 
     def finish_stage(self, stage: str, on_line: LineCallback) -> StageOutcome:
-        """Read what DVC says about a stage, until it begins the next one or ends.
+        """Read the output of a stage, until DVC starts the next one or ends.
+
+        Args:
+            stage: name of the stage, for the error message.
+            on_line: called with each line read.
 
         Raises:
-            StageFailed: with the last lines of the stage.
-            WorkspaceBusy: if another DVC process holds something that the stage needs.
+            StageError: if the stage fails; with its last lines.
+            WorkspaceBusyError: if another DVC process has locked something that the stage needs.
         """
         if self._current_stage is None:
             self._read_until_next_stage(stage, on_line)
-        begun, self._current_stage = self._current_stage, None
-        if begun is None:
+        current, self._current_stage = self._current_stage, None
+        if current is None:
             return StageOutcome.UP_TO_DATE
         self._emit(self._first_line, on_line)
         self._read_until_next_stage(stage, on_line)
-        return begun[1]
+        return current[1]
 
     def _read_until_next_stage(self, stage: str, on_line: LineCallback) -> None:
-        """Give all lines to `on_line` until one begins the next stage, which is kept for it."""
+        """Emit lines until one announces the next stage; that line is kept for the next stage."""
         for line in self._lines:
-            begun = parse_stage_start(line)
-            if begun is not None and begun[0] in self._pending_stages:
-                self._pending_stages.remove(begun[0])
-                self._current_stage, self._first_line = begun, line
+            start = parse_stage_start(line)
+            if start is not None and start[0] in self._pending_stages:
+                self._pending_stages.remove(start[0])
+                self._current_stage, self._first_line = start, line
                 self._last_lines.clear()
                 return
             self._emit(line, on_line)
@@ -83,19 +91,19 @@ class DvcProcess:
 def run_stage(
     stage: str, *, on_line: LineCallback, force: bool, environment: Mapping[str, str]
 ) -> StageOutcome:
-    """Bring one stage up to date, its upstream stages taken as they are.
+    """Bring one stage up to date without its upstream stages.
 
-    Whatever ends this call early, even SIGKILL of this process, ends the stage and its children.
+    If this call ends early, even by SIGKILL of this process, the stage and its children end too.
 
     Args:
-        stage: as `graph` names it.
-        on_line: is given each line of DVC and the stage as it comes.
-        force: run the stage although nothing changed.
-        environment: variables for the stage, on top of those of this process.
+        stage: name of the stage in the graph.
+        on_line: called with each line of output of DVC and of the stage.
+        force: whether to run the stage even if it is up to date.
+        environment: variables for the stage, added to those of this process.
 
     Raises:
-        StageFailed: with the last lines of the stage.
-        WorkspaceBusy: if another DVC process holds something that the stage needs.
+        StageError: if the stage fails; with its last lines.
+        WorkspaceBusyError: if another DVC process has locked something that the stage needs.
     """
     command = ["repro", "--single-item", *(["--force"] if force else []), stage]
     with _start_dvc(command, [stage], environment) as dvc:
@@ -106,19 +114,20 @@ def run_stage(
 def start_experiment(
     name: str, overrides: Sequence[str], stages: Sequence[str], environment: Mapping[str, str]
 ) -> Iterator[DvcProcess]:
-    """Have DVC run an experiment in a folder of its own, from what lies in the workspace.
+    """Start a DVC experiment on a copy of the workspace, in a temporary folder.
 
-    Params.yaml and results in the workspace stay as they are. `dvc exp show` shows what comes out,
-    `dvc exp apply NAME` takes it over. Leaving the block ends the experiment and its children.
+    Parameters and results in the workspace do not change. `dvc exp show` lists the experiment's
+    results, `dvc exp apply NAME` copies them into the workspace. Leaving the block ends the
+    experiment and its children.
 
     Args:
-        name: of the experiment.
-        overrides: parameters that differ, `train.steps=20`.
-        stages: to bring up to date there: all that are needed, in the graph's order.
-        environment: variables for the stages, on top of those of this process.
+        name: name of the experiment.
+        overrides: changed parameters, such as `train.steps=20`.
+        stages: stages to bring up to date, with all upstream stages, in the graph's order.
+        environment: variables for the stages, added to those of this process.
     """
-    changes = [word for setting in overrides for word in ("--set-param", setting)]
-    command = ["exp", "run", "--temp", "--name", name, *changes, *stages]
+    options = [word for setting in overrides for word in ("--set-param", setting)]
+    command = ["exp", "run", "--temp", "--name", name, *options, *stages]
     with _start_dvc(command, stages, environment) as dvc:
         yield dvc
 
@@ -127,10 +136,10 @@ def start_experiment(
 def _start_dvc(
     arguments: Sequence[str], stages: Iterable[str], environment: Mapping[str, str]
 ) -> Iterator[DvcProcess]:
-    surroundings = default_environment() | dict(os.environ) | dict(environment)
-    # dvc.yaml says `python`, which must be the one that runs this.
-    path = [str(Path(sys.executable).parent), surroundings.get("PATH", os.defpath)]
-    surroundings |= {"PATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"}
-    surroundings.pop("FORCE_COLOR", None)  # it makes rich draw its live bars into a log
-    with start_process_group([*DVC_COMMAND, *arguments], surroundings) as process:
+    merged = default_environment() | dict(os.environ) | dict(environment)
+    # dvc.yaml calls `python`, which must be this interpreter.
+    path = [str(Path(sys.executable).parent), merged.get("PATH", os.defpath)]
+    merged |= {"PATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"}
+    merged.pop("FORCE_COLOR", None)  # it makes rich draw live progress bars into a log
+    with start_process_group([*DVC_COMMAND, *arguments], merged) as process:
         yield DvcProcess(process, stages)

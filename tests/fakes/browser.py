@@ -1,4 +1,4 @@
-"""A browser without a window, for the tests marked `browser`."""
+"""A headless browser for the tests marked `browser`."""
 
 import shutil
 from collections.abc import Iterator
@@ -17,10 +17,10 @@ BROWSER_MARKS = [
 
 @contextmanager
 def open_page() -> Iterator[Any]:
-    """An empty tab, as playwright's Page."""
+    """Open an empty tab; yield it as playwright's Page."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with playwright.sync_playwright() as driver:
-        # Without its sandbox it also runs as root, as in a container.
+        # With its sandbox Chromium does not run as root, as in a container.
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1200, "height": 900})
         page.set_default_timeout(60_000)
@@ -29,6 +29,6 @@ def open_page() -> Iterator[Any]:
 
 
 def is_image_loaded(image: Any) -> bool:
-    """Whether the browser could decode the picture that an `img` shows."""
+    """Return whether the browser can decode the image of an `img` element."""
     image.wait_for()
     return bool(image.evaluate("image => image.decode().then(() => image.naturalWidth > 0)"))

@@ -1,4 +1,4 @@
-"""A real Prefect server and the served deployment, on a DVC project in miniature."""
+"""A real Prefect server and the served deployment, on a small DVC project."""
 
 import os
 import signal
@@ -17,24 +17,24 @@ from pipeline.flows import services
 
 ROOT = Path(__file__).parents[2]
 UVICORN = Path(sys.executable).with_name("uvicorn")
-_T = TypeVar("_Found")
+_T = TypeVar("_T")
 
 
 def wait_until(condition: Callable[[], _T], timeout_s: float) -> _T:
-    """What a question is answered with once the answer is not empty; at last, whatever it is."""
+    """Return the first true value of `condition`, or its last value after `timeout_s` seconds."""
     deadline = time.monotonic() + timeout_s
-    while not (answer := condition()) and time.monotonic() < deadline:
+    while not (value := condition()) and time.monotonic() < deadline:
         time.sleep(0.2)
-    return answer
+    return value
 
 
 class PrefectServer:
-    """A server on a free port of loopback, and what is served to it.
+    """A Prefect server on a free loopback port, with a process that serves the deployment.
 
     Args:
-        home: of its database.
-        project: the folder to serve from.
-        mlflow: the address of MLflow's server; None: there is none.
+        home: folder of the server's database.
+        project: folder of the project to serve.
+        mlflow: address of an MLflow server; None for none.
     """
 
     def __init__(self, home: Path, project: Path, mlflow: str | None = None) -> None:
@@ -64,16 +64,16 @@ class PrefectServer:
         self.deployment = self.request("/deployments/name/retrain/weekly")["id"]
 
     def serve(self, project: Path) -> None:
-        """Serve the deployment, in a process of its own."""
+        """Serve the deployment in a new process."""
         self.serve_process = self._spawn([sys.executable, "-m", "pipeline", "serve"], project)
 
     def kill_serve_process(self) -> None:
-        """End what serves the deployment and all that it has started, none of which can say so."""
-        serving = psutil.Process(self.serve_process.pid)
-        every = [serving, *serving.children(recursive=True)]
-        for process in every:
-            process.suspend()  # or else the first to go would be seen by the others
-        for process in every:
+        """Kill the serving process and all its children, as a machine failure would."""
+        parent = psutil.Process(self.serve_process.pid)
+        processes = [parent, *parent.children(recursive=True)]
+        for process in processes:
+            process.suspend()  # so that no process can react to the end of another
+        for process in processes:
             process.kill()
         self.serve_process.wait()
 
@@ -95,47 +95,47 @@ class PrefectServer:
             return False
 
     def request(self, path: str, **body: Any) -> Any:
-        """Post to the server, with a token as its own page does, or get what is not posted."""
+        """Send a POST request with a CSRF token if there is a body, else a GET request."""
         if body and "Prefect-Csrf-Client" not in self._session.headers:
             client = "0b3a1f34-7d0c-4d3e-9f43-0f4b6cf2f1a5"
             token = self.request(f"/csrf-token?client={client}")["token"]
             self._session.headers["Prefect-Csrf-Client"] = client
             self._session.headers["Prefect-Csrf-Token"] = token
-        call = self._session.post if body else self._session.get
-        answer = call(self.api_url + path, timeout=20, **({"json": body} if body else {}))
-        answer.raise_for_status()
-        return answer.json()
+        method = self._session.post if body else self._session.get
+        response = method(self.api_url + path, timeout=20, **({"json": body} if body else {}))
+        response.raise_for_status()
+        return response.json()
 
     def start_run(self, **parameters: Any) -> str:
         """Start a run of the deployment, without the gate, and return its id."""
-        given = {"promote": False, **parameters}
+        parameters = {"promote": False, **parameters}
         path = f"/deployments/{self.deployment}/create_flow_run"
-        return str(self.request(path, parameters=given, state={"type": "SCHEDULED"})["id"])
+        return str(self.request(path, parameters=parameters, state={"type": "SCHEDULED"})["id"])
 
     def find_runs(self, name: str) -> list[str]:
-        """The ids of the runs of that name, once there are any."""
-        wanted = {"name": {"any_": [name]}}
-        runs = wait_until(lambda: self.request("/flow_runs/filter", flow_runs=wanted), timeout_s=30)
+        """Wait until there are runs of this name, and return their ids."""
+        query = {"name": {"any_": [name]}}
+        runs = wait_until(lambda: self.request("/flow_runs/filter", flow_runs=query), timeout_s=30)
         return [run["id"] for run in runs]
 
     def run_state(self, run: str) -> dict[str, Any]:
-        """The state a run is in."""
+        """Return the current state of a run."""
         return dict(self.request(f"/flow_runs/{run}")["state"])
 
     def final_state(self, run: str, timeout_s: float = 90) -> tuple[str, str]:
-        """Name and message of the state that a run ends in."""
-        ends = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
-        wait_until(lambda: self.run_state(run)["type"] in ends, timeout_s)
+        """Wait for the final state of a run, and return its name and message."""
+        final_types = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
+        wait_until(lambda: self.run_state(run)["type"] in final_types, timeout_s)
         state = self.run_state(run)
         return state["name"], state["message"] or ""
 
     def stop(self) -> None:
-        """End server and deployment."""
+        """Stop the server and the serving process."""
         for process in (self.serve_process, self.server_process):
             process.terminate()
         for process in (self.serve_process, self.server_process):
             try:
                 process.wait(10)
-            except subprocess.TimeoutExpired:  # without a server, serving takes long to end
+            except subprocess.TimeoutExpired:  # without a server it ends slowly
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()

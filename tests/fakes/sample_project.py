@@ -1,4 +1,4 @@
-"""A DVC project in miniature, with shell commands for stages."""
+"""A small DVC project with shell commands as stages."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ Stages = dict[str, dict[str, Any]]
 
 
 class SampleProject:
-    """Three stages of one line each, in a folder that becomes the working directory."""
+    """Three stages with one-line commands, in a folder that becomes the working directory."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         folder.mkdir()
@@ -20,7 +20,9 @@ class SampleProject:
         monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(folder.parent / "dvc-site"))
         monkeypatch.setenv("DVC_NO_ANALYTICS", "true")
         (folder / ".dvc").mkdir()
-        (folder / ".dvc" / "config").write_text("[core]\nno_scm = true\n")  # as dvc init writes it
+        (folder / ".dvc" / "config").write_text(
+            "[core]\nno_scm = true\n"
+        )  # as `dvc init --no-scm` does
         self.folder = folder
         self.stages: Stages = {
             "download": {
@@ -52,22 +54,22 @@ class SampleProject:
         subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet"], check=True)
 
     def set_command(self, stage: str, command: str) -> None:
-        """Give a stage another command."""
+        """Replace the command of a stage."""
         self.stages[stage]["cmd"] = command
         self.save()
 
     def set_learning_rate(self, rate: float) -> None:
-        """Change the one parameter, which only `train` reads."""
+        """Change the only parameter, which `train` reads."""
         (self.folder / "params.yaml").write_text(f"lr: {rate}\n")
 
     def init_git(self) -> None:
-        """Make it a Git repository with one commit, as DVC's experiments need."""
+        """Make it a Git repository with one commit, which DVC's experiments need."""
         (self.folder / ".dvc" / "config").write_text("")
         (self.folder / ".gitignore").write_text("/.dvc/\n/.work/\n/pids\n/state\n")
-        who = ["-c", "user.name=Toy", "-c", "user.email=toy@example.org"]
+        identity = ["-c", "user.name=Sample", "-c", "user.email=sample@example.org"]
         for command in (
             ["init", "--quiet"],
             ["add", "."],
-            [*who, "commit", "--quiet", "-m", "toy"],
+            [*identity, "commit", "--quiet", "-m", "sample"],
         ):
             subprocess.run(["git", *command], cwd=self.folder, check=True)

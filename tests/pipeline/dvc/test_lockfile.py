@@ -21,36 +21,36 @@ stages:
 """
 
 
-def test_an_output_has_the_sum_that_dvc_wrote(tmp_path: Path) -> None:
-    """The md5 of an output is the one in dvc.lock; what is not in it has none."""
+def test_output_md5_is_read_from_dvc_lock(tmp_path: Path) -> None:
+    """The md5 of an output is the one in dvc.lock; None if it is not listed there."""
     (tmp_path / "dvc.lock").write_text(LOCK)
     assert "0123.dir" == output_md5(Path("data/pack"), tmp_path / "dvc.lock")
     assert output_md5(Path("data/none"), tmp_path / "dvc.lock") is None
 
 
-def test_a_lineage_goes_back_to_the_first_stage(tmp_path: Path) -> None:
-    """The sums of an output and of what it was made from; neither code nor what is beside it."""
+def test_upstream_md5_reaches_the_first_stage(tmp_path: Path) -> None:
+    """The result has an output and all data upstream of it, without code and unrelated outputs."""
     (tmp_path / "dvc.lock").write_text(LOCK)
     paths = [Path("data/pack"), Path("data/elsewhere")]
-    found = upstream_md5(paths, tmp_path / "dvc.lock")
-    assert {"data/pack": "0123.dir", "data/raw.zip": "45"} == found
+    md5 = upstream_md5(paths, tmp_path / "dvc.lock")
+    assert {"data/pack": "0123.dir", "data/raw.zip": "45"} == md5
     assert {} == upstream_md5(paths, tmp_path / "none")
 
 
-def test_a_stage_has_its_outputs(tmp_path: Path) -> None:
-    """The paths that a stage has written, as dvc.lock has them."""
+def test_stage_outputs_are_read_from_dvc_lock(tmp_path: Path) -> None:
+    """The paths are the outputs that dvc.lock lists for the stage."""
     (tmp_path / "dvc.lock").write_text(LOCK)
-    written = stage_outputs("download", tmp_path / "dvc.lock")
-    assert [Path("data/raw.zip"), Path("data/source.json")] == written
+    outputs = stage_outputs("download", tmp_path / "dvc.lock")
+    assert [Path("data/raw.zip"), Path("data/source.json")] == outputs
 
 
-def test_outside_dvc_there_is_no_sum(tmp_path: Path) -> None:
+def test_no_md5_without_dvc_lock(tmp_path: Path) -> None:
     """Without a dvc.lock there is no md5."""
     assert output_md5(Path("data/pack"), tmp_path / "dvc.lock") is None
 
 
-def test_the_modules_of_a_stage_are_its_dependencies_in_python(tmp_path: Path) -> None:
-    """What dvc.yaml lists as dependencies and ends in .py; without a dvc.yaml there are none."""
+def test_stage_modules_are_the_python_dependencies(tmp_path: Path) -> None:
+    """The modules are the dependencies that end in .py; there are none without a dvc.yaml."""
     graph = tmp_path / "dvc.yaml"
     assert [] == stage_modules("train", graph)
     graph.write_text("stages: {train: {deps: [data/pack, pipeline/a.py, segformer/b.py]}}")
