@@ -1,6 +1,5 @@
 """Where the runs of a retraining are in MLflow, asked of its server without importing MLflow."""
 
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 import requests
 
 from pipeline import dvc
+from pipeline.run_record import RUN_RECORD_FILE, read_run_facts
 from pipeline.tracking import store
 
 _TIMEOUT = 5.0  # seconds
@@ -43,18 +43,18 @@ def list_run_links(experiment: str | None) -> list[Link]:
 
 def list_arm_runs(arms: Iterable[str]) -> list[str]:
     """The runs of these arms of the workspace: ids, or keys of runs that MLflow was not told of."""
-    one = dvc.find_output("run.json")
+    one = dvc.find_output(RUN_RECORD_FILE)
     files = [one.parent.parent / arm / one.name for arm in arms] if one else []
-    facts = [json.loads(file.read_text()) for file in files if file.exists()]
+    facts = [read_run_facts(file.parent) for file in files if file.exists()]
     runs = [known.get("mlflow_run_id") or known.get("run_key") for known in facts]
     return [run for run in runs if run]
 
 
 def _workspace_runs() -> dict[str, str]:
     """The run of each arm, as `train` has written it beside the model."""
-    one = dvc.find_output("run.json")
-    files = sorted(one.parent.parent.glob("*/run.json")) if one else []
-    found = {file.parent.name: json.loads(file.read_text()) for file in files}
+    one = dvc.find_output(RUN_RECORD_FILE)
+    files = sorted(one.parent.parent.glob(f"*/{RUN_RECORD_FILE}")) if one else []
+    found = {file.parent.name: read_run_facts(file.parent) for file in files}
     return {arm: run for arm, facts in found.items() if (run := facts.get("mlflow_run_id"))}
 
 

@@ -20,6 +20,11 @@ LOSS_NAMES = (
 """The names in segformer.losses.LOSSES, which loads torch; a test holds the two equal."""
 
 
+def arm_name(loss: str, seed: int) -> str:
+    """Return the name of one training, `ce-0`, as dvc.yaml writes it."""
+    return f"{loss}-{seed}"
+
+
 class Ablation(Section):
     """Which losses are trained and compared, and how."""
 
@@ -51,4 +56,4 @@ class Ablation(Section):
 
     def arm_names(self) -> list[str]:
         """The names of all trainings: `{loss}-{seed}`."""
-        return [f"{loss}-{seed}" for loss in self.losses for seed in self.seeds]
+        return [arm_name(loss, seed) for loss in self.losses for seed in self.seeds]

@@ -1,1 +1,1 @@
-"""One module per stage of dvc.yaml: its parameters and the function that does it."""
+"""One module per stage of dvc.yaml, with the function that does its work."""

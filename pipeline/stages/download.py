@@ -1,4 +1,4 @@
-"""Download: bring the raw data, always as the two official zips, wherever they come from."""
+"""Bring the raw data, from any source, as the two official zips."""
 
 import json
 from collections.abc import Callable
@@ -6,8 +6,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.dataset import packages
-from pipeline.dataset.packages import Package, select_packages
+from pipeline import synthetic
+from pipeline.dataset.packages import (
+    IMAGES,
+    LABELS,
+    OFFICIAL_PACKAGES,
+    Package,
+    select_packages,
+)
 from pipeline.disk import explain_disk_full
 from pipeline.download import credentials, from_folder, from_site
 from pipeline.download.byte_progress import ProgressCallback
@@ -20,27 +26,27 @@ from pipeline.paths import project_root
 from segformer.atomic import write_text
 from segformer.cityscapes import TRAIN_EXTRA
 
-IMAGE_ZIP = packages.IMAGES.name
-LABEL_ZIP = packages.LABELS.name
+IMAGE_ZIP = IMAGES.name
+LABEL_ZIP = LABELS.name
 
 
 @dataclass(frozen=True)
 class DownloadServices:
-    """By what means the real data is brought.
+    """The collaborators of a download, which tests replace.
 
     Attributes:
-        find_account: gives the site's account; called only if something has to be fetched.
-        packages: what there is, with sizes and sums.
-        retry_policy: with the site.
+        find_account: returns the account on the site; called only if a file must be fetched.
+        packages: the packages that exist, with sizes and MD5 sums.
+        retry_policy: for requests to the site.
     """
 
     find_account: Callable[[], credentials.Account] = credentials.find_account
-    packages: tuple[Package, ...] = packages.OFFICIAL_PACKAGES
+    packages: tuple[Package, ...] = OFFICIAL_PACKAGES
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
 
 
 def needs_account(params: Download, *, out: Path) -> bool:
-    """Whether something will have to be fetched from the site, as far as sizes tell."""
+    """Whether a package must be fetched from the site, judged by file sizes."""
     return params.source == "cityscapes" and not all(
         from_site.seems_complete(package, out) for package in select_packages(params.train_extra)
     )
@@ -56,10 +62,11 @@ def download_data(
 ) -> None:
     """Write the two zips, `source.json` and the folder `train_extra` into `out`.
 
-    The folder holds two more zips if they are asked for, and `packages.json`, their names.
+    The folder `train_extra` holds `packages.json`, the names of the extra zips, and the zips
+    themselves if `download.train_extra` is set.
 
     Raises:
-        ValueError: if the data cannot be brought: why, and what to do.
+        ValueError: if the data cannot be brought; the message names the cause and the remedy.
     """
     out.mkdir(parents=True, exist_ok=True)
     task = _DownloadTask(params, out, progress, notify, services)
@@ -67,17 +74,27 @@ def download_data(
     for package in services.packages:
         if package not in task.packages:
             package.path_in(out).unlink(missing_ok=True)
-    # Also if it is all that the folder holds: DVC warns of an empty one at every run.
+    # Written even if the list is empty: DVC warns of an empty folder at every run.
     extra = [package.name for package in task.packages if package.is_extra]
     write_text(out / TRAIN_EXTRA / "packages.json", json.dumps(extra) + "\n")
     write_text(out / "source.json", json.dumps(facts, indent=1) + "\n")
-    for sentence in find_leftovers(out):
-        notify(sentence)
+    for message in find_leftovers(out):
+        notify(message)
+
+
+def has_synthetic_data(params: Synthetic, out: Path) -> bool:
+    """Whether `out` seems to hold the requested frames, judged by source.json and file names."""
+    try:
+        facts = read_source_record(out / "source.json")
+    except (OSError, ValueError):  # reported by the checks of the raw data
+        return False
+    has_zips = all((out / name).is_file() for name in (IMAGE_ZIP, LABEL_ZIP))
+    return has_zips and facts == _synthetic_facts(params)
 
 
 @dataclass(frozen=True)
 class _DownloadTask:
-    """What `run` was asked for; each source answers it with the facts for source.json."""
+    """The arguments of `download_data`, from which a source makes the facts for source.json."""
 
     params: Download
     out: Path
@@ -91,51 +108,49 @@ class _DownloadTask:
 
 
 def _draw_synthetic(task: _DownloadTask) -> dict[str, Any]:
-    from pipeline import synthetic  # with SciPy, which no other source needs
-
-    drawn = task.params.synthetic
+    params = task.params.synthetic
     with explain_disk_full(task.out, label="download"):
         synthetic.write(
             task.out / IMAGE_ZIP,
             task.out / LABEL_ZIP,
-            train=drawn.train,
-            val=drawn.val,
-            size=drawn.size,
-            seed=drawn.seed,
+            train=params.train,
+            val=params.val,
+            size=params.size,
+            seed=params.seed,
             progress=task.progress,
         )
-    return _synthetic_facts(drawn)
+    return _synthetic_facts(params)
 
 
-def _synthetic_facts(synthetic: Synthetic) -> dict[str, Any]:
-    return {"source": "synthetic", **synthetic.model_dump(mode="json")}
+def _synthetic_facts(params: Synthetic) -> dict[str, Any]:
+    return {"source": "synthetic", **params.model_dump(mode="json")}
 
 
 def _fetch_from_site(task: _DownloadTask) -> dict[str, Any]:
-    address = task.params.site.rstrip("/")
-    patience = replace(task.services.retry_policy, notify=task.notify)
+    url = task.params.site.rstrip("/")
+    retry_policy = replace(task.services.retry_policy, notify=task.notify)
     from_site.fetch_packages(
         task.packages,
         task.out,
-        open_site=lambda: Site(address, task.services.find_account(), patience),
+        open_site=lambda: Site(url, task.services.find_account(), retry_policy),
         progress=task.progress,
         notify=task.notify,
     )
     sums = {package.name: package.md5 for package in task.packages}
-    return {"source": "cityscapes", "site": address, "md5": sums}
+    return {"source": "cityscapes", "site": url, "md5": sums}
 
 
 def _import_from_folder(task: _DownloadTask) -> dict[str, Any]:
     assert task.params.folder is not None
     folder = project_root() / task.params.folder
-    found = from_folder.require_packages(folder, task.packages)
+    packages = from_folder.require_packages(folder, task.packages)
     return {
         "source": "folder",
         "folder": str(folder.resolve()),
         "train_extra": task.params.train_extra,
-        "files": from_folder.list_files(folder, found),
+        "files": from_folder.list_files(folder, packages),
         "md5": from_folder.import_packages(
-            found, task.out, progress=task.progress, notify=task.notify
+            packages, task.out, progress=task.progress, notify=task.notify
         ),
     }
 
@@ -145,13 +160,3 @@ _SOURCES = {
     "cityscapes": _fetch_from_site,
     "folder": _import_from_folder,
 }
-
-
-def has_synthetic_data(synthetic: Synthetic, out: Path) -> bool:
-    """Whether the frames asked for seem to lie in `out`: by source.json, and the zips' names."""
-    try:
-        facts = read_source_record(out / "source.json")
-    except (OSError, ValueError):  # whoever looks at the raw data tells of it
-        return False
-    are_there = all((out / name).is_file() for name in (IMAGE_ZIP, LABEL_ZIP))
-    return are_there and facts == _synthetic_facts(synthetic)

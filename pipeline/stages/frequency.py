@@ -1,4 +1,4 @@
-"""Frequency: how often each class occurs, and the weights and sampling that follow from it."""
+"""Count how often each class occurs; derive class weights and sampling probabilities."""
 
 from pathlib import Path
 
@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.dataset import official_counts
 from pipeline.dataset.class_plot import plot_class_frequency
 from pipeline.dataset.class_weights import ClassCounts, weight_families
+from pipeline.dataset.official_counts import compare_counts
 from pipeline.dataset.splits import TRAINING_SPLITS
 from pipeline.dataset.tables import ID_COLUMNS, join_tables
 from pipeline.formatting import format_count, format_percent
@@ -20,14 +20,14 @@ PixelCounts = NDArray[np.int64]
 
 _CLASS_LABEL_IDS = [label.label_id for label in CLASSES]  # in train-id order
 _MAX_LISTED = 5
-"""So many names are written out; the rest is counted."""
+"""Names listed in a message; the others are counted."""
 
 
 def count_classes(params: Frequency, *, frames: Path, pixel_counts: Path, out: Path) -> list[str]:
-    """Write the tables and the chart.
+    """Write the tables and the figure of class frequencies.
 
-    Of the training split: `class_frequency.csv` and `.png`, `class_weights.csv` (every family),
-    `sampling.csv`. Of all frames, by label id: `per_split.csv`, `per_city.csv`.
+    For the training splits: `class_frequency.csv` and `.png`, `class_weights.csv` (every family),
+    `sampling.csv`. For all frames, by label id: `per_split.csv`, `per_city.csv`.
 
     Args:
         params: the section `frequency`.
@@ -36,10 +36,10 @@ def count_classes(params: Frequency, *, frames: Path, pixel_counts: Path, out: P
         out: where to write.
 
     Returns:
-        What a person should know: a sentence each.
+        Messages to print, a sentence each.
 
     Raises:
-        ValueError: if the tables are not what `remap` writes, or no training pixel is labelled.
+        ValueError: if the tables are not those of `remap`, or no training pixel is labeled.
     """
     table = join_tables(frames, pixel_counts)
     training = table[table["split"].isin(TRAINING_SPLITS)]
@@ -69,8 +69,8 @@ def count_classes(params: Frequency, *, frames: Path, pixel_counts: Path, out: P
 def label_frequency(per_frame: PixelCounts) -> pd.DataFrame:
     """One row per label id from (frames, 34) pixels.
 
-    Columns: class, label_id, train_id (255: not scored), category, pixels, share (of the labelled
-    pixels, nan for what is not scored), share_of_all (void included), frames (that show it).
+    Columns: class, label_id, train_id (255: not scored), category, pixels, share (of the labeled
+    pixels; nan if not scored), share_of_all (void included), frames (with at least one pixel).
     """
     pixels = per_frame.sum(axis=0)
     table = pd.DataFrame(
@@ -82,51 +82,53 @@ def label_frequency(per_frame: PixelCounts) -> pd.DataFrame:
             "pixels": pixels,
         }
     )
-    labelled = max(int(pixels[_CLASS_LABEL_IDS].sum()), 1)
-    table["share"] = (table["pixels"] / labelled).where(table["train_id"] != IGNORE)
+    num_labeled = max(int(pixels[_CLASS_LABEL_IDS].sum()), 1)
+    table["share"] = (table["pixels"] / num_labeled).where(table["train_id"] != IGNORE)
     table["share_of_all"] = table["pixels"] / max(int(pixels.sum()), 1)
     table["frames"] = (per_frame > 0).sum(axis=0)
     return table.round({"share": 8, "share_of_all": 8})
 
 
 def class_frequency(by_label: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `label_frequency` that are scored, in train-id order."""
+    """Return the scored rows of `label_frequency`, in train-id order."""
     scored = by_label[by_label["train_id"] != IGNORE].sort_values("train_id")
     return scored[["class", "train_id", "category", "pixels", "share", "frames"]]
 
 
 def class_weights(counts: ClassCounts, beta: float) -> pd.DataFrame:
-    """One row per class, one column per family of loss weights."""
-    named = {
+    """Return one row per class, one column per family of loss weights."""
+    names = {
         "class": [label.name for label in CLASSES],
         "train_id": [label.train_id for label in CLASSES],
     }
-    return pd.DataFrame(named | {name: of(counts) for name, of in weight_families(beta).items()})
+    return pd.DataFrame(
+        names | {name: weigh(counts) for name, weigh in weight_families(beta).items()}
+    )
 
 
 def group_frequency(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """`label_frequency` of every group of frames, below each other, behind the group's names."""
+    """Stack the `label_frequency` of every group of frames, with the group's keys in front."""
     pieces = []
     for _, rows in table.groupby(keys, sort=True):
         piece = label_frequency(rows[ID_COLUMNS].to_numpy(np.int64))
-        for place, key in enumerate(keys):
-            piece.insert(place, key, rows[key].iloc[0])
+        for position, key in enumerate(keys):
+            piece.insert(position, key, rows[key].iloc[0])
         pieces.append(piece)
     return pd.concat(pieces, ignore_index=True)
 
 
 def rare_class_sampling(class_pixels: PixelCounts, temperature: float) -> NDArray[np.float64]:
-    """How probably each frame is drawn when a class is drawn first, rare ones more often.
+    """Compute the probability of each frame when a class is drawn first, rare ones more often.
 
     A class is drawn with probability ~ exp((1 - share) / temperature), then one of the frames in
     which it occurs, evenly (DAFormer, arXiv:2111.14887, section 3.3).
 
     Args:
         class_pixels: (frames, 19) pixel counts.
-        temperature: over 0; the larger, the more even.
+        temperature: above 0; the larger, the more even the probabilities.
 
     Returns:
-        (frames,) probabilities; frames without a labelled pixel have 0.
+        (frames,) probabilities; 0 for frames without a labeled pixel.
     """
     occurs = class_pixels > 0
     frames_with = occurs.sum(axis=0)
@@ -141,20 +143,21 @@ def rare_class_sampling(class_pixels: PixelCounts, temperature: float) -> NDArra
 def _summarize(table: pd.DataFrame, by_label: pd.DataFrame, num_frames: int) -> list[str]:
     scored = class_frequency(by_label)
     present = scored[scored["pixels"] > 0].sort_values("pixels")
-    rarest, labelled = present.iloc[0], by_label.loc[by_label["share"].notna(), "share_of_all"]
-    said = [
-        f"{format_count(num_frames, 'training frame')}, {format_percent(labelled.sum())} % of their pixels"
-        f" labelled; rarest: {rarest['class']}, {format_percent(rarest['share'], 3)} % of these, in"
-        f" {format_count(rarest['frames'], 'frame')}"
+    rarest = present.iloc[0]
+    labeled_share = by_label.loc[by_label["share"].notna(), "share_of_all"].sum()
+    messages = [
+        f"{format_count(num_frames, 'training frame')}, {format_percent(labeled_share)} % of the"
+        f" pixels labeled; rarest class: {rarest['class']}, {format_percent(rarest['share'], 3)} %"
+        f" of the labeled pixels, in {format_count(rarest['frames'], 'frame')}"
     ]
     absent = scored.loc[scored["pixels"] == 0, "class"].tolist()
     if absent:
         more = f" and {len(absent) - _MAX_LISTED} more" if len(absent) > _MAX_LISTED else ""
-        said.append(
-            f"warning: never in training: {', '.join(absent[:_MAX_LISTED])}{more};"
-            " no loss can learn them"
+        messages.append(
+            f"warning: classes without a training pixel: {', '.join(absent[:_MAX_LISTED])}{more};"
+            " they cannot be learned"
         )
     per_frame = table[ID_COLUMNS].to_numpy(np.int64)
-    for agrees, sentence in official_counts.compare_counts(table["frame"].tolist(), per_frame):
-        said.append(sentence if agrees else f"warning: {sentence}")
-    return said
+    for is_equal, message in compare_counts(table["frame"].tolist(), per_frame):
+        messages.append(message if is_equal else f"warning: {message}")
+    return messages

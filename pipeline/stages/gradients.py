@@ -1,6 +1,5 @@
-"""Gradients: how hard each class pulls at each layer, for every loss at the same weights."""
+"""Measure the gradient of each class at each layer, for every loss at the same weights."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from pipeline.params.ablation import arm_name
 from pipeline.params.gradients import Gradients
+from pipeline.run_record import read_run_facts
 from pipeline.training.setup import build_loss, derive_seeds, load_pretrained
 from segformer.atomic import replacing_contents
 from segformer.cityscapes import CLASS_NAMES
@@ -27,7 +28,7 @@ from segformer.model.segformer import SegFormer
 from segformer.weights.checkpoint import load, read_config
 
 START = "start"
-"""What the weights before the first step are called in the tables; others by their arm's loss."""
+"""The name of the weights before the first step in the tables; others are named by their loss."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,12 @@ class GradientInputs:
 
 @dataclass(frozen=True)
 class ArmSelection:
-    """Which trainings are looked at; every loss is measured at the weights of each.
+    """The trainings at whose weights every loss is measured.
 
     Attributes:
-        losses: of the ablation.
-        seeds: of the ablation.
-        class_weights: the family that a weighted loss was trained with.
+        losses: the losses of the ablation.
+        seeds: the seeds of the ablation.
+        class_weights: the family of class weights that weighted losses were trained with.
     """
 
     losses: Sequence[str]
@@ -57,7 +58,7 @@ class ArmSelection:
 
 @dataclass(frozen=True)
 class _ArmWeights:
-    """Where a gradient is measured: weights of an arm, before or after its training."""
+    """The weights of an arm before or after its training, at which gradients are measured."""
 
     weights: str
     seed: int
@@ -70,6 +71,7 @@ class _ArmWeights:
 
 
 _Batch = tuple[Tensor, Tensor]
+_Rows = list[dict[str, object]]
 
 
 def measure_gradients(
@@ -83,24 +85,27 @@ def measure_gradients(
 ) -> None:
     """Write classes.csv and batches.csv into `out`.
 
-    A row of classes.csv is a class: `scores`, the sum of |dL/ds| over its pixels and their scores s
-    before the softmax, and for each group of layers the length of the gradient that its pixels
-    send; empty where it has none. A row of batches.csv is all classes together: the length of each
-    group's gradient, `wrong` and `of_wrong`, the share of pixels that are predicted wrongly and the
-    share of the sum over `scores` that comes from these, and `steadiness`, the cosine between the
-    gradients of two batches.
+    classes.csv has a row per class: `scores` is the sum of |dL/ds| over the class's pixels and
+    their scores s before the softmax; each column of a group of layers is the L2 norm of the
+    gradient of the class's pixels. Both are empty for a class without pixels.
 
-    The network is as in training but for drop path and dropout, which are off, and in float32; the
-    frames are whole and not augmented, spread evenly over the training set.
+    batches.csv has a row for all classes together: the L2 norm of the gradient per group of layers;
+    `wrong`, the share of pixels that are predicted wrongly; `of_wrong`, the share of the sum over
+    `scores` that comes from these pixels; `steadiness`, the cosine between the gradients of two
+    batches.
+
+    The network runs as in training, but in float32, without drop path and dropout. The frames are
+    whole, not augmented, and spread evenly over the training set.
 
     Raises:
-        ValueError: for models or frames that are missing or damaged, or too little memory.
+        ValueError: if models or frames are missing or damaged, or memory runs out.
     """
     frames = PackedFrames.open(inputs.pack / "train")
     batches = _load_batches(frames, params.frames, device)
     seeds = list(arms.seeds[: params.seeds])
     total = len(seeds) * (1 + len(arms.losses))
-    classes, wholes = [], []
+    class_rows: _Rows = []
+    batch_rows: _Rows = []
     losses = {
         name: build_loss(
             name, family=arms.class_weights, class_weights=inputs.class_weights, device=device
@@ -110,31 +115,31 @@ def measure_gradients(
     names = [(seed, name) for seed in seeds for name in (START, *arms.losses)]
     for done, (seed, name) in enumerate(names):
         progress(done, total)
-        place = _load_arm_weights(name, seed, arms.losses[0], inputs)
-        place.model.to(device)
+        arm_weights = _load_arm_weights(name, seed, arms.losses[0], inputs)
+        arm_weights.model.to(device)
         try:
-            of_classes, of_wholes = _measure(place, batches, losses)
+            new_class_rows, new_batch_rows = _measure(arm_weights, batches, losses)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             raise ValueError(
-                f"out of memory with gradients.frames {params.frames}: lower it"
+                f"out of memory with gradients.frames {params.frames}: lower gradients.frames"
             ) from error
-        classes += of_classes
-        wholes += of_wholes
+        class_rows += new_class_rows
+        batch_rows += new_batch_rows
     progress(total, total)
     with replacing_contents(out) as folder:
-        for rows, file in ((classes, "classes.csv"), (wholes, "batches.csv")):
+        for rows, file in ((class_rows, "classes.csv"), (batch_rows, "batches.csv")):
             pd.DataFrame(rows).to_csv(folder / file, index=False, float_format="%.6g")
 
 
 def load_initial_model(trained_folder: Path, seed: int, weights: Path) -> SegFormer:
-    """The network as an arm of this seed had it before its first step, nothing left to chance.
+    """Build the network that an arm of this seed starts from, without dropout of any kind.
 
     Args:
-        trained_folder: the folder of a trained model, of the same shape.
-        seed: of the arm.
-        weights: the folder of starting weights.
+        trained_folder: the folder of a trained model of the same shape.
+        seed: the seed of the arm.
+        weights: the folder of pretrained weights.
     """
     torch.manual_seed(derive_seeds(seed)[0])
     model = _build_without_dropout(trained_folder)
@@ -144,24 +149,16 @@ def load_initial_model(trained_folder: Path, seed: int, weights: Path) -> SegFor
 
 def _load_arm_weights(name: str, seed: int, any_loss: str, inputs: GradientInputs) -> _ArmWeights:
     if name == START:
-        return _ArmWeights(
-            START,
-            seed,
-            0,
-            load_initial_model(_arm_folder(inputs, any_loss, seed), seed, inputs.weights),
-        )
-    folder = _arm_folder(inputs, name, seed)
+        folder = inputs.models / arm_name(any_loss, seed)
+        return _ArmWeights(START, seed, 0, load_initial_model(folder, seed, inputs.weights))
+    folder = inputs.models / arm_name(name, seed)
     model = _build_without_dropout(folder)
     model.load_state_dict(load(folder).state_dict())
-    return _ArmWeights(name, seed, json.loads((folder / "run.json").read_text())["steps"], model)
-
-
-def _arm_folder(inputs: GradientInputs, loss: str, seed: int) -> Path:
-    return inputs.models / f"{loss}-{seed}"
+    return _ArmWeights(name, seed, read_run_facts(folder)["steps"], model)
 
 
 def _build_without_dropout(folder: Path) -> SegFormer:
-    """A network of the shape of a trained one, with random weights and no dropout of any kind."""
+    """Build a network of the shape of a trained one, with random weights and without dropout."""
     config = read_config(folder)
     return SegFormer(
         config["variant"],
@@ -174,45 +171,38 @@ def _build_without_dropout(folder: Path) -> SegFormer:
 
 
 def _load_batches(frames: PackedFrames, size: int, device: torch.device) -> list[_Batch]:
-    """Two batches, or one where there is but one frame: (b, 3, h, w) and (b, h, w) each."""
+    """Load two batches, or one if there is only one frame: (b, 3, h, w) and (b, h, w) each."""
     size = min(size, max(len(frames) // 2, 1))
-    chosen = np.unique(np.linspace(0, len(frames) - 1, 2 * size).round().astype(int))
+    selected = np.unique(np.linspace(0, len(frames) - 1, 2 * size).round().astype(int))
     batches = []
-    for indices in (chosen[::2], chosen[1::2]):
+    for indices in (selected[::2], selected[1::2]):
         if len(indices):
             images, labels = frames.batch(indices.tolist())
             batches.append((normalize(images.to(device)), labels.to(device).long()))
     return batches
 
 
-_Rows = list[dict[str, object]]
-
-
 def _measure(
     arm_weights: _ArmWeights, batches: Sequence[_Batch], losses: dict[str, Loss]
 ) -> tuple[_Rows, _Rows]:
-    """Give the rows of both tables at these weights."""
+    """Return the rows of both tables at these weights."""
     images, target = batches[0]
-    pulls = gradients_by_class(arm_weights.model, images, target, losses)
-    classes: _Rows = []
-    wholes: _Rows = []
-    for name, pull in pulls.items():
-        begin = arm_weights.row | {"loss": name}
-        frames = {"frames": len(images)}
-        classes += [begin | row for row in _class_rows(pull)]
-        others = [
+    class_rows: _Rows = []
+    batch_rows: _Rows = []
+    for name, gradients in gradients_by_class(arm_weights.model, images, target, losses).items():
+        key = arm_weights.row | {"loss": name}
+        class_rows += [key | row for row in _class_rows(gradients)]
+        other_gradients = [
             compute_gradient(arm_weights.model, *batch, losses[name]) for batch in batches[1:]
         ]
-        whole = dict(zip(LAYERS, pull.total_l2.tolist(), strict=True))
-        shares = {"wrong": pull.error_rate, "of_wrong": pull.wrong_share}
-        wholes.append(
-            begin
-            | frames
-            | whole
-            | shares
-            | {"steadiness": _batch_cosine(pull.total_gradient, others)}
+        batch_rows.append(
+            key
+            | {"frames": len(images)}
+            | dict(zip(LAYERS, gradients.total_l2.tolist(), strict=True))
+            | {"wrong": gradients.error_rate, "of_wrong": gradients.wrong_share}
+            | {"steadiness": _batch_cosine(gradients.total_gradient, other_gradients)}
         )
-    return classes, wholes
+    return class_rows, batch_rows
 
 
 def _class_rows(class_gradients: ClassGradients) -> _Rows:
@@ -223,7 +213,8 @@ def _class_rows(class_gradients: ClassGradients) -> _Rows:
     ]
 
 
-def _batch_cosine(whole: Tensor, others: Sequence[Tensor]) -> float:
+def _batch_cosine(gradient: Tensor, others: Sequence[Tensor]) -> float:
+    """Return the cosine to the gradient of the other batch; nan if there is none."""
     if not others:
         return float("nan")
-    return float(torch.cosine_similarity(whole.double(), others[0].double(), dim=0))
+    return float(torch.cosine_similarity(gradient.double(), others[0].double(), dim=0))

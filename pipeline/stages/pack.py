@@ -1,4 +1,4 @@
-"""Pack: decode and resize every frame once, into arrays that training maps into memory."""
+"""Decode and resize every frame once, into arrays that training maps into memory."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -34,48 +34,49 @@ def pack_frames(
 ) -> None:
     """Write `train/` and `val/` into `out`, each with images.npy, labels.npy and frames.csv.
 
-    All or nothing: until the last frame is written, the folder is called `out` with `.part` added.
-    Memory holds one frame per process, whatever the size of the set. Frames of the split test are
-    left out, since training never sees them; those of train_extra follow the others in `train/`.
+    Until the last frame is written, the folder has the name of `out` with `.part` added. Memory
+    holds one frame per process, whatever the size of the data set. Frames of the split test are
+    left out, since training never reads them; those of train_extra follow the others in `train/`.
 
     Args:
         params: the section `pack`.
         images: the leftImg8bit zip.
         labels: labels.zip of `remap`.
         frames: frames.csv of `remap`.
-        extra: the folder with the photographs' zip of `train_extra`, if `frames` has such frames.
+        extra: the folder with the zip of `train_extra` photographs, if `frames` has such frames.
         out: where to write.
         progress: called with frames done and frames in all.
-        processes: how many work; None: as in pipeline.parallel. They change nothing in the result.
+        processes: number of worker processes, without effect on the result; None: chosen as in
+            pipeline.parallel.ordered_map.
 
     Raises:
-        ValueError: naming every file that is missing or cannot be decoded, up to a limit; if the
-            disk is too full.
+        ValueError: naming every file that is missing or cannot be decoded, up to a limit; or if
+            the disk is too small.
     """
     splits = _read_splits(frames)
     with (
-        ExitStack() as opened,
+        ExitStack() as stack,
         explain_disk_full(out.parent, label="pack", remedy=_DISK_FULL_REMEDY),
-        replacing(out) as whole,
+        replacing(out) as folder,
     ):
-        photographs = dict.fromkeys((TRAIN, VAL), opened.enter_context(Archive(images)))
+        photographs = dict.fromkeys((TRAIN, VAL), stack.enter_context(Archive(images)))
         if splits[TRAIN_EXTRA]:
-            photographs[TRAIN_EXTRA] = opened.enter_context(Archive(_find_extra_images(extra)))
-        label_maps = opened.enter_context(Archive(labels))
-        whole.mkdir()
-        jobs = _reserve_space(splits, whole, params.size)
-        work = _FramePacker(photographs, label_maps, params.size)
-        with ordered_map(work, jobs, processes) as packed:
-            problems: list[str] = []
-            for done, found in enumerate(packed, start=1):
-                problems += found
+            photographs[TRAIN_EXTRA] = stack.enter_context(Archive(_find_extra_images(extra)))
+        label_maps = stack.enter_context(Archive(labels))
+        folder.mkdir()
+        jobs = _reserve_space(splits, folder, params.size)
+        packer = _FramePacker(photographs, label_maps, params.size)
+        problems: list[str] = []
+        with ordered_map(packer, jobs, processes) as results:
+            for done, frame_problems in enumerate(results, start=1):
+                problems += frame_problems
                 progress(done, len(jobs))
-        raise_problems(problems, "pack", "in what is packed; mend them and repeat")
+        raise_problems(problems, "pack", "in the frames; fix them and repeat pack")
 
 
 @dataclass(frozen=True)
 class _PackingJob:
-    """A frame and its place."""
+    """A frame, and where it is written: row `index` of the arrays in `folder`."""
 
     key: str
     split: str
@@ -85,10 +86,7 @@ class _PackingJob:
 
 @dataclass(frozen=True)
 class _FramePacker:
-    """Brings frames to size and writes them, or says what is wrong with them.
-
-    May be handed to other processes.
-    """
+    """Resizes and writes one frame; returns its problems. Can be pickled for worker processes."""
 
     photographs: dict[str, Archive]
     label_maps: Archive
@@ -98,27 +96,27 @@ class _FramePacker:
         try:
             photograph = self.photographs[job.split].open_photograph(job.key)
             labels = self.label_maps.open_labels(train_ids_name(job.key))
-        except ValueError as problem:
-            return [str(problem)]
+        except ValueError as error:
+            return [str(error)]
         image = resize_image(photograph, self.size)
         write_frame(job.folder, job.index, image, resize_labels(labels, self.size))
         return []
 
 
 def _read_splits(frames: Path) -> dict[str, list[str]]:
-    """The keys of each split that training sees; of train_extra there may be none."""
+    """Read the keys of each split that training uses; train_extra may be empty."""
     keys = read_keys_by_split(frames)
     empty = [split for split in (TRAIN, VAL) if split not in keys]
     if empty:
-        raise ValueError(f"{frames}: no frame is of the split {' or '.join(empty)}; repeat remap")
+        raise ValueError(f"{frames}: no frame in the split {' or '.join(empty)}; repeat remap")
     return {split: keys.get(split, []) for split in (TRAIN, TRAIN_EXTRA, VAL)}
 
 
 def _find_extra_images(extra: Path | None) -> Path:
     if extra is None or not (extra / EXTRA_IMAGES.name).exists():
         raise ValueError(
-            f"pack: there are frames of train_extra, but no {EXTRA_IMAGES.name} in"
-            f" {extra or 'a folder for it'}: set download.train_extra to true, and repeat download"
+            f"pack: {extra or 'the folder train_extra'} has no {EXTRA_IMAGES.name}, but there are"
+            " train_extra frames; set download.train_extra to true and repeat download"
         )
     return extra / EXTRA_IMAGES.name
 
@@ -126,10 +124,12 @@ def _find_extra_images(extra: Path | None) -> Path:
 def _reserve_space(
     splits: dict[str, list[str]], folder: Path, size: tuple[int, int]
 ) -> list[_PackingJob]:
-    """Take the disk space for all frames, if there is as much, and say where each goes."""
-    number = sum(map(len, splits.values()))
-    whose = f"pack: {number} frames of {size[0]} x {size[1]}"
-    require_space(folder.parent, bytes_needed(number, size), label=whose, remedy=_DISK_FULL_REMEDY)
+    """Allocate the disk space for all frames, and return where each is written."""
+    num_frames = sum(map(len, splits.values()))
+    label = f"pack: {num_frames} frames of {size[0]} x {size[1]}"
+    require_space(
+        folder.parent, bytes_needed(num_frames, size), label=label, remedy=_DISK_FULL_REMEDY
+    )
     jobs = []
     for name, parts in ((TRAIN, TRAINING_SPLITS), (VAL, (VAL,))):
         frames = [(key, split) for split in parts for key in splits[split]]

@@ -1,4 +1,4 @@
-"""Pretrained: bring the encoder's starting weights, checked and under our names, or none."""
+"""Fetch the encoder's pretrained weights, verify them and convert their names; or use none."""
 
 import hashlib
 import json
@@ -21,32 +21,34 @@ def fetch_pretrained(params: Pretrained, *, out: Path) -> str:
     """Write encoder.safetensors, unless the source is `none`, and weights.json into `out`.
 
     Returns:
-        A sentence about what was read and, where it is known, under which licence.
+        A sentence about the source of the weights and, if known, their license.
 
     Raises:
-        ValueError: if the file is missing, out of reach, another than its sum says, or in no known
-            format.
+        ValueError: if the file is missing, cannot be fetched, does not match its SHA-256, or has an
+            unknown format.
     """
     if params.source == "none":
         with _write_folder(out, {"source": "none"}):
             return "the encoder starts from random weights"
-    file, where = _fetch_from_hub(params.pin()) if params.source == "hub" else _find_on_disk(params)
+    file, origin = (
+        _fetch_from_hub(params.pin()) if params.source == "hub" else _find_on_disk(params)
+    )
     _check_sha256(file, params)
     weights = interop.read(file)
-    terms = hub.find_license(params.sha256, where.get("repository"))
+    license_text = hub.find_license(params.sha256, origin.get("repository"))
     facts = {
         "source": params.source,
-        **where,
+        **origin,
         "sha256": params.sha256,
         "format": weights.format,
         "variant": weights.variant,
-        "license": terms,
+        "license": license_text,
     }
     with _write_folder(out, facts) as part:
         save_file(weights.encoder, part / ENCODER_FILE, metadata={"format": "pt"})
-    name = where.get("repository", file.name)
-    told = f"the encoder starts from {name} ({weights.format}, {weights.variant})"
-    return f"{told}; licence: {terms}" if terms else told
+    name = origin.get("repository", file.name)
+    message = f"the encoder starts from {name} ({weights.format}, {weights.variant})"
+    return f"{message}; license: {license_text}" if license_text else message
 
 
 def _fetch_from_hub(pin: Pin) -> tuple[Path, dict[str, str]]:
@@ -68,15 +70,15 @@ def _check_sha256(file: Path, params: Pretrained) -> None:
     if params.sha256 is None:
         page = params.pin().url.replace("/resolve/", "/blob/")
         raise ValueError(
-            f"pretrained.sha256: what arrived has the sum {sha256}; compare it with {page}, and"
-            " write it into params.yaml if it is the same"
+            f"pretrained.sha256 is not set; the file has the SHA-256 {sha256}; compare it with {page},"
+            " and write it into params.yaml if it is the same"
         )
     if sha256 != params.sha256:
-        # A blob that was damaged in the cache would be taken from there for ever.
-        again = f"delete {file.resolve()}" if params.source == "hub" else "fetch the right file"
+        # A file damaged in the cache would be used from there for ever.
+        remedy = f"delete {file.resolve()}" if params.source == "hub" else "fetch the right file"
         raise ValueError(
-            f"pretrained.sha256: {file} has the sum {sha256}, not {params.sha256}: {again} and run"
-            " anew, or write this sum if this is the file you mean"
+            f"pretrained.sha256: {file} has the SHA-256 {sha256}, not {params.sha256}: {remedy} and"
+            " run again, or write this SHA-256 into params.yaml if it is the intended file"
         )
 
 
@@ -84,6 +86,6 @@ def _check_sha256(file: Path, params: Pretrained) -> None:
 def _write_folder(out: Path, facts: dict[str, Any]) -> Iterator[Path]:
     with replacing(out) as part:
         part.mkdir()
-        # Also where there are no weights: DVC warns of an empty folder at every command.
+        # Written even without weights: DVC warns of an empty folder at every command.
         (part / METADATA_FILE).write_text(json.dumps(facts, indent=2) + "\n")
         yield part

@@ -1,6 +1,5 @@
-"""Train: one arm of the ablation, from packed frames to a model with its history."""
+"""Train one arm of the ablation, from packed frames to a model with its history."""
 
-import json
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.params.train import Train
+from pipeline.run_record import write_run_facts
 from pipeline.signals import catch_stop_signals
 from pipeline.training.errors import exit_resumable, explain_out_of_memory, name_bad_frames
 from pipeline.training.pretrained_weights import read_license
@@ -40,7 +40,7 @@ from segformer.weights.checkpoint import load, save
 
 @dataclass(frozen=True)
 class TrainInputs:
-    """The folders that the stages `pack`, `frequency` and `pretrained` wrote."""
+    """The output folders of the stages `pack`, `frequency` and `pretrained`."""
 
     pack: Path
     frequency: Path
@@ -53,23 +53,102 @@ class TrainInputs:
 
     @property
     def sampling(self) -> Path:
-        """The table of probabilities per frame."""
+        """The table of sampling probabilities per frame."""
         return self.frequency / "sampling.csv"
 
     def list_artifacts(self) -> list[Path]:
-        """What the run should show of the data, as far as it is there."""
+        """The files about class frequency to log with the run, as far as they exist."""
         names = ("class_frequency.csv", "class_frequency.png", "class_weights.csv")
         return [self.frequency / name for name in names if (self.frequency / name).exists()]
 
     def list_files(self) -> list[Path]:
-        """Everything that is read."""
+        """Everything that the training reads."""
         return [self.pack, self.weights, self.class_weights, self.sampling]
+
+
+def train_arm(
+    params: Train,
+    *,
+    loss: str,
+    seed: int,
+    device: torch.device,
+    inputs: TrainInputs,
+    out: Path,
+    resume_folder: ResumeFolder,
+    report: Callable[[StepRecord], None],
+    facts: dict[str, Any],
+) -> None:
+    """Write model.safetensors, config.json, history.csv and run.json into `out`.
+
+    An interrupted training resumes from its last saved state; SIGTERM and ctrl-C save one before
+    the process exits.
+
+    Args:
+        params: the section `train`.
+        loss: a name in segformer.losses.LOSSES.
+        seed: of the random weights, the order of the frames and the augmentation.
+        device: where to train.
+        inputs: what to train on.
+        out: where to write.
+        resume_folder: holds the saved states of this training.
+        report: called with every record of the training's history, including those from before an
+            interruption; with several processes, in the first one only.
+        facts: what run.json holds in addition to loss, seed and steps.
+
+    Raises:
+        ValueError: for an unknown loss, packed frames or weights that do not fit, a loss that is
+            not finite, or too little memory.
+    """
+    set_deterministic(params.deterministic)
+    micro_batch_size = compute_micro_batch_size(params, distributed.world_size())
+    weights_seed, data_seed, dropout_seed = derive_seeds(seed)
+    train_frames, val_frames = (
+        PackedFrames.open(inputs.pack / split) for split in ("train", "val")
+    )
+    with explain_out_of_memory(params):
+        torch.manual_seed(weights_seed)
+        state, network = build_network(params, inputs, device)
+        batches = build_batch_loader(params, inputs, train_frames, data_seed, device)
+        torch.manual_seed(dropout_seed + distributed.rank())  # another one in every process
+        if (saved := distributed.broadcast(resume_folder.load_latest())) is not None:
+            state.load_state_dict(saved)
+            for record in state.history:
+                report(record)
+        with (
+            catch_stop_signals() as should_stop,
+            name_bad_frames(batches.frame_names, resume_folder),
+        ):
+            fit(
+                state,
+                batches,
+                build_recipe(params, _build_arm_loss(loss, params, inputs, device), device),
+                network=network,
+                validate=lambda model: _validate(model, val_frames, micro_batch_size, device),
+                report=report,
+                save=resume_folder.save,
+                should_stop=should_stop,
+            )
+            if state.step < params.steps:  # the signal may have reached another process only
+                exit_resumable(state.step)
+    if distributed.is_main():
+        metadata = {
+            "size": train_frames.size,
+            "crop": params.augment.crop,
+            "ema_decay": params.ema_decay,
+            "license": read_license(inputs.weights),
+        }
+        _write_model(out, state.eval_model, metadata)
+        _write_history(out, state.history)
+        write_run_facts(out, {"loss": loss, "seed": seed, "steps": params.steps} | facts)
 
 
 def build_network(
     params: Train, inputs: TrainInputs, device: torch.device
 ) -> tuple[TrainingState, nn.Module]:
-    """Give the model with what trains it, and the model as it is called in training."""
+    """Build the training state of a new model, and the module to call in training.
+
+    The module is the model itself, or the model wrapped for several processes or compiled.
+    """
     model = SegFormer(
         params.variant,
         decoder_width=params.decoder_width,
@@ -96,24 +175,33 @@ def build_network(
     return state, maybe_compile(network, params.compile, device)
 
 
-def compute_micro_batch_size(params: Train, num_processes: int) -> int:
-    """How many frames a process takes at a time.
+def build_batch_loader(
+    params: Train, inputs: TrainInputs, frames: PackedFrames, seed: int, device: torch.device
+) -> BatchLoader:
+    """Build this process's share of the endless batches."""
+    return BatchLoader(
+        frames,
+        _build_sampler(params, inputs, frames, seed),
+        Augment(**params.augment.model_dump()),
+        seed=seed,
+        device=device,
+        residency=params.residency,
+        shard=(distributed.rank(), distributed.world_size()),
+    )
 
-    Raises:
-        ValueError: if the batch cannot be taken in equal parts by so many processes.
-    """
-    parts = params.accumulation * num_processes
-    if params.batch_size % parts:
-        raise ValueError(
-            f"train.batch_size {params.batch_size} in train.accumulation {params.accumulation} "
-            f"parts cannot be shared evenly by {num_processes} processes; make the batch size a "
-            f"multiple of {parts}, or change the other two"
-        )
-    return params.batch_size // parts
+
+def _build_sampler(
+    params: Train, inputs: TrainInputs, frames: PackedFrames, seed: int
+) -> BatchSampler:
+    if params.sampling == "uniform":
+        return shuffled(len(frames), params.batch_size, seed)
+    table = pd.read_csv(inputs.sampling).set_index("frame")
+    probabilities = table["probability"].loc[frames.names].to_numpy()
+    return weighted(probabilities, params.batch_size, seed)
 
 
 def build_recipe(params: Train, loss: Loss, device: torch.device) -> Recipe:
-    """Give the numbers of the training."""
+    """Build the settings of the training loop."""
     schedule = partial(one_cycle, steps=params.steps)
     if params.schedule == "poly":
         schedule = partial(
@@ -132,106 +220,20 @@ def build_recipe(params: Train, loss: Loss, device: torch.device) -> Recipe:
     )
 
 
-def build_batch_loader(
-    params: Train, inputs: TrainInputs, frames: PackedFrames, seed: int, device: torch.device
-) -> BatchLoader:
-    """Give this process's share of the endless batches."""
-    return BatchLoader(
-        frames,
-        _build_order(params, inputs, frames, seed),
-        Augment(**params.augment.model_dump()),
-        seed=seed,
-        device=device,
-        residency=params.residency,
-        shard=(distributed.rank(), distributed.world_size()),
-    )
-
-
-def _build_order(
-    params: Train, inputs: TrainInputs, frames: PackedFrames, seed: int
-) -> BatchSampler:
-    if params.sampling == "uniform":
-        return shuffled(len(frames), params.batch_size, seed)
-    table = pd.read_csv(inputs.sampling).set_index("frame")
-    probabilities = table["probability"].loc[frames.names].to_numpy()
-    return weighted(probabilities, params.batch_size, seed)
-
-
-def train_arm(
-    params: Train,
-    *,
-    loss: str,
-    seed: int,
-    device: torch.device,
-    inputs: TrainInputs,
-    out: Path,
-    resume_folder: ResumeFolder,
-    report: Callable[[StepRecord], None],
-    facts: dict[str, Any],
-) -> None:
-    """Write model.safetensors, config.json, history.csv and run.json into `out`.
-
-    A training that was interrupted goes on from its last state; SIGTERM and ctrl-C save one first.
-
-    Args:
-        params: the section `train`.
-        loss: a name in segformer.losses.LOSSES.
-        seed: of the random weights, the order of the frames and the augmentation.
-        device: where to train.
-        inputs: what is read.
-        out: where to write.
-        resume_folder: where the states of this training are.
-        report: called with every record of the training's history, those from before an
-            interruption included; in the first process only, if there are many.
-        facts: what else run.json should hold.
+def compute_micro_batch_size(params: Train, num_processes: int) -> int:
+    """Return how many frames a process takes at a time.
 
     Raises:
-        ValueError: for a loss that does not exist, packed frames or weights that do not fit, a loss
-            that is not finite, or too little memory.
+        ValueError: if the batch cannot be divided evenly.
     """
-    set_deterministic(params.deterministic)
-    at_a_time = compute_micro_batch_size(params, distributed.world_size())
-    weights_seed, data_seed, dropout_seed = derive_seeds(seed)
-    train_frames, val_frames = (
-        PackedFrames.open(inputs.pack / split) for split in ("train", "val")
-    )
-    with explain_out_of_memory(params):
-        torch.manual_seed(weights_seed)
-        state, network = build_network(params, inputs, device)
-        batches = build_batch_loader(params, inputs, train_frames, data_seed, device)
-        torch.manual_seed(dropout_seed + distributed.rank())  # apart in every process
-        if (saved := distributed.broadcast(resume_folder.load_latest())) is not None:
-            state.load_state_dict(saved)
-            for record in state.history:
-                report(record)
-        with (
-            catch_stop_signals() as is_stopping,
-            name_bad_frames(batches.frame_names, resume_folder),
-        ):
-            fit(
-                state,
-                batches,
-                build_recipe(params, _build_arm_loss(loss, params, inputs, device), device),
-                network=network,
-                validate=lambda model: _validate(model, val_frames, at_a_time, device),
-                report=report,
-                save=resume_folder.save,
-                should_stop=is_stopping,
-            )
-            if state.step < params.steps:  # some process was asked to stop, perhaps not this one
-                exit_resumable(state.step)
-    if distributed.is_main():
-        kept = {"ema_decay": params.ema_decay, "license": read_license(inputs.weights)}
-        seen = {"size": train_frames.size, "crop": params.augment.crop}
-        _write_model(out, state.eval_model, seen | kept)
-        facts = {"loss": loss, "seed": seed, "steps": params.steps} | facts
-        _write_history(out, state.history, facts)
-
-
-def read_run_facts(folder: Path) -> dict[str, Any]:
-    """What run.json of a trained arm says."""
-    facts: dict[str, Any] = json.loads((folder / "run.json").read_text())
-    return facts
+    parts = params.accumulation * num_processes
+    if params.batch_size % parts:
+        raise ValueError(
+            f"train.batch_size {params.batch_size} with train.accumulation {params.accumulation}"
+            f" cannot be divided evenly among {num_processes} processes; make the batch size a"
+            f" multiple of {parts}, or change train.accumulation or the number of processes"
+        )
+    return params.batch_size // parts
 
 
 def _build_arm_loss(name: str, params: Train, inputs: TrainInputs, device: torch.device) -> Loss:
@@ -245,13 +247,13 @@ def _validate(
     return float(mean_iou(evaluate_packed(model, frames, micro_batch_size, device)))
 
 
-def _write_model(out: Path, model: nn.Module, facts: dict[str, Any]) -> None:
+def _write_model(out: Path, model: nn.Module, metadata: dict[str, Any]) -> None:
     assert isinstance(model, SegFormer)
-    save(model, out, **facts)
-    load(out)  # strictly, as whoever uses it will: a model that cannot be read is found here
+    save(model, out, **metadata)
+    load(out)  # strictly, as its users do: an unreadable model fails here
 
 
-def _write_history(out: Path, history: list[StepRecord], facts: dict[str, Any]) -> None:
+def _write_history(out: Path, history: list[StepRecord]) -> None:
     table = pd.DataFrame(
         [
             # No timings: the same seed gives the same bytes.
@@ -261,4 +263,3 @@ def _write_history(out: Path, history: list[StepRecord], facts: dict[str, Any]) 
         columns=["step", "loss", "learning_rate", "val_miou"],
     )
     write_text(out / "history.csv", table.to_csv(index=False))
-    write_text(out / "run.json", json.dumps(facts, indent=2) + "\n")

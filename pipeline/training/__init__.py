@@ -1,1 +1,1 @@
-"""What surrounds the training loop: setup, resume, fingerprint and error messages."""
+"""Surrounds the training loop: setup, resume, fingerprint and error messages."""

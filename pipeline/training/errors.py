@@ -1,4 +1,4 @@
-"""Says in a person's words what ended a training: a stop, too little memory, a loss gone wrong."""
+"""Explain why a training ended: a signal, too little memory, or a loss that is not finite."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from segformer import distributed
 from segformer.device import is_out_of_memory
 from segformer.training.state import NonFiniteLossError
 
-_MAX_FRAMES_LISTED = 4  # frames
+_MAX_FRAMES_LISTED = 4
 
 
 class OutOfMemoryError(ValueError):
@@ -22,14 +22,14 @@ class OutOfMemoryError(ValueError):
 def name_bad_frames(
     frame_names: Callable[[int], list[str]], folder: ResumeFolder
 ) -> Iterator[None]:
-    """Name what was learnt from when the loss was not finite any more.
+    """Add the step's frames and the last saved state to the error of a loss that is not finite.
 
     Args:
-        frame_names: from the number of an update to its frames.
-        folder: with the states.
+        frame_names: returns the frames of a step, by its number.
+        folder: holds the saved states.
 
     Raises:
-        NonFiniteLossError: with the step's frames and the last good state.
+        NonFiniteLossError: the same error, with a longer message.
     """
     try:
         yield
@@ -40,18 +40,17 @@ def name_bad_frames(
             if len(names) > _MAX_FRAMES_LISTED
             else ""
         )
-        error.args = (
-            f"{error}. Its frames: {', '.join(names[:_MAX_FRAMES_LISTED])}{more}. {_describe_last_state(folder)}",
-        )
+        frames = f"{', '.join(names[:_MAX_FRAMES_LISTED])}{more}"
+        error.args = (f"{error}. Frames of the step: {frames}. {_describe_last_state(folder)}",)
         raise
 
 
 @contextmanager
 def explain_out_of_memory(params: Train) -> Iterator[None]:
-    """Name what was too large for the memory, and what to change.
+    """Turn an out-of-memory error into a message that names the parameters to change.
 
     Raises:
-        OutOfMemoryError: with the batch and the crop, and which parameter to lower.
+        OutOfMemoryError: with the batch and the crop that did not fit.
     """
     try:
         yield
@@ -60,22 +59,22 @@ def explain_out_of_memory(params: Train) -> Iterator[None]:
             raise
         rows, columns = params.augment.crop
         raise OutOfMemoryError(
-            f"out of memory with train.batch_size {params.batch_size} in train.accumulation "
-            f"{params.accumulation} parts, train.augment.crop {rows} x {columns}: raise "
-            "train.accumulation (the same batch in smaller parts), or turn on "
-            "train.activation_checkpointing, or lower train.augment.crop; "
-            f"{str(error).strip().splitlines()[0] if str(error) else 'no more is known'}"
+            f"out of memory with train.batch_size {params.batch_size}, train.accumulation"
+            f" {params.accumulation} and train.augment.crop {rows} x {columns}: raise"
+            " train.accumulation (the same batch in smaller parts), or set"
+            " train.activation_checkpointing to true, or lower train.augment.crop"
+            f" ({str(error).strip().splitlines()[0] if str(error) else 'no details'})"
         ) from error
 
 
 def exit_resumable(step: int) -> NoReturn:
-    """End the process, whose state after `step` updates is saved; of many, the first says so."""
-    told = f"stopped at step {step}; the same command goes on from there"
-    sys.exit(told if distributed.is_main() else 1)
+    """Exit after the state of `step` was saved; only the main process prints the message."""
+    message = f"stopped at step {step}; run the same command to resume"
+    sys.exit(message if distributed.is_main() else 1)
 
 
 def _describe_last_state(folder: ResumeFolder) -> str:
     steps = folder.snapshots.steps()
     if not steps:
-        return "No state was saved before it"
+        return "No state was saved before this step"
     return f"The last good state is that of step {steps[-1]}, in {folder.path}"

@@ -1,4 +1,4 @@
-"""Everything that determines the bytes a training ends with, by name."""
+"""Collect everything that determines the bytes of a trained model, by name."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -10,23 +10,23 @@ import torch
 from segformer import distributed
 
 BYTE_NEUTRAL = frozenset({"train.activation_checkpointing", "train.residency", "train.save_every"})
-"""Parameters that change no byte: a training goes on when one of them is another."""
+"""Parameters that do not change the trained model: after a change, a training still resumes."""
 
-_NUM_CHUNKS = 64  # of a file too large to be read whole
-_CHUNK_BYTES = 2**16  # bytes
+_NUM_CHUNKS = 64  # of a file too large to be hashed whole
+_CHUNK_BYTES = 2**16
 
 
 def fingerprint_inputs(
     parameters: Mapping[str, object], *, code: Iterable[Path], data: Iterable[Path]
 ) -> dict[str, str]:
-    """Name parameters, code, data and machine.
+    """Return the values of parameters and machine, and the digests of code and data, by name.
 
     Args:
-        parameters: by name, `train.steps`; also the loss and the seed. Those WITHOUT_EFFECT are
+        parameters: by name, `train.steps`, with the loss and the seed. Those in BYTE_NEUTRAL are
             left out.
-        code: the modules that take part.
-        data: files and folders that are read. Of files above 4 MiB, such as the packed frames, the
-            size and 64 pieces spread evenly over them are looked at.
+        code: the modules that the training runs.
+        data: the files and folders that the training reads. Of files above 4 MiB, such as packed
+            frames, the digest covers the size and 64 chunks spread evenly over the file.
     """
     return (
         {name: str(parameters[name]) for name in sorted(parameters.keys() - BYTE_NEUTRAL)}
@@ -37,7 +37,7 @@ def fingerprint_inputs(
 
 
 def describe_machine() -> dict[str, str]:
-    """What the last bits of a sum depend on, by name."""
+    """Return the properties of the machine that the last bits of a sum depend on, by name."""
     if torch.cuda.is_available():
         device = torch.cuda.get_device_name()
     else:
@@ -52,19 +52,19 @@ def describe_machine() -> dict[str, str]:
 
 
 def _list_files(paths: Iterable[Path]) -> Iterable[Path]:
-    # What is missing is told by who reads it, if anybody does.
-    for place in paths:
-        yield from (path for path in (place, *place.rglob("*")) if path.is_file())
+    # A missing file is reported by the code that reads it.
+    for root in paths:
+        yield from (path for path in (root, *root.rglob("*")) if path.is_file())
 
 
 def _digest(path: Path) -> str:
-    """SHA-256 of a file, or of its size and pieces of it if it is large."""
+    """Return the SHA-256 of a file, or of its size and some chunks if it is large."""
     size = path.stat().st_size
     with path.open("rb") as file:
         if size <= _NUM_CHUNKS * _CHUNK_BYTES:
             return hashlib.file_digest(file, "sha256").hexdigest()
-        found = hashlib.sha256(str(size).encode())
+        digest = hashlib.sha256(str(size).encode())
         for index in range(_NUM_CHUNKS):
             file.seek(index * (size - _CHUNK_BYTES) // (_NUM_CHUNKS - 1))
-            found.update(file.read(_CHUNK_BYTES))
-        return found.hexdigest()
+            digest.update(file.read(_CHUNK_BYTES))
+        return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""The folder of starting weights: what `pretrained` leaves there and `train` reads."""
+"""The files of pretrained weights that the stage `pretrained` writes and `train` reads."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ METADATA_FILE = "weights.json"
 
 
 def read_license(folder: Path) -> str | None:
-    """The licence of the weights that this stage left in `folder`; None if it is not known."""
+    """Read the license of the pretrained weights in `folder`; None if it is unknown."""
     path = folder / METADATA_FILE
     facts: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return facts.get("license")

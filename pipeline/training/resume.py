@@ -1,4 +1,4 @@
-"""The folder of a training in progress: what it is a training of, its run, and its states."""
+"""The folder of an unfinished training: its fingerprint, its run, and its saved states."""
 
 import hashlib
 import json
@@ -19,23 +19,23 @@ INPUTS_FILE = "ingredients.json"
 """Everything that determines the training, by name."""
 
 RUN_FILE = "run"
-"""The run that remembers this training; there before its first step."""
+"""The key of the run that tracks this training; written before the first step."""
 
 _DONE_SUFFIX = ".done"
-_MAX_INPUTS_LISTED = 5  # ingredients that differ
-_MAX_VALUE_LENGTH = 40  # letters; a digest tells a person nothing
+_MAX_INPUTS_LISTED = 5
+_MAX_VALUE_LENGTH = 40  # characters; longer values are digests, which are not printed
 _logger = logging.getLogger(__name__)
 
 FingerprintInputs = Mapping[str, str]
 
 
 class ResumeFolder:
-    """`<work>/<name>-<fingerprint>`; the fingerprint is the digest of all ingredients.
+    """The folder `<work>/<name>-<fingerprint>`; the fingerprint is the digest of all inputs.
 
     Args:
-        work: the folder of all trainings in progress.
-        name: of the arm, `ce-0`.
-        inputs: everything that determines the bytes the training ends with.
+        work: the folder of all unfinished trainings.
+        name: the name of the arm, `ce-0`.
+        inputs: everything that determines the bytes of the trained model, by name.
     """
 
     def __init__(self, work: Path, name: str, inputs: FingerprintInputs) -> None:
@@ -47,7 +47,7 @@ class ResumeFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder for one process at a time; it is removed when the training is done.
+        """Lock the folder for this process, and warn of unfinished trainings with other inputs.
 
         Raises:
             LockedError: if another process holds it.
@@ -56,8 +56,8 @@ class ResumeFolder:
             shutil.rmtree(leftover, ignore_errors=True)
         with exclusive(self.path / "lock", self._refusal):
             write_text(self.path / INPUTS_FILE, json.dumps(dict(self._inputs), indent=2))
-            for sentence in self.list_other_unfinished():
-                _logger.warning(sentence)
+            for message in self.list_other_unfinished():
+                _logger.warning(message)
             yield
 
     def _refusal(self, holder: str) -> str:
@@ -67,40 +67,40 @@ class ResumeFolder:
         )
 
     def load_latest(self) -> dict[str, Any] | None:
-        """Read the newest state that is whole, if there is one; only the first process has any."""
+        """Load the newest undamaged state, if there is one; None in all but the main process."""
         return self.snapshots.load_newest() if distributed.is_main() else None
 
     def save(self, state: TrainingState) -> None:
-        """Save a state; a disk that is full costs this state, and not the training."""
+        """Save a state; if that fails, say on a full disk, warn and go on training."""
         content = state.state_dict()
         if not distributed.is_main():
             return
         try:
             self.snapshots.write(content)
-        except OSError as trouble:
+        except OSError as error:
             _logger.warning(
-                f"the state of step {state.step} could not be saved ({trouble}); training goes on, "
-                "and if it is interrupted, it starts again from an earlier state"
+                f"the state of step {state.step} could not be saved ({error}); training continues,"
+                " but would resume from an earlier state"
             )
 
     def remove(self) -> None:
-        """Drop everything: the training is done."""
-        # Under another name first: killed midway, half of it would look like a training.
+        """Delete the folder of a finished training."""
+        # Renamed first: a partly deleted folder would look like an unfinished training.
         done = self.path.with_name(self.path.name + _DONE_SUFFIX)
         self.path.rename(done)
         shutil.rmtree(done, ignore_errors=True)
 
     def read_run_key(self) -> str | None:
-        """The run in which this training was begun, by the name that tracking gave it."""
+        """Read the tracking key of the run in which this training began; None if there is none."""
         path = self.path / RUN_FILE
         return path.read_text() if path.exists() else None
 
     def record_run(self, key: str) -> None:
-        """Write down in which run this training is remembered."""
+        """Record the tracking key of this training's run."""
         write_text(self.path / RUN_FILE, key)
 
     def list_other_unfinished(self) -> list[str]:
-        """A sentence for each unfinished training of this name that has other ingredients."""
+        """Describe each unfinished training of this name that has other inputs."""
         others = sorted(set(self._find_siblings()) - {self.path})
         return [self._describe_other(other) for other in others if Snapshots(other).steps()]
 
@@ -109,30 +109,30 @@ class ResumeFolder:
 
     def _describe_other(self, other: Path) -> str:
         return (
-            f"{other} is left as it is, at step {Snapshots(other).steps()[-1]}: another training, "
-            f"which differs in {self._describe_difference(other / INPUTS_FILE)}; "
-            "delete it unless you want to go back to it"
+            f"{other}: unfinished training with other settings"
+            f" ({self._describe_difference(other / INPUTS_FILE)}) at step"
+            f" {Snapshots(other).steps()[-1]}; delete it unless you want to resume it"
         )
 
     def _describe_difference(self, path: Path) -> str:
         try:
-            theirs: dict[str, str] = json.loads(path.read_text())
+            other: dict[str, str] = json.loads(path.read_text())
         except (OSError, ValueError):
-            return f"what is unknown, as {path.name} there cannot be read"
-        names = sorted(theirs.keys() | self._inputs.keys())
-        different = [name for name in names if theirs.get(name) != self._inputs.get(name)]
-        shown = [self._describe_change(theirs, name) for name in different[:_MAX_INPUTS_LISTED]]
+            return f"unknown: {path.name} cannot be read"
+        names = sorted(other.keys() | self._inputs.keys())
+        different = [name for name in names if other.get(name) != self._inputs.get(name)]
+        changes = [self._describe_change(other, name) for name in different[:_MAX_INPUTS_LISTED]]
         more = (
             f" and {len(different) - _MAX_INPUTS_LISTED} more"
             if len(different) > _MAX_INPUTS_LISTED
             else ""
         )
-        return f"{', '.join(shown)}{more}"
+        return f"{', '.join(changes)}{more}"
 
     def _describe_change(self, other: FingerprintInputs, name: str) -> str:
-        then, now = (side.get(name, "nothing") for side in (other, self._inputs))
-        is_digest = len(now) > _MAX_VALUE_LENGTH or len(then) > _MAX_VALUE_LENGTH
-        return name if is_digest else f"{name} ({then} there, {now} here)"
+        old, new = (inputs.get(name, "none") for inputs in (other, self._inputs))
+        is_digest = len(new) > _MAX_VALUE_LENGTH or len(old) > _MAX_VALUE_LENGTH
+        return name if is_digest else f"{name} {old} instead of {new}"
 
 
 def _fingerprint(inputs: FingerprintInputs) -> str:

@@ -1,4 +1,4 @@
-"""What an arm begins with: its seeds, the network's first weights, the weights of its loss."""
+"""Set up an arm: its seeds, the initial weights of its network, and its loss."""
 
 from pathlib import Path
 
@@ -13,28 +13,29 @@ from segformer.weights.interop import load_encoder
 
 
 def derive_seeds(seed: int) -> tuple[int, int, int]:
-    """The seeds of an arm's random weights, of its frames' order and augmentation, of its dropout.
+    """Derive the seeds of an arm's random weights, of frame order and augmentation, and of dropout.
 
-    Streams of random numbers that have nothing in common: torch's own would be the same.
+    The three streams of random numbers are independent; seeding torch with `seed` for each would
+    give the same stream three times.
     """
-    of_weights, of_data, of_dropout = np.random.SeedSequence(seed).generate_state(3).tolist()
-    return of_weights, of_data, of_dropout
+    weights_seed, data_seed, dropout_seed = np.random.SeedSequence(seed).generate_state(3).tolist()
+    return weights_seed, data_seed, dropout_seed
 
 
 def load_pretrained(model: SegFormer, weights: Path) -> None:
-    """Give a network the encoder that `pretrained` left in the folder, if there is one."""
+    """Load the encoder weights that `pretrained` wrote into the folder, if there are any."""
     if (weights / ENCODER_FILE).exists():
         load_encoder(model.encoder, weights / ENCODER_FILE)
 
 
 def build_loss(name: str, *, family: str, class_weights: Path, device: torch.device) -> Loss:
-    """Give the loss called `name`, with weights if it takes any.
+    """Build the loss called `name`, with class weights if it takes them.
 
     Args:
-        name: in segformer.losses.LOSSES.
-        family: of class weights, a column of the table.
-        class_weights: the table that `frequency` wrote; read only if the loss takes weights.
-        device: of the scores.
+        name: a name in segformer.losses.LOSSES.
+        family: the family of class weights, a column of the table.
+        class_weights: the table of `frequency`; read only if the loss takes weights.
+        device: the device of the scores.
     """
     if name not in WEIGHTED_LOSSES:
         return get_loss(name)

@@ -17,7 +17,8 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from pipeline.dataset.class_weights import weight_families
 from pipeline.params.train import Train
-from pipeline.stages.train import TrainInputs, compute_micro_batch_size, read_run_facts, train_arm
+from pipeline.run_record import read_run_facts
+from pipeline.stages.train import TrainInputs, compute_micro_batch_size, train_arm
 from pipeline.training.errors import exit_resumable
 from pipeline.training.resume import ResumeFolder
 from pipeline.training.setup import derive_seeds
@@ -360,7 +361,7 @@ def test_a_compiler_that_is_missing_is_told_and_done_without(
     torch._dynamo.reset()
     with caplog.at_level(logging.WARNING):
         train(data, "a", compile=True)
-    assert "the network is not compiled, which is slower: " in caplog.text
+    assert "the network is not compiled, training is slower: " in caplog.text
     assert (data / "a/model.safetensors").exists()
 
 
