@@ -1,20 +1,20 @@
-"""Makes `python -m pipeline`, also installed as `segformer`, the command line."""
+"""The command line: `python -m pipeline`, also installed as `segformer`."""
 
 import sys
 
 
 def main() -> None:
-    """Run the command line, or say what to install for it."""
+    """Run the command line; exit with a message if one of its packages is not installed."""
     try:
-        from pipeline.cli.app import main as run
-    except ModuleNotFoundError as missing:
-        if (missing.name or "").startswith("pipeline"):
+        from pipeline.cli.app import main as run_command_line
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("pipeline"):
             raise
         sys.exit(
-            f"{missing.name} is not installed: the library does without it, the pipeline needs it;"
-            " pip install 'segformer-cityscapes[pipeline]', in a clone '.[pipeline]'"
+            f"{error.name} is not installed, and the pipeline needs it:"
+            " pip install 'segformer-cityscapes[pipeline]', or '.[pipeline]' in a clone"
         )
-    run()
+    run_command_line()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Room on the disk, asked for before work begins, and files taken over without doubling them."""
+"""Disk space, checked before work begins, and files linked where possible instead of copied."""
 
 import errno
+import fcntl
 import os
 import shutil
 import sys
@@ -12,48 +13,48 @@ from pipeline.formatting import format_bytes
 from segformer.atomic import replacing
 
 _FICLONE = 0x40049409
-"""Linux's request for a second file that shares the first one's blocks until one is changed."""
+"""Linux's ioctl for a file that shares another file's blocks until one of them is changed."""
 
 _DEFAULT_REMEDY = "put the folder on a larger disk"
 
 DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""What an OSError says where no more can be written: no space, no quota, too large a file."""
+"""The errors of a write that finds no more room: no space, no quota, a file too large."""
 
 
 def require_space(
     folder: Path, num_bytes: int, *, label: str, remedy: str = _DEFAULT_REMEDY
 ) -> None:
-    """See that `num_bytes` bytes are free where `folder` lies.
+    """Check that `num_bytes` bytes are free on the disk of `folder`.
 
     Args:
-        folder: where they are to be written.
+        folder: where they will be written.
         num_bytes: bytes.
-        label: begins the message: which stage, and what it writes.
-        remedy: what to do where no room can be made.
+        label: the start of the message: the stage, and what it writes.
+        remedy: the alternative to freeing space, for the message.
 
     Raises:
-        ValueError: how much is missing, and for what.
+        ValueError: if they are not; with the number of bytes to free.
     """
     free = shutil.disk_usage(folder).free
     if num_bytes > free:
         raise ValueError(
-            f"{label}: {format_bytes(num_bytes)} more are needed in {folder.resolve()}, and only"
-            f" {format_bytes(free)} are free there: make room for {format_bytes(num_bytes - free)}, or"
-            f" {remedy}; nothing was lost, the same command goes on"
+            f"{label}: {format_bytes(num_bytes)} more are needed in {folder.resolve()}, but only"
+            f" {format_bytes(free)} are free: free {format_bytes(num_bytes - free)}, or {remedy};"
+            " nothing was lost, run the same command to resume"
         )
 
 
 @contextmanager
 def explain_disk_full(folder: Path, *, label: str, remedy: str = _DEFAULT_REMEDY) -> Iterator[None]:
-    """Say which stage ran out of room, and what to do, where a library only says that it did.
+    """Turn the OSError of a full disk into a message that names the stage and a remedy.
 
     Args:
-        folder: where it writes, whole or not at all.
-        label: the stage.
-        remedy: what to do where no room can be made.
+        folder: where the block writes, whole or not at all.
+        label: the start of the message: the stage.
+        remedy: the alternative to freeing space, for the message.
 
     Raises:
-        ValueError: instead of an OSError in FULL.
+        ValueError: in place of an OSError whose errno is in DISK_FULL_ERRNOS.
     """
     try:
         yield
@@ -62,20 +63,20 @@ def explain_disk_full(folder: Path, *, label: str, remedy: str = _DEFAULT_REMEDY
             raise
         raise ValueError(
             f"{label}: the disk under {folder.resolve()} is full ({error.strerror}); nothing was"
-            f" kept: make room, or {remedy}, and repeat"
+            f" kept: free some space, or {remedy}, and repeat"
         ) from None
 
 
 def link_or_copy(source: Path, target: Path, *, label: str) -> str:
-    """Put the content of `source` at `target`: without a second copy where the disk can.
+    """Give `target` the content of `source`, without a second copy where the disk supports that.
 
-    Whatever is at `target` is replaced, never written into.
+    An existing `target` is replaced, never written into.
 
     Returns:
-        How: `shared blocks` (a reflink), `hard link`, or `copy`.
+        The method: `shared blocks` (a reflink), `hard link`, or `copy`.
 
     Raises:
-        ValueError: if it has to be copied and there is no room.
+        ValueError: if the file has to be copied and there is no room.
     """
     source = source.resolve()
     with explain_disk_full(target.parent, label=label), replacing(target) as part:
@@ -89,23 +90,21 @@ def link_or_copy(source: Path, target: Path, *, label: str) -> str:
 
 
 def can_hard_link(source: Path, folder: Path) -> bool:
-    """Whether a file can have a second name in `folder`: on the same disk, and one's own.
+    """Whether `folder` can hold a hard link to a file: same disk, and owned by this user.
 
-    DVC makes what it keeps read-only, and may do so only with files of one's own.
+    DVC makes files in its cache read-only, which only their owner may do.
     """
-    facts = source.stat()
-    return facts.st_uid == os.geteuid() and facts.st_dev == folder.stat().st_dev
+    status = source.stat()
+    return status.st_uid == os.geteuid() and status.st_dev == folder.stat().st_dev
 
 
 def _reflink(source: Path, part: Path) -> bool:
-    """Share blocks, where the file system knows how (btrfs, XFS); the best link: each its own."""
+    """Share blocks, where the file system can (btrfs, XFS): best, as the files stay separate."""
     if sys.platform != "linux":
         return False
-    import fcntl
-
     try:
-        with source.open("rb") as there, part.open("wb") as here:
-            fcntl.ioctl(here.fileno(), _FICLONE, there.fileno())
+        with source.open("rb") as original, part.open("wb") as clone:
+            fcntl.ioctl(clone.fileno(), _FICLONE, original.fileno())
     except OSError:
         part.unlink(missing_ok=True)
         return False
@@ -113,7 +112,7 @@ def _reflink(source: Path, part: Path) -> bool:
 
 
 def _hard_link(source: Path, part: Path) -> bool:
-    """A second name for the same file, if it may have one and the file system knows how."""
+    """Link the same file under a second name, where permitted and supported."""
     try:
         if not can_hard_link(source, part.parent):
             return False

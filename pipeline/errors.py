@@ -1,9 +1,11 @@
-"""The problems of a whole set, told in one message: some in full, the rest counted."""
+"""One error for many problems: the first ones listed, the rest counted."""
 
 from collections.abc import Sequence
 
+from pipeline.formatting import format_count
+
 MAX_LISTED = 20
-"""So many problems are listed in full."""
+"""Problems listed in a message."""
 
 
 def raise_problems(problems: Sequence[str], location: str, summary: str) -> None:
@@ -12,14 +14,14 @@ def raise_problems(problems: Sequence[str], location: str, summary: str) -> None
     Args:
         problems: a line for each.
         location: the stage or file that has them.
-        summary: what follows their count in the first line: where they are, what to do.
+        summary: follows their count in the first line: the consequence, and what to do.
 
     Raises:
-        ValueError: `{where}: 3 problems {words}`, and a line per problem up to SHOWN of them.
+        ValueError: `{location}: 3 problems {summary}`, and a line for each of the first MAX_LISTED.
     """
     if not problems:
         return
-    more = len(problems) - MAX_LISTED
-    lines = [*problems[:MAX_LISTED], *([f"and {more} more"] if more > 0 else [])]
-    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    num_more = len(problems) - MAX_LISTED
+    lines = [*problems[:MAX_LISTED], *([f"and {num_more} more"] if num_more > 0 else [])]
+    count = format_count(len(problems), "problem")
     raise ValueError("\n".join([f"{location}: {count} {summary}", *lines]))

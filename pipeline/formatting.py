@@ -8,7 +8,7 @@ NOT_AVAILABLE = "n/a"
 
 
 def format_markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; the first column is aligned left, the others right."""
+    """Format a Markdown table; the first column is aligned left, the others right."""
     lines = [headers, ["---", *["---:"] * (len(headers) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -20,7 +20,7 @@ def format_percent(fraction: float, digits: int = 1) -> str:
 
 def format_points(fraction: float, *, sign: bool = True, digits: int = 1) -> str:
     """`+1.2` for 0.012: a difference in percentage points."""
-    rounded = round(100 * fraction, digits) + 0.0  # or else -0.0 would show its sign
+    rounded = round(100 * fraction, digits) + 0.0  # without + 0.0, -0.0 would show its sign
     return f"{rounded:{'+' if sign else ''}.{digits}f}"
 
 
@@ -30,7 +30,7 @@ def format_count(number: int, noun: str) -> str:
 
 
 def format_bytes(num_bytes: int) -> str:
-    """Bytes as people say them: `11.6 GB`, `252.6 MB`, `17 bytes`."""
+    """`11.6 GB`, `252.6 MB`, `17 bytes`; decimal units."""
     for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
         if num_bytes >= unit:
             return f"{num_bytes / unit:.1f} {name}"

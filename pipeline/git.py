@@ -1,4 +1,4 @@
-"""Asks Git; where there is none, no repository, or no answer, the answer is empty."""
+"""Runs Git commands; the output is empty without Git, without a repository, or on failure."""
 
 import os
 import subprocess
@@ -6,17 +6,17 @@ from pathlib import Path
 
 
 def capture_output(*arguments: str, index: Path | None = None) -> bytes:
-    """What `git arguments` prints; nothing if it fails.
+    """Return what `git arguments` prints; nothing if it fails.
 
     Args:
         arguments: of the command.
-        index: a file that stands for Git's index, which then stays as it is.
+        index: a file to use in place of Git's index, which then stays unchanged.
     """
     environment = dict(os.environ) | ({"GIT_INDEX_FILE": str(index)} if index else {})
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             ["git", *arguments], capture_output=True, env=environment, check=False
         )
     except FileNotFoundError:
         return b""
-    return done.stdout if done.returncode == 0 else b""
+    return process.stdout if process.returncode == 0 else b""

@@ -1,4 +1,4 @@
-"""One function over many jobs, on all cores, with the results in the jobs' order."""
+"""Maps a function over many jobs on all cores, with the results in the order of the jobs."""
 
 import math
 import multiprocessing
@@ -18,30 +18,30 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 _TRIAL_SECONDS = 0.3
-"""Seconds of work done here before it is guessed how long the rest would take."""
+"""Seconds of work in this process, from which the time of the rest is estimated."""
 _MIN_SECONDS_FOR_POOL = 3.0
-"""Seconds of work left from which processes are started: that takes about one second."""
+"""Seconds of work left for which processes are started; starting them takes about one second."""
 _PENDING_PER_PROCESS = 4
-"""Results per process that may wait for the one before them: what bounds the memory."""
+"""Pending results per process; bounds the memory."""
 
-_worker_function: Callable[[Any], Any] | None = None  # of a worker process, which has but one
+_worker_function: Callable[[Any], Any] | None = None  # set in worker processes
 
 
 @contextmanager
 def ordered_map(
     function: Callable[[Job], Result], jobs: Sequence[Job], processes: int | None = None
 ) -> Iterator[Iterator[Result]]:
-    """Give the results of all jobs in their order; on leaving, the processes end.
+    """Yield an iterator over the results of all jobs, in order; on exit, the processes end.
 
     Args:
-        function: what each job is handed to. Each process gets one copy of it, by pickling, and
-            imports what its module imports: the less, the sooner it starts.
-        jobs: what is worked on; small, since each travels to a process.
-        processes: how many work. None: as many as there are cores, but none is started for work
-            that takes this process a few seconds.
+        function: called with each job. Each process gets one pickled copy of it and imports its
+            module: the fewer imports, the faster it starts.
+        jobs: the arguments; small, since each is pickled for its process.
+        processes: number of processes. None: one per core, but none is started for work that takes
+            this process a few seconds.
 
     Raises:
-        ValueError: if a process was killed; and whatever `function` raises.
+        ValueError: if a process was killed; also all that `function` raises.
     """
     with ExitStack() as pools:
         yield _iterate_results(function, jobs, processes, pools)
@@ -53,46 +53,53 @@ def _iterate_results(
     processes: int | None,
     pools: ExitStack,
 ) -> Iterator[Result]:
-    number = processes or cpu_count()
-    done, spent = 0, 0.0
-    if processes is None or number == 1:
-        while done < len(jobs) and (number == 1 or not _is_pool_worthwhile(done, spent, len(jobs))):
+    num_processes = processes or cpu_count()
+    num_done, spent = 0, 0.0
+    if processes is None or num_processes == 1:
+        while num_done < len(jobs) and (
+            num_processes == 1 or not _is_pool_worthwhile(num_done, spent, len(jobs))
+        ):
             start = time.perf_counter()
-            result = function(jobs[done])
+            result = function(jobs[num_done])
             spent += time.perf_counter() - start
-            done += 1
+            num_done += 1
             yield result
-    if done < len(jobs):
-        pool = pools.enter_context(_start_pool(function, min(number, len(jobs) - done)))
-        yield from _map_bounded(pool, jobs[done:], _PENDING_PER_PROCESS * number)
+    if num_done < len(jobs):
+        remaining = jobs[num_done:]
+        pool = pools.enter_context(_start_pool(function, min(num_processes, len(remaining))))
+        yield from _map_bounded(pool, remaining, _PENDING_PER_PROCESS * num_processes)
 
 
-def _is_pool_worthwhile(done: int, spent: float, total: int) -> bool:
-    return spent > _TRIAL_SECONDS and spent / done * (total - done) > _MIN_SECONDS_FOR_POOL
+def _is_pool_worthwhile(num_done: int, spent: float, total: int) -> bool:
+    return spent > _TRIAL_SECONDS and spent / num_done * (total - num_done) > _MIN_SECONDS_FOR_POOL
 
 
 def _map_bounded(pool: ProcessPoolExecutor, jobs: Sequence[Any], max_pending: int) -> Iterator[Any]:
-    """Results in order, with at most so many jobs under way."""
-    waiting: deque[Future[Any]] = deque()
+    """Yield results in order, with at most `max_pending` jobs submitted."""
+    pending: deque[Future[Any]] = deque()
     try:
         for job in jobs:
-            waiting.append(pool.submit(_run_job, job))
-            if len(waiting) == max_pending:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+            pending.append(pool.submit(_call_worker_function, job))
+            if len(pending) == max_pending:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
     except BrokenProcessPool:
         raise ValueError(
-            "a process that worked on this could not start, or was killed, perhaps for want of"
-            " memory: see what it said above, free some memory, and repeat"
+            "a worker process could not start, or was killed, perhaps for lack of memory:"
+            " read its output above, free some memory, and repeat"
         ) from None
 
 
 @contextmanager
-def _start_pool(function: Callable[[Job], Result], number: int) -> Iterator[ProcessPoolExecutor]:
-    # Spawned, since a forked copy of a process that runs threads may hang.
+def _start_pool(
+    function: Callable[[Job], Result], num_processes: int
+) -> Iterator[ProcessPoolExecutor]:
+    # Spawned, since a forked copy of a process with threads may hang.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(number, context, initializer=_init_worker, initargs=(function,))
+    pool = ProcessPoolExecutor(
+        num_processes, context, initializer=_init_worker, initargs=(function,)
+    )
     try:
         yield pool
     finally:
@@ -100,30 +107,32 @@ def _start_pool(function: Callable[[Job], Result], number: int) -> Iterator[Proc
 
 
 def _init_worker(function: Callable[[Any], Any]) -> None:
-    global _function
+    global _worker_function
     _worker_function = function
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C reaches all; our parent answers it
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # ctrl-C reaches all processes; the parent handles it
     Thread(target=_exit_with_parent, daemon=True).start()
 
 
 def _exit_with_parent() -> None:
-    """Without this, a worker whose parent was killed waits for its next job for ever."""
+    """Exit when the parent was killed; a worker would wait for its next job forever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
     os._exit(1)
 
 
-def _run_job(job: Any) -> Any:
+def _call_worker_function(job: Any) -> Any:
     assert _worker_function is not None
     return _worker_function(job)
 
 
 def cpu_count(root: Path = Path("/")) -> int:
-    """As many as this process may run on, but no more than its control groups pay for.
+    """Count the CPUs that this process may use, within the quotas of its control groups.
 
     Args:
-        root: where `proc` and `sys` are.
+        root: the folder of `proc` and `sys`.
     """
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         allowed = len(os.sched_getaffinity(0))
@@ -133,11 +142,11 @@ def cpu_count(root: Path = Path("/")) -> int:
 
 
 def _cpu_quotas(root: Path) -> Iterator[float]:
-    """Processors' worth of time that each control group around this process is given at most."""
+    """CPU quotas of the control groups around this process, in CPUs."""
     for folder in _cgroup_folders(root):
         # Version 2 has one file, version 1 two; "max" and -1 are no limit.
         text = _read_text(folder / "cpu.max") or " ".join(
-            _read_text(folder / f"cpu.cfs_{what}_us") for what in ("quota", "period")
+            _read_text(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period")
         )
         match text.split():
             case [quota, period] if quota.isdecimal() and period.isdecimal() and int(period):
@@ -145,7 +154,7 @@ def _cpu_quotas(root: Path) -> Iterator[float]:
 
 
 def _cgroup_folders(root: Path) -> Iterator[Path]:
-    """Folders of the control groups that decide on processors, the process's own and those above.
+    """Folders of the control groups that limit CPUs: the process's own and those above it.
 
     `/proc/self/cgroup` has a line `number:controllers:path` for each hierarchy, with no controllers
     in version 2 (cgroups(7)).
@@ -156,7 +165,7 @@ def _cgroup_folders(root: Path) -> Iterator[Path]:
             continue
         top = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
         own = PurePosixPath(path.lstrip("/"))
-        # In a container the path may be the host's; then it is not there, but the top is.
+        # In a container the path may be the host's; only the top folder exists then.
         yield from (top / group for group in (own, *own.parents))
 
 

@@ -1,4 +1,4 @@
-"""Run a command together with all that it starts, so that none of it outlives its caller."""
+"""Runs a command in a process group that does not outlive its caller."""
 
 import os
 import signal
@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 GRACE_SECONDS = 12
-"""Seconds a command has to end in order: a cancelled retraining is over in 15."""
+"""Seconds between SIGTERM and SIGKILL: a cancelled retraining ends within 15."""
 
 
 @contextmanager
 def start_process_group(
     command: Sequence[str], environment: Mapping[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a command as the head of its own process group; end the group with the block.
+    """Start a command as the leader of its own process group; end the group with the block.
 
-    Both output streams come through `stdout`. The group also ends when this process is killed.
+    `stdout` carries both output streams. The group also ends when this process is killed.
     """
     process = subprocess.Popen(
         command,
@@ -28,7 +28,7 @@ def start_process_group(
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    with start_watchdog(process.pid):  # until the last of the group has ended
+    with start_watchdog(process.pid):  # until the whole group has ended
         try:
             yield process
         finally:
@@ -40,12 +40,12 @@ def start_process_group(
 
 @contextmanager
 def start_watchdog(group: int) -> Iterator[None]:
-    """Have a shell wait on a pipe that only we hold open: if we die, it ends the group.
+    """Start a shell that ends the group if this process dies: it reads a pipe that only we hold.
 
-    PR_SET_PDEATHSIG would reach the head of the group alone, and DVC dies of it without ending
+    PR_SET_PDEATHSIG would reach only the leader of the group, and DVC dies of it without ending
     the stage that it started.
     """
-    guard = subprocess.Popen(
+    watchdog = subprocess.Popen(
         [
             "/bin/sh",
             "-c",
@@ -59,15 +59,15 @@ def start_watchdog(group: int) -> Iterator[None]:
     try:
         yield
     finally:
-        guard.kill()
-        guard.wait()
-        assert guard.stdin is not None
-        guard.stdin.close()
+        watchdog.kill()
+        watchdog.wait()
+        assert watchdog.stdin is not None
+        watchdog.stdin.close()
 
 
 @contextmanager
 def exit_with_parent() -> Iterator[None]:
-    """Ask this process to end, with SIGTERM, once the one that started it is gone."""
+    """Send SIGTERM to this process when its parent has ended."""
     parent, is_over = os.getppid(), threading.Event()
 
     def watch() -> None:
@@ -86,11 +86,11 @@ def exit_with_parent() -> Iterator[None]:
 
 
 def terminate_group(group: int, reap: Callable[[], object] = lambda: None) -> None:
-    """Ask every process of a group to end, wait for them, and kill what is left.
+    """Send SIGTERM to a process group, wait, and kill the processes that are left.
 
     Args:
-        group: its number.
-        reap: asks after children of ours: a dead one that nobody asked after counts as alive.
+        group: the id of the group.
+        reap: collects the exit status of our children: an uncollected one counts as alive.
     """
     deadline = time.monotonic() + GRACE_SECONDS
     try:

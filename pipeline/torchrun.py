@@ -1,4 +1,4 @@
-"""PyTorch's torchrun, except that a failure ends in one message and no page of torchrun's own.
+"""PyTorch's torchrun, with one message on failure in place of torchrun's own report.
 
 python -m pipeline.torchrun --nproc-per-node 2 -m pipeline train --help
 """
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 GRACE_SECONDS = 10
-"""Seconds in which processes have to end once one has failed or torchrun is told to end."""
+"""Seconds that the processes have to end once one has failed or torchrun gets a signal."""
 
 
 def main() -> None:
-    """Do as torchrun; the exit code is that of the process that failed first."""
+    """Run torchrun; the exit code is that of the process that failed first."""
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(GRACE_SECONDS))
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # read when torch is loaded
     logging.disable(logging.CRITICAL)
@@ -29,35 +29,36 @@ def main() -> None:
 
     try:
         run.main()
-    except ChildFailedError as failed:
-        if message := _describe_killed_process(failed.failures):
+    except ChildFailedError as error:
+        if message := _describe_killed_process(error.failures):
             sys.stderr.write(f"error: {message}\n")
-        sys.exit(_exit_code(failed.get_first_failure()[1].exitcode))
-    except SignalException as told_to_end:
-        sys.exit(_exit_code(-told_to_end.sigval))
-    except (RendezvousError, RuntimeError, ValueError, OSError) as mistake:
-        sys.exit(f"error: torchrun: {mistake}")
+        sys.exit(_exit_code(error.get_first_failure()[1].exitcode))
+    except SignalException as error:
+        sys.exit(_exit_code(-error.sigval))
+    except (RendezvousError, RuntimeError, ValueError, OSError) as error:
+        sys.exit(f"error: torchrun: {error}")
 
 
 def _describe_killed_process(failures: Mapping[int, "ProcessFailure"]) -> str | None:
-    # Who leaves with an exit code has said why, or knows who did; but for those whom torchrun told
-    # to end when another was killed, before they noticed it themselves.
-    told_to_end = _exit_code(-signal.SIGTERM)
+    # A process with an exit code has printed the reason, or a peer has. Exceptions are processes
+    # that torchrun terminated after another was killed, before they noticed it themselves.
+    terminated = _exit_code(-signal.SIGTERM)
     codes = [failure.exitcode for failure in failures.values()]
-    if any(0 < code != told_to_end for code in codes) or not any(code < 0 for code in codes):
+    if any(0 < code != terminated for code in codes) or not any(code < 0 for code in codes):
         return None
     if any(failure.error_file_data.get("message") != "<NONE>" for failure in failures.values()):
         return None
-    killed = {rank: each for rank, each in failures.items() if each.exitcode < 0}
+    killed = {rank: failure for rank, failure in failures.items() if failure.exitcode < 0}
     rank, failure = min(killed.items(), key=lambda item: item[1].timestamp)
     name = signal.Signals(-failure.exitcode).name
     return (
-        f"process {rank} was killed by {name}; the same command goes on from the last state saved"
+        f"process {rank} was killed by {name}; run the same command to resume from the last saved"
+        " state"
     )
 
 
 def _exit_code(code: int) -> int:
-    # As a shell has it: a process killed by a signal gives 128 and the signal's number.
+    # As in a shell: 128 plus the signal's number for a process killed by a signal.
     return code if code >= 0 else 128 - code
 
 

@@ -130,6 +130,6 @@ def test_a_killed_process_ends_the_other(tmp_path: Path) -> None:
     assert 1 == job.said.count("\n")
     # The other process says it or, if that was ended first, torchrun.
     assert re.match("error: (one of 2 processes|process 1) was killed", job.said)
-    assert "the same command goes on from the last state saved" in job.said
+    assert "run the same command to resume from the last saved state" in job.said
     assert 128 + 9 == job.code
     assert 60 > job.seconds  # most of it is the start; a lost process would be waited for 30 min

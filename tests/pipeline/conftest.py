@@ -1,4 +1,4 @@
-"""A few frames in Cityscapes' folder layout, small enough to be made for each test."""
+"""Small frames in Cityscapes' folder layout, and other shared fixtures."""
 
 import resource
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def save_png(path: Path, pixels: np.ndarray) -> None:
 
 @contextmanager
 def limit_file_size(size: int) -> Iterator[None]:
-    """A disk on which writing fails, by the system's own word, where a file gets so many bytes."""
+    """Make writing fail with an error of the system when a file exceeds `size` bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -43,7 +43,7 @@ def limit_file_size(size: int) -> Iterator[None]:
 
 
 def corrupt_zip_directory(path: Path) -> None:
-    """Damage the directory of a zip, but not its end, by which a zip is recognised."""
+    """Damage the directory of a zip, but not its end, by which a zip is recognized."""
     content = bytearray(path.read_bytes())
     start = content.index(b"PK\1\2")
     content[start : start + 4] = b"????"
@@ -51,7 +51,7 @@ def corrupt_zip_directory(path: Path) -> None:
 
 
 def write_changed_params(folder: Path, *changes: tuple[str, str]) -> Path:
-    """The shipped params.yaml with some of its text replaced, written into a folder."""
+    """Write the shipped params.yaml into a folder, with some of its text replaced."""
     text = PARAMS_FILE.read_text()
     for old, new in changes:
         assert old in text

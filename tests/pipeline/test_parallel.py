@@ -1,3 +1,5 @@
+"""pipeline.parallel: ordered results, worker processes, and errors."""
+
 import os
 import signal
 import subprocess
@@ -12,40 +14,40 @@ from pipeline.parallel import ordered_map
 
 
 def slow_for_even(job: int) -> tuple[int, int]:
-    """The job and who did it; even ones take longer, so that the odd ones overtake them."""
+    """Return the job and the worker's id; even jobs take longer, so that odd ones overtake."""
     time.sleep(0.03 if job % 2 == 0 else 0)
     return job, os.getpid()
 
 
 def fail_at_three(job: int) -> int:
-    """One of the jobs cannot be done."""
+    """Raise an error at one of the jobs."""
     if job == 3:
-        raise ValueError("three is no good")
+        raise ValueError("job 3 failed")
     return job
 
 
-def die(job: int) -> int:
-    """What the kernel does to a process for want of memory."""
+def kill_worker(job: int) -> int:
+    """Kill the worker, as the kernel does when memory runs out."""
     os.kill(os.getpid(), signal.SIGKILL)
     return job
 
 
-def note_and_wait(folder: Path, job: int) -> None:
-    """Leave word of who works, and work on."""
+def record_pid_and_wait(folder: Path, job: int) -> None:
+    """Write a file named after the worker's id, and keep running."""
     (folder / str(os.getpid())).touch()
     time.sleep(60)
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    """Give it ten seconds to come true."""
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait at most ten seconds for a condition."""
     deadline = time.monotonic() + 10
-    while not holds():
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
 def is_alive(process: int) -> bool:
-    """Whether there is such a process, that is not just waiting to be buried."""
+    """Whether a process exists and is no zombie."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -53,7 +55,7 @@ def is_alive(process: int) -> bool:
 
 
 def test_results_come_in_order_from_several_processes() -> None:
-    """A result that is ready early waits for its turn."""
+    """A result that is ready early is returned after those of the jobs before it."""
     with ordered_map(slow_for_even, range(12), processes=2) as results:
         jobs, workers = zip(*results, strict=True)
     assert tuple(range(12)) == jobs
@@ -61,16 +63,16 @@ def test_results_come_in_order_from_several_processes() -> None:
     assert os.getpid() not in workers
 
 
-def test_little_work_is_done_here() -> None:
-    """No process is started for what takes a moment, nor for nothing."""
+def test_short_work_starts_no_process() -> None:
+    """No process is started for work of a moment, nor for no jobs."""
     with ordered_map(slow_for_even, range(4)) as results:
         assert {os.getpid()} == {worker for _, worker in results}
     with ordered_map(slow_for_even, []) as results:
         assert [] == list(results)
 
 
-def test_much_work_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once it shows that the rest takes long, processes do it, and nothing is done twice."""
+def test_long_work_moves_to_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the rest is estimated to take long, processes do it, and no job is done twice."""
     monkeypatch.setattr("pipeline.parallel._TRIAL_SECONDS", 0.01)
     monkeypatch.setattr("pipeline.parallel._MIN_SECONDS_FOR_POOL", 0.1)
     monkeypatch.setattr("pipeline.parallel.cpu_count", lambda: 2)
@@ -82,30 +84,31 @@ def test_much_work_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_an_error_is_the_function_s_own(processes: int) -> None:
-    """What a job raises reaches the caller, after the results before it."""
+def test_an_error_of_a_job_is_raised(processes: int) -> None:
+    """The error of a job reaches the caller, after the results before it."""
     with ordered_map(fail_at_three, range(9), processes) as results:
         assert [0, 1, 2] == [next(results) for _ in range(3)]
-        with pytest.raises(ValueError, match="three is no good"):
+        with pytest.raises(ValueError, match="job 3 failed"):
             next(results)
 
 
-def test_a_killed_process_is_told() -> None:
-    """A worker that the kernel kills ends it in one message."""
+def test_a_killed_worker_is_one_error() -> None:
+    """A worker that the kernel kills is one ValueError."""
     with (
-        ordered_map(die, range(4), processes=2) as results,
-        pytest.raises(ValueError, match="was killed, perhaps for want of"),
+        ordered_map(kill_worker, range(4), processes=2) as results,
+        pytest.raises(ValueError, match="was killed, perhaps for lack of memory"),
     ):
         list(results)
 
 
-def test_no_process_outlives_a_killed_parent(tmp_path: Path) -> None:
-    """Where the parent is killed outright, its workers end by themselves."""
+def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
+    """When the parent is killed, its workers end by themselves."""
     program = (
         "import sys; from pathlib import Path; from functools import partial\n"
         "from pipeline.parallel import ordered_map\n"
-        "from tests.pipeline.test_parallel import note_and_wait\n"
-        "with ordered_map(partial(note_and_wait, Path(sys.argv[1])), range(2), 2) as results:\n"
+        "from tests.pipeline.test_parallel import record_pid_and_wait\n"
+        "function = partial(record_pid_and_wait, Path(sys.argv[1]))\n"
+        "with ordered_map(function, range(2), 2) as results:\n"
         "    list(results)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)])

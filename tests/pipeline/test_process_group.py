@@ -1,4 +1,4 @@
-"""pipeline.process_group: nothing outlives its caller."""
+"""pipeline.process_group: no process outlives its caller."""
 
 import os
 import subprocess
@@ -10,8 +10,8 @@ import pytest
 
 from pipeline import process_group
 
-# A child of the command notes its id and stays: what a stage is to DVC.
-LEAVES_A_CHILD = "sh -c 'echo $$ > child; echo started; exec sleep 60' & wait"
+# The child of the command writes its id and keeps running, as a stage does below DVC.
+PARENT_SHELL = "sh -c 'echo $$ > child; echo started; exec sleep 60' & wait"
 
 
 @pytest.fixture(autouse=True)
@@ -26,10 +26,10 @@ def start_and_read(command: str) -> None:
         process.stdout.readline()
 
 
-def is_gone(pid_file: Path, within: float = 5.0) -> bool:
-    """Whether the process ends in time."""
+def has_ended(pid_file: Path, timeout: float = 5.0) -> bool:
+    """Whether a process ends in time."""
     pid = int(pid_file.read_text())
-    deadline = time.monotonic() + within
+    deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         try:
             os.kill(pid, 0)
@@ -41,25 +41,25 @@ def is_gone(pid_file: Path, within: float = 5.0) -> bool:
 
 def test_the_child_of_the_command_ends_with_the_block() -> None:
     """Leaving the block early ends the command and the process that the command started."""
-    start_and_read(LEAVES_A_CHILD)
-    assert is_gone(Path("child"))
+    start_and_read(PARENT_SHELL)
+    assert has_ended(Path("child"))
 
 
-def test_a_child_that_ignores_the_request_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that does not end on SIGTERM is killed when the patience is over."""
+def test_a_child_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that does not end on SIGTERM is killed after GRACE_SECONDS."""
     monkeypatch.setattr(process_group, "GRACE_SECONDS", 0.3)
     start_and_read("trap '' TERM; echo $$ > child; echo started; while true; do sleep 0.1; done")
-    assert is_gone(Path("child"))
+    assert has_ended(Path("child"))
 
 
-def test_a_child_is_given_time_to_end_in_order() -> None:
+def test_a_child_has_time_to_clean_up() -> None:
     """A process that needs a moment after SIGTERM gets it."""
     start_and_read("trap 'sleep 0.3; echo saved > state; exit' TERM; echo on; while :; do :; done")
     assert "saved\n" == Path("state").read_text()
 
 
-def test_a_process_ends_with_the_one_that_started_it() -> None:
-    """SIGKILL of the parent is noticed in a second, and the child's stack unwinds."""
+def test_a_process_exits_with_its_parent() -> None:
+    """The child detects SIGKILL of the parent within a second, and its stack unwinds."""
     child = (
         "import os, signal, sys, time\n"
         "from pathlib import Path\n"
@@ -83,16 +83,16 @@ def test_a_process_ends_with_the_one_that_started_it() -> None:
         while not (Path("child").exists() and Path("child").read_text()):
             time.sleep(0.05)
         parent.kill()
-    assert is_gone(Path("child"))
+    assert has_ended(Path("child"))
     assert "saved" == Path("state").read_text()
 
 
-def test_the_children_end_when_the_caller_is_killed() -> None:
-    """Even SIGKILL of the caller, which can clean up nothing, leaves no process behind."""
+def test_the_group_ends_when_the_caller_is_killed() -> None:
+    """Even SIGKILL of the caller, which cannot clean up, leaves no process behind."""
     program = (
         "import os, sys\n"
         "from pipeline.process_group import start_process_group\n"
-        f"with start_process_group(['/bin/sh', '-c', {LEAVES_A_CHILD!r}], os.environ) as process:\n"
+        f"with start_process_group(['/bin/sh', '-c', {PARENT_SHELL!r}], os.environ) as process:\n"
         "    print(process.stdout.readline(), flush=True)\n"
         "    sys.stdin.read()\n"
     )
@@ -107,4 +107,4 @@ def test_the_children_end_when_the_caller_is_killed() -> None:
         assert caller.stdout is not None
         caller.stdout.readline()
         caller.kill()
-    assert is_gone(Path("child"))
+    assert has_ended(Path("child"))

@@ -1,3 +1,5 @@
+"""pipeline.parallel.cpu_count: CPU quotas of control groups."""
+
 import os
 from pathlib import Path
 
@@ -5,17 +7,17 @@ import pytest
 
 from pipeline.parallel import cpu_count
 
-MANY = 64
+NUM_CPUS = 64
 
 
 @pytest.fixture(autouse=True)
 def large_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sixty-four processors to run on, whatever this machine has."""
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(MANY)), raising=False)
+    """A machine of 64 CPUs."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(NUM_CPUS)), raising=False)
 
 
-def root(folder: Path, **files: str) -> Path:
-    """A `/` with these files; double underscores stand for slashes."""
+def make_root(folder: Path, **files: str) -> Path:
+    """Write files below a folder that stands for `/`; double underscores stand for slashes."""
     for name, text in files.items():
         path = folder / name.replace("__", "/").replace("cpu_max", "cpu.max")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,17 +27,17 @@ def root(folder: Path, **files: str) -> Path:
 
 @pytest.mark.parametrize(
     ("limit", "expected"),
-    [("200000 100000", 2), ("150000 100000", 2), ("5000 100000", 1), ("max 100000", MANY)],
+    [("200000 100000", 2), ("150000 100000", 2), ("5000 100000", 1), ("max 100000", NUM_CPUS)],
 )
-def test_a_container_s_quota_counts(tmp_path: Path, limit: str, expected: int) -> None:
-    """Version 2: time for two processors is two; for a part of one, one more; "max" is no limit."""
-    container = root(tmp_path, proc__self__cgroup="0::/", sys__fs__cgroup__cpu_max=limit)
+def test_the_quota_of_a_container(tmp_path: Path, limit: str, expected: int) -> None:
+    """Version 2: a quota is rounded up to whole CPUs; "max" is no limit."""
+    container = make_root(tmp_path, proc__self__cgroup="0::/", sys__fs__cgroup__cpu_max=limit)
     assert expected == cpu_count(container)
 
 
-def test_the_tightest_group_around_it_counts(tmp_path: Path) -> None:
-    """A group may have no limit of its own and still lie in one that has."""
-    machine = root(
+def test_the_lowest_quota_of_the_enclosing_groups(tmp_path: Path) -> None:
+    """A group without a limit of its own is bound by the one that it lies in."""
+    machine = make_root(
         tmp_path,
         proc__self__cgroup="0::/slice/service",
         sys__fs__cgroup__slice__service__cpu_max="max 100000",
@@ -44,10 +46,10 @@ def test_the_tightest_group_around_it_counts(tmp_path: Path) -> None:
     assert 3 == cpu_count(machine)
 
 
-@pytest.mark.parametrize(("quota", "expected"), [("250000", 3), ("-1", MANY)])
-def test_version_1_counts_too(tmp_path: Path, quota: str, expected: int) -> None:
-    """Quota and period stand in files of their own, and the path is the host's."""
-    container = root(
+@pytest.mark.parametrize(("quota", "expected"), [("250000", 3), ("-1", NUM_CPUS)])
+def test_the_quota_of_version_1(tmp_path: Path, quota: str, expected: int) -> None:
+    """Quota and period are separate files, and the path is the host's."""
+    container = make_root(
         tmp_path, proc__self__cgroup="3:cpuset:/x\n2:cpu,cpuacct:/docker/abc\n1:pids:/"
     )
     folder = container / "sys/fs/cgroup/cpu"
@@ -57,6 +59,6 @@ def test_version_1_counts_too(tmp_path: Path, quota: str, expected: int) -> None
     assert expected == cpu_count(container)
 
 
-def test_without_control_groups_the_machine_counts(tmp_path: Path) -> None:
-    """Where there is neither `proc` nor `sys`, as on a Mac, nothing is taken off."""
-    assert MANY == cpu_count(tmp_path)
+def test_no_quota_without_control_groups(tmp_path: Path) -> None:
+    """Without `proc` and `sys`, as on macOS, all CPUs of the machine count."""
+    assert NUM_CPUS == cpu_count(tmp_path)

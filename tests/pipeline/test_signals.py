@@ -1,3 +1,5 @@
+"""pipeline.signals: SIGTERM and ctrl-C unwind the stack, within a deadline."""
+
 import signal
 import subprocess
 import sys
@@ -5,96 +7,95 @@ import threading
 
 import pytest
 
-from pipeline import process_group, torchrun
-from pipeline import signals as signals_module
+from pipeline import process_group, signals, torchrun
 
 
-def be_terminated() -> None:
-    """Get SIGTERM; where nobody would hear it, fail instead of ending the test run."""
-    with signals_module.exit_on_sigterm():
+def receive_sigterm() -> None:
+    """Raise SIGTERM; without a handler, fail instead of ending the test run."""
+    with signals.exit_on_sigterm():
         assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
         signal.raise_signal(signal.SIGTERM)
 
 
-def test_sigterm_unwinds() -> None:
-    """SIGTERM becomes SystemExit with the shell's code for it, and afterwards is what it was."""
+def test_sigterm_becomes_system_exit() -> None:
+    """SIGTERM raises SystemExit with the shell's code for it; the handler is restored."""
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         with pytest.raises(SystemExit) as stop:
-            be_terminated()
+            receive_sigterm()
         assert 143 == stop.value.code
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def test_who_listens_already_is_left_alone() -> None:
-    """A handler of someone else, Prefect's for example, stays."""
-    heard: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+def test_an_existing_handler_is_kept() -> None:
+    """A handler that is already installed, such as Prefect's, stays."""
+    received: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
     try:
-        with signals_module.exit_on_sigterm():
+        with signals.exit_on_sigterm():
             signal.raise_signal(signal.SIGTERM)
-        assert [signal.SIGTERM] == heard
+        assert [signal.SIGTERM] == received
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def test_outside_the_main_thread_nothing_is_done() -> None:
-    """Only the main thread may set handlers; elsewhere the work runs as it is."""
-    worked: list[bool] = []
+def test_no_handler_outside_the_main_thread() -> None:
+    """Only the main thread may set handlers; elsewhere the block runs without one."""
+    completed: list[bool] = []
 
     def work() -> None:
-        with signals_module.exit_on_sigterm():
-            worked.append(True)
+        with signals.exit_on_sigterm():
+            completed.append(True)
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert [True] == worked
+    assert [True] == completed
 
 
-def code_of_work(*signals: int, heard: list[bool], seconds: float = 0.0) -> object:
-    """Be asked by these signals, work on for some seconds, and note what is heard then."""
+def exit_code(*numbers: int, requests: list[bool], seconds: float = 0.0) -> object:
+    """The exit code of work during which these signals arrive."""
     with pytest.raises(SystemExit) as stop:
-        do_work(*signals, heard=heard, seconds=seconds)
+        work_through_signals(*numbers, requests=requests, seconds=seconds)
     return stop.value.code
 
 
-def do_work(*signals: int, heard: list[bool], seconds: float) -> None:
-    """Work that never looks whether it should stop until its end."""
-    with signals_module.catch_stop_signals() as is_stopping:
-        for number in signals:
+def work_through_signals(*numbers: int, requests: list[bool], seconds: float) -> None:
+    """Receive signals, work on for some seconds, then record whether a stop was requested."""
+    with signals.catch_stop_signals() as is_stopping:
+        for number in numbers:
             signal.raise_signal(number)
         threading.Event().wait(seconds)
-        heard.append(is_stopping())
+        requests.append(is_stopping())
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
-def test_a_second_signal_says_nothing_new(second: int) -> None:
-    """A scheduler's SIGTERM and the one that torchrun passes on are one request: work goes on."""
-    heard: list[bool] = []
-    assert 143 == code_of_work(signal.SIGTERM, second, heard=heard)
-    assert [True] == heard
+def test_a_second_signal_changes_nothing(second: int) -> None:
+    """A scheduler's SIGTERM and the one that torchrun forwards are one request: work continues."""
+    requests: list[bool] = []
+    assert 143 == exit_code(signal.SIGTERM, second, requests=requests)
+    assert [True] == requests
 
 
 def test_a_second_ctrl_c_ends_at_once() -> None:
-    """A person who insists does not wait for the end of the step."""
-    heard: list[bool] = []
-    assert 130 == code_of_work(signal.SIGINT, signal.SIGINT, heard=heard)
-    assert [] == heard
+    """A second ctrl-C does not wait for the end of the step."""
+    requests: list[bool] = []
+    assert 130 == exit_code(signal.SIGINT, signal.SIGINT, requests=requests)
+    assert [] == requests
 
 
-def test_patience_ends_work_that_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who never looks whether to stop is unwound."""
-    monkeypatch.setattr(signals_module, "GRACE_SECONDS", 0.05)
-    heard: list[bool] = []
-    assert 143 == code_of_work(signal.SIGTERM, heard=heard, seconds=10)
-    assert [] == heard
+def test_the_grace_period_ends_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work that never checks for a stop request is unwound after GRACE_SECONDS."""
+    monkeypatch.setattr(signals, "GRACE_SECONDS", 0.05)
+    requests: list[bool] = []
+    assert 143 == exit_code(signal.SIGTERM, requests=requests, seconds=10)
+    assert [] == requests
 
 
-def test_one_long_call_is_ended_on_the_spot() -> None:
-    """Python runs no handler in a call of minutes: the process ends all the same, with the code."""
+def test_one_long_call_is_ended_by_force() -> None:
+    """Python runs no handler in a call of minutes: the process still ends, with the same code."""
     work = """
 import hashlib
 from pipeline import signals
@@ -114,8 +115,8 @@ with signals.catch_stop_signals():
             process.kill()
 
 
-def test_who_waits_outside_waits_longer() -> None:
-    """A training, the thread that watches it, torchrun, the flow, and Prefect, which waits 30 s."""
-    inner = (signals_module.GRACE_SECONDS, signals_module.FORCED_EXIT_SECONDS)
+def test_outer_grace_periods_are_longer() -> None:
+    """In order: training, its watcher thread, torchrun, the flow, and Prefect, which waits 30 s."""
+    inner = (signals.GRACE_SECONDS, signals.FORCED_EXIT_SECONDS)
     order = [*inner, torchrun.GRACE_SECONDS, process_group.GRACE_SECONDS, 30]
     assert sorted(set(order)) == order
