@@ -1,1 +1,1 @@
-"""The parameters in params.yaml, one module per section; loads neither torch nor pandas."""
+"""The parameters of params.yaml, one module per section; imports neither torch nor pandas."""

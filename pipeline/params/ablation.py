@@ -17,7 +17,7 @@ LOSS_NAMES = (
     "ce_dice",
     "ce_jaccard",
 )
-"""The names in segformer.losses.LOSSES, which loads torch; a test holds the two equal."""
+"""The names in segformer.losses.LOSSES, which imports torch; a test keeps the two equal."""
 
 
 def arm_name(loss: str, seed: int) -> str:
@@ -30,11 +30,11 @@ class Ablation(Section):
 
     losses: list[str] = Field(min_length=1)
     seeds: list[NonNegativeInt] = Field(min_length=1)
-    """Every loss is trained once with each."""
+    """Each loss is trained once with each seed."""
     baseline: str
     """The loss that the others are compared with; one of `losses`."""
     bootstrap: PositiveInt
-    """Resamples of frames behind every interval."""
+    """Bootstrap resamples of frames for each interval."""
     seed: NonNegativeInt
 
     @model_validator(mode="after")
@@ -47,11 +47,9 @@ class Ablation(Section):
                 )
         for name, values in (("losses", self.losses), ("seeds", self.seeds)):
             if len(set(values)) < len(values):
-                raise ValueError(f"{name} names one of them twice: {values}")
+                raise ValueError(f"{name} contains a duplicate: {values}")
         if self.baseline not in self.losses:
-            raise ValueError(
-                f"baseline is {self.baseline}, which is not among losses {self.losses}"
-            )
+            raise ValueError(f"baseline {self.baseline} is not one of losses {self.losses}")
         return self
 
     def arm_names(self) -> list[str]:

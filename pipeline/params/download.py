@@ -11,11 +11,11 @@ DEFAULT_URL = "https://www.cityscapes-dataset.com"
 """The official site."""
 
 DrawableSide = Annotated[int, Field(ge=32)]
-"""Pixels; on less there is no street to be seen."""
+"""Pixels; a smaller image shows no street."""
 
 
 class Synthetic(Section):
-    """What to draw when the source is `synthetic`."""
+    """The frames to draw for the source `synthetic`."""
 
     train: PositiveInt
     """Training frames."""
@@ -30,23 +30,23 @@ class Download(Section):
 
     source: Literal["synthetic", "cityscapes", "folder"]
     folder: str | None
-    """For `folder`: an extracted Cityscapes tree, or a folder that holds the official zips."""
+    """For `folder`: an extracted Cityscapes tree, or a folder with the official zips."""
     site: str = DEFAULT_URL
-    """For `cityscapes`: where the site is."""
+    """For `cityscapes`: the address of the site."""
     train_extra: bool = False
-    """Whether the photographs of `train_extra` and the coarse labels are brought too."""
+    """Whether to download the photographs of `train_extra` and the coarse labels too."""
     synthetic: Synthetic
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:
         if self.source == "folder" and not self.folder:
-            raise ValueError("source is folder, so folder must name one")
+            raise ValueError("folder must be set when source is folder")
         if self.source == "synthetic" and self.train_extra:
-            raise ValueError("train_extra is not drawn: it needs source cityscapes or folder")
+            raise ValueError("train_extra needs the source cityscapes or folder")
         site = urlsplit(self.site)
-        is_here = site.scheme == "http" and site.hostname in {"127.0.0.1", "::1", "localhost"}
-        # Also: what stands in params.yaml goes to Git and to MLflow.
-        if not site.hostname or "@" in site.netloc or not (site.scheme == "https" or is_here):
+        is_local = site.scheme == "http" and site.hostname in {"127.0.0.1", "::1", "localhost"}
+        # No password in the address: params.yaml goes to Git and to MLflow.
+        if not site.hostname or "@" in site.netloc or not (site.scheme == "https" or is_local):
             raise ValueError(
                 f"site must be {DEFAULT_URL} or another https address, without a password"
             )
@@ -54,5 +54,5 @@ class Download(Section):
 
     @property
     def progress_unit(self) -> str:
-        """What `run` counts for its progress."""
+        """The unit of the stage's progress: `frames` or `MB`."""
         return "frames" if self.source == "synthetic" else "MB"

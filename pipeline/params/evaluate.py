@@ -33,32 +33,32 @@ class Evaluate(Section):
     """How a model is scored."""
 
     size: NetworkSize | None
-    """What the network sees; null: the frame's own size. Labels are never resized."""
+    """Rows and columns of the network's input; null: the frame's own. Labels are never resized."""
     mode: Literal["whole", "slide"]
-    """Whether a frame is seen whole, or by windows whose scores are averaged where they overlap."""
+    """Whole frames, or sliding windows whose scores are averaged where they overlap."""
     window: NetworkSize
-    """Of mode slide, in pixels of what is seen."""
+    """For slide: rows and columns in pixels of the network's input."""
     stride: tuple[PositiveInt, PositiveInt]
-    """From one window to the next."""
+    """For slide: rows and columns from one window to the next, in pixels."""
     flip: bool
-    """Whether a frame is also seen in the mirror."""
+    """Whether to average with the scores of the mirrored frame."""
     scales: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
-    """Factors of `size` at which a frame is seen; the softmax is averaged."""
+    """Factors of `size` at which each frame is scored; the softmax is averaged."""
     save_predictions: bool
-    """Whether predictions are kept, as the official script and the test server read them."""
+    """Whether to save predictions in the format of the official script and the test server."""
     corruptions: tuple[CorruptionName, ...]
-    """By which frames are also spoiled, at every severity; each costs five evaluations more."""
+    """Corruptions to evaluate at every severity; each takes five more evaluations."""
     worst: NonNegativeInt
-    """So many frames, those with the lowest mIoU, are shown as panels."""
+    """Number of panels with the frames of the lowest mIoU."""
     typical: NonNegativeInt
-    """So many more, those nearest to the median."""
+    """Number of panels with the frames nearest to the median mIoU."""
     bootstrap: PositiveInt
-    """Resamples of frames behind the interval of mIoU."""
+    """Bootstrap resamples of frames for the interval of mIoU."""
     seed: NonNegativeInt
 
     @property
     def inference_settings(self) -> InferenceSettings:
-        """How frames are shown to the network."""
+        """The settings of inference: size, windows, flip and scales."""
         windows = (self.window, self.stride) if self.mode == "slide" else None
         return InferenceSettings(self.size, windows, flip=self.flip, scales=self.scales)
 
@@ -67,7 +67,7 @@ class Evaluate(Section):
         if any(step > side for step, side in zip(self.stride, self.window, strict=True)):
             raise ValueError(
                 f"stride {list(self.stride)} leaves gaps between windows of {list(self.window)}:"
-                " choose no more than the window"
+                " choose a stride no larger than the window"
             )
         return self
 
@@ -81,5 +81,5 @@ class Evaluate(Section):
         for name in ("scales", "corruptions"):
             values = getattr(self, name)
             if len(set(values)) < len(values):
-                raise ValueError(f"{name} names one twice: {list(values)}")
+                raise ValueError(f"{name} contains a duplicate: {list(values)}")
         return self

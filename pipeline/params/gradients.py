@@ -6,9 +6,9 @@ from pipeline.params.section import Section
 
 
 class Gradients(Section):
-    """On what the gradients are measured."""
+    """The frames and arms whose gradients are measured."""
 
     frames: PositiveInt
-    """Training frames of a batch; there are two batches, to see whether their gradients agree."""
+    """Training frames per batch; two batches, to measure whether their gradients agree."""
     seeds: PositiveInt
-    """How many of the ablation's seeds are looked at."""
+    """Number of the ablation's seeds to measure."""

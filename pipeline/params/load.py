@@ -1,4 +1,4 @@
-"""Reads params.yaml: each section checked against its stage, every mistake named at once."""
+"""Reads and checks params.yaml; reports all mistakes at once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from pipeline.params.train import Train
 
 @dataclass(frozen=True)
 class Config:
-    """All of params.yaml: a section per stage, in the graph's order, and the gate's."""
+    """All of params.yaml: a section per stage, in the order of the graph, and the gate's."""
 
     download: Download
     remap: Remap
@@ -40,11 +40,11 @@ class Config:
 SECTIONS: dict[str, type[Section]] = dict(Config.__annotations__)
 
 LAUNCH = "launch"
-"""No section: how dvc.yaml starts the module that trains, in one process or in many."""
+"""The key, not a section, with the command by which dvc.yaml starts training processes."""
 
 
 class ParameterError(ValueError):
-    """What is wrong in params.yaml: a line per mistake."""
+    """The mistakes in params.yaml, a line each."""
 
 
 def load_config(path: Path) -> Config:
@@ -60,12 +60,12 @@ def load_config(path: Path) -> Config:
 
 
 def check_config(values: Mapping[str, Any]) -> tuple[Config | None, list[str]]:
-    """Check what stands in all sections: the parameters, or None and every mistake found."""
-    known = [LAUNCH, *SECTIONS]
+    """Check all sections; return the parameters, or None, and all mistakes."""
+    names = [LAUNCH, *SECTIONS]
     mistakes = [
-        f"{name} is not a section{suggest_name(name, known)}"
+        f"{name} is not a section{suggest_name(name, names)}"
         for name in values
-        if name not in known
+        if name not in names
     ]
     if not str(values.get(LAUNCH)).endswith(" -m"):
         mistakes.append(
@@ -73,18 +73,22 @@ def check_config(values: Mapping[str, Any]) -> tuple[Config | None, list[str]]:
         )
     sections: dict[str, Any] = {}
     for name, kind in SECTIONS.items():
-        sections[name], wrong = kind.parse(name, values.get(name, {}))
-        mistakes += wrong
+        sections[name], section_mistakes = kind.parse(name, values.get(name, {}))
+        mistakes += section_mistakes
     if not mistakes and sections["remap"].train_extra and not sections["download"].train_extra:
-        mistakes.append("remap.train_extra is true, so download.train_extra has to be true as well")
+        mistakes.append("remap.train_extra is true, so download.train_extra must be true too")
     return (None if mistakes else Config(**sections)), mistakes
 
 
 def read_sections(path: Path, yaml: YAML | None = None) -> dict[str, Any]:
-    """Read the sections of a YAML file, unchecked; with plain values unless `yaml` has others.
+    """Read the sections of a YAML file, unchecked.
+
+    Args:
+        path: the file.
+        yaml: the loader; the default gives plain values.
 
     Raises:
-        ParameterError: if the file is missing, no YAML, or holds no sections.
+        ParameterError: if the file is missing, not YAML, or has no sections.
     """
     try:
         values = (yaml or YAML(typ="safe")).load(path)
@@ -93,23 +97,21 @@ def read_sections(path: Path, yaml: YAML | None = None) -> dict[str, Any]:
     except YAMLError as error:
         raise ParameterError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(values, dict):
-        raise ParameterError(f"{path} holds no sections: write {', '.join(SECTIONS)}")
+        raise ParameterError(f"{path} has no sections: write {', '.join(SECTIONS)}")
     return values
 
 
 def flatten_config(config: Config, *sections: str) -> dict[str, Any]:
-    """The parameters of some sections under the names that DVC gives them: `train.steps`."""
+    """The parameters of some sections by DVC's dotted names: `train.steps`."""
     return flatten_sections(
         {name: getattr(config, name).model_dump(mode="json") for name in sections}
     )
 
 
 def flatten_sections(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """What stands in nested sections, by its dotted name."""
-    found: dict[str, Any] = {}
+    """The values of nested sections, by dotted name."""
+    flat: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
-        found |= (
-            flatten_sections(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
-        )
-    return found
+        flat |= flatten_sections(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return flat

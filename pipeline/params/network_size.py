@@ -1,4 +1,4 @@
-"""The size of an image that the network can take, as a type of parameters."""
+"""The type of a parameter that is the size of a network's input."""
 
 from typing import Annotated
 
@@ -8,4 +8,4 @@ from segformer.model.variants import MIN_SIDE
 
 _NetworkSide = Annotated[int, Field(ge=MIN_SIDE)]
 NetworkSize = tuple[_NetworkSide, _NetworkSide]
-"""Rows and columns of what the network sees, in pixels."""
+"""Rows and columns in pixels; each at least MIN_SIDE."""

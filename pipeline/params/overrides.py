@@ -1,4 +1,4 @@
-"""Parameters that one retraining is to have otherwise than params.yaml: `train.steps=20`."""
+"""Overrides of params.yaml for one retraining: `train.steps=20`."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -17,35 +17,40 @@ _VALUE_LIST = re.compile(r"[^\[{\"'][^,]*,.*")  # DVC makes an experiment of eac
 
 
 def check_overrides(overrides: Iterable[str], params: Path) -> tuple[list[str], dict[str, Any]]:
-    """Return the overrides as `dvc exp run --set-param` takes them, and all parameters with them.
+    """Return the overrides for `dvc exp run --set-param`, and all parameters with them applied.
 
-    Blank ones are left out.
+    Blank overrides are left out.
 
     Args:
-        overrides: `section.parameter=value` each, the value as in YAML.
-        params: params.yaml, which is read only.
+        overrides: `section.parameter=value`, with the value as in YAML.
+        params: params.yaml; it is not changed.
 
     Raises:
-        ValueError: with every mistake.
+        ValueError: with all mistakes.
     """
     document = read_sections(params)
     keys = list(flatten_sections(document))
-    _, mistaken_before = check_config(document)
+    _, existing_mistakes = check_config(document)
     settings, mistakes = [], []
     for override in filter(None, map(str.strip, overrides)):
-        if not (found := _ASSIGNMENT.fullmatch(override)):
-            mistakes.append(f"{override}: should be section.parameter=value, say train.steps=20")
-        elif found["key"] not in keys:
-            mistakes.append(f"{found['key']} is not a parameter{suggest_name(found['key'], keys)}")
-        elif _VALUE_LIST.fullmatch(found["value"]):
+        if not (match := _ASSIGNMENT.fullmatch(override)):
             mistakes.append(
-                f"{override}: one value, please; a list is [{found['value']}], and one retraining"
-                " after the other tries several"
+                f"{override}: should be section.parameter=value, such as train.steps=20"
+            )
+            continue
+        key, value = match["key"], match["value"]
+        if key not in keys:
+            mistakes.append(f"{key} is not a parameter{suggest_name(key, keys)}")
+        elif _VALUE_LIST.fullmatch(value):
+            mistakes.append(
+                f"{override}: expected one value; write a list as [{value}], or start one"
+                " retraining per value"
             )
         else:
-            settings.append(f"{found['key']}={found['value']}")
-            _set_value(document, found["key"], _parse_value(found["value"]))
-    mistakes += [mistake for mistake in check_config(document)[1] if mistake not in mistaken_before]
+            settings.append(f"{key}={value}")
+            _set_value(document, key, _parse_value(value))
+    _, new_mistakes = check_config(document)
+    mistakes += [mistake for mistake in new_mistakes if mistake not in existing_mistakes]
     if mistakes:
         raise ValueError("\n".join(f"overrides: {mistake}" for mistake in mistakes))
     return settings, document

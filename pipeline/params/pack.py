@@ -5,6 +5,6 @@ from pipeline.params.section import Section
 
 
 class Pack(Section):
-    """What the packed frames are like."""
+    """The size of the packed frames."""
 
     size: NetworkSize

@@ -1,4 +1,4 @@
-"""Presets: recipes that take the place of what params.yaml says."""
+"""Presets: named sets of parameters that replace values in params.yaml."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -15,19 +15,19 @@ from pipeline.params.load import ParameterError, check_config, flatten_sections,
 from pipeline.params.section import suggest_name
 
 EXTENDS = "extends"
-"""In a preset: the one that it starts from."""
+"""The key in a preset for the preset that it starts from."""
 
 _SOURCE = "download.source"
 
 
 @dataclass(frozen=True)
 class PresetPlan:
-    """What a preset makes of a file of parameters.
+    """The effect of a preset on a file of parameters.
 
     Attributes:
-        changes: a line per parameter that becomes another, `train.variant: b0 -> b3`.
-        kept_parameters: a line per parameter that stays though the preset says otherwise.
-        text: of the file afterwards.
+        changes: a line per changed parameter, `train.variant: b0 -> b3`.
+        kept_parameters: a line per parameter that stays although the preset has another value.
+        text: the text of the file after the changes.
     """
 
     changes: list[str]
@@ -36,51 +36,50 @@ class PresetPlan:
 
 
 def list_presets(folder: Path) -> list[str]:
-    """The presets in a folder."""
+    """The names of the presets in a folder."""
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
 def read_description(name: str, folder: Path) -> str:
     """The first line of a preset, a comment."""
-    return (
-        _preset_path(name, folder).read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
-    )
+    text = _preset_path(name, folder).read_text(encoding="utf-8")
+    return text.partition("\n")[0].removeprefix("# ")
 
 
 def find_active_presets(params: Path, folder: Path) -> list[str]:
-    """The presets of which a file of parameters says all that they say."""
-    there = flatten_sections(read_sections(params))
+    """The presets whose values are all in a file of parameters."""
+    current = flatten_sections(read_sections(params))
     return [
         name
         for name in list_presets(folder)
-        if not _find_changes(_read_requested(name, folder, there)[0], there)
+        if not _find_changes(_read_requested(name, folder, current)[0], current)
     ]
 
 
 def plan_changes(name: str, params: Path, folder: Path) -> PresetPlan:
-    """Say what a preset would change in a file of parameters; nothing is written.
+    """Return the changes that a preset would make to a file of parameters; write nothing.
 
     Raises:
-        ValueError: if there is no such preset, or if what comes out were not right: with every
-            mistake, the preset's and the file's own.
+        ValueError: if there is no such preset, or if the result has mistakes: with all mistakes,
+            the preset's and the file's.
     """
     document = read_sections(params, _make_yaml())
-    _, mistaken_before = check_config(document)
-    there = flatten_sections(document)
-    wanted, kept = _read_requested(name, folder, there)
-    changes = _find_changes(wanted, there)
+    _, existing_mistakes = check_config(document)
+    current = flatten_sections(document)
+    requested, kept = _read_requested(name, folder, current)
+    changes = _find_changes(requested, current)
     for key, value in changes.items():
         _set_value(document, key, value)
     _, mistakes = check_config(document)
     if mistakes:
         raise ParameterError(
             "\n".join(
-                f"{params if mistake in mistaken_before else f'preset {name}'}: {mistake}"
+                f"{params if mistake in existing_mistakes else f'preset {name}'}: {mistake}"
                 for mistake in mistakes
             )
         )
     lines = [
-        f"{key}: {_format_current(there, key)} -> {_format_value(new)}"
+        f"{key}: {_format_current(current, key)} -> {_format_value(new)}"
         for key, new in changes.items()
     ]
     return PresetPlan(lines, kept, _dump(document))
@@ -97,17 +96,17 @@ def _format_current(current: Mapping[str, Any], key: str) -> str:
 def _read_requested(
     name: str, folder: Path, current: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[str]]:
-    """What a preset says, by dotted name, without what is left to the file; and what that is."""
-    wanted = _merge_inherited(name, folder)
-    # Where the frames come from is the machine's business: these two are the same frames.
-    if (current.get(_SOURCE), wanted.get(_SOURCE)) == ("folder", "cityscapes"):
-        del wanted[_SOURCE]
-        return wanted, [f"{_SOURCE} stays folder: {current.get('download.folder')}"]
-    return wanted, []
+    """A preset's values by dotted name, and a line for each value left to the file."""
+    requested = _merge_inherited(name, folder)
+    # The source depends on the machine: these two provide the same frames.
+    if (current.get(_SOURCE), requested.get(_SOURCE)) == ("folder", "cityscapes"):
+        del requested[_SOURCE]
+        return requested, [f"{_SOURCE} stays folder: {current.get('download.folder')}"]
+    return requested, []
 
 
 def _merge_inherited(name: str, folder: Path, chain: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What a preset and those that it extends say; the nearest counts."""
+    """The values of a preset and of those that it extends; its own take precedence."""
     if name in chain:
         raise ParameterError(f"preset {name} extends itself: {' -> '.join([*chain, name])}")
     values = read_sections(_preset_path(name, folder), _make_yaml())
@@ -117,12 +116,12 @@ def _merge_inherited(name: str, folder: Path, chain: tuple[str, ...] = ()) -> di
 
 
 def _preset_path(name: str, folder: Path) -> Path:
-    known = list_presets(folder)
-    if not known:
-        raise ParameterError(f"there are no presets in {folder}: run from the project's folder")
-    if name not in known:
+    names = list_presets(folder)
+    if not names:
+        raise ParameterError(f"{folder} has no presets: run from the project's folder")
+    if name not in names:
         raise ParameterError(
-            f"there is no preset {name}{suggest_name(name, known)}; choose from {', '.join(known)}"
+            f"there is no preset {name}{suggest_name(name, names)}; choose from {', '.join(names)}"
         )
     return folder / f"{name}.yaml"
 
@@ -138,35 +137,35 @@ def _set_value(document: dict[str, Any], key: str, value: Any) -> None:
         document[last] = _strip_comment(value)
         _align_comment(document, last)
     else:
-        # Before the last one, to which the blank line after the section belongs.
+        # Before the last key, which holds the blank line after the section.
         document.insert(max(len(document) - 1, 0), last, _strip_comment(value))
 
 
 def _strip_comment(value: Any) -> Any:
-    """A value without the comment that it has in the preset."""
+    """A value without its comment in the preset."""
     if not isinstance(value, list):
         return value
-    bare = CommentedSeq(value)
-    bare.fa.set_flow_style()
-    return bare
+    sequence = CommentedSeq(value)
+    sequence.fa.set_flow_style()
+    return sequence
 
 
 def _align_comment(section: CommentedMap, key: str) -> None:
-    """Put the comment behind a parameter where most of its section are, or two spaces behind it."""
+    """Align the comment of a parameter with those of its section, at least two spaces behind it."""
     comments = {
         name: tokens[2]
         for name, tokens in section.ca.items.items()
-        if tokens[2] and tokens[2].value.strip()  # a blank line is kept as a comment too
+        if tokens[2] and tokens[2].value.strip()  # ruamel keeps a blank line as a comment
     }
     if key in comments:
         columns = Counter(token.column for token in comments.values())
-        usual = min(columns, key=lambda column: (-columns[column], column))
+        common = min(columns, key=lambda column: (-columns[column], column))
         end = section.lc.col + len(f"{key}: {_format_value(section[key])}")
-        comments[key].column = max(usual, end + 2)
+        comments[key].column = max(common, end + 2)
 
 
 class _NullRepresenter(RoundTripRepresenter):
-    """Writes `null` where there is nothing; ruamel's own leaves the place empty."""
+    """Writes `null` for None; ruamel's own representer leaves the value empty."""
 
 
 _NullRepresenter.add_representer(
@@ -178,7 +177,7 @@ def _make_yaml() -> YAML:
     yaml = YAML()
     yaml.Representer = _NullRepresenter
     yaml.preserve_quotes = True
-    yaml.width = 10_000  # columns: no line is broken
+    yaml.width = 10_000  # columns: do not wrap lines
     return yaml
 
 
@@ -189,7 +188,7 @@ def _dump(value: Any) -> str:
 
 
 def _format_value(value: Any) -> str:
-    """A value as it stands in the file, on one line."""
+    """A value as in the file, on one line."""
     if isinstance(value, list):
         return f"[{', '.join(map(_format_value, value))}]"
     return _dump(value).removesuffix("...\n").strip()

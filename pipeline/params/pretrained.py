@@ -10,7 +10,7 @@ from pipeline.params.section import Section
 
 @dataclass(frozen=True)
 class Pin:
-    """A file that can never change.
+    """A file on the hub, fixed by its commit.
 
     Attributes:
         repository: owner and name.
@@ -26,7 +26,7 @@ class Pin:
 
     @property
     def url(self) -> str:
-        """Where a browser finds it."""
+        """The address of the file in a browser."""
         return f"https://huggingface.co/{self.repository}/resolve/{self.revision}/{self.filename}"
 
 
@@ -67,13 +67,12 @@ _PINS = (
     ),
 )
 
-
 PINS = {pin.repository: pin for pin in _PINS}
-"""The ImageNet encoders that NVIDIA published, as public sources name them: docs/pretrained.md."""
+"""NVIDIA's published ImageNet encoders, pinned from public sources: docs/pretrained.md."""
 
 
 class Pretrained(Section):
-    """Where the encoder's starting weights come from."""
+    """The source of the encoder's starting weights."""
 
     source: Literal["none", "file", "hub"]
     file: str | None
@@ -85,33 +84,35 @@ class Pretrained(Section):
     filename: str | None
     """For `hub`: the file within the repository."""
     sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")] | None
-    """Of the file: DVC cannot see outside the project, this sum tells it what it depends on."""
+    """Of the file; DVC cannot track files outside the project, so it tracks this checksum."""
 
     @model_validator(mode="after")
     def _check_file(self) -> Self:
         if self.source == "file" and not (self.file and self.sha256):
-            raise ValueError("source is file, so file and sha256 must name one")
+            raise ValueError("file and sha256 must be set when source is file")
         return self
 
     @model_validator(mode="after")
     def _check_pin(self) -> Self:
         if self.source != "hub":
             return self
-        known = PINS.get(self.repository or "")
+        pin = PINS.get(self.repository or "")
         missing = not (self.repository and self.revision and self.filename)
-        # The sum of an unknown file may be left out: the stage then tells it.
-        if missing or (known and self.sha256 is None):
+        # The checksum of an unpinned file may be omitted: the stage then reports it.
+        if missing or (pin and self.sha256 is None):
             raise ValueError(
-                "source is hub, so repository, revision, filename and sha256 must name a file"
-                + _describe_pin(known)
+                "repository, revision, filename and sha256 must be set when source is hub"
+                + _describe_pin(pin)
             )
-        others = {value for pin in PINS.values() if pin != known for value in _pin_values(pin)}
-        if known and others & {self.revision, self.sha256}:
-            raise ValueError("revision or sha256 is another repository's" + _describe_pin(known))
+        others = {value for other in PINS.values() if other != pin for value in _pin_values(other)}
+        if pin and others & {self.revision, self.sha256}:
+            raise ValueError(
+                "revision or sha256 belongs to another repository" + _describe_pin(pin)
+            )
         return self
 
     def pin(self) -> Pin:
-        """The file on the hub that the parameters name."""
+        """The file on the hub that the parameters select."""
         assert self.repository is not None
         assert self.revision is not None
         assert self.filename is not None

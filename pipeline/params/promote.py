@@ -8,10 +8,10 @@ from pipeline.params.section import Section
 
 
 class Promote(Section):
-    """What the gate asks of a challenger that is better on the whole."""
+    """The conditions of the gate for a challenger with a higher mIoU."""
 
     max_class_loss: Annotated[float, Field(ge=0, le=1)]
-    """No class may lose more IoU than this."""
+    """The largest loss of IoU allowed for a class, as a fraction."""
     bootstrap: PositiveInt
-    """Resamples of frames behind every interval."""
+    """Bootstrap resamples of frames for each interval."""
     seed: NonNegativeInt

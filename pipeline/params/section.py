@@ -1,32 +1,34 @@
-"""One section of params.yaml: typed, frozen, checked with every mistake named at once."""
+"""The base of the sections of params.yaml: typed, frozen, with all mistakes reported at once."""
 
 import difflib
 import json
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 
 class Section(BaseModel):
-    """The parameters of one stage: subclass it in the stage's own module, a field per parameter."""
+    """The parameters of one stage; subclasses have a field per parameter."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @classmethod
     def parse(cls, name: str, values: object) -> tuple[Self | None, list[str]]:
-        """Check what stands under `name`: the section, or None and every mistake found."""
+        """Check the values of the section `name`; return it, or None, and all mistakes."""
         if not isinstance(values, Mapping):
-            return None, [f"{name} should be a section with parameters below it, not {values!r}"]
+            return None, [f"{name} should be a section with parameters, not {values!r}"]
         try:
-            # Through JSON: strict mode then takes a list for a tuple but no text for a number.
+            # By way of JSON, strict mode accepts a list for a tuple, but no text for a number.
             return cls.model_validate_json(json.dumps(values, default=str), strict=True), []
-        except ValidationError as mistakes:
-            told = [cls._describe_error(name, mistake) for mistake in mistakes.errors()]
-            # What a misspelt name should have been is not missing as well.
-            meant = {one.partition(", did you mean ")[2].rstrip("?") for one in told}
-            return None, [one for one in told if one.removesuffix(" is missing") not in meant]
+        except ValidationError as error:
+            messages = [cls._describe_error(name, detail) for detail in error.errors()]
+            # A parameter under a misspelled name is not reported as missing too.
+            suggested = {text.partition(", did you mean ")[2].rstrip("?") for text in messages}
+            return None, [
+                text for text in messages if text.removesuffix(" is missing") not in suggested
+            ]
 
     @classmethod
     def _describe_error(cls, name: str, error: ErrorDetails) -> str:
@@ -51,6 +53,6 @@ class Section(BaseModel):
 
 
 def suggest_name(name: str, choices: list[str]) -> str:
-    """Return ", did you mean ...?" with the closest of the right names, or an empty text."""
-    close: list[Any] = difflib.get_close_matches(name, choices, n=1)
-    return f", did you mean {close[0]}?" if close else ""
+    """Return ", did you mean ...?" with the closest of the names, or an empty text."""
+    matches = difflib.get_close_matches(name, choices, n=1)
+    return f", did you mean {matches[0]}?" if matches else ""

@@ -16,11 +16,11 @@ from pipeline.params.section import Section
 
 
 class Augmentation(Section):
-    """How a packed frame becomes a training crop."""
+    """How a training crop is made from a packed frame."""
 
     crop: NetworkSize
     scale: tuple[PositiveFloat, PositiveFloat]
-    """Least and most, of the packed size."""
+    """The smallest and largest factor of the packed size."""
     max_class_share: float = Field(gt=0, le=1)
     flip: bool
     photometric: bool
@@ -28,12 +28,12 @@ class Augmentation(Section):
     @model_validator(mode="after")
     def _check_scale(self) -> Self:
         if self.scale[0] > self.scale[1]:
-            raise ValueError(f"scale names the least factor first, not {list(self.scale)}")
+            raise ValueError(f"scale must begin with the smaller factor (it is {list(self.scale)})")
         return self
 
 
 class Train(Section):
-    """One training; its loss and its seed come from the ablation's matrix."""
+    """One training; its loss and seed come from the ablation's matrix."""
 
     variant: Literal["b0", "b1", "b2", "b3", "b4", "b5"]
     decoder_width: PositiveInt | None
@@ -41,7 +41,7 @@ class Train(Section):
     dropout: float = Field(ge=0, lt=1)
     steps: PositiveInt
     batch_size: PositiveInt
-    """Of an update, over all processes."""
+    """Frames per update, over all processes."""
     accumulation: PositiveInt
     optimizer: Literal["adamw", "adam"]
     learning_rate: PositiveFloat
@@ -56,7 +56,7 @@ class Train(Section):
     class_weights: Literal[
         "erfnet", "enet", "inverse", "sqrt_inverse", "median", "effective_number"
     ]
-    """For the loss weighted_ce: which family of `frequency`'s weights."""
+    """For the loss weighted_ce: the family of weights from `frequency`."""
     augment: Augmentation
     precision: Literal["auto", "float32", "bfloat16"]
     compile: Literal["auto"] | bool

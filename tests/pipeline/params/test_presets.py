@@ -1,3 +1,5 @@
+"""pipeline.params.presets: the presets, and what each changes in params.yaml."""
+
 import shutil
 from pathlib import Path
 
@@ -13,8 +15,8 @@ PRESETS = PARAMS_FILE.parent / "presets"
 NAMES = presets.list_presets(PRESETS)
 
 
-def applied(name: str, params: Path, folder: Path = PRESETS) -> dict[str, object]:
-    """Write a preset into a file of parameters; return all that it then says, by dotted name."""
+def apply_preset(name: str, params: Path, folder: Path = PRESETS) -> dict[str, object]:
+    """Write a preset into a file of parameters; return all of the file's values by dotted name."""
     params.write_text(presets.plan_changes(name, params, folder).text)
     return load.flatten_sections(load.read_sections(params))
 
@@ -26,44 +28,44 @@ def params(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Path:
-    """An empty folder for presets of one's own."""
-    folder = tmp_path / "own"
+def user_presets(tmp_path: Path) -> Path:
+    """An empty folder for a user's presets."""
+    folder = tmp_path / "user_presets"
     folder.mkdir()
     return folder
 
 
 def test_there_is_a_preset_for_every_variant() -> None:
-    """The paper's six, the course's, the fast one, and the way back."""
+    """The paper's six, the course's, the speedrun, and the demo."""
     paper = [f"paper-b{size}" for size in range(6)]
     assert sorted(["course", "demo", "speedrun", *paper]) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_comes_out_is_right(name: str, params: Path) -> None:
-    """Every preset makes of the shipped parameters some that the pipeline takes."""
-    applied(name, params)
+def test_every_preset_gives_valid_parameters(name: str, params: Path) -> None:
+    """Each preset, applied to the shipped parameters, passes the checks."""
+    apply_preset(name, params)
     assert isinstance(load.load_config(params), load.Config)
 
 
-def test_demo_is_what_is_shipped() -> None:
-    """presets/demo.yaml holds every shipped value but those that are the machine's business."""
+def test_demo_has_the_shipped_values() -> None:
+    """presets/demo.yaml has every shipped value but those that depend on the machine."""
     shipped = load.flatten_sections(load.read_sections(PARAMS_FILE))
-    of_the_machine = {
+    machine_dependent = {
         "launch",
         "download.folder",
         "download.site",
         "download.train_extra",
         "pretrained.file",
     }
-    expected = {key: value for key, value in shipped.items() if key not in of_the_machine}
+    expected = {key: value for key, value in shipped.items() if key not in machine_dependent}
     assert expected == load.flatten_sections(load.read_sections(PRESETS / "demo.yaml"))
 
 
 @pytest.mark.parametrize("size", range(6))
-def test_the_papers_variants(size: int, params: Path) -> None:
+def test_the_variants_of_the_paper(size: int, params: Path) -> None:
     """Each trains its own network from its own pinned weights."""
-    values = applied(f"paper-b{size}", params)
+    values = apply_preset(f"paper-b{size}", params)
     pin = pretrained.PINS[f"nvidia/mit-b{size}"]
     assert f"b{size}" == values["train.variant"]
     assert pin == pretrained.Pin(
@@ -71,9 +73,9 @@ def test_the_papers_variants(size: int, params: Path) -> None:
     )
 
 
-def test_the_papers_recipe(params: Path) -> None:
+def test_the_recipe_of_the_paper(params: Path) -> None:
     """The numbers of the paper and of its released configuration, written out."""
-    values = applied("paper-b5", params)
+    values = apply_preset("paper-b5", params)
     expected = {
         "remap.split": "official",
         "pack.size": [1024, 2048],
@@ -104,9 +106,9 @@ def test_the_papers_recipe(params: Path) -> None:
     assert expected == {key: values[key] for key in expected}
 
 
-def test_the_courses_recipe(params: Path) -> None:
-    """The numbers of the course, written out, with whole cities held out in place of frames."""
-    values = applied("course", params)
+def test_the_recipe_of_the_course(params: Path) -> None:
+    """The numbers of the course, written out, with whole cities held out instead of frames."""
+    values = apply_preset("course", params)
     expected = {
         "remap.split": "city",
         "remap.held_out": 0.2,
@@ -137,11 +139,11 @@ def test_the_courses_recipe(params: Path) -> None:
     assert expected == {key: values[key] for key in expected}
 
 
-def test_the_speedrun_sees_as_many_frames_as_the_course(params: Path) -> None:
-    """Its steps are fewer as its batches are larger."""
-    slow, fast = (applied(name, params) for name in ("course", "speedrun"))
+def test_the_speedrun_trains_on_as_many_frames_as_the_course(params: Path) -> None:
+    """It has fewer steps in proportion to its larger batches."""
+    slow, fast = (apply_preset(name, params) for name in ("course", "speedrun"))
     slow_frames, fast_frames = (
-        run["train.steps"] * run["train.batch_size"] for run in (slow, fast)
+        values["train.steps"] * values["train.batch_size"] for values in (slow, fast)
     )
     assert slow_frames == fast_frames
 
@@ -149,75 +151,75 @@ def test_the_speedrun_sees_as_many_frames_as_the_course(params: Path) -> None:
 @pytest.mark.parametrize(
     ("first", "second"), [("paper-b3", "course"), ("speedrun", "paper-b0"), ("course", "demo")]
 )
-def test_nothing_is_left_of_an_earlier_preset(first: str, second: str, params: Path) -> None:
-    """One after another, the second counts."""
-    expected = applied(second, params)
+def test_a_second_preset_replaces_the_first(first: str, second: str, params: Path) -> None:
+    """After two presets, the values are those of the second alone."""
+    expected = apply_preset(second, params)
     shutil.copy(PARAMS_FILE, params)
-    applied(first, params)
-    assert expected == applied(second, params)
+    apply_preset(first, params)
+    assert expected == apply_preset(second, params)
 
 
-def test_there_and_back_is_the_shipped_file(params: Path) -> None:
-    """Comments, their columns and the forms of numbers survive, to the byte."""
-    applied("course", params)
-    applied("paper-b4", params)
-    applied("demo", params)
+def test_demo_restores_the_shipped_file(params: Path) -> None:
+    """Comments, their columns and the format of numbers survive, byte for byte."""
+    apply_preset("course", params)
+    apply_preset("paper-b4", params)
+    apply_preset("demo", params)
     assert PARAMS_FILE.read_text() == params.read_text()
 
 
-def test_twice_changes_nothing(params: Path) -> None:
-    """The second time there is nothing left to do, and the file is the same."""
-    applied("paper-b1", params)
-    again = presets.plan_changes("paper-b1", params, PRESETS)
-    assert ([], params.read_text()) == (again.changes, again.text)
+def test_a_second_application_changes_nothing(params: Path) -> None:
+    """Applied again, a preset has no changes, and the file is the same."""
+    apply_preset("paper-b1", params)
+    plan = presets.plan_changes("paper-b1", params, PRESETS)
+    assert ([], params.read_text()) == (plan.changes, plan.text)
 
 
-def test_an_edited_recipe_is_no_longer_kept(tmp_path: Path) -> None:
-    """An edit to what makes the recipe is undone, and said."""
+def test_an_edited_value_of_the_recipe_is_replaced(tmp_path: Path) -> None:
+    """An edit to a value of the recipe is reverted, and listed."""
     params = write_changed_params(tmp_path, ("drop_path: 0.1", "drop_path: 0.3"))
     assert (
         "train.drop_path: 0.3 -> 0.1" in presets.plan_changes("paper-b0", params, PRESETS).changes
     )
 
 
-def test_what_no_preset_names_stays(tmp_path: Path) -> None:
-    """How training is launched is the machine's business."""
-    two = "torchrun --nproc-per-node 2 -m"
-    params = write_changed_params(tmp_path, ("launch: python -m", f"launch: {two}"))
-    assert two == applied("paper-b0", params)["launch"]
+def test_a_parameter_in_no_preset_stays(tmp_path: Path) -> None:
+    """The launch command depends on the machine and stays."""
+    command = "torchrun --nproc-per-node 2 -m"
+    params = write_changed_params(tmp_path, ("launch: python -m", f"launch: {command}"))
+    assert command == apply_preset("paper-b0", params)["launch"]
 
 
-def test_comments_of_ones_own_stay(tmp_path: Path) -> None:
-    """On a line of their own, and behind a parameter that changes, in line with the others."""
+def test_comments_of_the_user_stay(tmp_path: Path) -> None:
+    """On a separate line, and behind a changed parameter, aligned with the others."""
     params = write_changed_params(
         tmp_path, ("  steps: 120", "  # mine\n  steps: 120  # two minutes")
     )
-    applied("course", params)
+    apply_preset("course", params)
     assert "  # mine\n  steps: 7140                   # two minutes\n" in params.read_text()
 
 
 def test_a_folder_on_disk_stays_the_source(tmp_path: Path) -> None:
-    """Who has the frames on a disk is not sent to the site for them, and is told so."""
+    """With frames in a folder the source does not become the site, and a line says so."""
     params = write_changed_params(
         tmp_path, ("source: synthetic", "source: folder"), ("folder: null", "folder: /data/city")
     )
     assert ["download.source stays folder: /data/city"] == presets.plan_changes(
         "course", params, PRESETS
     ).kept_parameters
-    assert "folder" == applied("course", params)["download.source"]
+    assert "folder" == apply_preset("course", params)["download.source"]
 
 
-def test_the_demo_draws_again(tmp_path: Path) -> None:
-    """Its streets are other frames than those in the folder."""
+def test_demo_replaces_the_source_folder(tmp_path: Path) -> None:
+    """Its drawn streets are other frames than those in the folder."""
     params = write_changed_params(
         tmp_path, ("source: synthetic", "source: folder"), ("folder: null", "folder: /data/city")
     )
-    assert "synthetic" == applied("demo", params)["download.source"]
+    assert "synthetic" == apply_preset("demo", params)["download.source"]
 
 
-def test_every_change_is_a_line(params: Path, own: Path) -> None:
-    """The parameter, what it was and what it becomes, as they stand in the file."""
-    (own / "mine.yaml").write_text(
+def test_every_change_is_a_line(params: Path, user_presets: Path) -> None:
+    """The parameter with its old and new values, formatted as in the file."""
+    (user_presets / "mine.yaml").write_text(
         "# Mine.\ntrain: {steps: 70, learning_rate: 6.0e-5, clip_norm: null}\n"
         "ablation:\n  seeds:\n    - 5  # one is enough\n"
     )
@@ -226,54 +228,59 @@ def test_every_change_is_a_line(params: Path, own: Path) -> None:
         "train.learning_rate: 1.0e-3 -> 6.0e-5",
         "train.clip_norm: 1.0 -> null",
         "ablation.seeds: [0, 1] -> [5]",
-    ] == presets.plan_changes("mine", params, own).changes
-    applied("mine", params, own)
+    ] == presets.plan_changes("mine", params, user_presets).changes
+    apply_preset("mine", params, user_presets)
     assert "  seeds: [5]\n" in params.read_text()
 
 
-def test_the_example_of_the_docs(params: Path, own: Path) -> None:
-    """What docs/presets.md shows for B5 on a small GPU is a preset, of two frames at once."""
+def test_the_example_in_the_docs(params: Path, user_presets: Path) -> None:
+    """The example in docs/presets.md for B5 on a small GPU is a preset with two frames at once."""
     page = (PARAMS_FILE.parent / "docs" / "presets.md").read_text()
-    shutil.copytree(PRESETS, own, dirs_exist_ok=True)
-    (own / "small.yaml").write_text(page.partition("```yaml\n")[2].partition("```")[0])
-    values = applied("small", params, own)
+    shutil.copytree(PRESETS, user_presets, dirs_exist_ok=True)
+    (user_presets / "small.yaml").write_text(page.partition("```yaml\n")[2].partition("```")[0])
+    values = apply_preset("small", params, user_presets)
     assert ("b5", 8, 4) == tuple(
         values[f"train.{key}"] for key in ("variant", "batch_size", "accumulation")
     )
 
 
-def test_without_extends_it_is_a_patch(tmp_path: Path, own: Path) -> None:
-    """A preset of one's own that extends nothing changes what it names, and nothing else."""
-    (own / "small.yaml").write_text("# For a small GPU.\ntrain:\n  accumulation: 4\n")
+def test_a_preset_without_extends_changes_only_its_own_values(
+    tmp_path: Path, user_presets: Path
+) -> None:
+    """A preset that extends none changes only the parameters in it."""
+    (user_presets / "small.yaml").write_text("# For a small GPU.\ntrain:\n  accumulation: 4\n")
     params = write_changed_params(tmp_path, ("drop_path: 0.1", "drop_path: 0.3"))
-    assert ["train.accumulation: 1 -> 4"] == presets.plan_changes("small", params, own).changes
+    assert ["train.accumulation: 1 -> 4"] == presets.plan_changes(
+        "small", params, user_presets
+    ).changes
 
 
-def test_a_parameter_that_the_file_lacks_is_added(tmp_path: Path) -> None:
-    """A file from before there was such a parameter gets it, within its section."""
-    line = next(one for one in PARAMS_FILE.read_text().splitlines(True) if "accumulation:" in one)
+def test_a_missing_parameter_is_added(tmp_path: Path) -> None:
+    """A file older than a parameter gets it, within its section."""
+    lines = PARAMS_FILE.read_text().splitlines(True)
+    line = next(text for text in lines if "accumulation:" in text)
     params = write_changed_params(tmp_path, (line, ""))
     assert ["train.accumulation: (missing) -> 1"] == presets.plan_changes(
         "demo", params, PRESETS
     ).changes
-    assert 1 == applied("demo", params)["train.accumulation"]
+    assert 1 == apply_preset("demo", params)["train.accumulation"]
 
 
-def test_an_unknown_parameter_is_refused(params: Path, own: Path) -> None:
-    """The preset is named, with the nearest right parameter."""
-    (own / "mine.yaml").write_text("# Mine.\ntrain: {warmup_stps: 7}\n")
+def test_an_unknown_parameter_is_refused(params: Path, user_presets: Path) -> None:
+    """The message names the preset and the closest parameter."""
+    (user_presets / "mine.yaml").write_text("# Mine.\ntrain: {warmup_stps: 7}\n")
     expected = "preset mine: train.warmup_stps is not a parameter, did you mean train.warmup_steps?"
     with pytest.raises(load.ParameterError) as error:
-        presets.plan_changes("mine", params, own)
+        presets.plan_changes("mine", params, user_presets)
     assert expected == str(error.value)
 
 
-def test_a_mistake_in_the_file_is_the_files(tmp_path: Path, own: Path) -> None:
-    """What was wrong before is not put down to the preset, and is not written again."""
-    (own / "mine.yaml").write_text("# Mine.\ntrain: {steps: -1}\n")
+def test_a_mistake_of_the_file_names_the_file(tmp_path: Path, user_presets: Path) -> None:
+    """A mistake that the file already had is reported for the file, not for the preset."""
+    (user_presets / "mine.yaml").write_text("# Mine.\ntrain: {steps: -1}\n")
     params = write_changed_params(tmp_path, ("bootstrap: 2000", "bootstrap: 0"))
     with pytest.raises(load.ParameterError) as error:
-        presets.plan_changes("mine", params, own)
+        presets.plan_changes("mine", params, user_presets)
     assert [
         "preset mine: train.steps: should be greater than 0 (it is -1)",
         f"{params}: evaluate.bootstrap: should be greater than 0 (it is 0)",
@@ -281,64 +288,64 @@ def test_a_mistake_in_the_file_is_the_files(tmp_path: Path, own: Path) -> None:
 
 
 def test_an_unknown_preset_is_refused() -> None:
-    """With the nearest name and all that there are."""
+    """The message has the closest name and all presets."""
     with pytest.raises(ValueError, match=r"no preset papr-b3, did you mean paper-b3.* demo, paper"):
         presets.plan_changes("papr-b3", PARAMS_FILE, PRESETS)
 
 
-def test_a_circle_is_refused(own: Path) -> None:
-    """Presets that extend each other have no beginning."""
-    (own / "a.yaml").write_text("extends: b\n")
-    (own / "b.yaml").write_text("extends: a\n")
+def test_circular_presets_are_refused(user_presets: Path) -> None:
+    """Presets that extend each other are an error."""
+    (user_presets / "a.yaml").write_text("extends: b\n")
+    (user_presets / "b.yaml").write_text("extends: a\n")
     with pytest.raises(ValueError, match="preset a extends itself: a -> b -> a"):
-        presets.plan_changes("a", PARAMS_FILE, own)
+        presets.plan_changes("a", PARAMS_FILE, user_presets)
 
 
-def test_a_folder_without_presets_is_told(own: Path) -> None:
-    """From another folder than the project's the message says where to go."""
+def test_a_folder_without_presets_is_refused(user_presets: Path) -> None:
+    """Outside the project's folder the message says where to run from."""
     with pytest.raises(ValueError, match="run from the project's folder"):
-        presets.plan_changes("course", PARAMS_FILE, own)
+        presets.plan_changes("course", PARAMS_FILE, user_presets)
 
 
 @pytest.fixture
 def command(params: Path, monkeypatch: pytest.MonkeyPatch):
-    """Run `preset` in a folder with the shipped parameters and presets; return its lines."""
+    """A function that runs `preset` in a folder with the shipped files and returns its lines."""
     shutil.copytree(PRESETS, params.parent / "presets")
     monkeypatch.chdir(params.parent)
 
-    def run(*arguments: str) -> list[str]:
-        done = CliRunner().invoke(app, ["preset", *arguments], catch_exceptions=False)
-        assert 0 == done.exit_code
-        return done.output.splitlines()
+    def run_preset(*arguments: str) -> list[str]:
+        result = CliRunner().invoke(app, ["preset", *arguments], catch_exceptions=False)
+        assert 0 == result.exit_code
+        return result.output.splitlines()
 
-    return run
+    return run_preset
 
 
-def test_the_list_says_what_is_in_force(command) -> None:
-    """A line per preset; as shipped it is the demo."""
+def test_the_list_marks_the_active_preset(command) -> None:
+    """A line per preset; as shipped, the demo is active."""
     lines = command()
     assert NAMES == [line.split()[0] for line in lines]
     assert ["demo"] == [line.split()[0] for line in lines if line.endswith(" (in force)")]
 
 
 def test_a_dry_run_writes_nothing(command, params: Path) -> None:
-    """It says what would change, and leaves the file as it was."""
+    """It prints the changes and leaves the file unchanged."""
     lines = command("paper-b3", "--dry-run")
     assert "train.variant: b0 -> b3" in lines
     assert lines[-1].startswith("params.yaml is as it was: paper-b3 would change ")
     assert PARAMS_FILE.read_bytes() == params.read_bytes()
 
 
-def test_the_command_writes_and_then_has_nothing_to_do(command, params: Path) -> None:
-    """The first time it counts the changes, the second it says that there are none."""
+def test_the_command_counts_its_changes(command, params: Path) -> None:
+    """It reports the number of changes, and on a second run that there are none."""
     first, second = command("paper-b3"), command("paper-b3")
     assert first[-1].startswith(f"paper-b3 changed {len(first) - 1} parameters of params.yaml: ")
     assert "b3" == load.load_config(params).train.variant
     assert ["params.yaml says all this already: nothing to change"] == second
 
 
-def test_a_refused_preset_leaves_the_file(command, params: Path) -> None:
-    """Nothing is written where anything is wrong."""
+def test_a_refused_preset_changes_no_file(command, params: Path) -> None:
+    """Nothing is written if anything is wrong."""
     (params.parent / "presets" / "mine.yaml").write_text("train: {steps: 9, stepz: 7}\n")
     with pytest.raises(load.ParameterError):
         command("mine")
@@ -346,15 +353,15 @@ def test_a_refused_preset_leaves_the_file(command, params: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_preset_says_what_it_is(name: str) -> None:
-    """It opens with one sentence that fits a line of the list."""
+def test_every_preset_has_a_description(name: str) -> None:
+    """It opens with one sentence that fits in a line of the list."""
     assert presets.read_description(name, PRESETS).endswith(".")
     assert len(presets.read_description(name, PRESETS)) <= 100
     assert (PRESETS / f"{name}.yaml").read_text().startswith("# ")
 
 
-def test_numbers_stay_numbers_for_other_readers(params: Path) -> None:
-    """6.0e-5 is written as such: a YAML 1.1 reader takes 6e-05 for a text."""
-    applied("paper-b0", params)
+def test_numbers_are_written_for_yaml_1_1(params: Path) -> None:
+    """6.0e-5 is written as such: a YAML 1.1 parser reads 6e-05 as a text."""
+    apply_preset("paper-b0", params)
     assert "learning_rate: 6.0e-5 " in params.read_text()
     assert 6e-5 == YAML(typ="safe").load(params)["train"]["learning_rate"]

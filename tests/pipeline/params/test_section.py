@@ -1,3 +1,5 @@
+"""pipeline.params.section: types, limits and messages of parameters."""
+
 from typing import Literal
 
 import pytest
@@ -27,8 +29,8 @@ class Example(Section):
 GOOD = {"steps": 5, "rate": 1e-3, "crop": [8, 16], "source": "none", "inner": {"flip": 0.5}}
 
 
-def test_good_values_are_taken() -> None:
-    """What is right is returned typed, a list of two numbers as a size."""
+def test_valid_values_are_typed() -> None:
+    """Valid values are returned typed, a list of two numbers as a tuple."""
     section, mistakes = Example.parse("example", GOOD)
     assert [] == mistakes
     assert section is not None
@@ -36,7 +38,7 @@ def test_good_values_are_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "message"),
     [
         ({"stpes": 5}, "example.stpes is not a parameter, did you mean example.steps?"),
         (
@@ -49,15 +51,15 @@ def test_good_values_are_taken() -> None:
         ({"source": "hub"}, "example.source: should be 'none' or 'file' (it is 'hub')"),
     ],
 )
-def test_a_mistake_is_named(change: dict[str, object], sentence: str) -> None:
-    """A mistake names its key, what is allowed, and what stands there."""
+def test_the_message_of_a_mistake(change: dict[str, object], message: str) -> None:
+    """The message has the key, what is allowed, and the value."""
     section, mistakes = Example.parse("example", GOOD | change)
     assert section is None
-    assert [sentence] == mistakes
+    assert [message] == mistakes
 
 
-def test_all_mistakes_at_once() -> None:
-    """Two wrong values and a missing one give three sentences."""
+def test_all_mistakes_are_reported_at_once() -> None:
+    """Two wrong values and a missing one are three messages."""
     values = {**GOOD, "steps": -1, "source": 3}
     del values["rate"]
     _, mistakes = Example.parse("example", values)
@@ -67,28 +69,28 @@ def test_all_mistakes_at_once() -> None:
     assert "example.rate is missing" in mistakes
 
 
-def test_a_misspelt_name_is_one_mistake() -> None:
-    """A parameter under a misspelt name is not told to be missing as well."""
+def test_a_misspelled_name_is_one_mistake() -> None:
+    """A parameter under a misspelled name is not reported as missing too."""
     values = {**GOOD, "stpes": 5}
     del values["steps"]
     expected = ["example.stpes is not a parameter, did you mean example.steps?"]
     assert expected == Example.parse("example", values)[1]
 
 
-def test_a_section_must_hold_parameters() -> None:
-    """A number where a section should stand is told as such."""
-    expected = ["example should be a section with parameters below it, not 3"]
+def test_a_section_must_have_parameters() -> None:
+    """A number in place of a section is refused."""
+    expected = ["example should be a section with parameters, not 3"]
     assert expected == Example.parse("example", 3)[1]
 
 
 class Network(Section):
-    """A section with the size of what the network sees."""
+    """A section with the size of a network's input."""
 
     size: NetworkSize
 
 
 def test_a_size_too_small_for_the_network_is_refused() -> None:
-    """The least side is the encoder's own."""
+    """The smallest side is the encoder's."""
     section, _ = Network.parse("network", {"size": [MIN_SIDE, MIN_SIDE]})
     assert section is not None
     section, mistakes = Network.parse("network", {"size": [MIN_SIDE - 1, 64]})
@@ -96,13 +98,13 @@ def test_a_size_too_small_for_the_network_is_refused() -> None:
     assert ["network.size.0: should be greater than or equal to 29 (it is 28)"] == mistakes
 
 
-def test_infinity_is_no_number() -> None:
-    """YAML's .inf and .nan are refused wherever a number stands."""
+def test_infinity_is_refused() -> None:
+    """YAML's .inf and .nan are refused for a number."""
     for value in (float("inf"), float("nan")):
         section, _ = Example.parse("example", GOOD | {"rate": value})
         assert section is None
 
 
-def test_nearest_says_nothing_when_nothing_is_near() -> None:
-    """A guess that is no help is not made."""
+def test_no_suggestion_without_a_close_match() -> None:
+    """A name that resembles none gets no suggestion."""
     assert "" == suggest_name("zzz", ["steps", "rate"])

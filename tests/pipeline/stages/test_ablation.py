@@ -337,9 +337,9 @@ VALUES = {"losses": ["ce"], "seeds": [0], "baseline": "ce", "bootstrap": 10, "se
     ("change", "message"),
     [
         ({"losses": []}, "ablation.losses"),
-        ({"losses": ["ce", "ce"]}, "losses names one of them twice"),
-        ({"seeds": [1, 1]}, "seeds names one of them twice"),
-        ({"baseline": "dice"}, "baseline is dice, which is not among losses"),
+        ({"losses": ["ce", "ce"]}, "losses contains a duplicate"),
+        ({"seeds": [1, 1]}, "seeds contains a duplicate"),
+        ({"baseline": "dice"}, "baseline dice is not one of losses"),
         ({"losses": ["ce", "dyce"]}, "did you mean dice?"),
     ],
 )

@@ -403,4 +403,4 @@ def test_train_extra_is_not_drawn() -> None:
             "synthetic": DRAWN.model_dump(),
         },
     )
-    assert ["download: train_extra is not drawn: it needs source cityscapes or folder"] == mistakes
+    assert ["download: train_extra needs the source cityscapes or folder"] == mistakes

@@ -206,7 +206,7 @@ def test_windows_mirror_scales_and_corruptions_are_applied(evaluated: Path, data
     [
         ({"stride": [30, 30]}, "leaves gaps between windows"),
         ({"scales": []}, "evaluate.scales"),
-        ({"scales": [1.0, 1.0]}, "scales names one twice"),
+        ({"scales": [1.0, 1.0]}, "scales contains a duplicate"),
         ({"scales": [0.0]}, "greater than 0"),
         ({"scales": [0.001]}, "0.001 of 32x64 is 0x0, but the network needs 29"),
         ({"corruptions": ["fogg"]}, "evaluate.corruptions"),
@@ -252,5 +252,5 @@ def test_missing_photograph_is_named(data: Path) -> None:
 def test_model_of_other_classes(data: Path) -> None:
     """A model with another number of classes is refused before anything is predicted."""
     save(SegFormer("b0", num_classes=5, decoder_width=16), data / "ce-0")
-    with pytest.raises(ValueError, match="knows 5 classes"):
+    with pytest.raises(ValueError, match="the model has 5 classes"):
         evaluate(data)

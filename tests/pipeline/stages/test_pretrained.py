@@ -120,7 +120,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_file_without_a_sum_is_refused() -> None:
     """DVC cannot see a file outside the project: its sum is not optional."""
     _, mistakes = Pretrained.parse("pretrained", NOTHING | {"source": "file", "file": "x"})
-    assert ["pretrained: source is file, so file and sha256 must name one"] == mistakes
+    assert ["pretrained: file and sha256 must be set when source is file"] == mistakes
 
 
 def test_the_hub_gives_the_encoder(on_hub: Path, tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_a_pin_needs_a_place(name: str) -> None:
     assert [] == Pretrained.parse("pretrained", values)[1]
     _, mistakes = Pretrained.parse("pretrained", values | {name: None})
     assert [
-        "pretrained: source is hub, so repository, revision, filename and sha256 must name a file"
+        "pretrained: repository, revision, filename and sha256 must be set when source is hub"
     ] == mistakes
 
 

@@ -375,7 +375,7 @@ def test_a_scale_the_wrong_way_round_is_refused() -> None:
     """The mistake is told by its key, without the whole section behind it."""
     augment = TINY["augment"] | {"scale": [2.0, 0.5]}
     _, mistakes = Train.parse("train", TINY | {"augment": augment})
-    assert ["train.augment: scale names the least factor first, not [2.0, 0.5]"] == mistakes
+    assert ["train.augment: scale must begin with the smaller factor (it is [2.0, 0.5])"] == mistakes
 
 
 def test_a_warmup_as_long_as_the_training_is_refused() -> None:
