@@ -1,7 +1,7 @@
-"""Where the encoder looks: the attention of any stage, block and head for a query of one's own.
+"""Attention maps of the encoder, for any stage, block and head and any query pixels.
 
-Nothing of the network is written a second time: the weights come out of the same function that
-mixes the values, which is handed an identity matrix to mix instead of values.
+The weights come from the network's own attention function, with an identity matrix as values: no
+part of the network is implemented a second time.
 """
 
 import math
@@ -18,7 +18,7 @@ from segformer.model.segformer import SegFormer
 from segformer.model.variants import PATCH_STRIDES
 
 _QUERY_CHUNK = 1024
-"""Queries asked at a time: their weights for all keys are whole rows, and rows are long."""
+"""Queries per step, which bounds the memory: each has a weight for every key."""
 
 
 def attention_maps(
@@ -29,62 +29,62 @@ def attention_maps(
     stage: int,
     block: int = -1,
 ) -> Tensor:
-    """Where a pixel, or on average a region, takes its information from.
+    """Return how much a pixel, or a region on average, attends to each key.
 
     Args:
-        model: in any mode; evaluated without gradients, and left as it was.
+        model: in any mode; evaluated in evaluation mode without gradients, otherwise unchanged.
         image: (3, H, W) normalized, on the model's device.
-        query: row and column of a pixel, or (H, W) bool, the pixels of a region. The tokens that
-            lie in it are asked, each counting by the number of its pixels.
+        query: row and column of a pixel, or (H, W) bool, the pixels of a region. Each token in the
+            region is weighted by the number of its pixels.
         stage: 0, the finest, to 3.
         block: of the stage, from 0; -1 is the last one.
 
     Returns:
-        (a, rows, columns) float32: for each head the share, 0..1, of each key; every head's shares
-        sum to 1. The keys are the stage's tokens, thinned out by its reduction.
+        (a, rows, columns) float32: the attention weight, 0..1, of each key, for each head; the
+        weights of a head sum to 1. The keys are the tokens of the stage after sequence reduction.
 
     Raises:
         ValueError: for a stage, block or pixel that does not exist, an empty region, or a batch.
     """
     encoder = model.encoder if isinstance(model, SegFormer) else model
     if image.ndim != 3:
-        raise ValueError(f"one image is (3, H, W), this is {tuple(image.shape)}; give it alone")
+        raise ValueError(f"image is {tuple(image.shape)}; give a single image, (3, H, W)")
     _check_block(encoder, stage, block)
     region = _query_mask(query, image)
     with eval_mode(encoder):
         attention, grid = attention_input(encoder, image[None], stage=stage, block=block)
-        share = _token_shares(region, math.prod(PATCH_STRIDES[: stage + 1]), grid.shape[1:3])
-        tokens = share.nonzero()[:, 0]
+        shares = _token_shares(region, math.prod(PATCH_STRIDES[: stage + 1]), grid.shape[1:3])
+        tokens = shares.nonzero()[:, 0]
         weights = torch.zeros((), device=image.device)
-        for some in tokens.split(_QUERY_CHUNK):
-            rows = attention_weights(attention, grid, some)[0]  # (a, queries, rows, columns)
-            weights = weights + torch.einsum("q,aqhw->ahw", share[some], rows.float())
+        for chunk in tokens.split(_QUERY_CHUNK):
+            rows = attention_weights(attention, grid, chunk)[0]  # (a, queries, rows, columns)
+            weights = weights + torch.einsum("q,aqhw->ahw", shares[chunk], rows.float())
         return weights
 
 
 def attention_input(
     encoder: Encoder, images: Tensor, *, stage: int, block: int
 ) -> tuple[Attention, Tensor]:
-    """The attention layer of a block and the (b, h, w, c) that it is given for (b, 3, H, W)."""
-    stages = [cast(Stage, each) for each in encoder.stages]
-    blocks = [cast(Block, each) for each in stages[stage].blocks]
-    asked = blocks[block]
+    """Return the attention layer of a block and its input (b, h, w, c) for images (b, 3, H, W)."""
+    stages = [cast(Stage, module) for module in encoder.stages]
+    blocks = [cast(Block, module) for module in stages[stage].blocks]
+    target = blocks[block]
     grid = encoder.to_channels_last(images)
-    for earlier in (*stages[:stage], stages[stage].patch, *blocks[: blocks.index(asked)]):
-        grid = earlier(grid)
-    return asked.attention, asked.attention_norm(grid)
+    for module in (*stages[:stage], stages[stage].patch, *blocks[: blocks.index(target)]):
+        grid = module(grid)
+    return target.attention, target.attention_norm(grid)
 
 
 def attention_weights(attention: Attention, grid: Tensor, tokens: Tensor | None = None) -> Tensor:
-    """The softmax weights of an attention layer.
+    """Return the softmax weights of an attention layer.
 
     Args:
-        attention: the layer, which reduces rows and columns r times.
-        grid: (b, h, w, c), what the layer is given.
-        tokens: (q,) int64, which of the h * w tokens, row by row, ask; None for all.
+        attention: the layer, with a sequence reduction of r per axis.
+        grid: (b, h, w, c), the input of the layer.
+        tokens: (q,) int64, the queries among the h * w tokens, row by row; None for all.
 
     Returns:
-        (b, a, q, h // r, w // r): for each head and query how much each key counts; sums to 1.
+        (b, a, q, h // r, w // r): the weight of each key, for each head and query; they sum to 1.
     """
     query, key, _ = attention.project(grid)
     if tokens is not None:
@@ -110,7 +110,7 @@ def _check_block(encoder: Encoder, stage: int, block: int) -> None:
 
 
 def _query_mask(query: tuple[int, int] | Tensor, image: Tensor) -> Tensor:
-    """(H, W) bool: the pixels that ask."""
+    """(H, W) bool: the query pixels."""
     height, width = image.shape[1:]
     if isinstance(query, Tensor):
         if query.shape != (height, width) or not query.any():
@@ -130,9 +130,9 @@ def _query_mask(query: tuple[int, int] | Tensor, image: Tensor) -> Tensor:
 
 
 def _token_shares(region: Tensor, stride: int, size: torch.Size) -> Tensor:
-    """(H, W) bool -> (rows * columns of size,): each token's share of the region; sums to 1.
+    """(H, W) bool -> (rows * columns of size,): the share of each token; they sum to 1.
 
-    A token stands for `stride` rows and columns of pixels, as the decoder's resizing takes it to.
+    A token covers `stride` rows and columns of pixels, as in the resizing of the decoder.
     """
     rows, columns = size
     height, width = region.shape

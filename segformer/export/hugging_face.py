@@ -1,4 +1,4 @@
-"""Write a model as a folder that Hugging Face's transformers opens, with equal scores."""
+"""Export to Hugging Face transformers: a folder that `from_pretrained` opens, with equal scores."""
 
 import json
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
 
-_BILINEAR = 2  # Pillow's number for it, which the preprocessor's file holds
+_BILINEAR = 2  # Pillow's constant, which the preprocessor file contains
 
 
 def write_hugging_face(
@@ -38,43 +38,43 @@ def write_hugging_face(
     size: tuple[int, int],
     classes: Sequence[str] | None = None,
 ) -> None:
-    """Write what `SegformerForSemanticSegmentation.from_pretrained` opens, scoring as our model.
+    """Write a folder for `SegformerForSemanticSegmentation.from_pretrained`, with equal scores.
 
-    `AutoImageProcessor.from_pretrained` of the folder brings any picture to `size`: with another
-    one, as some of the hub's own files name, a model of 76.2 mIoU was seen to score 58.
+    `AutoImageProcessor.from_pretrained` of the folder resizes every image to `size`. The size
+    matters: with another one, as in some of the hub's own files, a model of 76.2 mIoU scored 58.
 
     Args:
         model: on any device, in any memory format.
-        folder: made if it is missing; files of the three names are replaced.
-        size: rows and columns of the images the model was trained at, in pixels.
-        classes: the names of its k classes; None for Cityscapes' where k is 19, else LABEL_0 on.
+        folder: created if missing; files of the three names are replaced.
+        size: rows and columns of the images in training, in pixels.
+        classes: names of the k classes; None for those of Cityscapes if k is 19, else LABEL_0, ...
 
     Raises:
-        ValueError: if the size or the names do not fit the model, if its LayerNorm epsilon is one
-            that transformers cannot be told, or if the folder holds a model in another format.
+        ValueError: if the size or the names do not fit the model, if transformers does not support
+            its LayerNorm epsilon, or if the folder contains a model in another format.
     """
     folder = Path(folder)
-    names = _names(model.num_classes, classes)
+    names = _class_names(model.num_classes, classes)
     _check(model, folder, size)
-    # All are whole before the first takes its place.
+    # All files are complete before the first is renamed.
     with (
         replacing(folder / PREPROCESSOR) as preprocessor_part,
         replacing(folder / CONFIG) as config_part,
         replacing(folder / WEIGHTS) as weights_part,
     ):
-        preprocessor_part.write_text(_json(_preprocessor(size)), encoding="utf-8")
-        config_part.write_text(_json(_config(model, names)), encoding="utf-8")
-        save_file(_tensors(model), weights_part, metadata={"format": "pt"})
+        preprocessor_part.write_text(_to_json(_preprocessor(size)), encoding="utf-8")
+        config_part.write_text(_to_json(_config(model, names)), encoding="utf-8")
+        save_file(_rename_tensors(model), weights_part, metadata={"format": "pt"})
 
 
-def _names(num_classes: int, classes: Sequence[str] | None) -> list[str]:
+def _class_names(num_classes: int, classes: Sequence[str] | None) -> list[str]:
     if classes is None and num_classes == NUM_CLASSES:
         return list(CLASS_NAMES)
     names = [f"LABEL_{k}" for k in range(num_classes)] if classes is None else list(classes)
     if len(names) != num_classes or len(set(names)) != num_classes:
         raise ValueError(
             f"classes: {len(set(names))} different names for a model of {num_classes} classes;"
-            " give each class one name of its own"
+            " give one unique name per class"
         )
     return names
 
@@ -83,18 +83,18 @@ def _check(model: SegFormer, folder: Path, size: tuple[int, int]) -> None:
     if len(size) != 2 or min(size) < MIN_SIDE:
         raise ValueError(f"size is {size}; give rows and columns, {MIN_SIDE} pixels or more each")
     if model.norm_eps != NORM_EPS:
-        # It has layer_norm_eps in its configuration, but no release so far has looked at it.
+        # Its configuration has layer_norm_eps, but no release so far uses it.
         raise ValueError(
-            f"norm_eps is {model.norm_eps}: transformers runs every LayerNorm with {NORM_EPS} and"
-            f" would score otherwise; give a model with norm_eps={NORM_EPS}"
+            f"norm_eps is {model.norm_eps}, but transformers runs every LayerNorm with {NORM_EPS},"
+            f" which changes the scores; give a model with norm_eps={NORM_EPS}"
         )
     config = folder / CONFIG
-    # Two files of segformer.save bear the same names.
+    # Two files of segformer.save have the same names.
     if config.exists() and b'"model_type": "segformer"' not in config.read_bytes():
-        raise ValueError(f"{folder}: holds a model in another format; give another folder")
+        raise ValueError(f"{folder}: contains a model in another format; give another folder")
 
 
-def _tensors(model: SegFormer) -> dict[str, Tensor]:
+def _rename_tensors(model: SegFormer) -> dict[str, Tensor]:
     ours, depths = model.state_dict(), get_variant(model.variant).depths
     theirs = to_format(ours, HUGGING_FACE, depths)
     norm = HUGGING_FACE.find_name("decoder.norm.weight", depths).removesuffix("weight")
@@ -147,9 +147,9 @@ def _preprocessor(size: tuple[int, int]) -> dict[str, Any]:
         "do_normalize": True,
         "image_mean": MEAN,
         "image_std": STD,
-        "do_reduce_labels": False,  # class 0 is the road, not a background to be left out
+        "do_reduce_labels": False,  # class 0 is the road, not a background to ignore
     }
 
 
-def _json(values: dict[str, Any]) -> str:
+def _to_json(values: dict[str, Any]) -> str:
     return json.dumps(values, indent=2) + "\n"

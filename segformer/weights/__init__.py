@@ -1,1 +1,1 @@
-"""Files of weights: ours, and everyone else's formats."""
+"""Files of weights: our checkpoints, and the formats of other implementations."""

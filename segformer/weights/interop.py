@@ -1,6 +1,7 @@
-"""Weights in and out: read what others stored, whoever named it, and write what they can open.
+"""Read weights in the formats of other SegFormer implementations.
 
-The names are in `naming`. What a file lacks, or has beyond them, is an error and never passed over.
+The tensor names of each format are in `key_names`. Missing and unknown tensors are errors and are
+never skipped silently.
 """
 
 import pickle
@@ -31,7 +32,7 @@ Tensors = dict[str, Tensor]
 
 _IMAGENET_CLASSES = 1000
 
-# Rubbish can make the unpickler stumble at any opcode.
+# On arbitrary bytes the unpickler can fail with any of these.
 _LOAD_ERRORS = (
     *(SafetensorError, pickle.UnpicklingError, struct.error, RuntimeError, EOFError, OSError),
     *(LookupError, AttributeError, TypeError, ValueError, AssertionError, MemoryError),
@@ -40,13 +41,14 @@ _LOAD_ERRORS = (
 
 @dataclass(frozen=True)
 class Weights:
-    """What a file holds, in our names.
+    """The weights in a file, with our names.
 
     Attributes:
-        format: who named it; one of `naming.FORMATS`.
+        format: name of the format; one of `key_names.FORMATS`.
         variant: b0 to b5.
         encoder: tensors of an Encoder.
-        decoder: tensors of an MlpDecoder but `norm.num_batches_tracked`, or None if it has none.
+        decoder: tensors of an MlpDecoder without `norm.num_batches_tracked`; None if the file has
+            no decoder.
     """
 
     format: str
@@ -58,30 +60,36 @@ class Weights:
 def read(path: Path | str) -> Weights:
     """Read a .safetensors, .pth, .pt or .bin file in any of the known formats.
 
-    Left out, by name: a head of 1000 classes, the `decode_head.conv_seg` of the original (which it
-    never uses), `num_batches_tracked`, and the `decode_head` of mmsegmentation, which is another
-    function than our decoder. Nothing else is. No code in the file is ever run.
+    Ignored are only, by name: a head of 1000 classes, the `decode_head.conv_seg` of the original
+    (which never uses it), `num_batches_tracked`, and the `decode_head` of mmsegmentation, which is
+    another function than our decoder. No code in the file is ever run.
 
     Raises:
-        ValueError: if the file cannot be read, holds more than tensors, is of no known format, or
-            has tensors that are unknown, missing or of another shape; it names them all, as the
-            file does.
+        ValueError: if the file cannot be read, contains more than tensors, is of no known format,
+            or has tensors that are unknown, missing or of another shape; the message has their
+            names in the file.
     """
     path = Path(path)
-    found = _read_tensors(path)
-    form, variant = _detect_format(found, path)
-    found = {name: tensor for name, tensor in found.items() if not _is_ignored(name, tensor, form)}
-    has_decoder = bool(form.decoder) and any(name.startswith(form.decoder_prefix) for name in found)
-    expected = _expected_tensors(form, variant, found if has_decoder else None)
+    stored = _read_tensors(path)
+    form, variant = _detect_format(stored, path)
+    stored = {
+        name: tensor for name, tensor in stored.items() if not _is_ignored(name, tensor, form)
+    }
+    has_decoder = bool(form.decoder) and any(
+        name.startswith(form.decoder_prefix) for name in stored
+    )
+    expected = _expected_tensors(form, variant, stored if has_decoder else None)
     shaped = {
         name: tensor.reshape(expected[name].shape)
         if _shape_matches(name, tensor, expected)
         else tensor
-        for name, tensor in found.items()
+        for name, tensor in stored.items()
     }
-    mistakes = describe_mismatches(expected, shaped)
-    if mistakes:
-        raise ValueError(f"{path}: as {form.name} {variant}, {mistakes}; fetch the file again")
+    mismatches = describe_mismatches(expected, shaped)
+    if mismatches:
+        raise ValueError(
+            f"{path}: read as {form.name} {variant}: {mismatches}; download the file again"
+        )
     ours = from_format(shaped, form, get_variant(variant).depths)
     return Weights(
         form.name,
@@ -92,10 +100,10 @@ def read(path: Path | str) -> Weights:
 
 
 def load_encoder(encoder: Encoder, path: Path | str) -> str:
-    """Give an encoder all of its weights from a file; returns the file's format.
+    """Load all weights of an encoder from a file; return the name of its format.
 
     Raises:
-        ValueError: as `read` does, and if the file holds another variant.
+        ValueError: as `read`, and for a file of another variant.
     """
     weights = read(path)
     _check_variant(weights, encoder.variant.name, path)
@@ -104,17 +112,17 @@ def load_encoder(encoder: Encoder, path: Path | str) -> str:
 
 
 def load_model(model: SegFormer, path: Path | str) -> str:
-    """Give a model all of its weights from a file; returns the file's format.
+    """Load all weights of a model from a file; return the name of its format.
 
     Raises:
-        ValueError: as `read` does, and if the file holds no decoder, another variant, or another
-            number of classes or width of the decoder.
+        ValueError: as `read`, and for a file without a decoder, of another variant, or with another
+            number of classes or decoder width.
     """
     weights = read(path)
     _check_variant(weights, model.variant, path)
     if weights.decoder is None:
         raise ValueError(
-            f"{path}: a {weights.format} file without a decoder of this kind; "
+            f"{path}: {weights.format} file without a decoder of this architecture; "
             "use load_encoder, or weights of a whole SegFormer"
         )
     count = {"norm.num_batches_tracked": torch.tensor(0)}
@@ -132,19 +140,20 @@ def _read_tensors(path: Path) -> Tensors:
         stored: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ValueError(f"{path}: not found; check the path") from None
-    except _LOAD_ERRORS as mistake:
+    except _LOAD_ERRORS as error:
         raise ValueError(
-            f"{path}: unreadable ({_reason(mistake)});"
-            " give .safetensors, or a .pth or .bin of tensors only"
+            f"{path}: cannot be read ({_short_reason(error)});"
+            " give a .safetensors file, or a .pth or .bin file with tensors only"
         ) from None
     stored = stored.get("state_dict", stored) if isinstance(stored, Mapping) else stored
     if not isinstance(stored, Mapping):
-        raise ValueError(f"{path}: holds a {type(stored).__name__}; give a file of named tensors")
+        raise ValueError(
+            f"{path}: contains a {type(stored).__name__}; give a file of named tensors"
+        )
     others = [str(name) for name, value in stored.items() if not _is_weight(name, value)]
     if others:
         raise ValueError(
-            f"{path}: no dense tensors of numbers with a point: {', '.join(others[:5])};"
-            " give a state dict"
+            f"{path}: not dense floating-point tensors: {', '.join(others[:5])}; give a state dict"
         )
     return dict(stored)
 
@@ -155,41 +164,42 @@ def _is_weight(name: object, value: object) -> bool:
     return value.is_floating_point() or name.endswith(".num_batches_tracked")
 
 
-def _reason(mistake: BaseException) -> str:
-    """In few words, and without PyTorch's advice to open the file all the same."""
-    stranger = re.search(r"GLOBAL (\S+)", str(mistake))
-    if stranger:
-        return f"it holds {stranger[1]}, which is no tensor and could run code"
-    return re.split(r"\. |\n", str(mistake) or type(mistake).__name__)[0]
+def _short_reason(error: BaseException) -> str:
+    """The first sentence of an error, without PyTorch's advice to load the file unsafely."""
+    unsafe = re.search(r"GLOBAL (\S+)", str(error))
+    if unsafe:
+        return f"it contains {unsafe[1]}, which is not a tensor and could run code"
+    return re.split(r"\. |\n", str(error) or type(error).__name__)[0]
 
 
-def _detect_format(found: Tensors, path: Path) -> tuple[Format, str]:
-    """The format and variant with the most tensors in common, and of those the least missing."""
+def _detect_format(stored: Tensors, path: Path) -> tuple[Format, str]:
+    """Return the format and variant with the most matching tensors, then the fewest missing."""
 
-    def agreement(candidate: tuple[Format, str]) -> tuple[int, int]:
+    def count_matches(candidate: tuple[Format, str]) -> tuple[int, int]:
         expected = _expected_tensors(*candidate, None)
-        return sum(_shape_matches(name, found.get(name), expected) for name in expected), -len(
-            expected
-        )
+        matches = sum(_shape_matches(name, stored.get(name), expected) for name in expected)
+        return matches, -len(expected)
 
-    best = max(((form, name) for form in FORMATS for name in VARIANTS), key=agreement)
-    if agreement(best)[0] == 0:
-        names = ", ".join(list(found)[:3]) or "none"
-        known = ", ".join(form.name for form in FORMATS)
-        raise ValueError(f"{path}: no SegFormer (first tensors: {names}); known formats: {known}")
+    best = max(((form, name) for form in FORMATS for name in VARIANTS), key=count_matches)
+    if count_matches(best)[0] == 0:
+        names = ", ".join(list(stored)[:3]) or "none"
+        formats = ", ".join(form.name for form in FORMATS)
+        raise ValueError(
+            f"{path}: not a SegFormer (first tensors: {names}); known formats: {formats}"
+        )
     return best
 
 
-def _expected_tensors(form: Format, variant: str, found: Tensors | None) -> Tensors:
-    """Tensors without data, named and shaped as a file of this format and variant has them.
+def _expected_tensors(form: Format, variant: str, stored: Tensors | None) -> Tensors:
+    """Return meta tensors with the names and shapes of a file of this format and variant.
 
-    The decoder is left out without `found`, else as wide and for as many classes as it is there.
+    Without `stored` there is no decoder, else one of the width and number of classes in `stored`.
     """
     encoder, size = _expected_encoder(form, variant), get_variant(variant)
-    if found is None:
+    if stored is None:
         return encoder
-    bias = found.get(form.find_name("decoder.classify.bias", size.depths))
-    norm = found.get(form.find_name("decoder.norm.weight", size.depths))
+    bias = stored.get(form.find_name("decoder.classify.bias", size.depths))
+    norm = stored.get(form.find_name("decoder.norm.weight", size.depths))
     num_classes = NUM_CLASSES if bias is None else bias.numel()
     width = size.decoder_width if norm is None else norm.numel()
     with torch.device("meta"):
@@ -210,11 +220,11 @@ def _encoder_shapes(variant: str) -> Tensors:
 
 
 def _shape_matches(name: str, tensor: Tensor | None, expected: Tensors) -> bool:
-    """Whether a tensor is the expected one; a linear may be stored as a 1x1 convolution."""
+    """Return whether a tensor has the expected shape; a linear may be a 1x1 convolution."""
     if tensor is None or name not in expected:
         return False
-    shape, wanted = tuple(tensor.shape), tuple(expected[name].shape)
-    return shape == wanted or shape == (*wanted, 1, 1) or (*shape, 1, 1) == wanted
+    shape, expected_shape = tuple(tensor.shape), tuple(expected[name].shape)
+    return expected_shape in (shape, (*shape, 1, 1)) or shape == (*expected_shape, 1, 1)
 
 
 def _is_ignored(name: str, tensor: Tensor, form: Format) -> bool:
@@ -226,7 +236,7 @@ def _is_ignored(name: str, tensor: Tensor, form: Format) -> bool:
 def _check_variant(weights: Weights, variant: str, path: Path | str) -> None:
     if weights.variant != variant:
         raise ValueError(
-            f"{path}: holds a {weights.variant}, the network is a {variant}; "
+            f"{path}: weights of variant {weights.variant}, but the network is {variant}; "
             "choose the same variant for both"
         )
 

@@ -1,7 +1,7 @@
-"""How each source names the tensors of a SegFormer: one table per format, to be read both ways.
+"""Tensor names of each SegFormer format: one table per format, used in both directions.
 
-A piece is a tensor of ours, except that keys and values are two pieces. In the tables `{s}` counts
-stages (and scales of the decoder) from 0, `{t}` counts them from 1, `{n}` a stage's blocks from 0.
+A piece is one of our tensors, except that keys and values are two pieces. In the tables, `{s}` is
+the stage (and the decoder's scale) from 0, `{t}` the same from 1, `{n}` the block from 0.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ Table = Mapping[str, tuple[str, ...]]
 _BLOCK = "stages.{s}.blocks.{n}."
 _PATCH, _PATCH_NORM = "stages.{s}.patch.projection", "stages.{s}.patch.norm"
 _STAGE_NORM = "stages.{s}.norm"
-_ATTENTION_NORM, _FEED_NORM = _BLOCK + "attention_norm", _BLOCK + "feed_forward_norm"
+_ATTENTION_NORM, _FEED_FORWARD_NORM = _BLOCK + "attention_norm", _BLOCK + "feed_forward_norm"
 _QUERY, _OUTPUT = _BLOCK + "attention.query", _BLOCK + "attention.output"
 _KEY, _VALUE, _KEY_VALUE = (_BLOCK + f"attention.{name}" for name in ("key", "value", "key_value"))
 _REDUCTION, _REDUCTION_NORM = _BLOCK + "attention.reduction", _BLOCK + "attention.reduction_norm"
@@ -25,17 +25,17 @@ _ENCODER_SUFFIXES = ("weight", "bias")
 _DECODER_SUFFIXES = (*_ENCODER_SUFFIXES, "running_mean", "running_var")
 
 
-@dataclass(frozen=True, eq=False)  # each is itself alone, and so can be a key
+@dataclass(frozen=True, eq=False)  # compared by identity, and so hashable
 class Format:
-    """One way of naming.
+    """A naming scheme.
 
     Attributes:
-        name: what people call it.
-        encoder: a layer of theirs to the pieces of our encoder that are stacked in it.
+        name: of the format, for messages.
+        encoder: from a layer of the format to the pieces of our encoder stacked in it.
         decoder: likewise; empty if the format has no decoder, or none like ours.
-        decoder_prefix: what the names of the decoder begin with.
-        head: the layer that may be left out if it is ImageNet's classifier.
-        ignored: beginnings of names that are left out.
+        decoder_prefix: prefix of the decoder's names.
+        head: the layer that is ignored if it is an ImageNet classifier.
+        ignored: prefixes of ignored names.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Format:
     ignored: tuple[str, ...] = ()
 
     def iter_tensors(self, depths: Sequence[int]) -> Iterator[tuple[str, list[str]]]:
-        """Every tensor of theirs with the pieces in it, for stages of these depths."""
+        """Yield every tensor name of the format with its pieces, for stages of these depths."""
         for layer, pieces in self.encoder.items():
             for s, depth in enumerate(depths):
                 for n in range(depth if "{n}" in layer else 1):
@@ -56,12 +56,12 @@ class Format:
                 yield from _expand_layer(layer, pieces, "decoder.", (s, 0), _DECODER_SUFFIXES)
 
     def find_name(self, piece: str, depths: Sequence[int]) -> str:
-        """The tensor of theirs that holds a piece."""
+        """Return the tensor name of the format that contains a piece."""
         return next(name for name, pieces in self.iter_tensors(depths) if piece in pieces)
 
 
 def to_format(ours: Mapping[str, Tensor], form: Format, depths: Sequence[int]) -> dict[str, Tensor]:
-    """Rename tensors of ours, `encoder.` or `decoder.` before their names, to the format's."""
+    """Rename our tensors, prefixed by `encoder.` or `decoder.`, to a format."""
     pieces: dict[str, Tensor] = {}
     for name, tensor in ours.items():
         parts = _split_key_value(name)
@@ -78,7 +78,7 @@ def to_format(ours: Mapping[str, Tensor], form: Format, depths: Sequence[int]) -
 def from_format(
     theirs: Mapping[str, Tensor], form: Format, depths: Sequence[int]
 ) -> dict[str, Tensor]:
-    """The way back of `to_format`; `theirs` has to be complete."""
+    """The inverse of `to_format`; `theirs` must be complete."""
     pieces: dict[str, Tensor] = {}
     for name, parts in form.iter_tensors(depths):
         if name in theirs:
@@ -90,9 +90,13 @@ def from_format(
 
 
 def _expand_layer(
-    layer: str, pieces: Sequence[str], prefix: str, place: tuple[int, int], suffixes: Sequence[str]
+    layer: str,
+    pieces: Sequence[str],
+    prefix: str,
+    position: tuple[int, int],
+    suffixes: Sequence[str],
 ) -> Iterator[tuple[str, list[str]]]:
-    stage, block = place
+    stage, block = position
     counts = {"s": stage, "t": stage + 1, "n": block}
     dot = "" if layer.endswith("_") else "."
     for suffix in suffixes:
@@ -121,7 +125,7 @@ def _remove_prefix(prefix: str, table: Table) -> Table:
 _OURS = {
     piece: (piece,)
     for piece in (
-        *(_PATCH, _PATCH_NORM, _STAGE_NORM, _ATTENTION_NORM, _FEED_NORM, _QUERY, _OUTPUT),
+        *(_PATCH, _PATCH_NORM, _STAGE_NORM, _ATTENTION_NORM, _FEED_FORWARD_NORM, _QUERY, _OUTPUT),
         *(_REDUCTION, _REDUCTION_NORM, _WIDEN, _NARROW, _NEIGHBORS),
     )
 } | {_KEY_VALUE: (_KEY, _VALUE)}
@@ -137,7 +141,7 @@ _ORIGINAL = {
     "block{t}.{n}.attn.proj": (_OUTPUT,),
     "block{t}.{n}.attn.sr": (_REDUCTION,),
     "block{t}.{n}.attn.norm": (_REDUCTION_NORM,),
-    "block{t}.{n}.norm2": (_FEED_NORM,),
+    "block{t}.{n}.norm2": (_FEED_FORWARD_NORM,),
     "block{t}.{n}.mlp.fc1": (_WIDEN,),
     "block{t}.{n}.mlp.dwconv.dwconv": (_NEIGHBORS,),
     "block{t}.{n}.mlp.fc2": (_NARROW,),
@@ -161,7 +165,7 @@ _HUGGING_FACE = {
     "segformer.encoder.block.{s}.{n}.attention.output.dense": (_OUTPUT,),
     "segformer.encoder.block.{s}.{n}.attention.self.sr": (_REDUCTION,),
     "segformer.encoder.block.{s}.{n}.attention.self.layer_norm": (_REDUCTION_NORM,),
-    "segformer.encoder.block.{s}.{n}.layer_norm_2": (_FEED_NORM,),
+    "segformer.encoder.block.{s}.{n}.layer_norm_2": (_FEED_FORWARD_NORM,),
     "segformer.encoder.block.{s}.{n}.mlp.dense1": (_WIDEN,),
     "segformer.encoder.block.{s}.{n}.mlp.dwconv.dwconv": (_NEIGHBORS,),
     "segformer.encoder.block.{s}.{n}.mlp.dense2": (_NARROW,),
@@ -187,7 +191,7 @@ _IN_MEMORY = {
         _REDUCTION,
     ),
     "segformer.stages.{s}.blocks.{n}.attention.sequence_reduction.layer_norm": (_REDUCTION_NORM,),
-    "segformer.stages.{s}.blocks.{n}.layernorm_after": (_FEED_NORM,),
+    "segformer.stages.{s}.blocks.{n}.layernorm_after": (_FEED_FORWARD_NORM,),
     "segformer.stages.{s}.blocks.{n}.mlp.fc1": (_WIDEN,),
     "segformer.stages.{s}.blocks.{n}.mlp.dwconv.dwconv": (_NEIGHBORS,),
     "segformer.stages.{s}.blocks.{n}.mlp.fc2": (_NARROW,),
@@ -209,7 +213,7 @@ _MMSEGMENTATION = {
     "layers.{s}.1.{n}.attn.attn.out_proj": (_OUTPUT,),
     "layers.{s}.1.{n}.attn.sr": (_REDUCTION,),
     "layers.{s}.1.{n}.attn.norm": (_REDUCTION_NORM,),
-    "layers.{s}.1.{n}.norm2": (_FEED_NORM,),
+    "layers.{s}.1.{n}.norm2": (_FEED_FORWARD_NORM,),
     "layers.{s}.1.{n}.ffn.layers.0": (_WIDEN,),
     "layers.{s}.1.{n}.ffn.layers.1": (_NEIGHBORS,),
     "layers.{s}.1.{n}.ffn.layers.4": (_NARROW,),
@@ -232,10 +236,10 @@ FORMATS = (
     Format("original ImageNet", _ORIGINAL, head="head"),
     HUGGING_FACE,
     Format("Hugging Face in memory", _IN_MEMORY, _IN_MEMORY_DECODER, head="classifier"),
-    # A SegformerModel, without a head around it.
+    # A SegformerModel without a head.
     Format("Hugging Face encoder", _remove_prefix("segformer.", _HUGGING_FACE)),
     Format("Hugging Face encoder in memory", _remove_prefix("segformer.", _IN_MEMORY)),
-    # Its decoder has a norm and a ReLU per scale: another function, which ours cannot hold.
+    # Its decoder has a norm and a ReLU per scale: another function than ours.
     Format("mmsegmentation", _add_prefix("backbone.", _MMSEGMENTATION), ignored=("decode_head.",)),
     Format("mmsegmentation encoder", _MMSEGMENTATION),
 )

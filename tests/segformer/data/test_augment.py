@@ -182,7 +182,7 @@ def test_scales_fill_their_range() -> None:
     ("settings", "message"),
     [
         ({"crop": (0, 10)}, r"crop is \(0, 10\)"),
-        ({"crop": (8, 8), "scale": (2.0, 0.5)}, "the lesser factor first"),
+        ({"crop": (8, 8), "scale": (2.0, 0.5)}, "the smaller one first"),
         ({"crop": (8, 8), "scale": (0.0, 0.5)}, "above 0"),
         ({"crop": (8, 8), "max_class_share": 0.0}, "max_class_share is 0.0"),
         ({"crop": (8, 8), "max_class_share": 1.5}, "at most 1"),

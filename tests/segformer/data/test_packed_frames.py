@@ -86,7 +86,7 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     """The message says which file lacks, and where."""
     folder = pack(tmp_path / "train", ["a"])
     (folder / name).unlink()
-    with pytest.raises(ValueError, match=rf"train lacks {name}; pack the frames again"):
+    with pytest.raises(ValueError, match=rf"train: missing files: {name}; pack the frames again"):
         PackedFrames.open(folder)
 
 
@@ -95,7 +95,7 @@ def test_a_damaged_array_is_named(tmp_path: Path, kept: int) -> None:
     """An array cut off in its middle, its header or before it is refused, never read as pickle."""
     file = pack(tmp_path / "train", ["a"]) / "labels.npy"
     file.write_bytes(file.read_bytes()[:kept])
-    with pytest.raises(ValueError, match=r"labels\.npy is damaged"):
+    with pytest.raises(ValueError, match=r"labels\.npy: damaged"):
         PackedFrames.open(tmp_path / "train")
 
 
@@ -104,7 +104,7 @@ def test_a_damaged_array_is_named(tmp_path: Path, kept: int) -> None:
     [
         ("images.npy", np.zeros((2, 4, 6, 4), np.uint8), "do not agree"),
         ("images.npy", np.zeros((2, 4, 6), np.uint8), "do not agree"),
-        ("images.npy", np.zeros((2, 4, 6, 3), np.float32), "float32, not uint8"),
+        ("images.npy", np.zeros((2, 4, 6, 3), np.float32), "float32 instead of uint8"),
         ("labels.npy", np.zeros((2, 6, 4), np.uint8), "do not agree"),
         ("labels.npy", np.zeros((3, 4, 6), np.uint8), "do not agree"),
     ],

@@ -9,7 +9,7 @@ from segformer.data.prefetch import prefetch
 
 def num_threads() -> int:
     """How many threads of read_ahead live."""
-    return sum(thread.name.startswith("read-ahead") for thread in threading.enumerate())
+    return sum(thread.name.startswith("prefetch") for thread in threading.enumerate())
 
 
 @pytest.mark.parametrize("threads", [1, 3])
