@@ -9,8 +9,8 @@ from pipeline.cli import progress
 from pipeline.dataset.splits import split_id
 from pipeline.official import script
 from pipeline.params import load
+from pipeline.run_record import read_run_facts
 from pipeline.stages import evaluate
-from pipeline.stages.train import read_run_facts
 from pipeline.tracking import client, provenance
 from segformer.segmenter import make_example
 
@@ -39,13 +39,13 @@ def run_evaluation(params: Path, *, model: Path, data: evaluate.EvaluationData, 
     tags = {"loss": facts["loss"], "seed": facts["seed"], "data.md5": facts["data_md5"]}
     tags |= load.flatten_config(settings, "evaluate")
     tags |= provenance.dvc_md5_tags(model / "model.safetensors", data.labels)
-    size = settings.evaluate.size
+    inference = settings.evaluate.inference_settings
     with client.resume_run(facts, name=model.name, tags=tags) as run:
         run.log_evaluation(result.metrics, result.class_iou, result.protocol)
         for piece in list_artifacts(out):
             under = f"evaluate/{piece.name}" if piece.is_dir() else "evaluate"
             run.log_artifacts(piece, artifact_path=under)
-        run.log_model(model, example=make_example(size), input_size=size)
+        run.log_model(model, example=make_example(inference.size), settings=inference)
 
 
 def list_artifacts(out: Path) -> list[Path]:

@@ -49,13 +49,17 @@ def submit(
 
 def _write(model: Path, images: Path, out: Path, *, split: str, params: Path) -> None:
     from pipeline.cli import progress
-    from pipeline.evaluation.predictor import Predictor, load_network
     from pipeline.formatting import format_count
     from pipeline.official.submission import write_submission
     from pipeline.params import load
+    from segformer.cityscapes import NUM_CLASSES
+    from segformer.device import best_device
+    from segformer.inference.predictor import Predictor
+    from segformer.weights import checkpoint
 
-    showing = load.load_config(params).evaluate.inference_settings
-    predictor = Predictor(load_network(model), showing)
+    settings = load.load_config(params).evaluate.inference_settings
+    network = checkpoint.load(model, best_device(), num_classes=NUM_CLASSES)
+    predictor = Predictor(network, settings)
     with progress.show_progress("submit", "frames") as advance:
         frames = write_submission(predictor, images, out, split=split, progress=advance)
     typer.echo(f"{out} holds {format_count(frames, 'prediction')} of {model}")

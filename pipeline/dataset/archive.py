@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.dataset import png
 from pipeline.dataset.archive_checks import find_zip_problems, list_folder_files, read_member
 from pipeline.errors import raise_problems
 from segformer.atomic import replacing
 from segformer.cityscapes import TRAIN_EXTRA
+from segformer.images import decode_png, verify_png
 
 IMAGE = "leftImg8bit"
 LABEL_IDS = "gtFine_labelIds"
@@ -143,7 +143,7 @@ class Archive:
         Raises:
             ValueError: naming the file, if it is no picture, is damaged, or is not 8 bit RGB.
         """
-        return png.verify(self.read(name), "RGB", f"{self.path}: {name}")
+        return verify_png(self.read(name), "RGB", f"{self.path}: {name}")
 
     def open_photograph(self, key: str) -> NDArray[np.uint8]:
         """(h, w, 3) uint8 RGB: the photograph of a frame.
@@ -185,7 +185,7 @@ class Archive:
         return self._open_png(name, "L")
 
     def _open_png(self, name: str, mode: str) -> Image.Image:
-        return png.decode(self.read(name), mode, f"{self.path}: {name}")
+        return decode_png(self.read(name), mode, f"{self.path}: {name}")
 
 
 class ZipWriter:

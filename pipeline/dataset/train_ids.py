@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from pipeline.dataset.archive import Archive, Member
-from pipeline.dataset.png import encode
 from segformer.cityscapes import LABELS, train_id_table
+from segformer.images import encode_png
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class FrameRemapper:
         if problems:
             return problems
         return RemappedFrame(
-            size, counts[: len(LABELS)], encode(picture.point(train_id_table().tolist()))
+            size, counts[: len(LABELS)], encode_png(picture.point(train_id_table().tolist()))
         )
 
 

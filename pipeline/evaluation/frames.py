@@ -1,4 +1,4 @@
-"""The frames that are scored: photograph, truth and instances, decoded ahead of their need."""
+"""Decode the frames to score: photograph, labels and instances, ahead of their use."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,27 +9,27 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.dataset import png
 from pipeline.dataset.archive import TRAIN_IDS, Archive, member_name
 from pipeline.dataset.splits import TEST, VAL
 from pipeline.parallel import cpu_count
 from segformer.data.prefetch import prefetch
+from segformer.images import decode_png
 
 INSTANCE_IDS = "gtFine_instanceIds"
 
 _MAX_THREADS = 4
-"""At most; each has about 20 MB of pixels under way at 1024x2048."""
+"""Upper limit; each thread holds about 20 MB of pixels at 1024x2048."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame's pixels.
+    """The pixels of one frame.
 
     Attributes:
-        key: of the frame.
+        key: the key of the frame.
         photograph: (h, w, 3) uint8 RGB.
         labels: (h, w) uint8 train ids.
-        instance_ids: (h, w) uint16 as an instanceIds PNG holds them; None where there are none.
+        instance_ids: (h, w) uint16 ids of an instanceIds PNG; None without annotated instances.
     """
 
     key: str
@@ -42,13 +42,13 @@ class FrameReader:
     """Decodes frames.
 
     Args:
-        keys: n frames.
-        photographs: leftImg8bit.
+        keys: the frames, in order.
+        photographs: the leftImg8bit package.
         label_maps: labels.zip of `remap`.
-        ground_truth: gtFine, for the instances.
+        ground_truth: the gtFine package, for the instances.
 
     Raises:
-        ValueError: if some of the frames have an instanceIds PNG and others have none.
+        ValueError: if only some of the frames have an instanceIds PNG.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class FrameReader:
         if 0 < len(missing) < len(keys):
             raise ValueError(
                 f"{ground_truth.path}: {len(missing)} of {len(keys)} frames have no instanceIds PNG"
-                f" (first: {missing[0]}); fetch the ground truth again, or take all of them away"
+                f" (first: {missing[0]}); fetch the ground truth again, or remove all of them"
             )
         self._has_instances = not missing
 
@@ -79,16 +79,16 @@ class FrameReader:
         photograph = self._photographs.open_photograph(key)
         labels = self._label_maps.open_labels(member_name(key, TRAIN_IDS))
         instances = self._read_instance_ids(key) if self._has_instances else None
-        for what, one in (("photograph", photograph), ("instanceIds PNG", instances)):
-            if one is not None and one.shape[:2] != labels.shape:
+        for kind, pixels in (("photograph", photograph), ("instanceIds PNG", instances)):
+            if pixels is not None and pixels.shape[:2] != labels.shape:
                 raise ValueError(
-                    f"{key}: the {what} is {one.shape[:2]} pixels, the label map {labels.shape};"
-                    " repeat remap"
+                    f"{key}: the {kind} has {pixels.shape[:2]} pixels, its label map"
+                    f" {labels.shape}; repeat remap"
                 )
         return Frame(key, photograph, labels, instances)
 
     def prefetch(self) -> Iterator[Frame]:
-        """All frames in order; the next ones are decoded while the caller works."""
+        """Give all frames in order; the next ones are decoded while the caller works."""
         threads = min(cpu_count(), _MAX_THREADS)
         frames = prefetch(self._read_at, 0, ahead=threads + 1, threads=threads)
         for frame in islice(frames, len(self._keys)):
@@ -101,20 +101,20 @@ class FrameReader:
 
     def _read_instance_ids(self, key: str) -> NDArray[np.uint16]:
         name = self._instances[key].name
-        where = f"{self._ground_truth.path}: {name}"
-        picture = png.decode(self._ground_truth.read(name), "I;16", where)
+        location = f"{self._ground_truth.path}: {name}"
+        picture = decode_png(self._ground_truth.read(name), "I;16", location)
         return np.asarray(picture, dtype=np.uint16)
 
 
 def select_scored_rows(path: Path) -> pd.DataFrame:
-    """Rows of frames.csv that give the final number: of the split test, or of val without one.
+    """Select the rows of frames.csv to score: the split test, or val if there is no test frame.
 
     Raises:
-        ValueError: if there is neither.
+        ValueError: if there is no frame in either.
     """
     table = pd.read_csv(path)
     for split in (TEST, VAL):
-        chosen = table[table["split"] == split]
-        if not chosen.empty:
-            return chosen
-    raise ValueError(f"{path}: no frame is of the split test or val; see remap.split")
+        rows = table[table["split"] == split]
+        if not rows.empty:
+            return rows
+    raise ValueError(f"{path}: no frame in the split test or val; see remap.split")

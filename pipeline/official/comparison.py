@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.dataset.png import decode
+from segformer.images import decode_png
 from pipeline.evaluation.bootstrap import Floats
 from pipeline.evaluation.counts import nanmean
 from pipeline.parallel import cpu_count
@@ -145,7 +145,7 @@ def count_pngs(
 
     def counted(prediction: Path, truth: Path) -> tuple[Tensor, Tensor]:
         told, seen = (
-            np.asarray(decode(path.read_bytes(), kind, str(path)))
+            np.asarray(decode_png(path.read_bytes(), kind, str(path)))
             for path, kind in ((prediction, "L"), (truth, mode))
         )
         try:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.dataset.archive import IMAGE, Archive, Member, write_zip
 from pipeline.evaluation.predictions import encode_label_ids, prediction_file_name
-from pipeline.evaluation.predictor import Predictor
+from segformer.inference.predictor import Predictor
 
 
 def select_photographs(images: Archive, split: str) -> dict[str, Member]:

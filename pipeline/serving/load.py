@@ -1,15 +1,15 @@
-"""The model that people name, ready to segment: the champion, a folder, or one of MLflow's."""
+"""Loads a trained model by reference: the champion, a folder, or a model in MLflow."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from pipeline.tracking import store
-from segformer import segmenter as segmenter_module
+from segformer.device import best_device
+from segformer.images import MAX_PIXELS
+from segformer.inference.predictor import Predictor
+from segformer.inference.settings import InferenceSettings
 from segformer.model.variants import MIN_SIDE
-from segformer.segmenter import Segmenter
 from segformer.weights import checkpoint
 
 _MODELS_URI = "models:/"
@@ -20,80 +20,87 @@ class TrainedModel:
     """A model in memory.
 
     Attributes:
-        name: where it came from, for people.
-        segmenter: takes pictures.
+        name: its reference, for messages.
+        predictor: the network with its inference settings.
         classes: their names, in the order of train ids.
     """
 
     name: str
-    segmenter: Segmenter
+    predictor: Predictor
     classes: list[str]
 
 
 def load_model(
     reference: str = store.CHAMPION, size: tuple[int, int] | None = None
 ) -> TrainedModel:
-    """Load a model.
+    """Load a model with the inference settings that it keeps.
+
+    A model in MLflow keeps those of its evaluation: input size, windows, flip, scales and resize
+    filter. A folder keeps those under `inference` in its config.json, or else the size of training.
 
     Args:
-        reference: `champion`, a folder that segformer.weights.checkpoint.save wrote, or `models:/...`.
-        size: rows and columns at which the network sees a picture; None: those of its evaluation,
-            for a folder those it was trained with.
+        reference: `champion`, a folder that segformer.weights.checkpoint.save wrote, or
+            `models:/...`.
+        size: rows and columns of the network's input, in place of the size that the model keeps.
 
     Raises:
-        ValueError: if there is no such model, it is damaged, or the size cannot be.
+        ValueError: if there is no such model, it is damaged, or the size is impossible.
     """
     if size:
         _check_size(size)
     if reference == store.CHAMPION:
         reference = _champion_uri()
     if not reference.startswith(_MODELS_URI):
-        return _load(reference, Path(reference), _read_config(Path(reference)), size)
-    from pipeline.tracking import registry
+        folder = Path(reference)
+        _check_folder(folder)
+        settings = InferenceSettings.from_config(checkpoint.read_config(folder))
+        return _load(reference, folder, settings, size)
+    from pipeline.tracking import registry  # with MLflow, which a folder does not need
 
-    with TemporaryDirectory() as into:
-        folder, told = registry.download_model(reference, Path(into))
-        return _load(reference, folder, {"size": told.get("input_size")}, size)
+    with TemporaryDirectory() as destination:
+        folder, config = registry.download_model(reference, Path(destination))
+        return _load(reference, folder, InferenceSettings.from_config(config), size)
 
 
 def _load(
-    name: str, folder: Path, facts: Mapping[str, Any], size: tuple[int, int] | None
+    name: str, folder: Path, settings: InferenceSettings, size: tuple[int, int] | None
 ) -> TrainedModel:
-    segmenter = segmenter_module.load(folder, {"input_size": size or facts.get("size")})
+    network = checkpoint.load(folder, best_device())
     classes = checkpoint.read_config(folder).get("classes")
     return TrainedModel(
-        name, segmenter, classes or [f"class {k}" for k in range(segmenter.num_classes)]
+        name,
+        Predictor(network, replace(settings, size=size) if size else settings),
+        classes or [f"class {k}" for k in range(network.num_classes)],
     )
 
 
 def _check_size(size: tuple[int, int]) -> None:
     rows, columns = size
-    if min(size) < MIN_SIDE or rows * columns > segmenter_module.MAX_PIXELS:
+    if min(size) < MIN_SIDE or rows * columns > MAX_PIXELS:
         raise ValueError(
-            f"--size {rows} {columns}: a network sees {MIN_SIDE} rows and columns at least,"
-            f" {segmenter_module.MAX_PIXELS} pixels at most; leave it out for the size of the evaluation"
+            f"--size {rows} {columns}: choose at least {MIN_SIDE} rows and columns and at most"
+            f" {MAX_PIXELS} pixels, or leave it out for the size of the evaluation"
+        )
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise ValueError(
+            f"{folder} is not a folder: name {store.CHAMPION}, the folder of a trained model, or"
+            f" {_MODELS_URI}... as MLflow shows it"
         )
 
 
 def _champion_uri() -> str:
-    from pipeline.tracking.registry import ModelRegistry
+    from pipeline.tracking.registry import ModelRegistry  # with MLflow
 
-    another = "or name a model, for example `--model data/train/ce-0`"
+    alternative = "or name a model, for example `--model data/train/ce-0`"
     try:
         champion = ModelRegistry().get_by_alias(store.CHAMPION)
-    except ValueError as mistake:
-        raise ValueError(f"{mistake}; {another}") from None
+    except ValueError as error:
+        raise ValueError(f"{error}; {alternative}") from None
     if champion is None:
         raise ValueError(
-            f"there is no champion yet: `python -m pipeline promote` chooses one; {another}"
+            f"there is no champion yet: `segformer promote` chooses one; {alternative}"
         )
     return f"{_MODELS_URI}{store.MODEL_NAME}/{champion.version}"
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    if not folder.is_dir():
-        raise ValueError(
-            f"there is no folder {folder}: name {store.CHAMPION}, the folder of a trained model, or"
-            f" {_MODELS_URI}... as MLflow shows it"
-        )
-    return checkpoint.read_config(folder)

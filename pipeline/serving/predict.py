@@ -11,7 +11,7 @@ from pipeline.errors import raise_problems
 from pipeline.serving.load import TrainedModel
 from segformer.atomic import replacing
 from segformer.cityscapes import palette
-from segformer.segmenter import read_picture
+from segformer.images import decode_photograph
 
 LABELS, OVERLAYS = "labels", "overlay"
 """The folders written: PNGs of train ids, and the photograph under its classes' colours."""
@@ -68,8 +68,8 @@ def predict(
     problems = []
     for done, (name, path) in enumerate(images.items(), start=1):
         try:
-            photograph = read_picture(path.read_bytes(), str(path))
-            classes = model.segmenter.segment_image(photograph)
+            photograph = decode_photograph(path.read_bytes(), str(path))
+            classes = model.predictor.predict_classes(photograph)
         except (ValueError, OSError) as mistake:
             problems.append(str(mistake) if str(path) in str(mistake) else f"{path}: {mistake}")
         else:

@@ -25,7 +25,7 @@ from starlette.routing import Route
 
 from pipeline.serving.load import TrainedModel
 from segformer.device import is_out_of_memory
-from segformer.segmenter import read_picture
+from segformer.images import decode_photograph
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 MAX_REQUEST_BYTES = 2**26
@@ -136,7 +136,7 @@ class _Handler:
 
     async def _segment_request(self, request: Request) -> Response:
         kind = _negotiate_media_type(request.headers.get("accept", "*/*"))
-        picture = await asyncio.to_thread(read_picture, await _read_body(request))
+        picture = await asyncio.to_thread(decode_photograph, await _read_body(request), "image")
         classes = await self._segment(picture)
         if kind == _PNG:
             content = await asyncio.to_thread(encode_classes, classes)
@@ -149,7 +149,7 @@ class _Handler:
     async def _segment(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(
-            self._executor, self._model.segmenter.segment_image, image
+            self._executor, self._model.predictor.predict_classes, image
         )
 
 

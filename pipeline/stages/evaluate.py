@@ -17,24 +17,25 @@ from pipeline.evaluation.frames import Frame, FrameReader, select_scored_rows
 from pipeline.evaluation.outputs import CorruptedConfusions
 from pipeline.evaluation.panels import FramePanel, draw_panels, select_frames
 from pipeline.evaluation.predictions import PredictionWriter
-from pipeline.evaluation.predictor import Predictor, load_network
 from pipeline.evaluation.protocol import format_protocol, read_image_sizes
 from pipeline.evaluation.scores import Scores
 from pipeline.params.evaluate import CorruptionName, Evaluate
 from segformer.atomic import replacing_contents
 from segformer.cityscapes import CLASS_NAMES, NUM_CLASSES
+from segformer.device import best_device
+from segformer.inference.predictor import Predictor
 from segformer.metrics.confusion import confusion_matrix
-from segformer.weights.checkpoint import read_config
+from segformer.weights import checkpoint
 
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """What is worth telling about an evaluation.
+    """The results of an evaluation that are reported.
 
     Attributes:
-        metrics: the figures of metrics.json; None where undefined.
-        class_iou: by class name; None where the class occurs neither in truth nor in prediction.
-        protocol: what was measured on, and how.
+        metrics: the values of metrics.json; None where undefined.
+        class_iou: by class name; None where the class is neither in the truth nor in a prediction.
+        protocol: the frames and the settings of the measurement.
         sentence: the result in words.
     """
 
@@ -46,13 +47,13 @@ class EvaluationResult:
 
 @dataclass(frozen=True)
 class EvaluationData:
-    """What frames are read from.
+    """The files that frames are read from.
 
     Attributes:
         images: the leftImg8bit zip.
-        ground_truth: the gtFine zip, of which the instances are read.
+        ground_truth: the gtFine zip, from which instances are read.
         labels: labels.zip of `remap`.
-        frames: frames.csv of `remap`; those of the split test are scored, or of val if it has none.
+        frames: frames.csv of `remap`; the split test is scored, or val if there is no test frame.
     """
 
     images: Path
@@ -70,27 +71,29 @@ def evaluate_model(
     out: Path,
     progress: Callable[[int, int], None],
 ) -> EvaluationResult:
-    """Write the scores, tables and pictures of one model into `out`.
+    """Write the scores, tables and figures of one model into `out`.
 
-    Memory holds the pixels of a few frames at a time, and a few kilobytes of counts per frame.
+    Memory holds the pixels of a few frames at a time and a few kilobytes of counts per frame.
 
     Args:
         params: the section `evaluate`.
-        model: a folder that segformer.weights.checkpoint.save wrote.
+        model: a folder written by segformer.weights.checkpoint.save.
         data: the frames.
         split_id: how frames were divided; a part of the protocol.
         out: where to write.
         progress: called with frames done and frames in all.
 
     Raises:
-        ValueError: for a model of other classes, a picture that cannot be read, frames too small
-            for a scale, or no frame.
+        ValueError: if the model has other classes, a picture cannot be read, frames are too small
+            for a scale, or there is no frame to score.
     """
     table = select_scored_rows(data.frames)
     keys = table["frame"].tolist()
     params.inference_settings.check_sizes(read_image_sizes(table))
     protocol = format_protocol(table, split_id, params.inference_settings, _weights_kind(model))
-    predictor = Predictor(load_network(model), params.inference_settings)
+    predictor = Predictor(
+        checkpoint.load(model, best_device(), num_classes=NUM_CLASSES), params.inference_settings
+    )
     with ExitStack() as stack:
         photographs, labels, truth = (
             stack.enter_context(Archive(path))
@@ -104,11 +107,11 @@ def evaluate_model(
         outputs.write_tables(folder, scores, counts, metrics)
         outputs.write_plots(folder, scores, counts, metrics, name=model.name)
         outputs.write_robustness(folder / "robustness", scores, corrupted, metrics, name=model.name)
-        # Frames are predicted once more for this, so that none had to be kept.
-        shown = select_frames(scores.per_image(), worst=params.worst, typical=params.typical)
+        # These frames are predicted a second time, so that no pixels are kept in memory.
+        selected = select_frames(scores.per_image(), worst=params.worst, typical=params.typical)
         draw_panels(
             folder / "panels",
-            shown,
+            selected,
             lambda key: _build_panel(reader.read(key), predictor),
             name=model.name,
             protocol=scores.protocol,
@@ -118,8 +121,8 @@ def evaluate_model(
 
 
 def _weights_kind(model: Path) -> str:
-    """Which of a training's weights these are, as the protocol says it."""
-    return "ema" if read_config(model).get("ema_decay") else "last"
+    """Return `ema` or `last`, the name of the weights in the protocol."""
+    return "ema" if checkpoint.read_config(model).get("ema_decay") else "last"
 
 
 def _predict_frames(
@@ -129,18 +132,18 @@ def _predict_frames(
     folder: Path,
     progress: Callable[[int, int], None],
 ) -> tuple[DatasetCounts, CorruptedConfusions]:
-    """Predict every frame: its counts, and the confusions of all frames, each way corrupted."""
+    """Return the counts of all frames, and the total confusion by corruption and severity."""
     counts: list[FrameCounts] = []
     corrupted: CorruptedConfusions = {}
     predictions = PredictionWriter(folder / "predictions", is_enabled=params.save_predictions)
     for frame in reader.prefetch():
-        seen = predictor.predict(frame.photograph)
-        counts.append(count_frame(seen, frame))
-        predictions.add(frame.key, seen.classes)
+        prediction = predictor.predict(frame.photograph)
+        counts.append(count_frame(prediction, frame))
+        predictions.add(frame.key, prediction.classes)
         for name in params.corruptions:
             for severity in SEVERITIES:
-                found = _corrupted_confusion(frame, name, severity, params.seed, predictor)
-                corrupted[name, severity] = corrupted.get((name, severity), 0) + found
+                confusion = _corrupted_confusion(frame, name, severity, params.seed, predictor)
+                corrupted[name, severity] = corrupted.get((name, severity), 0) + confusion
         progress(len(counts), len(reader))
     predictions.close()
     return DatasetCounts.from_frames(counts), corrupted
@@ -149,9 +152,9 @@ def _predict_frames(
 def _corrupted_confusion(
     frame: Frame, name: CorruptionName, severity: int, seed: int, predictor: Predictor
 ) -> NDArray[np.int64]:
-    """(19, 19): the confusion of a frame whose photograph is spoiled."""
-    spoiled = corrupt_image(frame.photograph, name, severity, derive_frame_seed(frame.key, seed))
-    predicted = predictor.predict(spoiled).classes[None]
+    """Return the (19, 19) confusion of a frame with a corrupted photograph."""
+    photograph = corrupt_image(frame.photograph, name, severity, derive_frame_seed(frame.key, seed))
+    predicted = predictor.predict(photograph).classes[None]
     truth = torch.tensor(frame.labels, device=predicted.device)[None]
     counts: NDArray[np.int64] = confusion_matrix(predicted, truth, NUM_CLASSES).cpu().numpy()
     return counts

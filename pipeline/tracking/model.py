@@ -1,6 +1,7 @@
 """A trained model in MLflow, as `mlflow.pyfunc.load_model` and `mlflow models serve` take it."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema, TensorSpec
 
 from segformer import segmenter
+from segformer.inference.settings import InferenceSettings
 
 _LOADER = Path(__file__).with_name("segformer_pyfunc.py")
 
 CONTENT_TAG = "sha256"
-"""The tag of a logged model with the sum of its weights and of how it sees a picture."""
+"""The tag of a logged model with the SHA-256 of its weights and inference settings."""
 
 
 def log_model(client: MlflowClient, run_id: str, folder: Path, options: Mapping[str, Any]) -> None:
@@ -27,10 +29,12 @@ def log_model(client: MlflowClient, run_id: str, folder: Path, options: Mapping[
         client: of the store.
         run_id: the run that made it.
         folder: what `segformer.weights.checkpoint.save` wrote.
-        options: `example`, a picture in base64, which is kept with the model, and `input_size`: rows
-            and columns the network sees a picture at, or None for the picture's own.
+        options: `example`, an image in base64 that is kept with the model, and `inference`, the
+            settings it is served with, as `InferenceSettings.to_dict` returns them. (A journal from
+            before there were such settings has `input_size`.)
     """
-    content = _content_sha256(folder, options["input_size"])
+    settings = InferenceSettings.from_config(options).to_dict()
+    content = _content_sha256(folder, settings)
     experiment = client.get_run(run_id).info.experiment_id
     known = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
     for one in known:
@@ -49,15 +53,15 @@ def log_model(client: MlflowClient, run_id: str, folder: Path, options: Mapping[
         loader_module=_LOADER.stem,
         data_path=str(folder),
         code_paths=[str(Path(segmenter.__file__).parent), str(_LOADER)],
-        model_config={"input_size": options["input_size"]} if options["input_size"] else None,
+        model_config={"inference": settings},
         signature=ModelSignature(Schema([ColSpec("string", "image")]), Schema([class_ids])),
         input_example=pd.DataFrame({"image": [options["example"]]}),
-        pip_requirements=segmenter.requirements(),
+        pip_requirements=segmenter.list_requirements(),
     )
 
 
-def _content_sha256(folder: Path, input_size: object) -> str:
-    found = hashlib.sha256(repr(input_size).encode())
+def _content_sha256(folder: Path, settings: Mapping[str, Any]) -> str:
+    found = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for name in ("model.safetensors", "config.json"):
         found.update((folder / name).read_bytes())
     return found.hexdigest()

@@ -14,7 +14,6 @@ from mlflow.models import Model
 
 from pipeline.evaluation.scores import Scores
 from pipeline.tracking import search, store
-from pipeline.tracking.segformer_pyfunc import __name__ as _loader
 from pipeline.tracking.uploader import STORE_ERRORS
 
 PREVIOUS = "previous"
@@ -27,7 +26,7 @@ _DESCRIPTION = (
     " one before it; `python -m pipeline promote` moves the names past a gate, `--rollback` back."
 )
 _SCORES = "evaluate/confusions.npz"
-_LOADERS = (_loader.rpartition(".")[2], "segformer.segmenter")
+_LOADERS = ("segformer_pyfunc", "segformer.serving")  # today's, and that of the first models
 _NOT_FOUND_CODES = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the latter of an alias
 
 

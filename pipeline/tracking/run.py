@@ -10,6 +10,7 @@ from pipeline.tracking import store
 from pipeline.tracking.journal import Journal
 from pipeline.tracking.system_metrics import SystemMonitor
 from pipeline.tracking.uploader import HISTORY, BackgroundUploader, Uploader
+from segformer.inference.settings import InferenceSettings
 
 if TYPE_CHECKING:
     from segformer.training.state import StepRecord
@@ -89,18 +90,15 @@ class TrackedRun:
         digest = (md5 or "unknown")[:36]  # MLflow takes no more letters
         self._write("dataset", name=folder.as_posix(), digest=digest)
 
-    def log_model(
-        self, folder: Path, *, example: str, input_size: tuple[int, int] | None = None
-    ) -> None:
+    def log_model(self, folder: Path, *, example: str, settings: InferenceSettings) -> None:
         """Log a trained model so that `mlflow.pyfunc.load_model` and `mlflow models serve` take it.
 
         Args:
             folder: what `segformer.weights.checkpoint.save` wrote.
             example: a picture in base64; it is kept with the model, so it must be free to share.
-            input_size: rows, columns the network sees a picture at; None: the picture's own.
+            settings: the inference settings it was evaluated with, which it is served with.
         """
-        size = list(input_size) if input_size else None
-        self._write_copy(folder, "model", example=example, input_size=size)
+        self._write_copy(folder, "model", example=example, inference=settings.to_dict())
 
     def log_arms(self, arms: Sequence[Mapping[str, Any]], own: Sequence[Mapping[str, Any]]) -> None:
         """Name the runs that were compared, and make this one the parent of those of its own.

@@ -1,4 +1,4 @@
-"""How MLflow loads a logged model: the library's, with a request's mistakes told in MLflow's way.
+"""How MLflow loads a logged model: the library's, with a request's errors raised as MLflow's.
 
 A copy of this file lies beside segformer/ in every logged model: it imports nothing else of ours.
 """
@@ -9,23 +9,23 @@ import numpy as np
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
-from segformer import segmenter as segmenter_module
+from segformer.segmenter import Segmenter, load
 
 
 class PyfuncModel:
-    """A model whose ValueError is an MlflowException: of others the server sends a traceback."""
+    """A model whose ValueError is an MlflowException: for others the server sends a traceback."""
 
-    def __init__(self, segmenter: segmenter_module.Segmenter) -> None:
+    def __init__(self, segmenter: Segmenter) -> None:
         self._segmenter = segmenter
 
     def predict(self, model_input: Any) -> NDArray[np.uint8]:
         """Base64 texts of b PNGs or JPEGs of one size -> (b, h, w) uint8, a train id per pixel."""
         try:
             return self._segmenter.predict(model_input)
-        except ValueError as mistake:
-            raise MlflowException.invalid_parameter_value(str(mistake)) from None
+        except ValueError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from None
 
 
 def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> PyfuncModel:
     """Load what `segformer.weights.checkpoint.save` wrote into `path`; MLflow calls this by name."""
-    return PyfuncModel(segmenter_module.load(path, model_config))
+    return PyfuncModel(load(path, model_config))

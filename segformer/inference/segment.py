@@ -1,4 +1,4 @@
-"""From images to classes per pixel, at the size of the label."""
+"""Whole-image inference: from images to a class per pixel."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from segformer.metrics.confusion import confusion_matrix
 
 
 def resize_scores(scores: Tensor, size: tuple[int, ...]) -> Tensor:
-    """(b, k, h, w) -> (b, k, *size), bilinear; rows and columns of `size` in pixels."""
+    """(b, k, h, w) -> (b, k, *size), bilinear; `size` is rows and columns in pixels."""
     if scores.shape[-2:] == size:
         return scores
     return F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
@@ -23,13 +23,13 @@ def resize_scores(scores: Tensor, size: tuple[int, ...]) -> Tensor:
 def segment(
     model: nn.Module, images: Tensor, *, input_size: tuple[int, int], output_size: tuple[int, int]
 ) -> Tensor:
-    """Predict a class for every pixel.
+    """Predict a class for every pixel of whole images.
 
     Args:
-        model: normalized images to scores; put into evaluation mode and back.
+        model: from normalized images to scores; in evaluation mode during the call.
         images: (b, h, w, 3) uint8 RGB, on the model's device.
-        input_size: rows and columns the model sees; images are shrunk with antialiasing.
-        output_size: rows and columns of the prediction, to which the scores are resized.
+        input_size: rows and columns of the network input; images are resized with antialiasing.
+        output_size: rows and columns of the prediction; the scores are resized to it.
 
     Returns:
         (b, *output_size) uint8 train ids on the same device.
@@ -44,19 +44,19 @@ def segment(
 def evaluate_packed(
     model: nn.Module, frames: PackedFrames, batch_size: int, device: torch.device | str
 ) -> Tensor:
-    """Predict all packed frames at their own size and count.
+    """Return the confusion matrix of all packed frames, predicted at their own size.
 
-    Processes that train together take the batches in turn. A batch is what it is with one process,
-    so that every pixel's class is too.
+    In data-parallel training the processes take the batches in turn. The batches are the same for
+    any number of processes, and so are the predictions.
 
     Args:
-        model: normalized images to scores; put into evaluation mode and back.
+        model: from normalized images to scores; in evaluation mode during the call.
         frames: n frames.
-        batch_size: frames predicted at a time.
-        device: the model's.
+        batch_size: number of frames per batch.
+        device: of the model.
 
     Returns:
-        (k, k) int64 confusion of all frames, on the CPU, in every process.
+        (k, k) int64 on the CPU, in every process.
     """
     confusion = torch.zeros((), dtype=torch.int64, device=device)
     with eval_mode(model):
@@ -64,14 +64,14 @@ def evaluate_packed(
             images, labels = frames.batch(range(start, min(start + batch_size, len(frames))))
             scores = model(normalize(images.to(device)))
             predicted = _argmax_batch(scores, labels.shape[-2:])
-            counted = confusion_matrix(predicted, labels.to(device), scores.shape[1])
-            confusion = confusion + counted
+            counts = confusion_matrix(predicted, labels.to(device), scores.shape[1])
+            confusion = confusion + counts
     return _sum_over_processes(confusion.cpu())
 
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients within; afterwards the mode is what it was."""
+    """Evaluation mode without gradients; restores the previous mode at the end."""
     was_training = model.training
     model.eval()
     try:
@@ -82,10 +82,10 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
 
 
 def _sum_over_processes(confusion: Tensor) -> Tensor:
-    # One that had no batch to predict does not know the number of classes, and has a plain 0.
+    # A process without any batch does not know the number of classes: its confusion is a scalar 0.
     k = max(int(size) for size in all_gather(torch.tensor(max(confusion.shape, default=1))))
     return all_reduce_shared(confusion.expand(k, k))
 
 
 def _argmax_batch(scores: Tensor, size: tuple[int, ...]) -> Tensor:
-    return torch.stack([resize_and_argmax(one, size) for one in scores])
+    return torch.stack([resize_and_argmax(image_scores, size) for image_scores in scores])

@@ -1,4 +1,4 @@
-"""Ways of showing a picture to a model: whole or by windows, mirrored too, at several sizes."""
+"""Sliding window and multi-scale inference, with horizontal flipping."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,57 +12,62 @@ from segformer.inference.segment import eval_mode
 from segformer.inference.settings import Size
 
 _WINDOW_BATCH = 4
-"""Windows predicted at a time, so that memory is bounded however large a picture is."""
+"""Windows per batch: bounds the memory for images of any size."""
 
 
 def predict(
     model: nn.Module,
-    pictures: Sequence[Tensor],
+    images: Sequence[Tensor],
     *,
     output_size: Size,
     windows: tuple[Size, Size] | None = None,
     flip: bool = False,
 ) -> Prediction:
-    """Predict one picture, shown in one or more sizes.
+    """Predict one image, given at one or more scales.
 
-    As mmsegmentation does it: the scores of overlapping windows are averaged, and the softmax of
-    what is seen at several sizes and in the mirror. Unlike it, scores are resized once, from the
-    network's grid to the result.
+    As in mmsegmentation, the scores of overlapping windows are averaged, and so is the softmax over
+    scales and flips. Unlike there, scores are resized once, from the network's grid to the result.
 
     Args:
-        model: normalized images to scores; put into evaluation mode and back.
-        pictures: the same picture in one or more sizes, each (h, w, 3) uint8 RGB on its device.
+        model: from normalized images to scores; in evaluation mode during the call.
+        images: the same image at one or more scales, each (h, w, 3) uint8 RGB on its device.
         output_size: rows and columns of the result.
-        windows: rows and columns of a window, and how far apart windows are; a picture that is
-            smaller is seen whole. None: all pictures are.
-        flip: whether each is also seen in the mirror.
+        windows: rows and columns of a window, and the stride; an image within one window is
+            predicted whole. None: every image is predicted whole.
+        flip: whether each image is also predicted horizontally flipped.
+
+    Returns:
+        The classes and their confidence, (*output_size) each.
 
     Raises:
-        ValueError: for windows that leave a gap between them.
+        ValueError: for a stride larger than the window, or not positive.
     """
     if windows and not all(0 < step <= side for side, step in zip(*windows, strict=True)):
-        window, stride = ("x".join(map(str, one)) for one in windows)
-        raise ValueError(f"windows of {window}, {stride} apart, leave gaps: choose a lower stride")
-    views = []
+        window, stride = ("x".join(map(str, size)) for size in windows)
+        raise ValueError(
+            f"windows of {window} with stride {stride} leave gaps: choose a stride of at most the"
+            " window"
+        )
+    scales = []
     with eval_mode(model):
-        for picture in pictures:
-            image = normalize(picture[None])[0]  # (3, h, w)
-            views.append(_predict_scale(model, image, windows))
+        for image in images:
+            pixels = normalize(image[None])[0]  # (3, h, w)
+            scales.append(_predict_scale(model, pixels, windows))
             if flip:
-                views.append(_flip_back(_predict_scale(model, image.flip(-1), windows)))
-        return reduce_scores(views, output_size)
+                scales.append(_flip_back(_predict_scale(model, pixels.flip(-1), windows)))
+        return reduce_scores(scales, output_size)
 
 
 def window_offsets(length: int, window: int, stride: int) -> list[int]:
-    """First pixels of the windows that cover `length` pixels; the last one ends where they do."""
+    """Return the first pixels of windows that cover `length` pixels; the last one ends there."""
     gaps = -(-max(length - window, 0) // stride)
     return [max(min(i * stride, length - window), 0) for i in range(gaps + 1)]
 
 
 def _predict_scale(
-    model: nn.Module, image: Tensor, windows: tuple[Size, Size] | None
+    model: nn.Module, pixels: Tensor, windows: tuple[Size, Size] | None
 ) -> ScaledScores:
-    size = image.shape[1], image.shape[2]
+    size = pixels.shape[1], pixels.shape[2]
     (rows, columns), stride = windows or (size, size)
     rows, columns = min(rows, size[0]), min(columns, size[1])
     corners = [
@@ -70,23 +75,23 @@ def _predict_scale(
         for top in window_offsets(size[0], rows, stride[0])
         for left in window_offsets(size[1], columns, stride[1])
     ]
-    cuts = [image[:, top : top + rows, left : left + columns] for top, left in corners]
+    crops = [pixels[:, top : top + rows, left : left + columns] for top, left in corners]
     scores: list[Tensor] = []
-    for i in range(0, len(cuts), _WINDOW_BATCH):
-        scores += model(torch.stack(cuts[i : i + _WINDOW_BATCH]))
+    for i in range(0, len(crops), _WINDOW_BATCH):
+        scores += model(torch.stack(crops[i : i + _WINDOW_BATCH]))
     return ScaledScores(
         size,
         [
-            WindowScores(one, *corner, rows, columns)
-            for one, corner in zip(scores, corners, strict=True)
+            WindowScores(window_scores, *corner, rows, columns)
+            for window_scores, corner in zip(scores, corners, strict=True)
         ],
     )
 
 
-def _flip_back(view: ScaledScores) -> ScaledScores:
-    columns = view.size[1]
-    patches = [
-        replace(one, scores=one.scores.flip(-1), left=columns - one.left - one.columns)
-        for one in view.windows
+def _flip_back(scale: ScaledScores) -> ScaledScores:
+    columns = scale.size[1]
+    windows = [
+        replace(window, scores=window.scores.flip(-1), left=columns - window.left - window.columns)
+        for window in scale.windows
     ]
-    return ScaledScores(view.size, patches)
+    return ScaledScores(scale.size, windows)

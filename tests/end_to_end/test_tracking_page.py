@@ -11,6 +11,7 @@ from PIL import Image
 from pipeline.tracking import client as tracking_client
 from pipeline.tracking import store
 from segformer import segmenter
+from segformer.inference.settings import InferenceSettings
 from segformer.model.segformer import SegFormer
 from segformer.training.state import StepRecord
 from segformer.weights import checkpoint
@@ -45,7 +46,11 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             with tracking_client.resume_run(arms[-1], f"{loss}-0") as run:
                 run.log_evaluation({"miou": miou}, {}, "val2/official/64x128/whole/ss/last")
                 run.log_artifacts(folder / "confusion.png", artifact_path="evaluate")
-                run.log_model(folder / "model", example=segmenter.make_example((32, 64)))
+                run.log_model(
+                    folder / "model",
+                    example=segmenter.make_example((32, 64)),
+                    settings=InferenceSettings(),
+                )
         tracking_client.log_ablation_run("ablation", arms, {"difference": 0.1}, report)
         client = tracking_client.MlflowClient(server.address)
         experiment = client.get_experiment_by_name(store.DEFAULT_EXPERIMENT).experiment_id

@@ -120,7 +120,7 @@ def test_an_unreadable_png(run, tree: Path, tmp_path: Path) -> None:
     (tree / member_name(FRAME_KEYS[0], IMAGE)).write_bytes(b"no picture")
     code, said = run(*remap(tree, tmp_path))
     assert 1 == code
-    assert f"{member_name(FRAME_KEYS[0], IMAGE)} cannot be read (no PNG): fetch it again" in said
+    assert f"{member_name(FRAME_KEYS[0], IMAGE)}: not a PNG; get the file again" in said
 
 
 def test_no_traceback_and_nothing_half_written(run, tree: Path, tmp_path: Path) -> None:

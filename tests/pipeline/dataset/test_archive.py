@@ -24,7 +24,8 @@ from pipeline.dataset.archive import (
     write_zip,
 )
 from pipeline.dataset.archive_checks import MAX_BYTES
-from pipeline.dataset.png import MAX_PIXELS, encode
+from segformer.images import MAX_PIXELS
+from segformer.images import encode_png
 from tests.pipeline.conftest import FRAME_KEYS, SIZE, save_png
 
 
@@ -90,7 +91,7 @@ def test_pictures_come_back_as_written(tmp_path: Path) -> None:
     """A label map written through the writer is read with the same ids."""
     labels = np.arange(256, dtype=np.uint8).reshape(8, 32)
     with write_zip(tmp_path / "a.zip") as archive:
-        archive.add("a.png", encode(Image.fromarray(labels)))
+        archive.add("a.png", encode_png(Image.fromarray(labels)))
     with Archive(tmp_path / "a.zip") as archive:
         np.testing.assert_array_equal(labels, archive.open_labels("a.png"))
 
@@ -170,9 +171,9 @@ def test_a_picture_of_another_mode_is_refused(tree: Path) -> None:
     save_png(tree / member_name(FRAME_KEYS[0], LABEL_IDS), np.zeros((*SIZE, 3), np.uint8))
     with Archive(tree) as archive:
         for read in (archive.open_image, archive.read_image_size):
-            with pytest.raises(ValueError, match="mode L, but should be 8 bit RGB"):
+            with pytest.raises(ValueError, match="mode L; expected 8-bit RGB"):
                 read(member_name(FRAME_KEYS[0], IMAGE))
-        with pytest.raises(ValueError, match="mode RGB, but should be 8 bit L"):
+        with pytest.raises(ValueError, match="mode RGB; expected 8-bit gray"):
             archive.open_labels(member_name(FRAME_KEYS[0], LABEL_IDS))
 
 
@@ -194,7 +195,7 @@ def test_a_bomb_is_refused_by_its_header(tree: Path, size: tuple[int, int]) -> N
     (tree / name).write_bytes(png(*size))
     with Archive(tree) as archive:
         for read in (archive.open_image, archive.read_image_size):
-            with pytest.raises(ValueError, match=r"avalon_000000_000019_leftImg8bit\.png claims"):
+            with pytest.raises(ValueError, match=r"avalon_000000_000019_leftImg8bit\.png: .* limit"):
                 read(name)
 
 
@@ -206,7 +207,7 @@ def test_the_limit_is_ours(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert SIZE == archive.read_image_size(name)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     (tree / name).write_bytes(png(100_000, 100_000))
-    with Archive(tree) as archive, pytest.raises(ValueError, match="claims 100000 x 100000"):
+    with Archive(tree) as archive, pytest.raises(ValueError, match="100000 x 100000 pixels, not decoded"):
         archive.open_image(name)
 
 
@@ -215,7 +216,7 @@ def test_a_bomb_of_text_in_a_picture_is_refused(tree: Path) -> None:
     name = member_name(FRAME_KEYS[0], IMAGE)
     text = b"zTXtComment\0\0" + zlib.compress(bytes(2 * 10**7))
     (tree / name).write_bytes(png(1, 1, text))
-    with Archive(tree) as archive, pytest.raises(ValueError, match=f"{name} cannot be read"):
+    with Archive(tree) as archive, pytest.raises(ValueError, match=f"{name}: damaged PNG"):
         archive.open_image(name)
 
 

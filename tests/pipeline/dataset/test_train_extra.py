@@ -130,7 +130,7 @@ def test_the_doctor_looks_at_coarse_frames(remapped: Callable[..., str], tmp_pat
     """They are counted, and decoded as the others are."""
     remapped()
     (packages,) = data.check_packages(tmp_path / "download", train_extra=True)
-    assert "photographs: train 3, val 2, train_extra 3" == packages.message
+    assert "images: train 3, val 2, train_extra 3" == packages.message
     deep = data.check_sample_frames(tmp_path / "download", tmp_path / "remap")
     assert deep.message.startswith("8 frames decoded")
     assert deep.ok

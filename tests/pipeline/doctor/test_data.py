@@ -15,8 +15,8 @@ from tests.pipeline.conftest import FRAME_KEYS, SIZE, save_png
 REMAP = remap.Remap(split="official", held_out=0.2, seed=0)
 
 
-def zipped(tree: Path, raw: Path) -> None:
-    """Both packages of a tree, as `download` leaves them."""
+def zip_tree(tree: Path, raw: Path) -> None:
+    """Write both packages of a tree as zips, as `download` does."""
     raw.mkdir(exist_ok=True)
     for name, package in ((IMAGE_ZIP, "leftImg8bit"), (LABEL_ZIP, "gtFine")):
         with zipfile.ZipFile(raw / name, "w") as archive:
@@ -26,14 +26,14 @@ def zipped(tree: Path, raw: Path) -> None:
 
 @pytest.fixture
 def raw(tree: Path, tmp_path: Path) -> Path:
-    """The folder of `download`."""
-    zipped(tree, tmp_path / "raw")
+    """The output folder of `download`."""
+    zip_tree(tree, tmp_path / "raw")
     return tmp_path / "raw"
 
 
 @pytest.fixture
 def remapped(raw: Path, tmp_path: Path) -> Path:
-    """The folder of `remap`."""
+    """The output folder of `remap`."""
     remap.remap_labels(
         REMAP,
         images=raw / IMAGE_ZIP,
@@ -46,39 +46,39 @@ def remapped(raw: Path, tmp_path: Path) -> Path:
 
 
 def change_table(path: Path, column: str, value: object, row: int = 0) -> None:
-    """Write one cell of a table anew."""
+    """Replace one cell of a table."""
     table = pd.read_csv(path)
     table.loc[row, column] = value
     table.to_csv(path, index=False)
 
 
-def test_frames_are_counted(raw: Path, remapped: Path) -> None:
-    """Per split: how many in the zip, and in the tables with cities and size."""
+def test_frames_are_counted_per_split(raw: Path, remapped: Path) -> None:
+    """The zips are counted per split, the tables also by cities and frame size."""
     (packages,) = data.check_packages(raw, train_extra=False)
-    assert "photographs: train 3, val 2" == packages.message
+    assert "images: train 3, val 2" == packages.message
     train, val, *_ = data.check_tables(remapped)
     assert "train: 3 frames from 2 cities, 32 x 64 pixels" == train.message
     assert "val: 2 frames from 1 city, 32 x 64 pixels" == val.message
 
 
-def test_a_whole_set_is_well(raw: Path, remapped: Path) -> None:
-    """Nothing is to be mended, and all five frames were decoded."""
-    deep = data.check_sample_frames(raw, remapped)
-    findings = [*data.check_packages(raw, train_extra=False), *data.check_tables(remapped), deep]
+def test_complete_data_set_is_ok(raw: Path, remapped: Path) -> None:
+    """No check fails, and all five frames are decoded."""
+    sample = data.check_sample_frames(raw, remapped)
+    findings = [*data.check_packages(raw, train_extra=False), *data.check_tables(remapped), sample]
     assert all(finding.ok for finding in findings)
-    assert deep.message.startswith("5 frames decoded")
+    assert sample.message.startswith("5 frames decoded")
 
 
-def test_a_missing_zip_is_told(raw: Path) -> None:
-    """Its name, and what brings it back."""
+def test_missing_zip(raw: Path) -> None:
+    """The message names the zip and the command that restores it."""
     (raw / LABEL_ZIP).unlink()
     (finding,) = data.check_packages(raw, train_extra=False)
     assert not finding.ok
     assert f"{LABEL_ZIP} is missing: `dvc checkout`" in finding.message
 
 
-def test_half_a_zip_is_told(raw: Path) -> None:
-    """A zip cut short is named, and is no crash."""
+def test_truncated_zip(raw: Path) -> None:
+    """A truncated zip is named in a finding, without an exception."""
     content = (raw / IMAGE_ZIP).read_bytes()
     (raw / IMAGE_ZIP).write_bytes(content[: len(content) // 2])
     (finding,) = data.check_packages(raw, train_extra=False)
@@ -86,26 +86,26 @@ def test_half_a_zip_is_told(raw: Path) -> None:
     assert IMAGE_ZIP in finding.message
 
 
-def test_a_frame_without_a_label_is_told(tree: Path, raw: Path) -> None:
-    """The frame that has no partner is named."""
+def test_frame_without_a_label(tree: Path, raw: Path) -> None:
+    """The image without a label is named."""
     (tree / member_name(FRAME_KEYS[1], LABEL_IDS)).unlink()
-    zipped(tree, raw)
+    zip_tree(tree, raw)
     _, finding = data.check_packages(raw, train_extra=False)
     assert not finding.ok
-    assert "1 problem where photographs and labels are paired" in finding.message
+    assert "1 problem in the pairs of images and labels" in finding.message
     assert f"(first: {member_name(FRAME_KEYS[1], IMAGE)} has no label: " in finding.message
 
 
-def test_a_frame_that_one_table_lacks_is_told(remapped: Path) -> None:
-    """Tables of different runs do not belong together."""
+def test_frame_in_only_one_table(remapped: Path) -> None:
+    """Tables of different runs do not match."""
     change_table(remapped / "frames.csv", "frame", "train/avalon/avalon_000009_000019")
     (finding,) = data.check_tables(remapped)
     assert not finding.ok
     assert "2 stand in one of them only" in finding.message
 
 
-def test_a_table_that_is_gone_is_told(remapped: Path) -> None:
-    """No traceback: the remedy."""
+def test_missing_table(remapped: Path) -> None:
+    """The message has the command that restores the table."""
     (remapped / "frames.csv").unlink()
     (finding,) = data.check_tables(remapped)
     assert not finding.ok
@@ -120,8 +120,8 @@ def test_a_table_that_is_gone_is_told(remapped: Path) -> None:
         ("pixel_counts.csv", "id_7", "1.5"),
     ],
 )
-def test_a_number_that_is_none_is_told(remapped: Path, name: str, column: str, value: str) -> None:
-    """One odd field is the table's fault, and the remedy is to write it anew."""
+def test_invalid_number_in_a_table(remapped: Path, name: str, column: str, value: str) -> None:
+    """The remedy for one invalid cell is to write the table again."""
     path = remapped / name
     table = pd.read_csv(path, dtype=str)
     table.loc[0, column] = value
@@ -134,7 +134,7 @@ def test_a_number_that_is_none_is_told(remapped: Path, name: str, column: str, v
 @pytest.mark.parametrize(
     ("name", "column"), [("frames.csv", "split"), ("pixel_counts.csv", "id_33")]
 )
-def test_a_column_that_is_missing_is_told(remapped: Path, name: str, column: str) -> None:
+def test_missing_column(remapped: Path, name: str, column: str) -> None:
     """The table and the column are named."""
     pd.read_csv(remapped / name).drop(columns=column).to_csv(remapped / name, index=False)
     (finding,) = data.check_tables(remapped)
@@ -142,8 +142,8 @@ def test_a_column_that_is_missing_is_told(remapped: Path, name: str, column: str
 
 
 @pytest.mark.parametrize("content", ["", "\0\0\0", 'frame,split\n"', "\xff\xfe\x80"])
-def test_a_table_that_is_none_is_told(remapped: Path, content: str) -> None:
-    """Whatever a crash left in its place."""
+def test_damaged_table(remapped: Path, content: str) -> None:
+    """A file that is no table gives the command that restores it."""
     (remapped / "frames.csv").write_bytes(content.encode("latin-1"))
     (finding,) = data.check_tables(remapped)
     assert not finding.ok
@@ -151,37 +151,35 @@ def test_a_table_that_is_none_is_told(remapped: Path, content: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["frames.csv", "pixel_counts.csv"])
-def test_a_frame_that_stands_there_twice_is_told(remapped: Path, name: str) -> None:
-    """In either table."""
+def test_duplicate_frame_in_a_table(remapped: Path, name: str) -> None:
+    """A duplicate frame in either table is named."""
     table = pd.read_csv(remapped / name)
     pd.concat([table, table[:1]]).to_csv(remapped / name, index=False)
     (finding,) = data.check_tables(remapped)
     assert f"{remapped / name} names {FRAME_KEYS[0]} twice" in finding.message
 
 
-def test_counts_that_do_not_fill_the_frame_are_told(remapped: Path) -> None:
-    """The counts of a frame must sum to its pixels."""
+def test_counts_that_do_not_sum_to_the_frame_size(remapped: Path) -> None:
+    """A frame whose pixel counts do not sum to its size is named."""
     change_table(remapped / "pixel_counts.csv", "id_7", 10**6)
-    wrong = [one for one in data.check_tables(remapped) if not one.ok]
-    assert 1 == len(wrong)
-    assert f"1 frame counted with other pixels than they have (first: {FRAME_KEYS[0]})" in str(
-        wrong[0]
-    )
+    (failed,) = [finding for finding in data.check_tables(remapped) if not finding.ok]
+    expected = f"pixel counts of 1 frame do not sum to the frame size (first: {FRAME_KEYS[0]})"
+    assert expected in str(failed)
 
 
-def test_classes_that_are_never_trained_on_are_told(remapped: Path) -> None:
-    """It may be meant so, hence it is well; but it is said."""
+def test_classes_absent_from_training_are_named(remapped: Path) -> None:
+    """An absent class may be intended: the finding is ok, but reported."""
     table = pd.read_csv(remapped / "pixel_counts.csv")
     table["id_0"] += table["id_31"]
     table["id_31"] = 0
     table.to_csv(remapped / "pixel_counts.csv", index=False)
-    told = [one for one in data.check_tables(remapped) if "never in training" in one.message]
-    assert ["never in training: train; no loss can learn them"] == [one.message for one in told]
-    assert told[0].ok
+    (absent,) = [one for one in data.check_tables(remapped) if "absent from" in one.message]
+    assert "absent from the training frames: train; no loss can learn them" == absent.message
+    assert absent.ok
 
 
-def test_the_histogram_by_hand() -> None:
-    """A line per value that occurs; a tenth of the pixels has a bar that is not a tenth as long."""
+def test_histogram_by_hand() -> None:
+    """There is a line per label id that occurs; the lengths of the bars are logarithmic."""
     pixels = np.zeros(34, dtype=np.int64)
     pixels[[0, 7, 33]] = 90, 900, 10
     void, road, bicycle = data.format_histogram(pixels)
@@ -190,62 +188,67 @@ def test_the_histogram_by_hand() -> None:
     assert [30, 17, 4] == [line.count("#") for line in (road, void, bicycle)]
 
 
-def test_the_histogram_of_nothing() -> None:
+def test_histogram_without_pixels() -> None:
     """Without pixels there are no lines."""
     assert () == data.format_histogram(np.zeros(34, dtype=np.int64))
 
 
-def test_labels_that_were_replaced_are_found(tree: Path, raw: Path, remapped: Path) -> None:
-    """Other pixels under the same name: what was counted and remapped is no longer this label."""
+def test_replaced_label_is_found(tree: Path, raw: Path, remapped: Path) -> None:
+    """A label whose pixels changed matches neither the counts nor the remapped label."""
     save_png(tree / member_name(FRAME_KEYS[0], LABEL_IDS), np.full(SIZE, 7, np.uint8))
-    zipped(tree, raw)
+    zip_tree(tree, raw)
     finding = data.check_sample_frames(raw, remapped)
     assert not finding.ok
-    assert f"{FRAME_KEYS[0]}: the label is not the one that remap counted" in finding.message
-    assert f"{FRAME_KEYS[0]}: the remapped label is not made from this one" in finding.message
+    assert (
+        f"{FRAME_KEYS[0]}: the label differs from the label that remap counted" in finding.message
+    )
+    assert f"{FRAME_KEYS[0]}: the remapped label does not match this label" in finding.message
 
 
-def test_a_value_that_no_label_has_is_found(tree: Path, raw: Path, remapped: Path) -> None:
-    """The value and what is allowed."""
+def test_invalid_label_id_is_found(tree: Path, raw: Path, remapped: Path) -> None:
+    """The message has the value and the valid range."""
     save_png(tree / member_name(FRAME_KEYS[0], LABEL_IDS), np.full(SIZE, 77, np.uint8))
-    zipped(tree, raw)
+    zip_tree(tree, raw)
     finding = data.check_sample_frames(raw, remapped)
-    assert f"{FRAME_KEYS[0]}: the label has the value 77, and only 0 to 33 exist" in finding.message
+    assert f"{FRAME_KEYS[0]}: the label has the value 77; valid are 0 to 33" in finding.message
 
 
-def test_an_empty_photograph_is_found(tree: Path, raw: Path, remapped: Path) -> None:
-    """One grey for all pixels is no street."""
+def test_uniform_image_is_found(tree: Path, raw: Path, remapped: Path) -> None:
+    """An image with one value for all pixels is reported."""
     save_png(tree / member_name(FRAME_KEYS[-1], IMAGE), np.full((*SIZE, 3), 128, np.uint8))
-    zipped(tree, raw)
+    zip_tree(tree, raw)
     finding = data.check_sample_frames(raw, remapped)
-    assert f"{FRAME_KEYS[-1]}: every pixel of the photograph is 128" in finding.message
+    assert f"{FRAME_KEYS[-1]}: every pixel of the image is 128" in finding.message
 
 
-def test_sizes_that_differ_are_found(tree: Path, raw: Path, remapped: Path) -> None:
-    """A photograph of another size than its label."""
+def test_different_sizes_are_found(tree: Path, raw: Path, remapped: Path) -> None:
+    """An image of another size than its label is reported."""
     random = np.random.default_rng(1).integers(0, 256, (16, 32, 3), dtype=np.uint8)
     save_png(tree / member_name(FRAME_KEYS[0], IMAGE), random)
-    zipped(tree, raw)
+    zip_tree(tree, raw)
     finding = data.check_sample_frames(raw, remapped)
-    assert f"{FRAME_KEYS[0]}: the photograph is (16, 32), its label (32, 64)" in finding.message
+    assert (
+        f"{FRAME_KEYS[0]}: the size of the image is (16, 32), of its label (32, 64)"
+        in finding.message
+    )
 
 
-def test_a_damaged_picture_is_found(tree: Path, raw: Path, remapped: Path) -> None:
-    """The file is named, and the look goes no further."""
+def test_damaged_image_is_found(tree: Path, raw: Path, remapped: Path) -> None:
+    """The damaged file is named, and the check ends there."""
     (tree / member_name(FRAME_KEYS[0], IMAGE)).write_bytes(b"no picture")
-    zipped(tree, raw)
+    zip_tree(tree, raw)
     finding = data.check_sample_frames(raw, remapped)
     assert not finding.ok
-    assert f"{member_name(FRAME_KEYS[0], IMAGE)} cannot be read (no PNG)" in finding.message
+    assert f"{member_name(FRAME_KEYS[0], IMAGE)}: not a PNG" in finding.message
 
 
-def test_a_label_missing_from_the_remapped_ones_is_found(raw: Path, remapped: Path) -> None:
-    """labels.zip of another run lacks a frame."""
+def test_missing_remapped_label_is_found(raw: Path, remapped: Path) -> None:
+    """A frame that is missing in labels.zip is named."""
     with zipfile.ZipFile(remapped / "labels.zip") as whole:
-        kept = {name: whole.read(name) for name in whole.namelist()}
-    del kept[member_name(FRAME_KEYS[2], TRAIN_IDS)]
+        contents = {name: whole.read(name) for name in whole.namelist()}
+    del contents[member_name(FRAME_KEYS[2], TRAIN_IDS)]
     with zipfile.ZipFile(remapped / "less.zip", "w") as less:
-        for name, content in kept.items():
+        for name, content in contents.items():
             less.writestr(name, content)
     shutil.move(remapped / "less.zip", remapped / "labels.zip")
     finding = data.check_sample_frames(raw, remapped)
@@ -253,8 +256,8 @@ def test_a_label_missing_from_the_remapped_ones_is_found(raw: Path, remapped: Pa
     assert f"{member_name(FRAME_KEYS[2], TRAIN_IDS)} is missing" in finding.message
 
 
-def test_a_damaged_source_is_told(tmp_path: Path) -> None:
-    """source.json cut short gives the remedy."""
+def test_damaged_source_record(tmp_path: Path) -> None:
+    """A truncated source.json gives the command that restores it."""
     (tmp_path / "source.json").write_text('{"source": "fol')
     (finding,) = data.check_source(tmp_path / "source.json")
     assert not finding.ok

@@ -15,9 +15,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli.app import app
 from pipeline.dataset.archive import IMAGE, member_name
-from pipeline.dataset.png import encode
 from pipeline.evaluation.predictions import encode_label_ids, prediction_file_name
-from pipeline.evaluation.predictor import Predictor, load_network
 from pipeline.official.submission import write_submission
 from pipeline.official.submission_check import (
     TEST_FRAMES_PER_CITY,
@@ -27,7 +25,10 @@ from pipeline.official.submission_check import (
     group_by_frame,
 )
 from segformer import SegFormer, save
+from segformer.images import encode_png
+from segformer.inference.predictor import Predictor
 from segformer.inference.settings import InferenceSettings
+from segformer.weights import checkpoint
 from tests.pipeline.conftest import save_png
 
 KEYS = [f"test/berlin/berlin_{i:06}_000019" for i in range(3)]
@@ -41,7 +42,7 @@ def quiet(done: int, total: int) -> None:
 
 def png(value: int, size: tuple[int, int] = SIZE) -> bytes:
     """A grey PNG of one value."""
-    return encode(Image.new("L", (size[1], size[0]), value))
+    return encode_png(Image.new("L", (size[1], size[0]), value))
 
 
 def right_files() -> dict[str, bytes]:
@@ -92,7 +93,7 @@ def test_written_zip_holds_what_the_network_sees_and_passes_the_check(
     """One PNG per photograph, full size, of the label ids predicted; the check finds nothing."""
     torch.manual_seed(0)
     save(SegFormer("b0", decoder_width=16), tmp_path / "model")
-    predictor = Predictor(load_network(tmp_path / "model"), InferenceSettings((32, 64)))
+    predictor = Predictor(checkpoint.load(tmp_path / "model"), InferenceSettings((32, 64)))
     out = tmp_path / "made" / "submission.zip"
     assert 3 == write_submission(predictor, images, out, split="test", progress=quiet)
     assert SubmissionReport(3, [], []) == check_submission(
@@ -168,13 +169,13 @@ def test_wrong_size_mode_and_damage_are_told(check: Callable[..., SubmissionRepo
     names = list(right_files())
     files = {
         names[0]: png(7, (12, 24)),
-        names[1]: encode(Image.new("RGB", SIZE[::-1])),
+        names[1]: encode_png(Image.new("RGB", SIZE[::-1])),
         names[2]: b"no picture",
     }
     problems = check(files).problems
     assert f"{names[0]} has 12 x 24 pixels, its photograph 24 x 48" == problems[0]
-    assert f"{names[1]} has mode RGB, but should be 8 bit L" == problems[1]
-    assert problems[2].startswith(f"{names[2]} cannot be read (no PNG)")
+    assert f"{names[1]}: mode RGB; expected 8-bit gray" == problems[1]
+    assert problems[2].startswith(f"{names[2]}: not a PNG")
 
 
 def test_unknown_ids_are_told(check: Callable[..., SubmissionReport]) -> None:

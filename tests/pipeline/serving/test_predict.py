@@ -6,8 +6,10 @@ from PIL import Image
 
 from pipeline.serving.load import TrainedModel, load_model
 from pipeline.serving.predict import draw_overlay, find_images, predict
-from segformer import segmenter
 from segformer.cityscapes import CLASS_NAMES, LABELS
+from segformer.inference.predictor import Predictor
+from segformer.inference.settings import InferenceSettings
+from segformer.weights import checkpoint
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
 
@@ -73,7 +75,9 @@ def test_labels_and_overlays(frames: Path, model_folder: Path, model: TrainedMod
     pictures = find_images([frames])
     assert [] == predict(model, pictures, out, lambda done, total: steps.append((done, total)))
     assert [(1, 2), (2, 2)] == steps
-    expected = segmenter.load(model_folder, {"input_size": (64, 96)}).segment_image(NOISE)
+    expected = Predictor(
+        checkpoint.load(model_folder), InferenceSettings((64, 96))
+    ).predict_classes(NOISE)
     with Image.open(out / "labels/000001.png") as labels:
         assert "L" == labels.mode
         np.testing.assert_array_equal(expected, np.array(labels))
@@ -92,7 +96,7 @@ def test_a_damaged_picture_stops_no_other(frames: Path, model: TrainedModel) -> 
     (frames / "000000.png").write_bytes(b"no picture")
     out = frames.parent / "out"
     [problem] = predict(model, find_images([frames]), out, lambda *_: None)
-    assert problem.startswith(f"{frames / '000000.png'}: no PNG or JPEG")
+    assert problem.startswith(f"{frames / '000000.png'}: not a PNG or JPEG")
     assert (out / "labels/000001.png").exists()
     assert not (out / "labels/000000.png").exists()
 
@@ -110,12 +114,14 @@ def test_the_overlay_has_the_official_colours() -> None:
 
 def test_a_size_can_be_chosen(model_folder: Path) -> None:
     """`size` is what the network sees, whatever it was trained with."""
-    chosen = load_model(str(model_folder), (32, 64)).segmenter.segment_image(NOISE)
-    expected = segmenter.load(model_folder, {"input_size": (32, 64)}).segment_image(NOISE)
+    chosen = load_model(str(model_folder), (32, 64)).predictor.predict_classes(NOISE)
+    expected = Predictor(
+        checkpoint.load(model_folder), InferenceSettings((32, 64))
+    ).predict_classes(NOISE)
     np.testing.assert_array_equal(expected, chosen)
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     """It is named, with the other ways to name a model."""
-    with pytest.raises(ValueError, match=r"there is no folder nope: name champion, .*models:/"):
+    with pytest.raises(ValueError, match=r"nope is not a folder: name champion, .*models:/"):
         load_model("nope")

@@ -19,8 +19,11 @@ from starlette.testclient import TestClient
 
 from pipeline.serving.load import TrainedModel, load_model
 from pipeline.serving.server import MAX_REQUEST_BYTES, allowed_hosts, make_app, serve
-from segformer import segmenter
 from segformer.cityscapes import CLASS_NAMES
+from segformer.images import decode_photograph
+from segformer.inference.predictor import Predictor
+from segformer.inference.settings import InferenceSettings
+from segformer.weights import checkpoint
 
 ROOT = Path(__file__).parents[3]
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
@@ -73,8 +76,8 @@ def test_a_picture_is_answered_with_its_classes(
 ) -> None:
     """The PNG that comes back holds the train ids that the library gives, at the picture's size."""
     body = encoded(PICTURE, encoding)
-    model = segmenter.load(model_folder, {"input_size": (64, 96)})
-    expected = model.segment_image(segmenter.read_picture(body))
+    predictor = Predictor(checkpoint.load(model_folder), InferenceSettings((64, 96)))
+    expected = predictor.predict_classes(decode_photograph(body, "image"))
     answer = post(server, body)
     assert (200, "image/png") == (answer.status_code, answer.headers["Content-Type"])
     classes = Image.open(io.BytesIO(answer.content))
@@ -98,10 +101,10 @@ def test_json_says_the_same(server: str) -> None:
     ("body", "said"),
     [
         (b"", "nothing was sent"),
-        (b"no picture", "no PNG or JPEG"),
-        (encoded(PICTURE)[:3000], "no PNG or JPEG"),
-        (encoded(PICTURE, "GIF"), "no PNG or JPEG"),
-        (encoded(PICTURE[..., 0].astype(np.uint16)), "8 bits a channel"),
+        (b"no picture", "not a PNG or JPEG"),
+        (encoded(PICTURE)[:3000], "damaged PNG or JPEG"),
+        (encoded(PICTURE, "GIF"), "not a PNG or JPEG"),
+        (encoded(PICTURE[..., 0].astype(np.uint16)), "at most 8 bits per channel"),
     ],
 )
 def test_wrong_input_gets_400_and_a_sentence(server: str, body: bytes, said: str) -> None:
@@ -174,7 +177,7 @@ def test_a_port_that_is_taken(model_folder: Path) -> None:
 class Greedy:
     """A network that needs more memory than there is."""
 
-    def segment_image(self, _picture: np.ndarray) -> np.ndarray:
+    def predict_classes(self, _picture: np.ndarray) -> np.ndarray:
         """What PyTorch raises on a CPU, raised by PyTorch itself."""
         return torch.empty(2**60, dtype=torch.uint8).numpy()
 
@@ -190,7 +193,7 @@ def test_no_memory_on_a_cpu() -> None:
 def test_a_folder_with_any_letters(model_folder: Path) -> None:
     """A name that no header can hold is sent percent-encoded, and the classes arrive."""
     model = load_model(str(model_folder))
-    named = TrainedModel("modèles/ce-0 模型", model.segmenter, model.classes)
+    named = TrainedModel("modèles/ce-0 模型", model.predictor, model.classes)
     with TestClient(make_app(named), base_url="http://localhost") as client:
         answer = client.post("/predict", content=encoded(PICTURE))
     assert 200 == answer.status_code
@@ -248,5 +251,5 @@ def test_an_address_of_ipv6_is_shown_with_brackets(model_folder: Path) -> None:
 @pytest.mark.parametrize("size", [(0, 0), (28, 64), (2**13, 2**13)])
 def test_a_size_that_cannot_be(size: tuple[int, int]) -> None:
     """It is refused before a model is looked for."""
-    with pytest.raises(ValueError, match=f"--size {size[0]} {size[1]}: a network sees 29 rows"):
+    with pytest.raises(ValueError, match=f"--size {size[0]} {size[1]}: choose at least 29 rows"):
         load_model("nowhere", size)

@@ -24,7 +24,8 @@ from pipeline.tracking.origin import fetch_origin
 from pipeline.tracking.sync import sync_journals
 from segformer import segmenter
 from segformer.data.packed_frames import create
-from segformer.inference.segment import segment
+from segformer.inference.predictor import Predictor
+from segformer.inference.settings import InferenceSettings
 from segformer.losses import LOSSES
 from segformer.model.segformer import SegFormer
 from segformer.training.state import StepRecord
@@ -441,7 +442,9 @@ def test_a_logged_model_loads_and_predicts_the_same(client: MlflowClient, model:
     """Loaded in a process of its own elsewhere, with its own copy of our code: the same classes."""
     run_id = train()
     with tracking_client.resume_run({"mlflow_run_id": run_id}, name="ce-0") as run:
-        run.log_model(model, example=segmenter.encode(PICTURE), input_size=(32, 64))
+        run.log_model(
+            model, example=segmenter.encode(PICTURE), settings=InferenceSettings((32, 64))
+        )
     [logged] = client.search_logged_models([client.get_run(str(run_id)).info.experiment_id])
     uri = f"models:/{logged.model_id}"
     assert logged.source_run_id == run_id
@@ -465,9 +468,8 @@ print(json.dumps([segformer.__file__, str(classes.dtype), classes.tolist()]))
     code, kind, classes = json.loads(done.stdout.splitlines()[-1])
     assert Path(code).is_relative_to(Path.cwd() / "mlartifacts")
     assert kind == "uint8"
-    images = torch.from_numpy(PICTURE)[None]
-    expected = segment(checkpoint.load(model), images, input_size=(32, 64), output_size=(40, 56))
-    np.testing.assert_array_equal(expected.numpy(), np.array(classes))
+    expected = Predictor(checkpoint.load(model), InferenceSettings((32, 64)))
+    np.testing.assert_array_equal([expected.predict_classes(PICTURE)], np.array(classes))
     kept = Path(logged.artifact_location.removeprefix("file://"))
     assert not [path for path in kept.rglob("*") if path.suffix in (".pkl", ".pickle", ".pt")]
 
@@ -717,7 +719,7 @@ def test_a_file_that_is_refused_leaves_no_run_open(
     assert trouble is not None
     Path("mlartifacts").unlink()
     assert [("ce-0", None)] == list(sync_journals())
-    assert ["__init__.py"] == [each.path for each in client.list_artifacts(run.id)]
+    assert ["client.py"] == [each.path for each in client.list_artifacts(run.id)]
 
 
 def test_a_file_that_is_not_there_fails_nothing(
@@ -748,7 +750,9 @@ def test_a_model_is_logged_once(client: MlflowClient, model: Path) -> None:
     run_id = train()
     for _ in range(2):
         with tracking_client.resume_run({"mlflow_run_id": run_id}, name="ce-0") as run:
-            run.log_model(model, example=segmenter.encode(PICTURE), input_size=(32, 64))
+            run.log_model(
+                model, example=segmenter.encode(PICTURE), settings=InferenceSettings((32, 64))
+            )
     experiment = client.get_run(str(run_id)).info.experiment_id
     assert 1 == len(client.search_logged_models([experiment]))
 

@@ -47,5 +47,5 @@ def test_a_mistake_is_400_and_a_sentence(served: PyfuncModel, text: str) -> None
         served.predict([text])
     assert 400 == told.value.get_http_status_code()
     answer = json.loads(told.value.serialize_as_json())
-    assert answer["message"].startswith("picture 0: no")
+    assert answer["message"].startswith("image 0: ")
     assert "stack_trace" not in answer
