@@ -1,6 +1,5 @@
-"""What is counted on each frame, and the scores beside IoU that follow from the sums."""
+"""Count what is scored on each frame, and compute the scores other than IoU from the sums."""
 
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from pipeline.evaluation.bootstrap import Floats
 from pipeline.evaluation.frames import Frame
+from pipeline.evaluation.npz import open_npz
 from pipeline.evaluation.scores import to_json_number
 from segformer.cityscapes import CLASS_NAMES, NUM_CLASSES
 from segformer.inference.score_resizing import Prediction
@@ -32,11 +32,11 @@ from segformer.metrics.instances import (
 )
 
 _BAND_ROWS = 128
-"""Rows whose calibration is counted at a time: some 60 bytes per pixel are needed meanwhile."""
+"""Rows whose calibration is counted at a time; counting takes about 60 bytes per pixel."""
 
 
 class FrameCounts(NamedTuple):
-    """One frame's: (19, 19) and (19, 2) int64, (15, 3) float64, and (10, 2) float64 or None."""
+    """One frame: (19, 19) and (19, 2) int64, (15, 3) float64, and (10, 2) float64 or None."""
 
     confusion: Tensor
     boundary: Tensor
@@ -45,16 +45,16 @@ class FrameCounts(NamedTuple):
 
 
 def count_frame(prediction: Prediction, frame: Frame) -> FrameCounts:
-    """Count one frame, on the device of what was seen; the counts are on the CPU.
+    """Count one frame on the device of the prediction, and return the counts on the CPU.
 
     Raises:
-        ValueError: for a label or an instance that is none.
+        ValueError: for an invalid label or instance id.
     """
     predicted = prediction.classes[None]
     truth = torch.tensor(frame.labels, device=predicted.device)[None]
-    bands = (
-        one.split(_BAND_ROWS, dim=1) for one in (prediction.confidence[None], predicted, truth)
-    )  # sums are exact, so that bands change no bit of them
+    maps = (prediction.confidence[None], predicted, truth)
+    # The sums are exact, so that counting in bands gives the same bits.
+    bands = (values.split(_BAND_ROWS, dim=1) for values in maps)
     calibration = torch.stack([calibration_counts(*band) for band in zip(*bands, strict=True)])
     instances = None
     if frame.instance_ids is not None:
@@ -69,13 +69,14 @@ def count_frame(prediction: Prediction, frame: Frame) -> FrameCounts:
 
 @dataclass(frozen=True)
 class DatasetCounts:
-    """What was counted on n frames beside the confusions.
+    """The counts of n frames.
 
     Attributes:
         confusions: (n, 19, 19) int64, see `pipeline.evaluation.scores`.
         boundaries: (n, 19, 2) int64, see `segformer.metrics.boundary`.
         calibrations: (n, 15, 3) float64, see `segformer.metrics.calibration`.
-        instances: (n, 10, 2) float64, see `segformer.metrics.instances`; None where none are annotated.
+        instances: (n, 10, 2) float64, see `segformer.metrics.instances`; None without annotated
+            instances.
     """
 
     confusions: NDArray[np.int64]
@@ -85,43 +86,46 @@ class DatasetCounts:
 
     @classmethod
     def from_frames(cls, counts: Sequence[FrameCounts]) -> Self:
-        """Put the counts of frames together."""
-        known = [frame.instances for frame in counts if frame.instances is not None]
+        """Stack the counts of frames."""
+        instances = [frame.instances for frame in counts if frame.instances is not None]
         return cls(
             torch.stack([frame.confusion for frame in counts]).numpy(),
             torch.stack([frame.boundary for frame in counts]).numpy(),
             torch.stack([frame.calibration for frame in counts]).numpy(),
-            torch.stack(known).numpy() if known else None,
+            torch.stack(instances).numpy() if instances else None,
         )
 
     @classmethod
     def load(cls, path: Path, confusions: NDArray[np.int64]) -> Self:
-        """Read what `save` wrote.
+        """Read a file written by `save`.
 
         Raises:
             ValueError: naming the file, if it is missing, damaged or of other frames.
         """
-        try:
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as held:
-                instances = held.get("instances")
-                counts = cls(confusions, held["boundaries"], held["calibrations"], instances)
-        except FileNotFoundError:
-            raise ValueError(f"{path} is missing: evaluate again") from None
-        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path} holds no counts ({error}): evaluate again") from None
-        if len(counts.boundaries) != len(confusions):
-            raise ValueError(f"{path} is of other frames than the confusions: evaluate again")
-        return counts
+        with open_npz(path) as arrays:
+            boundaries, calibrations = arrays["boundaries"], arrays["calibrations"]
+            instances = arrays.get("instances")
+        if len(boundaries) != len(confusions):
+            raise ValueError(
+                f"{path} has {len(boundaries)} frames, the confusions have {len(confusions)}:"
+                " evaluate again"
+            )
+        return cls(
+            confusions,
+            np.asarray(boundaries, dtype=np.int64),
+            np.asarray(calibrations, dtype=np.float64),
+            None if instances is None else np.asarray(instances, dtype=np.float64),
+        )
 
     def save(self, path: Path) -> None:
-        """Write all but the confusions; the same bytes for the same counts."""
-        held = {"boundaries": self.boundaries, "calibrations": self.calibrations}
+        """Write all counts but the confusions; the same counts give the same bytes."""
+        arrays = {"boundaries": self.boundaries, "calibrations": self.calibrations}
         if self.instances is not None:
-            held["instances"] = self.instances
-        np.savez_compressed(path, **held)  # type: ignore[arg-type]
+            arrays["instances"] = self.instances
+        np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
     def metrics(self) -> dict[str, float | None]:
-        """Scores of the whole set, fractions of 1 to six digits; None where undefined."""
+        """Score the whole set, in fractions of 1 to six digits; None where undefined."""
         return {
             "instance_iou": to_json_number(nanmean(self.instance_iou())),
             "category_instance_iou": to_json_number(nanmean(self.category_instance_iou())),
@@ -130,20 +134,21 @@ class DatasetCounts:
         }
 
     def instance_iou(self) -> Floats:
-        """(8,) of INSTANCE_CLASSES; nan where undefined."""
+        """Return (8,), the iIoU of INSTANCE_CLASSES; nan where undefined."""
         return self._score_instances(instance_iou, len(INSTANCE_CLASSES))
 
     def category_instance_iou(self) -> Floats:
-        """(2,) of INSTANCE_CATEGORIES; nan where undefined."""
+        """Return (2,), the iIoU of INSTANCE_CATEGORIES; nan where undefined."""
         return self._score_instances(category_instance_iou, 2)
 
     def boundary_iou(self) -> Floats:
-        """(19,) of the classes; nan where absent."""
+        """Return (19,), the boundary IoU of the classes; nan where absent."""
         return np.asarray(boundary_iou(self.boundaries.sum(0)))
 
     def per_class(self) -> pd.DataFrame:
-        """A row per class: instance_iou (empty for a class without instances), boundary_iou."""
-        iou = dict(zip((one.name for one in INSTANCE_CLASSES), self.instance_iou(), strict=True))
+        """Rows per class: instance_iou (nan for classes without instances), boundary_iou."""
+        names = [label.name for label in INSTANCE_CLASSES]
+        iou = dict(zip(names, self.instance_iou(), strict=True))
         return pd.DataFrame(
             {
                 "instance_iou": [iou.get(name, np.nan) for name in CLASS_NAMES],
@@ -152,7 +157,7 @@ class DatasetCounts:
         )
 
     def per_image(self) -> pd.DataFrame:
-        """A row per frame: boundary_iou (over the classes that occur in it), ece."""
+        """Return a row per frame: boundary_iou (over the classes that occur in it), ece."""
         return pd.DataFrame(
             {
                 "boundary_iou": boundary_iou(self.boundaries).nanmean(-1).numpy(),
@@ -161,7 +166,7 @@ class DatasetCounts:
         )
 
     def reliability(self) -> pd.DataFrame:
-        """A row per bin of confidence: lower, upper, pixels, confidence, accuracy."""
+        """Return a row per bin of confidence: lower, upper, pixels, confidence, accuracy."""
         table = reliability(self.calibrations.sum(0))
         return pd.DataFrame({name: column.numpy() for name, column in vars(table).items()})
 
@@ -172,6 +177,6 @@ class DatasetCounts:
 
 
 def nanmean(values: Floats) -> float:
-    """Over what is not nan, as the official script does; nan if nothing is."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float("nan")
+    """Return the mean without nan, as the official script does; nan if all values are nan."""
+    valid = values[~np.isnan(values)]
+    return float(valid.mean()) if valid.size else float("nan")

@@ -1,4 +1,4 @@
-"""The files of an evaluation: tables, plots and arrays."""
+"""Write the files of an evaluation: tables, plots and arrays."""
 
 import json
 from pathlib import Path
@@ -14,11 +14,11 @@ from pipeline.evaluation.scores import Scores, write_score_table
 Metrics = dict[str, float | None]
 
 CorruptedConfusions = dict[tuple[str, int], NDArray[np.int64]]
-"""(19, 19) pixels of all frames, by corruption and severity."""
+"""The (19, 19) confusion of all frames, by corruption and severity."""
 
 
 def write_tables(folder: Path, scores: Scores, counts: DatasetCounts, metrics: Metrics) -> None:
-    """Write the scores as JSON and CSV, and the counts behind them as npz."""
+    """Write the scores as JSON and CSV, and the counts they are computed from as npz."""
     facts = {"protocol": scores.protocol, **metrics}
     (folder / "metrics.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     tables = {
@@ -35,19 +35,19 @@ def write_tables(folder: Path, scores: Scores, counts: DatasetCounts, metrics: M
 def write_plots(
     folder: Path, scores: Scores, counts: DatasetCounts, metrics: Metrics, *, name: str
 ) -> None:
-    """Draw the charts of the model called `name`."""
+    """Draw the figures of the model called `name`."""
     plots.plot_confusion(scores, name, folder / "confusion.png")
     plots.plot_class_iou(scores, name, metrics, folder / "per_class.png")
-    titled = {"name": name, "protocol": scores.protocol}
-    sums = counts.calibrations.sum(0)
-    plots.plot_reliability(sums, **titled, path=folder / "reliability.png")
-    plots.plot_frequency_iou(scores.per_class(), **titled, path=folder / "frequency_iou.png")
+    labels = {"name": name, "protocol": scores.protocol}
+    calibration = counts.calibrations.sum(0)
+    plots.plot_reliability(calibration, **labels, path=folder / "reliability.png")
+    plots.plot_frequency_iou(scores.per_class(), **labels, path=folder / "frequency_iou.png")
 
 
 def write_robustness(
     folder: Path, scores: Scores, corrupted: CorruptedConfusions, metrics: Metrics, *, name: str
 ) -> None:
-    """Write how the model called `name` did on spoiled photographs; no chart if on none."""
+    """Write the table and the figure of robustness; without corruptions the table alone."""
     folder.mkdir()
     table = build_robustness_table(scores.total, corrupted)
     write_score_table(folder / "robustness.csv", table, scores.protocol)

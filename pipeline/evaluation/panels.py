@@ -1,4 +1,4 @@
-"""One frame in four pictures: the photograph, the truth, the prediction, and where they differ."""
+"""Draw single frames in four pictures: photograph, ground truth, prediction and error map."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ _FIGURE_WIDTH = 15.0  # inches
 
 @dataclass(frozen=True)
 class FramePanel:
-    """A frame and what a model saw in it.
+    """A frame and its prediction.
 
     Attributes:
-        key: of the frame.
+        key: the key of the frame.
         photograph: (h, w, 3) uint8 RGB.
         truth: (h, w) uint8 train ids, IGNORE where nothing is scored.
         predicted: (h, w) uint8 train ids.
@@ -42,13 +42,13 @@ class FramePanel:
 
 @dataclass(frozen=True)
 class SelectedFrame:
-    """A frame that gets a panel.
+    """A frame to draw.
 
     Attributes:
-        file: the panel's name, `worst_01_munster_000000_000019.png`.
-        key: of the frame.
+        file: the name of the panel, `worst_01_munster_000000_000019.png`.
+        key: the key of the frame.
         miou: over the classes that occur in it, 0..1.
-        reason: why it is shown, `number 1 of the worst of 500 frames`.
+        reason: why it was selected, `rank 1 by lowest mIoU of 500 frames`.
     """
 
     file: str
@@ -58,12 +58,12 @@ class SelectedFrame:
 
 
 def select_frames(per_image: pd.DataFrame, *, worst: int, typical: int) -> list[SelectedFrame]:
-    """Choose the frames of lowest mIoU, lowest first, and those nearest to the median.
+    """Select the frames of lowest mIoU, lowest first, and those nearest to the median.
 
     Args:
-        per_image: columns frame and miou; a frame without mIoU is all void, neither good nor bad.
-        worst: how many of the lowest.
-        typical: how many around the median, nearest first; none that is among the worst.
+        per_image: columns frame and miou; a frame without mIoU is all void and never selected.
+        worst: the number of frames of lowest mIoU.
+        typical: the number of frames around the median, nearest first, without the worst ones.
     """
     miou = per_image.set_index("frame")["miou"].dropna().sort_values(kind="stable")
     ranked = miou.iloc[:worst]
@@ -71,8 +71,8 @@ def select_frames(per_image: pd.DataFrame, *, worst: int, typical: int) -> list[
     near = (rest - miou.median()).abs().sort_values(kind="stable").index[:typical]
     whole = f"of {format_count(len(miou), 'frame')}"
     return [
-        *_rank_frames(ranked, "worst", f"of the worst {whole}"),
-        *_rank_frames(rest[near], "typical", f"of those nearest to the median {whole}"),
+        *_rank_frames(ranked, "worst", f"by lowest mIoU {whole}"),
+        *_rank_frames(rest[near], "typical", f"by distance to the median mIoU {whole}"),
     ]
 
 
@@ -84,51 +84,41 @@ def draw_panels(
     name: str,
     protocol: str,
 ) -> None:
-    """Draw the panels of the chosen frames into a new folder.
+    """Draw the panels of the selected frames into a new folder.
 
     Args:
-        folder: to be made.
-        frames: what `chosen` returned.
-        load_panel: brings a frame by its key.
-        name: of the model.
-        protocol: what was measured on, and how.
+        folder: the folder to create.
+        frames: the result of `select_frames`.
+        load_panel: returns the panel of a frame by its key.
+        name: the name of the model.
+        protocol: the protocol of the scores.
     """
     folder.mkdir()
-    for one in frames:
-        title = f"{one.key}    mIoU {format_percent(one.miou)} %"
-        subtitle = f"{name}, {one.reason}    {protocol}"
-        draw_panel(load_panel(one.key), title, subtitle, folder / one.file)
-
-
-def _rank_frames(miou: pd.Series, kind: str, group: str) -> list[SelectedFrame]:
-    return [
-        SelectedFrame(
-            f"{kind}_{rank:02}_{Path(key).name}.png", key, value, f"number {rank} {group}"
-        )
-        for rank, (key, value) in enumerate(zip(miou.index, miou.tolist(), strict=True), start=1)
-    ]
+    for frame in frames:
+        title = f"{frame.key}    mIoU {format_percent(frame.miou)} %"
+        subtitle = f"{name}, {frame.reason}    {protocol}"
+        draw_panel(load_panel(frame.key), title, subtitle, folder / frame.file)
 
 
 def draw_panel(panel: FramePanel, title: str, subtitle: str, path: Path) -> None:
-    """Draw the four pictures with a legend of the classes in them.
+    """Draw the four pictures of a frame, with a legend of its classes.
 
     Args:
-        panel: what to draw.
-        title: the figure's first line.
-        subtitle: its second, smaller.
-        path: where the PNG is written.
+        panel: the frame to draw.
+        title: the first line of the figure's title.
+        subtitle: the second line.
+        path: the PNG to write.
     """
     rows, columns = panel.truth.shape
-    height = _FIGURE_WIDTH * rows / columns + 1.75  # titles above, the legend below
+    height = _FIGURE_WIDTH * rows / columns + 1.75  # space for titles and legend
     figure = create_figure(_FIGURE_WIDTH, height)
     figure.suptitle(f"{title}\n{subtitle}", x=0.003, ha="left", fontsize=13, linespacing=1.5)
+    error_percent = f"{100 * compute_error_share(panel):.1f} %"
     pictures = {
         "photograph": panel.photograph,
-        "truth (black: not scored)": palette()[panel.truth],
+        "ground truth (black: not scored)": palette()[panel.truth],
         "prediction": palette()[panel.predicted],
-        f"errors (red): {100 * compute_error_share(panel):.1f} % of the labelled pixels": draw_error_map(
-            panel
-        ),
+        f"errors (red): {error_percent} of the labeled pixels": draw_error_map(panel),
     }
     for axes, (name, picture) in zip(figure.subplots(2, 2).flat, pictures.items(), strict=True):
         axes.imshow(picture, interpolation="antialiased" if name == "photograph" else "nearest")
@@ -136,10 +126,10 @@ def draw_panel(panel: FramePanel, title: str, subtitle: str, path: Path) -> None
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[:].set_color(LIGHT_GRAY)
-    seen = np.union1d(panel.truth[panel.truth != IGNORE], panel.predicted).tolist()
-    swatches = [make_legend_patch(class_colors([k])[0], CLASS_NAMES[k]) for k in seen]
+    train_ids = np.union1d(panel.truth[panel.truth != IGNORE], panel.predicted).tolist()
+    patches = [make_legend_patch(class_colors([k])[0], CLASS_NAMES[k]) for k in train_ids]
     figure.legend(
-        handles=swatches,
+        handles=patches,
         loc="outside lower left",
         ncols=11,
         frameon=False,
@@ -151,17 +141,26 @@ def draw_panel(panel: FramePanel, title: str, subtitle: str, path: Path) -> None
 
 
 def draw_error_map(panel: FramePanel) -> NDArray[np.uint8]:
-    """(h, w, 3) uint8 RGB: red where wrong, dark where nothing is scored, pale elsewhere."""
-    grey = panel.photograph.mean(axis=2, keepdims=True)
-    picture = np.repeat(140 + grey * 0.45, 3, axis=2).astype(np.uint8)
+    """Draw (h, w, 3) uint8 RGB: red where wrong, dark where not scored, pale elsewhere."""
+    gray = panel.photograph.mean(axis=2, keepdims=True)
+    picture = np.repeat(140 + gray * 0.45, 3, axis=2).astype(np.uint8)
     picture[panel.truth != panel.predicted] = _ERROR_COLOR
     picture[panel.truth == IGNORE] = _VOID_COLOR
     return picture
 
 
 def compute_error_share(panel: FramePanel) -> float:
-    """Return how many of the labelled pixels are wrong, 0..1; nan if none is labelled."""
-    labelled = panel.truth != IGNORE
-    if not labelled.any():
+    """Return the share of labeled pixels that are wrong, 0..1; nan if none is labeled."""
+    is_labeled = panel.truth != IGNORE
+    if not is_labeled.any():
         return float("nan")
-    return float((panel.truth != panel.predicted)[labelled].mean())
+    return float((panel.truth != panel.predicted)[is_labeled].mean())
+
+
+def _rank_frames(miou: pd.Series, kind: str, ranking: str) -> list[SelectedFrame]:
+    return [
+        SelectedFrame(
+            f"{kind}_{rank:02}_{Path(key).name}.png", key, value, f"rank {rank} {ranking}"
+        )
+        for rank, (key, value) in enumerate(zip(miou.index, miou.tolist(), strict=True), start=1)
+    ]

@@ -1,10 +1,12 @@
-"""Charts of one model's scores: how well each class is found, and what it is taken for."""
+"""Plot the scores of one model: confusion matrix, IoU by class, calibration, class frequency."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
 from pipeline.evaluation.scores import Scores
@@ -26,23 +28,34 @@ from segformer.cityscapes import CLASS_NAMES, NUM_CLASSES
 from segformer.metrics.calibration import Reliability, expected_calibration_error, reliability
 
 _MIN_CELL_SHARE = 0.01
-"""Cells under this share of their row stay blank: 361 numbers are noise."""
+"""Cells below this share of their row are blank: 361 numbers would be unreadable."""
+
+_MIN_BIN_SHARE = 0.001
+"""Bins below this share of the pixels are pale: their accuracy is uncertain."""
+
+_CORRECT_COLOR, _OVERCONFIDENT_COLOR, _UNDERCONFIDENT_COLOR = "#7fb3d5", "#e9796d", "#f3c677"
+
+# Shares of the width and height of the axes.
+_LABEL_HEIGHT = 0.036
+_CHARACTER_WIDTH = 0.0088
+_POINT_RADIUS = 0.009
+_LABEL_OFFSET = 1.6 * _POINT_RADIUS
 
 
 def plot_confusion(scores: Scores, name: str, path: Path) -> None:
-    """Draw the confusion, each row divided by its true pixels, with percentages in the cells.
+    """Plot the confusion matrix, each row divided by its true pixels, in percent.
 
     Args:
-        scores: of one model.
-        name: of the model, for the title.
-        path: where the PNG is written.
+        scores: the scores of one model.
+        name: the name of the model, for the title.
+        path: the PNG to write.
     """
     total = scores.total.astype(np.float64)
     truth = total.sum(axis=1, keepdims=True)
     share = np.divide(total, truth, where=truth > 0, out=np.full_like(total, np.nan))
     figure = create_figure(12, 11)
     axes = figure.add_subplot()
-    # The square root lets the small confusions be seen beside the diagonal.
+    # The square root makes small confusions visible beside the diagonal.
     axes.imshow(np.sqrt(share), cmap="Blues", vmin=0, vmax=1)
     for row, column in np.argwhere(share >= _MIN_CELL_SHARE).tolist():
         value = share[row, column]
@@ -52,7 +65,7 @@ def plot_confusion(scores: Scores, name: str, path: Path) -> None:
         )
     _outline_diagonal(axes)
     for row in np.flatnonzero(truth[:, 0] == 0).tolist():
-        axes.text(9, row, "does not occur", ha="center", va="center", fontsize=9, color="#777777")
+        axes.text(9, row, "no true pixel", ha="center", va="center", fontsize=9, color="#777777")
     axes.set_xticks(
         range(NUM_CLASSES), CLASS_NAMES, rotation=50, ha="right", rotation_mode="anchor"
     )
@@ -62,43 +75,35 @@ def plot_confusion(scores: Scores, name: str, path: Path) -> None:
     axes.grid(which="minor", color="#eeeeee", linewidth=0.7)
     axes.tick_params(which="both", length=0, labelcolor=TEXT_COLOR, labelsize=10.5)
     axes.spines[:].set_color(LIGHT_GRAY)
-    axes.set_xlabel("predicted", fontsize=11)
-    axes.set_ylabel("true", fontsize=11)
+    axes.set_xlabel("predicted class", fontsize=11)
+    axes.set_ylabel("true class", fontsize=11)
     add_title(
         figure,
-        f"What {name} takes for what",
-        f"per cent of each class's true pixels, blank under 1     {scores.protocol}",
+        f"Confusion matrix, {name}",
+        f"% of the true pixels of each class, blank below 1 %     {scores.protocol}",
     )
     save_figure(figure, path)
 
 
-def _outline_diagonal(axes: Axes) -> None:
-    from matplotlib.patches import Rectangle
-
-    for i in range(NUM_CLASSES):
-        cell = Rectangle((i - 0.5, i - 0.5), 1, 1, fill=False, edgecolor="#888888", zorder=3)
-        axes.add_patch(cell)
-
-
 def plot_class_iou(scores: Scores, name: str, metrics: dict[str, float | None], path: Path) -> None:
-    """Draw the IoU of every class in its own colour, best on top, with mIoU as a line.
+    """Plot the IoU of every class in its own color, highest on top, with mIoU as a line.
 
     Args:
-        scores: of one model.
-        name: of the model, for the title.
-        metrics: what `scores.metrics` returned.
-        path: where the PNG is written.
+        scores: the scores of one model.
+        name: the name of the model, for the title.
+        metrics: the result of `scores.metrics`.
+        path: the PNG to write.
     """
     table = scores.per_class().sort_values("iou", ascending=False, kind="stable")
     iou = table["iou"].to_numpy(np.float64)
     figure = create_figure(10, 7)
     axes = figure.add_subplot()
     plot_class_bars(axes, table["class"].tolist(), iou, table["train_id"].tolist())
-    for place, value in enumerate(iou):
-        text = "does not occur" if np.isnan(value) else f"{100 * value:.1f} %"
+    for position, value in enumerate(iou):
+        text = "absent" if np.isnan(value) else f"{100 * value:.1f} %"
         axes.text(
             np.nan_to_num(value) + 0.008,
-            place,
+            position,
             text,
             va="center",
             fontsize=9.5,
@@ -109,7 +114,7 @@ def plot_class_iou(scores: Scores, name: str, metrics: dict[str, float | None], 
     axes.set_xticks(np.linspace(0, 1, 6))
     format_percent_axis(axes)
     style_axes(axes)
-    axes.set_xlabel("intersection over union")
+    axes.set_xlabel("IoU")
     if (miou := metrics["miou"]) is not None:
         axes.axvline(miou, color=TEXT_COLOR, linewidth=1.2, linestyle=(0, (4, 3)), zorder=0.6)
         low, high = metrics["miou_low"], metrics["miou_high"]
@@ -125,97 +130,55 @@ def plot_class_iou(scores: Scores, name: str, metrics: dict[str, float | None], 
             color=TEXT_COLOR,
         )
     add_title(
-        figure, f"IoU per class, {name}", f"{scores.protocol}     shaded: 95 % interval of mIoU"
+        figure, f"IoU by class, {name}", f"{scores.protocol}     shaded: 95 % interval of mIoU"
     )
     save_figure(figure, path)
 
 
-_CORRECT_COLOR, _OVERCONFIDENT_COLOR, _UNDERCONFIDENT_COLOR = "#7fb3d5", "#e9796d", "#f3c677"
-_MIN_BIN_SHARE = 0.001
-"""A bin with a smaller share of the pixels is drawn pale: it hardly counts."""
-
-
 def plot_reliability(counts: NDArray[np.float64], *, name: str, protocol: str, path: Path) -> None:
-    """Draw accuracy against confidence, and below it where the pixels are.
+    """Plot the reliability diagram, accuracy by confidence, above the distribution of the pixels.
 
     Args:
         counts: (m, 3) sums of `calibration_counts`.
-        name: of the model, for the title.
-        protocol: what was measured on, and how.
-        path: where the PNG is written.
+        name: the name of the model, for the title.
+        protocol: the protocol of the scores.
+        path: the PNG to write.
     """
     table = reliability(counts)
     pixels = table.pixels.numpy()
     share = pixels / max(pixels.sum(), 1)
     figure = create_figure(7.5, 8.5)
-    diagram, where = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+    diagram, histogram = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
     _plot_bins(diagram, table, share)
     error = float(expected_calibration_error(counts))
-    diagram.set(xlim=(0, 1), ylim=(0, 1.002), ylabel="right among them")
-    where.bar(table.lower, share, width=0.92 / len(pixels), align="edge", color="#9a9a9a")
-    where.set(xlabel="confidence in the predicted class", ylabel="of the pixels")
-    for axes in (diagram, where):
+    diagram.set(xlim=(0, 1), ylim=(0, 1.002), ylabel="accuracy")
+    histogram.bar(table.lower, share, width=0.92 / len(pixels), align="edge", color="#9a9a9a")
+    histogram.set(xlabel="confidence in the predicted class", ylabel="share of pixels")
+    for axes in (diagram, histogram):
         format_percent_axis(axes, "y")
         style_axes(axes, grid="y")
-    format_percent_axis(where)
+    format_percent_axis(histogram)
     add_title(
         figure,
-        f"Is {name} as often right as it is sure?",
+        f"Reliability diagram, {name}",
         f"{protocol}     expected calibration error {format_percent(error)} %",
     )
     save_figure(figure, path)
 
 
-def _plot_bins(axes: Axes, table: Reliability, share: NDArray[np.float64]) -> None:
-    """A bar per bin: the lower of accuracy and confidence, and the gap between them on top."""
-    width = 0.92 / len(share)
-    for i in np.flatnonzero(share).tolist():
-        left, right, sure = (float(x[i]) for x in (table.lower, table.accuracy, table.confidence))
-        strength = 1.0 if share[i] >= _MIN_BIN_SHARE else 0.35
-        low, gap = min(right, sure), abs(right - sure)
-        color = _OVERCONFIDENT_COLOR if sure > right else _UNDERCONFIDENT_COLOR
-        axes.bar(left, low, width=width, align="edge", color=_CORRECT_COLOR, alpha=strength)
-        axes.bar(left, gap, width, bottom=low, align="edge", color=color, alpha=strength)
-    axes.plot([0, 1], [0, 1], color=TEXT_COLOR, linewidth=1.2, linestyle=(0, (4, 3)))
-    swatches = [
-        make_legend_patch(_CORRECT_COLOR, "right, as it should be"),
-        make_legend_patch(_OVERCONFIDENT_COLOR, "too sure: fewer are right"),
-        make_legend_patch(_UNDERCONFIDENT_COLOR, "not sure enough: more are right"),
-    ]
-    axes.legend(handles=swatches, loc="upper left", frameon=False, fontsize=10)
-
-
-# Shares of the axes' width and height.
-_LABEL_HEIGHT = 0.036
-_LETTER_WIDTH = 0.0088
-_POINT_RADIUS = 0.009
-
-
-@dataclass(frozen=True)
-class _LabelBox:
-    left: float
-    bottom: float
-    right: float
-    top: float
-
-    def overlaps(self, other: "_LabelBox") -> bool:
-        beside = self.right <= other.left or other.right <= self.left
-        return not (beside or self.top <= other.bottom or other.top <= self.bottom)
-
-
 def plot_frequency_iou(per_class: pd.DataFrame, *, name: str, protocol: str, path: Path) -> None:
-    """Draw each class at its share of the labelled pixels (log scale) and its IoU.
+    """Plot the IoU of each class against its share of the labeled pixels, on a log scale.
 
     Args:
-        per_class: columns class, train_id, iou and truth_pixels; classes without a pixel of truth
-            are left out.
-        name: of the model, for the title.
-        protocol: what was measured on, and how.
-        path: where the PNG is written.
+        per_class: columns class, train_id, iou and truth_pixels; classes without a true pixel are
+            left out.
+        name: the name of the model, for the title.
+        protocol: the protocol of the scores.
+        path: the PNG to write.
     """
-    shown = per_class[per_class["truth_pixels"] > 0]
-    share = shown["truth_pixels"].to_numpy(np.float64) / shown["truth_pixels"].sum()
-    iou = shown["iou"].to_numpy(np.float64)
+    rows = per_class[per_class["truth_pixels"] > 0]
+    share = rows["truth_pixels"].to_numpy(np.float64) / rows["truth_pixels"].sum()
+    iou = rows["iou"].to_numpy(np.float64)
     figure = create_figure(10, 6.5)
     axes = figure.add_subplot()
     axes.set_xscale("log")
@@ -223,66 +186,93 @@ def plot_frequency_iou(per_class: pd.DataFrame, *, name: str, protocol: str, pat
         share,
         iou,
         s=110,
-        color=class_colors(shown["train_id"].tolist()),
+        color=class_colors(rows["train_id"].tolist()),
         edgecolor="#555555",
         linewidth=0.7,
         zorder=3,
     )
     axes.set(xlim=(share.min(initial=0.1) / 1.6, 1.6), ylim=(-0.03, 1.03))
-    axes.set_xlabel("share of the labelled pixels, log scale")
-    axes.set_ylabel("intersection over union")
-    _format_share_axis(axes)
+    axes.set_xlabel("share of labeled pixels, log scale")
+    axes.set_ylabel("IoU")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     format_percent_axis(axes, "y")
     style_axes(axes, grid="both")
-    # Of ranks by hand: pandas would load scipy's statistics for it.
-    rank = shown["truth_pixels"].rank().corr(shown["iou"].rank())
-    add_title(figure, f"Rare classes and their IoU, {name}", _correlation_subtitle(protocol, rank))
-    _label_points(axes, shown["class"].tolist(), share, iou)
+    # Correlation of ranks: pandas would import scipy.stats for the method `spearman`.
+    rank_correlation = rows["truth_pixels"].rank().corr(rows["iou"].rank())
+    subtitle = protocol
+    if not np.isnan(rank_correlation):
+        subtitle += f"     rank correlation {rank_correlation:+.2f}"
+    add_title(figure, f"Class frequency and IoU, {name}", subtitle)
+    _label_points(axes, rows["class"].tolist(), share, iou)
     save_figure(figure, path)
 
 
-def _correlation_subtitle(protocol: str, rank: float) -> str:
-    return protocol if np.isnan(rank) else f"{protocol}     rank correlation {rank:+.2f}"
+def _outline_diagonal(axes: Axes) -> None:
+    for i in range(NUM_CLASSES):
+        cell = Rectangle((i - 0.5, i - 0.5), 1, 1, fill=False, edgecolor="#888888", zorder=3)
+        axes.add_patch(cell)
 
 
-def _format_share_axis(axes: Axes) -> None:
-    """`10 %`, `0.01 %`: the decades as they are said."""
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+def _plot_bins(axes: Axes, table: Reliability, share: NDArray[np.float64]) -> None:
+    """Plot a bar per bin: the lower of accuracy and confidence, and the gap between them on top."""
+    width = 0.92 / len(share)
+    for i in np.flatnonzero(share).tolist():
+        left, accuracy, confidence = (
+            float(values[i]) for values in (table.lower, table.accuracy, table.confidence)
+        )
+        opacity = 1.0 if share[i] >= _MIN_BIN_SHARE else 0.35
+        low, gap = min(accuracy, confidence), abs(accuracy - confidence)
+        color = _OVERCONFIDENT_COLOR if confidence > accuracy else _UNDERCONFIDENT_COLOR
+        axes.bar(left, low, width=width, align="edge", color=_CORRECT_COLOR, alpha=opacity)
+        axes.bar(left, gap, width, bottom=low, align="edge", color=color, alpha=opacity)
+    axes.plot([0, 1], [0, 1], color=TEXT_COLOR, linewidth=1.2, linestyle=(0, (4, 3)))
+    patches = [
+        make_legend_patch(_CORRECT_COLOR, "calibrated"),
+        make_legend_patch(_OVERCONFIDENT_COLOR, "overconfident"),
+        make_legend_patch(_UNDERCONFIDENT_COLOR, "underconfident"),
+    ]
+    axes.legend(handles=patches, loc="upper left", frameon=False, fontsize=10)
 
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+
+@dataclass(frozen=True)
+class _Box:
+    left: float
+    bottom: float
+    right: float
+    top: float
+
+    def overlaps(self, other: "_Box") -> bool:
+        is_beside = self.right <= other.left or other.right <= self.left
+        return not (is_beside or self.top <= other.bottom or other.top <= self.bottom)
 
 
 def _label_points(
     axes: Axes, names: list[str], share: NDArray[np.float64], iou: NDArray[np.float64]
 ) -> None:
-    """Write each name beside its point, as little above it as leaves all points and names free."""
+    """Write each name beside its point, raised until it overlaps no point and no other name."""
     to_axes = axes.transScale + axes.transLimits
     points = to_axes.transform(np.stack([share, iou], axis=1))
-    taken = [
-        _LabelBox(
-            x - _POINT_RADIUS, y - 1.6 * _POINT_RADIUS, x + _POINT_RADIUS, y + 1.6 * _POINT_RADIUS
-        )
+    occupied = [
+        _Box(x - _POINT_RADIUS, y - _LABEL_OFFSET, x + _POINT_RADIUS, y + _LABEL_OFFSET)
         for x, y in points.tolist()
     ]
-    # From below, and of neighbours the rightmost first: the thin lines then do not cross.
+    # From the bottom up, and of neighbors the rightmost first: the thin lines do not cross.
     for i in np.lexsort([-share, np.round(iou, 1)]).tolist():
         x, y = points[i].tolist()
-        left, right = (
-            x + 1.6 * _POINT_RADIUS,
-            x + 1.6 * _POINT_RADIUS + _LETTER_WIDTH * len(names[i]),
-        )
-        place = y
+        left = x + _LABEL_OFFSET
+        right = left + _CHARACTER_WIDTH * len(names[i])
+        center = y
         while any(
-            _LabelBox(left, place - _LABEL_HEIGHT / 2, right, place + _LABEL_HEIGHT / 2).overlaps(b)
-            for b in taken
+            _Box(left, center - _LABEL_HEIGHT / 2, right, center + _LABEL_HEIGHT / 2).overlaps(box)
+            for box in occupied
         ):
-            place += _LABEL_HEIGHT / 4
-        taken.append(_LabelBox(left, place - _LABEL_HEIGHT / 2, right, place + _LABEL_HEIGHT / 2))
+            center += _LABEL_HEIGHT / 4
+        occupied.append(_Box(left, center - _LABEL_HEIGHT / 2, right, center + _LABEL_HEIGHT / 2))
         axes.annotate(
             names[i],
             (x, y),
-            xytext=(left, place),
+            xytext=(left, center),
             xycoords="axes fraction",
             textcoords="axes fraction",
             fontsize=10,

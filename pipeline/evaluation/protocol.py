@@ -1,4 +1,4 @@
-"""The protocol id of an evaluation: which frames were scored, and with which settings."""
+"""Format the protocol of an evaluation: the scored frames and the settings."""
 
 import pandas as pd
 
@@ -6,24 +6,24 @@ from segformer.inference.settings import InferenceSettings, Size
 
 
 def read_image_sizes(frames: pd.DataFrame) -> list[Size]:
-    """Rows and columns of every photograph, of a table with columns rows, columns."""
+    """Read the size of every photograph from the columns `rows` and `columns` of a table."""
     return list(zip(frames["rows"].tolist(), frames["columns"].tolist(), strict=True))
 
 
 def format_protocol(
     frames: pd.DataFrame, split_rule: str, settings: InferenceSettings, weights: str
 ) -> str:
-    """What was measured on and how: `val500/official/1024x2048/whole/ss/last`.
+    """Format the protocol, `val500/official/1024x2048/whole/ss/last`.
 
-    Split and number of frames, how the frames were divided, what the network sees, whole or by
-    windows, at which scales and whether mirrored too, and which weights were taken.
-    Numbers are compared only where all of it is the same.
+    Its parts: split and number of frames, the rule that divided the frames, the input size, whole
+    frames or windows, scales and mirroring, and the weights. Scores are compared only if the whole
+    protocol is the same.
 
     Args:
-        frames: those scored, all of one split, with columns split, rows, columns.
-        split_rule: `pipeline.dataset.splits.rule_name`.
-        settings: how they are shown.
-        weights: `last`, those of the last step; `ema`, their moving average.
+        frames: the scored frames, all of one split, with columns split, rows, columns.
+        split_rule: the result of `pipeline.dataset.splits.split_id`.
+        settings: how the network was applied.
+        weights: `last` for the weights of the last step, `ema` for their moving average.
     """
     split = frames["split"].iloc[0]
     return (

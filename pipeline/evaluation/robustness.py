@@ -1,4 +1,4 @@
-"""How much of its score a model keeps where its photographs are corrupted."""
+"""Compare the scores of a model on corrupted photographs with its clean score."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,25 +21,25 @@ from pipeline.plotting import (
 from segformer.metrics.confusion import mean_iou
 
 ALL_CORRUPTIONS = "all"
-"""The name of the table's last row."""
+"""The name of the last row of the table, the mean."""
 
 _COLUMNS = [f"severity_{severity}" for severity in SEVERITIES]
 _FAMILY_COLORS = {"noise": "#c0392b", "blur": "#2471a3", "weather": "#1e8449", "digital": "#7d3c98"}
-"""Of the families."""
 
 
 def build_robustness_table(
     clean: NDArray[np.int64], corrupted: Mapping[tuple[str, int], NDArray[np.int64]]
 ) -> pd.DataFrame:
-    """Compare the scores under corruptions with that of the photographs as they are.
+    """Build the table of mIoU by corruption and severity.
 
     Args:
-        clean: (k, k) confusion of all frames.
-        corrupted: the same of the same frames, by name and severity; all five of a name.
+        clean: (k, k) confusion of all frames, without corruption.
+        corrupted: the same by corruption and severity; each corruption has all five severities.
 
     Returns:
-        A row per corruption, and the mean of them as `all`: corruption, family, mIoU at severity_1
-        to severity_5, their mean, and relative, the mean over the clean mIoU; fractions of 1.
+        A row per corruption, and their mean as the row `all`. Columns: corruption, family, mIoU at
+        severity_1 to severity_5, their mean, and relative, the mean divided by the clean mIoU; all
+        fractions of 1.
     """
     names = [name for name in CORRUPTIONS if (name, SEVERITIES[0]) in corrupted]
     miou = np.array([[_miou(corrupted[name, s]) for s in SEVERITIES] for name in names])
@@ -56,14 +56,14 @@ def build_robustness_table(
 def plot_robustness(
     table: pd.DataFrame, clean_miou: float, *, name: str, protocol: str, path: Path
 ) -> None:
-    """Draw mIoU against severity, a panel for each family, the clean score as a dashed line.
+    """Draw mIoU against severity, one panel per family, with the clean mIoU as a dashed line.
 
     Args:
-        table: what `robustness_table` returned, with at least one corruption.
-        clean_miou: 0..1.
-        name: of the model, for the title.
-        protocol: of the clean score.
-        path: where the PNG is written.
+        table: the result of `build_robustness_table`, with at least one corruption.
+        clean_miou: mIoU without corruption, 0..1.
+        name: the name of the model, for the title.
+        protocol: the protocol of the clean score.
+        path: the PNG to write.
     """
     rows = table[table["corruption"] != ALL_CORRUPTIONS]
     families = list(dict.fromkeys(rows["family"]))
@@ -72,26 +72,27 @@ def plot_robustness(
     for axes, family in zip(panels, families, strict=True):
         _plot_family(axes, family, rows[rows["family"] == family])
         axes.axhline(clean_miou, color=TEXT_COLOR, linewidth=1.2, linestyle=(0, (4, 3)))
-        axes.set_xlabel(f"severity of {family}")
+        axes.set_xlabel(f"severity, {family}")
     panels[0].set_ylim(0, max(clean_miou, rows[_COLUMNS].to_numpy().max()) * 1.08)
     panels[0].set_ylabel("mIoU")
     format_percent_axis(panels[0], "y")
     add_title(
         figure,
-        f"{name} keeps {format_percent(table['relative'].iloc[-1], 0)} % of its mIoU under corruption",
-        f"{protocol}     dashed: without corruption, {format_percent(clean_miou)} %",
+        f"Robustness to corruptions, {name}",
+        f"{protocol}     dashed: clean mIoU, {format_percent(clean_miou)} %; mean under corruption:"
+        f" {format_percent(table['relative'].iloc[-1], 0)} % of it",
     )
     save_figure(figure, path)
 
 
 def _plot_family(axes: Axes, family: str, rows: pd.DataFrame) -> None:
-    shades = np.linspace(1, 0.35, len(rows))
+    opacities = np.linspace(1, 0.35, len(rows))
     for i, row in enumerate(rows.itertuples()):
         axes.plot(
             SEVERITIES,
             [getattr(row, column) for column in _COLUMNS],
             color=_FAMILY_COLORS[family],
-            alpha=shades[i],
+            alpha=opacities[i],
             linewidth=1.8,
             marker="os^Dv"[i],
             markersize=5,

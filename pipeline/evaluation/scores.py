@@ -1,6 +1,5 @@
-"""The scores of one model: a confusion per frame, and what follows from them."""
+"""Compute and store the scores of one model, from a confusion matrix per frame."""
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -17,6 +16,7 @@ from pipeline.evaluation.bootstrap import (
     resample,
     sample_frames,
 )
+from pipeline.evaluation.npz import open_npz
 from pipeline.formatting import format_percent
 from segformer.cityscapes import CLASSES, NUM_CLASSES
 from segformer.metrics import confusion as measures
@@ -24,11 +24,11 @@ from segformer.metrics import confusion as measures
 
 @dataclass(frozen=True)
 class Scores:
-    """What a model did on every frame of a set.
+    """The confusion matrices of a model on the frames of a set.
 
     Attributes:
-        protocol: the set, how it was divided, the network's input size, and how it was applied;
-            scores of unlike protocols are never compared.
+        protocol: the frames and the settings of the measurement, see
+            `pipeline.evaluation.protocol`; scores of different protocols are never compared.
         frames: n keys.
         confusions: (n, 19, 19) int64 pixels; rows are true classes, columns predicted ones.
     """
@@ -39,28 +39,24 @@ class Scores:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote.
+        """Read a file written by `save`.
 
         Raises:
-            ValueError: naming the file, if it is missing, damaged or holds something else.
+            ValueError: naming the file, if it is missing, damaged or has other arrays.
         """
-        try:
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as held:
-                frames = [str(frame) for frame in held["frames"]]
-                scores = cls(str(held["protocol"]), frames, held["confusions"])
-        except FileNotFoundError:
-            raise ValueError(f"{path} is missing") from None
-        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path} holds no confusions ({error}): evaluate again") from None
-        if scores.confusions.shape != (len(frames), NUM_CLASSES, NUM_CLASSES):
+        with open_npz(path) as arrays:
+            frames = [str(frame) for frame in arrays["frames"]]
+            protocol, confusions = str(arrays["protocol"]), arrays["confusions"]
+        expected = (len(frames), NUM_CLASSES, NUM_CLASSES)
+        if confusions.shape != expected:
             raise ValueError(
-                f"{path}: {len(frames)} frames, but confusions {scores.confusions.shape}: it should"
-                f" be {(len(frames), NUM_CLASSES, NUM_CLASSES)}; evaluate again"
+                f"{path} has confusions of shape {confusions.shape}, expected {expected}:"
+                " evaluate again"
             )
-        return scores
+        return cls(protocol, frames, np.asarray(confusions, dtype=np.int64))
 
     def save(self, path: Path) -> None:
-        """Write a compressed npz that needs no unpickling; the same bytes for the same scores."""
+        """Write a compressed npz file without pickles; the same scores give the same bytes."""
         np.savez_compressed(
             path,
             confusions=self.confusions,
@@ -70,11 +66,11 @@ class Scores:
 
     @property
     def total(self) -> NDArray[np.int64]:
-        """(19, 19): all frames together."""
+        """The (19, 19) confusion of all frames."""
         return np.asarray(self.confusions.sum(axis=0))
 
     def metrics(self, resamples: int, seed: int) -> dict[str, float | None]:
-        """Return the figures of the whole set, fractions of 1 to six digits; None where undefined.
+        """Return the scores of the whole set, fractions of 1 to six digits; None where undefined.
 
         `miou_low` and `miou_high` are the ends of the 95 % bootstrap interval over frames.
         """
@@ -83,10 +79,10 @@ class Scores:
         replicates = _to_numpy(
             measures.mean_iou(torch.from_numpy(resample(self.confusions, draws)))
         )
-        speaking = np.array([(self.confusions.sum(axis=(1, 2)) > 0).sum()])
-        interval = estimate_intervals(miou.reshape(1, 1), replicates[None, :, None], speaking).clip(
-            0, 1
-        )
+        num_labeled_frames = np.array([(self.confusions.sum(axis=(1, 2)) > 0).sum()])
+        interval = estimate_intervals(
+            miou.reshape(1, 1), replicates[None, :, None], num_labeled_frames
+        ).clip(0, 1)
         return {
             "miou": to_json_number(miou),
             "miou_low": to_json_number(interval.low[0]),
@@ -97,11 +93,11 @@ class Scores:
         }
 
     def class_iou(self) -> list[float | None]:
-        """Return the IoU of each class over the whole set; None where it never occurs."""
+        """Return the IoU of each class over the whole set; None where it is absent."""
         return [to_json_number(iou) for iou in compute_class_iou(self.total)]
 
     def per_class(self) -> pd.DataFrame:
-        """A row per class: class, train_id, category, iou, truth_pixels, predicted_pixels."""
+        """Rows per class: class, train_id, category, iou, truth_pixels, predicted_pixels."""
         return pd.DataFrame(
             {
                 "class": [label.name for label in CLASSES],
@@ -114,7 +110,7 @@ class Scores:
         )
 
     def per_image(self) -> pd.DataFrame:
-        """A row per frame: frame, miou (over the classes that occur in it), pixel_accuracy."""
+        """Rows per frame: frame, miou (over the classes that occur in it), pixel_accuracy."""
         return pd.DataFrame(
             {
                 "frame": self.frames,
@@ -124,33 +120,34 @@ class Scores:
         )
 
     def summarize(self, metrics: dict[str, float | None]) -> str:
-        """Return the result in words, with the interval and the protocol."""
+        """Return the result as a sentence with the interval and the protocol."""
         miou, low, high = (metrics[name] for name in ("miou", "miou_low", "miou_high"))
         if miou is None:
-            return f"mIoU is undefined: no pixel is labelled ({self.protocol})"
-        between = "no interval from one frame"
+            return f"mIoU is undefined: no pixel is labeled ({self.protocol})"
+        interval = "no interval from one frame"
         if low is not None and high is not None:
-            between = f"{100 * CONFIDENCE_LEVEL:.0f} % interval {format_percent(low)} to {format_percent(high)}"
-        return f"mIoU {format_percent(miou)} %, {between} ({self.protocol})"
+            level = f"{100 * CONFIDENCE_LEVEL:.0f} %"
+            interval = f"{level} interval {format_percent(low)} to {format_percent(high)}"
+        return f"mIoU {format_percent(miou)} %, {interval} ({self.protocol})"
 
 
 def to_json_number(value: object) -> float | None:
-    """A fraction as JSON takes it: six digits, None for nan."""
+    """Convert a fraction for JSON: six digits, None for nan."""
     fraction = float(value)  # type: ignore[arg-type]
     return None if np.isnan(fraction) else round(fraction, 6)
 
 
 def compute_class_iou(confusion: NDArray[np.int64] | Floats) -> Floats:
-    """(..., k, k) pixels, or sums of them drawn by the bootstrap -> (..., k); nan where absent."""
+    """(..., k, k) pixels, or their sums over a bootstrap sample -> (..., k); nan where absent."""
     return _to_numpy(measures.class_iou(torch.from_numpy(confusion)))
+
+
+def write_score_table(path: Path, table: pd.DataFrame, protocol: str) -> None:
+    """Write a table of scores with the protocol as first column and numbers of six digits."""
+    rows = table.copy()
+    rows.insert(0, "protocol", protocol)
+    rows.to_csv(path, index=False, float_format="%.6f")
 
 
 def _to_numpy(values: torch.Tensor) -> Floats:
     return np.asarray(values.numpy(), dtype=np.float64)
-
-
-def write_score_table(path: Path, table: pd.DataFrame, protocol: str) -> None:
-    """Write a table of scores; its first column is the protocol, numbers have six digits."""
-    rows = table.copy()
-    rows.insert(0, "protocol", protocol)
-    rows.to_csv(path, index=False, float_format="%.6f")

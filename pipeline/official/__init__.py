@@ -1,1 +1,1 @@
-"""The benchmark's own tools: its script beside our scores, and the zip for its server."""
+"""Works with the official benchmark: compares with its script, makes the zip for its server."""

@@ -1,4 +1,4 @@
-"""Has the official Cityscapes script score kept predictions, and compares what it says with ours.
+"""Compare the scores of an evaluation with those of the official Cityscapes script.
 
 python -m pipeline evaluate --check-official data/evaluate/ce-0
 """
@@ -6,14 +6,13 @@ python -m pipeline evaluate --check-official data/evaluate/ce-0
 import copy
 import importlib
 import json
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -27,11 +26,8 @@ from pipeline.official.comparison import (
     TotalCounts,
     compare_metrics,
     compare_scores,
-    count_pngs,
+    official_confusion,
 )
-from segformer.cityscapes import CLASS_NAMES
-
-Result = TypeVar("Result")
 
 _SCRIPT_MODULE = "cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling"
 
@@ -39,66 +35,45 @@ _SCRIPT_MODULE = "cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling"
 def compare_with_script(
     evaluation: Path, *, ground_truth: Path | None, notify: Callable[[str], None]
 ) -> str:
-    """Compare class IoU, category IoU and iIoU of a result with the script's on its predictions.
+    """Compare class IoU, category IoU and iIoU of an evaluation with the official script's.
 
-    Compared is what the result's files say; the predictions are also counted anew, so that a
-    mistake of ours can be told from files that do not belong together.
+    The script scores the saved predictions. Its scores are compared with those in the files of the
+    evaluation, and its confusion matrix with the saved one, pixel by pixel.
 
     Args:
-        evaluation: a folder that the stage `evaluate` wrote, with predictions.
-        ground_truth: the gtFine zip; None: there is none.
-        notify: told what will take a while.
+        evaluation: a folder of the stage `evaluate`, with predictions.
+        ground_truth: the gtFine zip; None if there is none.
+        notify: called with a message before a long operation.
 
     Returns:
-        A table of both, and a sentence.
+        A table of both scores, and a sentence.
 
     Raises:
         ValueError: if the script is not installed, predictions or labels are missing, the script
-            refuses them, a score differs, or other predictions are kept than were scored.
+            rejects them, a score differs, or the saved predictions are not those that were scored.
     """
     scores = Scores.load(evaluation / "confusions.npz")
     instances = DatasetCounts.load(evaluation / "counts.npz", scores.confusions).instances
     has_instances = instances is not None
-    held = TotalCounts(scores.total, None if instances is None else instances.sum(0))
+    totals = TotalCounts(scores.total, None if instances is None else instances.sum(0))
     metrics = _read_metrics(evaluation / "metrics.json")
     predictions = list_saved_paths(evaluation / "predictions", scores.frames)
     if ground_truth is None:
-        raise ValueError("dvc.yaml knows no gtFine_trainvaltest.zip: run `dvc repro` first")
+        raise ValueError("gtFine_trainvaltest.zip is missing: run `dvc repro` first")
     script = _import_script()
-    notify(f"the official script reads {len(predictions)} frames, about a tenth of a second each")
+    notify(f"the official script scores {len(predictions)} frames, about 0.1 s per frame")
     with Archive(ground_truth) as archive, TemporaryDirectory() as name:
         labels = _unpack_labels(archive, scores.frames, Path(name), has_instances=has_instances)
-        told, official = _time_call(
-            lambda: _run_script(script, predictions, labels, has_instances=has_instances)
-        )
-        again, ours = _time_call(lambda: _recount(predictions, labels, has_instances=has_instances))
-    mistaken = [row for row in compare_scores(told, again) if not row.is_equal]
-    if mistaken:
-        raise ValueError(
-            f"{len(mistaken)} scores of the predictions differ from the official script's, first"
-            f" {' '.join(str(mistaken[0]).split())}: a mistake of ours, please report it"
-        )
-    rows = compare_scores(told, held)
-    rows += compare_metrics(told, metrics, has_instances=has_instances)
+        results = _run_script(script, predictions, labels, has_instances=has_instances)
+    rows = compare_scores(results, totals)
+    rows += compare_metrics(results, metrics, has_instances=has_instances)
     table = "\n".join([scores.protocol, *map(str, rows)])
     _check_equal(evaluation, rows, table)
-    if not held.is_close(again):
+    if not np.array_equal(official_confusion(results), totals.confusion):
         raise ValueError(
-            f"{evaluation}: the predictions kept are not those that were scored; evaluate again"
+            f"{evaluation}: the saved predictions are not those that were scored; evaluate again"
         )
-    return (
-        f"{table}\nequal to the official script in all {len(rows)} scores, to its last digit;"
-        f" from the same PNGs it took {official:.1f} s, we {ours:.1f} s"
-    )
-
-
-def _recount(predictions: Sequence[Path], labels: list[str], *, has_instances: bool) -> TotalCounts:
-    kind, mode = (INSTANCE_IDS, "I;16") if has_instances else (LABEL_IDS, "L")
-    truths = [Path(path.replace(LABEL_IDS, kind)) for path in labels]
-    confusion, instances = count_pngs(predictions, truths, mode=mode)
-    return TotalCounts(
-        confusion[:, : len(CLASS_NAMES)].numpy(), instances.numpy() if has_instances else None
-    )
+    return f"{table}\nequal to the official script in all {len(rows)} scores, to its last digit"
 
 
 def _read_metrics(path: Path) -> dict[str, Any]:
@@ -110,25 +85,19 @@ def _read_metrics(path: Path) -> dict[str, Any]:
 
 
 def _check_equal(evaluation: Path, rows: Sequence[ScoreRow], table: str) -> None:
-    wrong = [row for row in rows if not row.is_equal]
-    if wrong:
+    unequal = [row for row in rows if not row.is_equal]
+    if unequal:
         raise ValueError(
-            f"{table}\n{evaluation}: {len(wrong)} of {len(rows)} scores differ from the official"
-            f" script's on its predictions (first: {wrong[0].kind}, {wrong[0].name}). Its files do"
-            " not belong together: evaluate again; if it stays so, please report it"
+            f"{table}\n{evaluation}: {len(unequal)} of {len(rows)} scores differ from the official"
+            f" script's (first: {unequal[0].kind}, {unequal[0].name}); evaluate again, and if they"
+            " still differ, please report a bug"
         )
-
-
-def _time_call(work: Callable[[], Result]) -> tuple[Result, float]:
-    """A result, and seconds."""
-    start = time.perf_counter()
-    return work(), time.perf_counter() - start
 
 
 def _import_script() -> ModuleType:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # not ours: what it imports has its own deprecations
+            warnings.simplefilter("ignore")  # deprecations in the modules that the script imports
             return importlib.import_module(_SCRIPT_MODULE)
     except ModuleNotFoundError:
         raise ValueError(
@@ -139,7 +108,7 @@ def _import_script() -> ModuleType:
 def _unpack_labels(
     archive: Archive, keys: Sequence[str], folder: Path, *, has_instances: bool
 ) -> list[str]:
-    """Write the frames' labels where the script finds instances beside them: their paths."""
+    """Write labels, and instances beside them as the script expects; return the label paths."""
     kinds = [LABEL_IDS, INSTANCE_IDS] if has_instances else [LABEL_IDS]
     members = {kind: archive.members(kind) for kind in kinds}
     paths = {kind: [folder / f"{i}_{kind}.png" for i in range(len(keys))] for kind in kinds}
@@ -159,23 +128,25 @@ def _run_script(
     settings.evalInstLevelScore = has_instances
     try:
         with _restore_in1d():
-            told: dict[str, Any] = script.evaluateImgLists(
+            results: dict[str, Any] = script.evaluateImgLists(
                 [str(path) for path in predictions], labels, settings
             )
     except SystemExit:
-        raise ValueError("the official script refused the pictures, see above") from None
-    return told
+        raise ValueError(
+            "the official script rejected the pictures, see its message above"
+        ) from None
+    return results
 
 
 @contextmanager
 def _restore_in1d() -> Iterator[None]:
-    """NumPy 2.4 dropped `in1d`, which the script calls; `isin` is what replaced it."""
-    known = vars(np)
-    is_new = "in1d" not in known
-    if is_new:
-        known["in1d"] = np.isin
+    """Restore `np.in1d`, which the script calls and NumPy 2.4 removed in favor of `np.isin`."""
+    attributes = vars(np)
+    is_missing = "in1d" not in attributes
+    if is_missing:
+        attributes["in1d"] = np.isin
     try:
         yield
     finally:
-        if is_new:
-            del known["in1d"]
+        if is_missing:
+            del attributes["in1d"]

@@ -1,4 +1,4 @@
-"""The zip for the Cityscapes test server: a full-size PNG of label ids for every test frame."""
+"""Write the zip for the Cityscapes test server: a full-size PNG of label ids per test frame."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -10,22 +10,26 @@ from segformer.inference.predictor import Predictor
 
 
 def select_photographs(images: Archive, split: str) -> dict[str, Member]:
-    """The photographs of one split, by frame key.
+    """Select the photographs of one split, by frame key.
 
     Raises:
-        ValueError: if there is none; the splits that are there are named.
+        ValueError: if there is none; the message names the existing splits.
     """
     members = images.members(IMAGE)
-    found = {key: member for key, member in members.items() if key.startswith(f"{split}/")}
-    if not found:
-        there = Counter(key.partition("/")[0] for key in members)
-        named = ", ".join(f"{name} ({number})" for name, number in sorted(there.items()))
+    photographs = {key: member for key, member in members.items() if key.startswith(f"{split}/")}
+    if not photographs:
+        frames_by_split = Counter(key.partition("/")[0] for key in members)
+        splits = ", ".join(f"{name} ({number})" for name, number in sorted(frames_by_split.items()))
         raise ValueError(
-            f"{images.path}: no photograph of the split {split}, which would lie at"
+            f"{images.path}: no photograph of the split {split}, expected at"
             f" leftImg8bit/{split}/CITY/CITY_000000_000019_leftImg8bit.png; "
-            + (f"choose one that is there with --split: {named}" if named else "it holds no other")
+            + (
+                f"choose an existing split with --split: {splits}"
+                if splits
+                else "it has no other split"
+            )
         )
-    return found
+    return photographs
 
 
 def write_submission(
@@ -36,17 +40,17 @@ def write_submission(
     split: str,
     progress: Callable[[int, int], None],
 ) -> int:
-    """Predict every photograph of a split into a zip, which is written whole or not at all.
+    """Write the predictions of every photograph of a split into a zip, whole or not at all.
 
     Args:
-        predictor: says what it sees in a photograph.
-        images: the leftImg8bit zip, or a folder that holds `leftImg8bit/`.
-        out: the zip.
-        split: the server wants `test`.
+        predictor: predicts the classes of a photograph.
+        images: the leftImg8bit zip, or a folder with `leftImg8bit/`.
+        out: the zip to write.
+        split: the split to predict; the server expects `test`.
         progress: called with frames done and frames in all.
 
     Returns:
-        How many frames are in the zip.
+        The number of frames in the zip.
 
     Raises:
         ValueError: if there is no photograph of that split, or one cannot be read.

@@ -70,8 +70,8 @@ def _check_sha256(file: Path, params: Pretrained) -> None:
     if params.sha256 is None:
         page = params.pin().url.replace("/resolve/", "/blob/")
         raise ValueError(
-            f"pretrained.sha256 is not set; the file has the SHA-256 {sha256}; compare it with {page},"
-            " and write it into params.yaml if it is the same"
+            f"pretrained.sha256 is not set; the file has the SHA-256 {sha256}; compare it with"
+            f" {page}, and write it into params.yaml if it is the same"
         )
     if sha256 != params.sha256:
         # A file damaged in the cache would be used from there for ever.

@@ -1,1 +1,1 @@
-"""Photographs made worse: noise, blur, weather and what cameras do, in five strengths."""
+"""Corrupts photographs by noise, blur, weather and digital effects, in five severities."""

@@ -1,7 +1,7 @@
-"""The corruptions by name, and one of them applied to a photograph.
+"""Apply corruptions to photographs by name.
 
-The families are those of Cityscapes-C (arXiv:1903.12261, arXiv:1908.05005). Left out are those that
-move things away from their labels (zoom, elastic transform).
+The families are those of Cityscapes-C (arXiv:1903.12261, arXiv:1908.05005), without the corruptions
+that move objects away from their labels (zoom, elastic transform).
 """
 
 import zlib
@@ -48,26 +48,27 @@ _FAMILIES: dict[str, dict[str, Callable[[Floats, int, Generator], Floats]]] = {
 }
 FAMILY_BY_CORRUPTION = {name: family for family, members in _FAMILIES.items() for name in members}
 _FUNCTION_BY_CORRUPTION = {
-    name: one for members in _FAMILIES.values() for name, one in members.items()
+    name: function for members in _FAMILIES.values() for name, function in members.items()
 }
 
 
 def corrupt_image(
     image: NDArray[np.uint8], name: str, severity: int, seed: int
 ) -> NDArray[np.uint8]:
-    """Corrupt one photograph, at its own size; the same arguments give the same pixels.
+    """Corrupt one photograph at its own size; the same arguments give the same pixels.
 
     Args:
-        image: (h, w, 3) uint8 RGB; it stays as it is.
-        name: one of NAMES.
-        severity: 1, mild, to 5.
-        seed: of the frame, see `seed_of`; every severity of a corruption draws alike.
+        image: (h, w, 3) uint8 RGB; not changed.
+        name: one of CORRUPTIONS.
+        severity: 1 (mild) to 5.
+        seed: the seed of the frame, see `derive_frame_seed`; all severities of a corruption draw
+            the same random numbers.
 
     Returns:
         (h, w, 3) uint8 RGB.
 
     Raises:
-        ValueError: for another name or severity.
+        ValueError: for an unknown name or severity.
     """
     if name not in _FUNCTION_BY_CORRUPTION:
         raise ValueError(f"unknown corruption {name!r}; choose from {', '.join(CORRUPTIONS)}")
@@ -75,10 +76,10 @@ def corrupt_image(
         raise ValueError(f"{name}: severity {severity} is not one of 1, 2, 3, 4, 5")
     random = np.random.default_rng([seed, zlib.crc32(name.encode())])
     pixels = image.astype(np.float32) / np.float32(255)
-    worse = _FUNCTION_BY_CORRUPTION[name](pixels, severity, random)
-    return np.rint(np.clip(worse, 0, 1) * 255).astype(np.uint8)
+    corrupted = _FUNCTION_BY_CORRUPTION[name](pixels, severity, random)
+    return np.rint(np.clip(corrupted, 0, 1) * 255).astype(np.uint8)
 
 
 def derive_frame_seed(key: str, seed: int) -> int:
-    """The seed of one frame, the same on every machine and in any order of frames."""
+    """Derive the seed of one frame, independent of the machine and the order of frames."""
     return zlib.crc32(f"{seed}/{key}".encode())

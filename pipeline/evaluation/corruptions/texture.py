@@ -1,4 +1,4 @@
-"""Textures of nature: what fog, frost and drops are drawn with."""
+"""Generate the random textures of fog, frost and drops."""
 
 import numpy as np
 from numpy.random import Generator
@@ -10,16 +10,16 @@ from pipeline.evaluation.corruptions.kernels import Floats
 def generate_fractal_noise(
     shape: tuple[int, int], random: Generator, *, cell: float, roughness: float
 ) -> Floats:
-    """Draw smooth noise of many sizes, each half as large and `roughness` times as strong.
+    """Sum smooth noise of many scales, each half as large and `roughness` times as strong.
 
     Args:
         shape: rows and columns.
-        random: draws the same clouds, however rough.
-        cell: size of the largest clouds, pixels.
-        roughness: 0..1; 0.5 is billowing, 0.8 is ragged.
+        random: the generator; `roughness` does not change its draws.
+        cell: size of the largest bumps, pixels.
+        roughness: 0..1; 0.5 is soft, 0.8 is ragged.
 
     Returns:
-        (rows, columns) float32 from 0 to 1, both reached.
+        (rows, columns) float32 with minimum 0 and maximum 1.
     """
     total = np.zeros(shape, dtype=np.float32)
     strength = 1.0
@@ -32,10 +32,10 @@ def generate_fractal_noise(
 
 
 def generate_value_noise(shape: tuple[int, int], random: Generator, cell: float) -> Floats:
-    """(rows, columns) float32 -0.5..0.5 or so: smooth noise with bumps of `cell` pixels."""
-    coarse = [int(np.ceil(side / cell)) + 1 for side in shape]
-    drawn = random.random(coarse, dtype=np.float32) - np.float32(0.5)
-    return upsample(drawn, shape)
+    """Generate (rows, columns) float32, about -0.5..0.5, with smooth bumps of `cell` pixels."""
+    coarse_shape = [int(np.ceil(side / cell)) + 1 for side in shape]
+    values = random.random(coarse_shape, dtype=np.float32) - np.float32(0.5)
+    return upsample(values, shape)
 
 
 def upsample(values: Floats, shape: tuple[int, int]) -> Floats:
@@ -46,6 +46,6 @@ def upsample(values: Floats, shape: tuple[int, int]) -> Floats:
 
 
 def smoothstep(values: Floats, low: float, high: float) -> Floats:
-    """0 up to `low`, 1 from `high` on, and an S between."""
+    """Map values to 0 up to `low`, 1 from `high` on, with a smooth step between."""
     ramp = np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
     return np.asarray(ramp * ramp * (3 - 2 * ramp), dtype=np.float32)
