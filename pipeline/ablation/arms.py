@@ -1,6 +1,5 @@
-"""What the arms of an ablation left behind, read, and checked to be comparable."""
+"""Reads the scores and histories of an ablation's arms and checks that they are comparable."""
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 from pipeline.evaluation.bootstrap import Floats
+from pipeline.evaluation.npz import open_npz
 from pipeline.evaluation.scores import Scores
+from pipeline.params.ablation import arm_name
 
 
 @dataclass(frozen=True)
@@ -18,10 +19,10 @@ class Arm:
 
     Attributes:
         name: `{loss}-{seed}`.
-        scores: of its model on the validation frames.
-        calibrations: (n, m, 3) counts of the same frames, see segformer.metrics.calibration.
+        scores: its model's scores on the validation frames.
+        calibrations: (n, m, 3) counts on the same frames, see segformer.metrics.calibration.
         validation: columns step and val_miou, as measured during training.
-        steps: of training.
+        steps: the number of training steps.
     """
 
     name: str
@@ -37,22 +38,22 @@ def read_arms(
     """Read every arm: for each loss a list over seeds.
 
     Args:
-        evaluations: the folder with a folder of `evaluate` per arm.
-        histories: the folder with a folder of `train` per arm.
+        evaluations: the folder with an output folder of `evaluate` per arm.
+        histories: the folder with an output folder of `train` per arm.
         losses: the losses to compare.
-        seeds: the seeds that each was trained with.
+        seeds: the seeds that each loss was trained with.
 
     Raises:
-        ValueError: naming all arms that are missing, or two that were measured by unlike protocols,
-            on other frames, or after other budgets.
+        ValueError: if arms are missing or a file of theirs is damaged, or if two arms differ in
+            protocol, frames, budget or validation steps.
     """
-    names = {loss: [f"{loss}-{seed}" for seed in seeds] for loss in losses}
+    names = {loss: [arm_name(loss, seed) for seed in seeds] for loss in losses}
     _check_present(evaluations, histories, [name for loss in losses for name in names[loss]])
     arms = {
         loss: [_read_arm(evaluations / name, histories / name) for name in names[loss]]
         for loss in losses
     }
-    _check_comparable([arm for of_loss in arms.values() for arm in of_loss])
+    _check_comparable([arm for runs in arms.values() for arm in runs])
     return arms
 
 
@@ -61,8 +62,8 @@ def _read_arm(evaluation: Path, training: Path) -> Arm:
     history = pd.read_csv(path)
     absent = [column for column in ("step", "val_miou") if column not in history.columns]
     if absent or history.empty:
-        lacks = f"no column {absent[0]}" if absent else "no steps"
-        raise ValueError(f"{path} has {lacks}: run `dvc repro --force train@{training.name}`")
+        problem = f"no column {absent[0]}" if absent else "no steps"
+        raise ValueError(f"{path} has {problem}: run `dvc repro --force train@{training.name}`")
     scores = Scores.load(evaluation / "confusions.npz")
     return Arm(
         evaluation.name,
@@ -74,16 +75,18 @@ def _read_arm(evaluation: Path, training: Path) -> Arm:
 
 
 def _read_calibrations(path: Path, num_frames: int) -> Floats:
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as held:
-            calibrations: Floats = held["calibrations"]
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} holds no calibrations ({error}): evaluate again") from None
+    with open_npz(path) as arrays:
+        calibrations: Floats = np.asarray(arrays["calibrations"], dtype=np.float64)
     if calibrations.ndim != 3 or len(calibrations) != num_frames or calibrations.shape[2] != 3:
         raise ValueError(
-            f"{path}: calibrations {calibrations.shape} of {num_frames} frames; evaluate again"
+            f"{path} has calibrations of shape {calibrations.shape}, expected ({num_frames}, bins,"
+            f" 3): {_evaluate_remedy(path)}"
         )
     return calibrations
+
+
+def _evaluate_remedy(path: Path) -> str:
+    return f"run `dvc repro --force evaluate@{path.parent.name}`"
 
 
 def _check_present(evaluations: Path, histories: Path, names: Sequence[str]) -> None:
@@ -103,22 +106,22 @@ def _check_present(evaluations: Path, histories: Path, names: Sequence[str]) -> 
 def _check_comparable(arms: Sequence[Arm]) -> None:
     first = arms[0]
     for arm in arms[1:]:
-        facts = {
+        settings = {
             "protocols": (first.scores.protocol, arm.scores.protocol),
             "budgets": (f"{first.steps} steps", f"{arm.steps} steps"),
-            "steps of validation": (_validation_steps(first), _validation_steps(arm)),
+            "validation steps": (_validation_steps(first), _validation_steps(arm)),
         }
-        for kind, (one, other) in facts.items():
-            if one != other:
+        for kind, (expected, actual) in settings.items():
+            if expected != actual:
                 raise ValueError(
-                    f"ablation: {first.name} and {arm.name} have unlike {kind}, {one} and {other};"
-                    " bring all arms up to date with `dvc repro`"
+                    f"ablation: {first.name} and {arm.name} have different {kind}, {expected} and"
+                    f" {actual}; bring all arms up to date with `dvc repro`"
                 )
         if first.scores.frames != arm.scores.frames:
-            odd = sorted(set(first.scores.frames) ^ set(arm.scores.frames))
-            which = f"only one of them has {odd[0]}" if odd else "their order differs"
+            unshared = sorted(set(first.scores.frames) ^ set(arm.scores.frames))
+            reason = f"only one of them has {unshared[0]}" if unshared else "their order differs"
             raise ValueError(
-                f"ablation: {first.name} and {arm.name} were scored on other frames ({which});"
+                f"ablation: {first.name} and {arm.name} were scored on different frames ({reason});"
                 " bring all arms up to date with `dvc repro`"
             )
 

@@ -1,7 +1,8 @@
-"""Losses compared: scores and paired differences, over all classes, rare ones and each one."""
+"""Compares losses: mIoU and calibration of each, and their paired differences to a baseline."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 import pandas as pd
@@ -19,25 +20,41 @@ from pipeline.evaluation.bootstrap import (
 from pipeline.evaluation.scores import compute_class_iou
 from segformer.metrics.calibration import expected_calibration_error
 
-ALL, RARE, FREQUENT, CALIBRATION, FIRST_CLASS = 0, 1, 2, 3, 4
-"""Where things stand among the q quantities compared: three means of IoU, the expected calibration
-error, then the IoU of each class."""
+
+class Quantity(IntEnum):
+    """Where the means stand along the axis of the q compared quantities; class IoUs follow."""
+
+    MIOU = 0
+    """Of all classes that have pixels on the frames."""
+    RARE_MIOU = 1
+    FREQUENT_MIOU = 2
+    CALIBRATION_ERROR = 3
+    """The expected calibration error."""
+
+
+CLASS_IOU = slice(len(Quantity), None)
+"""Where the IoU of each class stands along the same axis, by train id."""
+
+
+def class_quantity(train_id: int) -> int:
+    """Return where the IoU of one class stands along the axis of the q compared quantities."""
+    return len(Quantity) + train_id
 
 
 @dataclass(frozen=True)
 class LossResult:
-    """What came of one loss.
+    """The scores of one loss and their differences to the baseline.
 
     Attributes:
-        scores: its mIoU (ALL), that of the RARE and FREQUENT classes, its error of CALIBRATION,
-            and the IoU of every class.
+        scores: the q quantities, indexed by Quantity and CLASS_IOU.
         seed_std: (q,) standard deviation over seeds; nan with one seed.
-        difference: its scores less the baseline's, frame by frame and seed by seed; None for the
+        difference: its scores minus the baseline's, paired by frame and seed; None for the
             baseline itself.
-        p_holm: of the differences per class, corrected for the number of classes.
-        p_groups: of the differences of the rare and of the frequent classes, corrected for two.
-        p_arm: of the difference in mIoU, corrected for the number of losses compared.
-        validation: (m, seeds) mIoU during training, a column per arm, by step.
+        p_holm: (k,) p-values of the differences per class, corrected for the number of classes.
+        p_groups: (2,) p-values of the differences of the rare and of the frequent classes,
+            corrected for two.
+        p_arm: the p-value of the difference in mIoU, corrected for the number of losses compared.
+        validation: (m, seeds) mIoU during training, a column per arm, indexed by step.
         calibration: (m, 3) counts per bin of confidence, over all frames and seeds.
     """
 
@@ -56,16 +73,17 @@ class Comparison:
     """All losses at one budget, on the same frames, with the same seeds.
 
     Attributes:
-        protocol: by which all were measured.
-        num_frames: scored.
-        seeds: that each loss was trained with.
-        steps: the budget of training.
+        protocol: the evaluation protocol of all arms.
+        num_frames: the number of scored frames.
+        seeds: the seeds that each loss was trained with.
+        steps: the training budget.
         baseline: the loss that the others are compared with.
-        share: (k,) of the labelled training pixels, by class.
+        share: (k,) each class's share of the labeled training pixels.
         is_rare: (k,) whether a class has less than the median share of those that occur in
             training.
-        is_frequent: (k,) whether it has that much or more.
-        is_predicted_only: (k,) whether an arm predicts it and no frame has it; in no mean of IoU.
+        is_frequent: (k,) whether it has that share or more.
+        is_predicted_only: (k,) whether an arm predicts a class that no frame has; such a class is
+            in no mean of IoU.
         results: by loss.
     """
 
@@ -82,7 +100,7 @@ class Comparison:
 
     @property
     def challengers(self) -> list[str]:
-        """The losses other than the baseline."""
+        """The losses other than the baseline, in order."""
         return [loss for loss in self.results if loss != self.baseline]
 
 
@@ -99,19 +117,19 @@ def compare_losses(
 
     Args:
         arms: for each loss one arm per seed, as `read_arms` returns them.
-        seeds: of the arms.
+        seeds: the seeds of the arms.
         baseline: one of the losses.
-        share: (k,) of the labelled training pixels, by class.
-        resamples: of frames behind every interval; the same frames for every loss.
-        seed: of the resampling.
+        share: (k,) each class's share of the labeled training pixels.
+        resamples: the number of bootstrap samples of frames; the same samples for every loss.
+        seed: the seed of the bootstrap.
     """
     first = arms[baseline][0]
     is_rare, is_frequent = _split_by_share(share)
-    is_scored = first.scores.confusions.sum(axis=(0, 2)) > 0
-    groups = (is_scored, is_scored & is_rare, is_scored & is_frequent)
+    occurs = first.scores.confusions.sum(axis=(0, 2)) > 0
+    groups = (occurs, occurs & is_rare, occurs & is_frequent)
     draws = sample_frames(len(first.scores.frames), resamples, seed)
     occurrences = _count_occurrences(first.scores.confusions, groups)
-    measured = {loss: _measure_all(of_loss, draws, groups) for loss, of_loss in arms.items()}
+    measured = {loss: _measure_seeds(runs, draws, groups) for loss, runs in arms.items()}
     differences = {
         loss: estimate_intervals(
             values - measured[baseline][0], replicates - measured[baseline][1], occurrences
@@ -119,7 +137,9 @@ def compare_losses(
         for loss, (values, replicates) in measured.items()
         if loss != baseline
     }
-    p_arms = adjust_p_values(np.array([difference.p[ALL] for difference in differences.values()]))
+    p_arms = adjust_p_values(
+        np.array([difference.p[Quantity.MIOU] for difference in differences.values()])
+    )
     p_arm = dict(zip(differences, p_arms.tolist(), strict=True))
     results = {}
     for loss, (values, replicates) in measured.items():
@@ -128,8 +148,8 @@ def compare_losses(
             estimate_intervals(values, replicates, occurrences).clip(0, 1),
             _std_over_seeds(values),
             difference,
-            adjust_p_values(difference.p[FIRST_CLASS:]) if difference else None,
-            adjust_p_values(difference.p[[RARE, FREQUENT]]) if difference else None,
+            adjust_p_values(difference.p[CLASS_IOU]) if difference else None,
+            _adjust_group_p_values(difference) if difference else None,
             p_arm.get(loss),
             _validation_curves(arms[loss]),
             np.sum([arm.calibrations.sum(axis=0) for arm in arms[loss]], axis=0),
@@ -143,39 +163,41 @@ def compare_losses(
         share,
         is_rare,
         is_frequent,
-        _find_predicted(arms) & ~is_scored,
+        _find_predicted(arms) & ~occurs,
         results,
     )
 
 
 _ClassMask = NDArray[np.bool_]
-"""(k,) which classes are meant."""
+"""(k,) whether each class belongs to a group."""
 
 _ClassGroups = tuple[_ClassMask, _ClassMask, _ClassMask]
-"""Of the classes with true pixels on the frames: all, the rare ones, the frequent ones.
+"""All, the rare and the frequent ones of the classes that have true pixels on the frames.
 
-The same in every arm, seed and sample: the official mean counts a class that never occurs as 0
-as soon as one pixel is taken for it, and that pixel would decide between two arms.
+They are the same in every arm, seed and sample: the official mean counts a class that never occurs
+as 0 as soon as one pixel is predicted as that class, and that pixel would decide between two arms.
 """
 
 _ValuesAndReplicates = tuple[Floats, Floats]
-"""(s, q) of s seeds on all frames, and (s, r, q) on every sample of frames."""
+"""The q quantities of s seeds: (s, q) on all frames and (s, r, q) on r samples of frames."""
 
 
 def _split_by_share(share: Floats) -> tuple[_ClassMask, _ClassMask]:
-    """Rare classes and frequent ones; what never occurs in training is neither."""
+    """Return the rare and the frequent classes; a class absent from training is neither."""
     occurs = share > 0
     median = np.median(share[occurs]) if occurs.any() else 0.0
     return occurs & (share < median), occurs & (share >= median)
 
 
 def _find_predicted(arms: Mapping[str, Sequence[Arm]]) -> _ClassMask:
-    """(k,) whether any arm takes a pixel for it."""
-    every = [arm.scores.total.sum(axis=0) for of_loss in arms.values() for arm in of_loss]
-    return np.asarray(np.sum(every, axis=0) > 0)
+    """(k,) whether any arm predicts the class for any pixel."""
+    predicted = [arm.scores.total.sum(axis=0) for runs in arms.values() for arm in runs]
+    return np.asarray(np.sum(predicted, axis=0) > 0)
 
 
-def _measure_all(arms: Sequence[Arm], draws: Floats, groups: _ClassGroups) -> _ValuesAndReplicates:
+def _measure_seeds(
+    arms: Sequence[Arm], draws: Floats, groups: _ClassGroups
+) -> _ValuesAndReplicates:
     values, replicates = [], []
     for arm in arms:
         confusions, calibrations = arm.scores.confusions, arm.calibrations
@@ -189,7 +211,7 @@ def _measure_all(arms: Sequence[Arm], draws: Floats, groups: _ClassGroups) -> _V
 def _measure(
     confusion: NDArray[np.int64] | Floats, calibration: Floats, groups: _ClassGroups
 ) -> Floats:
-    """(..., k, k) and (..., m, 3) counts -> (..., q), in the order of the places above."""
+    """(..., k, k) and (..., m, 3) counts -> (..., q), in the order of Quantity and CLASS_IOU."""
     is_true = confusion.sum(axis=-1) > 0
     iou = np.where(is_true, compute_class_iou(confusion), np.nan)
     means = [_mean_over(iou, group) for group in groups]
@@ -198,18 +220,22 @@ def _measure(
 
 
 def _mean_over(iou: Floats, group: _ClassMask) -> Floats:
-    """(..., k) -> (...); a class that a sample has no frame of counts 0 there, in every arm."""
+    """(..., k) -> (...); a class that no frame of a sample has counts as 0, in every arm."""
     if not group.any():
         return np.full(iou.shape[:-1], np.nan)
     return np.asarray(np.nan_to_num(iou[..., group]).mean(axis=-1))
 
 
 def _count_occurrences(confusions: NDArray[np.int64], groups: _ClassGroups) -> NDArray[np.int64]:
-    """(n, k, k) -> (q,): in how many frames there are true pixels to be measured on."""
+    """(n, k, k) -> (q,): the number of frames with true pixels of each quantity."""
     occurs = confusions.sum(axis=2) > 0  # (n, k)
-    everything = np.full(occurs.shape[1], True)  # of calibration
-    means = [occurs[:, group].any(axis=1) for group in (*groups, everything)]
+    all_classes = np.full(occurs.shape[1], True)  # those of the calibration error
+    means = [occurs[:, group].any(axis=1) for group in (*groups, all_classes)]
     return np.asarray(np.concatenate([np.stack(means, axis=1), occurs], axis=1).sum(axis=0))
+
+
+def _adjust_group_p_values(difference: Intervals) -> Floats:
+    return adjust_p_values(difference.p[[Quantity.RARE_MIOU, Quantity.FREQUENT_MIOU]])
 
 
 def _std_over_seeds(values: Floats) -> Floats:

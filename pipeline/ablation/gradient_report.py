@@ -1,4 +1,4 @@
-"""The part of the ablation's report that asks the gradients why."""
+"""The section of the ablation's report on gradients: shares by class and their quality."""
 
 from collections.abc import Callable
 
@@ -9,25 +9,27 @@ from pipeline.ablation.gradients import GradientResults, GradientSummary
 from pipeline.ablation.verdict import classify_difference
 from pipeline.formatting import NOT_AVAILABLE, format_count, format_markdown_table, format_percent
 
-_MEASURES: tuple[tuple[str, Callable[[GradientSummary], float]], ...] = (
-    ("steadier from batch to batch", lambda pull: pull.batch_cosine),
-    ("better aimed at what is wrong", lambda pull: pull.error_focus),
-    ("more of one mind between classes", lambda pull: pull.class_alignment),
+_QUALITY_MEASURES: tuple[tuple[str, Callable[[GradientSummary], float]], ...] = (
+    ("batch cosine", lambda summary: summary.batch_cosine),
+    ("error focus", lambda summary: summary.error_focus),
+    ("class alignment", lambda summary: summary.class_alignment),
 )
 
 
 def format_gradient_section(comparison: Comparison, gradients: GradientResults) -> list[str]:
     """Compose the section's paragraphs."""
     parts = [
-        "## Why: whose pixels pull",
+        "## Gradient by class",
         _introduction(gradients),
-        _overview(comparison, gradients),
+        _overview_table(comparison, gradients),
+        _overview_legend(),
+        "![Share of the gradient by class and layer](gradients.png)",
+        "L2 norm of the gradient at each group of layers:",
+        _norm_table(gradients),
     ]
-    parts += [_legend(), "![Share of the gradient per class and layer](gradients.png)"]
-    parts += ["Length of the gradient at each group of layers:", _norm_table(gradients)]
     if _compared_losses(comparison):
         parts += [
-            "### Are the gradients of cross-entropy nicer?",
+            "### Do better gradients explain the result of cross-entropy?",
             _cross_entropy_section(comparison, gradients),
         ]
     return parts
@@ -43,40 +45,51 @@ def _compared_losses(comparison: Comparison) -> list[str]:
 def _introduction(gradients: GradientResults) -> str:
     return (
         "Every loss is measured on the same"
-        f" {format_count(gradients.num_frames, 'training frame')}, at the same weights: those before the first"
-        f" step and those that each loss ended with ({format_count(gradients.num_seeds, 'seed')}). Void sends no"
-        " gradient, so that the gradient is the sum of what the pixels of each class send."
+        f" {format_count(gradients.num_frames, 'training frame')} and at the same weights: the"
+        " initial weights and the weights at the end of each loss's training"
+        f" ({format_count(gradients.num_seeds, 'seed')}). Void pixels have no gradient, so the"
+        " total gradient is the sum of the classes' gradients."
     )
 
 
-def _overview(comparison: Comparison, gradients: GradientResults) -> str:
+def _overview_table(comparison: Comparison, gradients: GradientResults) -> str:
     rows = []
-    for (weights, loss), pull in gradients.summaries.items():
-        layers = pull.rare_layer_share(comparison.is_rare)
+    for (weights, loss), summary in gradients.summaries.items():
+        layers = summary.rare_layer_share(comparison.is_rare)
         rows.append(
             [
                 _format_weights(gradients, weights),
                 f"`{loss}`",
-                f"{np.sqrt(np.square(pull.gradient_norms).sum()):.3g}",
-                format_percent(pull.rare_logit_share(comparison.is_rare)),
+                f"{np.sqrt(np.square(summary.gradient_norms).sum()):.3g}",
+                format_percent(summary.rare_logit_share(comparison.is_rare)),
                 f"{format_percent(layers.min())} to {format_percent(layers.max())}",
-                _format_measure(pull.class_alignment),
-                _format_measure(pull.error_focus),
-                _format_measure(pull.batch_cosine),
+                _format_measure(summary.class_alignment),
+                _format_measure(summary.error_focus),
+                _format_measure(summary.batch_cosine),
             ]
         )
-    titles = ["weights", "loss", "length", "rare: scores", "rare: layers"]
-    return format_markdown_table([*titles, "agreement", "aim", "steadiness"], rows)
+    headers = [
+        "weights",
+        "loss",
+        "gradient norm",
+        "rare classes, logits (%)",
+        "rare classes, layers (%)",
+        "class alignment",
+        "error focus",
+        "batch cosine",
+    ]
+    return format_markdown_table(headers, rows)
 
 
-def _legend() -> str:
+def _overview_legend() -> str:
     return (
-        "Rare: the rare classes' share in per cent, of the sum of |dL/ds| at the scores s before"
-        " the softmax, and of the lengths of what the classes send to a group of layers (least and"
-        " greatest group). Agreement: the length of the whole gradient over the sum of the classes'"
-        " lengths, 1 where all pull one way. Aim: how many times as hard a wrongly predicted pixel"
-        " pulls as the average one. Steadiness: the cosine between the gradients of two batches."
-        " The length by itself says little: Adam divides by the gradient's own scale."
+        "Rare classes: their share of the sum of |dL/ds| over the logits s, and of the summed L2"
+        " norms of the classes' gradients at a group of layers (smallest and largest group). Class"
+        " alignment: the norm of the total gradient divided by the sum of the classes' norms; 1 if"
+        " all classes' gradients point the same way. Error focus: the mean |dL/ds| of wrongly"
+        " predicted pixels divided by the mean of all pixels. Batch cosine: the cosine similarity"
+        " of the gradients of two batches. The norm alone does not give the size of a step: Adam"
+        " divides by the gradient's own scale."
     )
 
 
@@ -85,79 +98,88 @@ def _norm_table(gradients: GradientResults) -> str:
         [
             _format_weights(gradients, weights),
             f"`{loss}`",
-            *(f"{length:.3g}" for length in pull.gradient_norms),
+            *(f"{norm:.3g}" for norm in summary.gradient_norms),
         ]
-        for (weights, loss), pull in gradients.summaries.items()
+        for (weights, loss), summary in gradients.summaries.items()
     ]
     return format_markdown_table(["weights", "loss", *gradients.layers], rows)
 
 
 def _cross_entropy_section(comparison: Comparison, gradients: GradientResults) -> str:
     parts = [
-        "The course that this project grew from guessed that cross-entropy wins because its"
-        " gradients are nicer. Nicer can mean three things that are measured here, at the start"
-        " and, on average, at the trained weights:"
+        "The course that this project started from assumes that cross-entropy wins because its"
+        " gradients are better. Three measures of gradient quality, higher is better, at the"
+        " initial weights and averaged over the trained weights:"
     ]
     for loss in _compared_losses(comparison):
-        found = [_compare_measure(gradients, "ce", loss, read) for _, read in _MEASURES]
-        lines = [
-            f"- {name}, `ce` and `{loss}`: {told}"
-            for (name, _), (told, _) in zip(_MEASURES, found, strict=True)
+        comparisons = [
+            _compare_measure(gradients, "ce", loss, measure) for _, measure in _QUALITY_MEASURES
         ]
-        wins = [is_more for _, both in found for is_more in both]
+        lines = [
+            f"- {name}: {values}"
+            for (name, _), (values, _) in zip(_QUALITY_MEASURES, comparisons, strict=True)
+        ]
+        wins = [is_higher for _, outcomes in comparisons for is_higher in outcomes]
         parts += ["\n".join(lines), _conclusion(comparison, loss, wins)]
-    parts.append("This describes these batches; it is no test of what causes what.")
+    parts.append("These values describe these batches; they do not test cause and effect.")
     return "\n\n".join(parts)
 
 
 def _compare_measure(
     gradients: GradientResults, first: str, second: str, measure: Callable[[GradientSummary], float]
 ) -> tuple[str, list[bool]]:
-    """Put one reading in words, and say at the start and when trained if the first has more."""
-    places = {"at the start": [gradients.initial_weights], "trained": gradients.trained_weights}
-    told, more = [], []
-    for when, kinds in places.items():
-        base, other = (
-            float(np.mean([measure(gradients.summaries[weights, name]) for weights in kinds]))
-            for name in (first, second)
+    """Compare a measure of two losses at the initial and at the trained weights.
+
+    Returns:
+        The values in words, and for each kind of weights whether the first loss has the higher
+        value; nothing where a value is undefined.
+    """
+    kinds = {
+        "initial weights": [gradients.initial_weights],
+        "trained weights": gradients.trained_weights,
+    }
+    phrases, outcomes = [], []
+    for kind, names in kinds.items():
+        first_value, second_value = (
+            float(np.mean([measure(gradients.summaries[weights, loss]) for weights in names]))
+            for loss in (first, second)
         )
-        told.append(f"{_format_measure(base)} and {_format_measure(other)} {when}")
-        if not np.isnan([base, other]).any():
-            more.append(base > other)
-    return f"{', '.join(told)}.", more
+        phrases.append(
+            f"`{first}` {_format_measure(first_value)}, `{second}` {_format_measure(second_value)}"
+            f" at the {kind}"
+        )
+        if not np.isnan([first_value, second_value]).any():
+            outcomes.append(first_value > second_value)
+    return f"{'; '.join(phrases)}.", outcomes
 
 
 def _conclusion(comparison: Comparison, loss: str, wins: list[bool]) -> str:
-    extent = f"in {sum(wins)} of {len(wins)} comparisons"
-    if wins and all(wins):
-        extent = f"in all {len(wins)} comparisons"
-    if not any(wins):
-        extent = f"in none of {len(wins)} comparisons"
-    told = f"**`ce`'s gradients are the nicer ones {extent} with `{loss}`'s"
+    count = f"{sum(wins)} of {len(wins)}"
+    values = f"**`ce` has the higher value in {count} comparisons with `{loss}`"
     winner = _winner(comparison, loss)
     if winner is None:
         return (
-            f"{told}; as the data cannot tell which of the two is better, nothing is explained.**"
+            f"{values}; the difference in mIoU is inconclusive, so there is nothing to explain.**"
         )
     if winner == loss:
-        return f"{told}, and it is `{loss}` that wins: nicer gradients did not decide it.**"
+        return f"{values}, but `{loss}` wins: gradient quality does not decide the result.**"
     if all(wins):
-        return f"{told}, and `ce` wins, as the guess has it.**"
+        return f"{values}, and `ce` wins: this agrees with the assumption.**"
     if any(wins):
-        return f"{told}, and `ce` wins: the guess is a part of it at most.**"
-    return f"{told}, and yet `ce` wins: the guess finds no support.**"
+        return f"{values}, and `ce` wins: this supports the assumption in part at most.**"
+    return f"{values}, but `ce` wins: this does not support the assumption.**"
 
 
 def _winner(comparison: Comparison, loss: str) -> str | None:
-    """`ce` or its rival, one of them the baseline; None where the data cannot tell."""
-    challenger, base = (loss, "ce") if comparison.baseline == "ce" else ("ce", loss)
-    kind = classify_difference(comparison.results[challenger])
-    return {"better": challenger, "worse": base}.get(kind)
+    """`ce` or the other loss, one of them the baseline; None if the result is inconclusive."""
+    challenger, baseline = (loss, "ce") if comparison.baseline == "ce" else ("ce", loss)
+    outcome = classify_difference(comparison.results[challenger])
+    return {"better": challenger, "worse": baseline}.get(outcome)
 
 
 def _format_weights(gradients: GradientResults, weights: str) -> str:
     step = gradients.steps[weights]
-    return "before the first step" if step == 0 else f"`{weights}`, step {step}"
+    return "initial weights" if step == 0 else f"`{weights}`, step {step}"
 
 
 def _format_measure(value: float) -> str:

@@ -1,20 +1,20 @@
-"""Charts of an ablation: differences with intervals, mIoU during training, calibration."""
+"""Figures of an ablation: differences, mIoU during training, calibration, gradient by class."""
 
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.ablation.comparison import (
-    ALL,
-    CALIBRATION,
-    FIRST_CLASS,
-    FREQUENT,
-    RARE,
+    CLASS_IOU,
     Comparison,
     LossResult,
+    Quantity,
+    class_quantity,
 )
 from pipeline.ablation.gradients import GradientResults
 from pipeline.ablation.verdict import SIGNIFICANCE_LEVEL
+from pipeline.colors import LOSS_COLORS
+from pipeline.evaluation.bootstrap import Floats
 from pipeline.formatting import format_count, format_percent
 from pipeline.plotting import (
     TEXT_COLOR,
@@ -27,42 +27,44 @@ from pipeline.plotting import (
 )
 from segformer.cityscapes import CLASS_NAMES
 
-# Okabe and Ito's colours: told apart by the colour-blind too. The baseline comes first.
-ARM_COLORS = ("#333333", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_MIN_BIN_SHARE = 0.001  # of the pixels, for a bin to be drawn
+_MIN_BIN_SHARE = 0.001  # of the pixels, for a bin of confidence to be drawn
+_MIN_GRADIENT_SHARE = 1e-4  # fraction of 1; the axis is logarithmic
 _BETTER_COLOR, _WORSE_COLOR, _INCONCLUSIVE_COLOR = "#0072B2", "#D55E00", "#8c8c8c"
 
 
 def plot_differences(comparison: Comparison, path: Path) -> None:
-    """Draw for every loss its difference to the baseline, on the means and class by class.
+    """Draw each loss's difference in IoU to the baseline: means of groups, then each class.
 
     Args:
-        comparison: of at least two losses; with one there is only a note.
+        comparison: of at least two losses; with one the figure has only a note.
         path: where the PNG is written.
     """
     losses = comparison.challengers
     figure = create_figure(5.2 + 4.6 * max(len(losses), 1), 8.6)
     panes = figure.subplots(1, max(len(losses), 1), sharex=True, sharey=True, squeeze=False)[0]
-    classes = np.argsort(-comparison.share, kind="stable")
+    order = np.argsort(-comparison.share, kind="stable")
     names = ["all classes", "frequent classes", "rare classes"]
-    names += [f"{CLASS_NAMES[k]}{' (rare)' if comparison.is_rare[k] else ''}" for k in classes]
-    places = [ALL, FREQUENT, RARE, *(FIRST_CLASS + classes)]
-    heights = np.array([0, 1, 2, *(np.arange(len(classes)) + 3.7)])
+    names += [_format_class(comparison, k) for k in order]
+    quantities = [Quantity.MIOU, Quantity.FREQUENT_MIOU, Quantity.RARE_MIOU]
+    quantities += [class_quantity(k) for k in order]
+    heights = np.array([0, 1, 2, *(np.arange(len(order)) + 3.7)])
     bound = _axis_limit([comparison.results[loss] for loss in losses])
     for axes, loss in zip(panes, losses, strict=False):
-        _plot_forest(axes, comparison.results[loss], places, heights)
-        axes.set_xlabel(f"{loss} less {comparison.baseline}, points of IoU")
+        _plot_forest(axes, comparison.results[loss], quantities, heights)
+        axes.set_xlabel(f"{loss} minus {comparison.baseline}, percentage points")
         axes.set_xlim(-bound, bound)
     panes[0].set_yticks(heights, names)
     panes[0].set_ylim(heights[-1] + 0.7, -0.7)
+    title = f"Difference in IoU to the baseline {comparison.baseline}"
     if losses:
         subtitle = (
-            "95 % intervals, each by itself. Blue: better, orange: worse, beyond chance (Holm's"
-            f" correction); hollow and grey: open\n{_describe_setup(comparison)}"
+            "95 % intervals, not corrected for multiple comparisons\n"
+            "blue: better, orange: worse (p < 0.05 after Holm's correction), hollow: inconclusive\n"
+            f"{_describe_setup(comparison)}"
         )
-        add_title(figure, f"{' and '.join(losses)} against {comparison.baseline}", subtitle)
+        add_title(figure, title, subtitle)
     else:
-        add_title(figure, f"Only {comparison.baseline} was trained", "there is nothing to compare")
+        add_title(figure, title, "no other loss was trained")
     save_figure(figure, path)
 
 
@@ -74,53 +76,60 @@ def _plot_forest(
     assert result.p_holm is not None
     assert result.p_groups is not None
     assert result.p_arm is not None
-    means = [[result.p_arm], result.p_groups, difference.p[[CALIBRATION]]]
-    p = np.concatenate([*means, result.p_holm])  # (q,)
+    p_means = np.full(len(Quantity), np.nan)
+    p_means[Quantity.MIOU] = result.p_arm
+    p_means[[Quantity.RARE_MIOU, Quantity.FREQUENT_MIOU]] = result.p_groups
+    p = np.concatenate([p_means, result.p_holm])  # (q,)
     axes.axvline(0, color=TEXT_COLOR, linewidth=1)
     axes.axhline(2.85, color="#bbbbbb", linewidth=0.8)
-    for place, height in zip(quantities, heights.tolist(), strict=True):
+    for quantity, height in zip(quantities, heights.tolist(), strict=True):
         value, low, high = (
-            100 * ends[place] for ends in (difference.value, difference.low, difference.high)
+            100 * ends[quantity] for ends in (difference.value, difference.low, difference.high)
         )
         if np.isnan(low):
             axes.text(0, height, "  too few frames", va="center", fontsize=9, color="#777777")
             continue
-        is_sure = p[place] < SIGNIFICANCE_LEVEL
-        color = _INCONCLUSIVE_COLOR if not is_sure else _BETTER_COLOR if value > 0 else _WORSE_COLOR
+        is_significant = p[quantity] < SIGNIFICANCE_LEVEL
+        significant_color = _BETTER_COLOR if value > 0 else _WORSE_COLOR
+        color = significant_color if is_significant else _INCONCLUSIVE_COLOR
         axes.plot([low, high], [height, height], color=color, linewidth=2.2, solid_capstyle="butt")
         axes.plot(
             value,
             height,
-            marker="D" if place < FIRST_CLASS else "o",
+            marker="D" if quantity < len(Quantity) else "o",
             markersize=8,
             color=color,
-            markerfacecolor=color if is_sure else "white",
+            markerfacecolor=color if is_significant else "white",
             markeredgewidth=1.8,
         )
     style_axes(axes)
 
 
 def _axis_limit(results: list[LossResult]) -> float:
-    """How far the axis reaches, in points: all estimates, and most intervals to their ends.
+    """The end of the axis, in percentage points: beyond all estimates and most intervals.
 
-    A class in two or three frames can have an interval of half the scale, which would leave
-    nothing to be seen of the others.
+    The interval of a class in two or three frames can cover half the scale; an axis that held it
+    would hide the other classes.
     """
     differences = [result.difference for result in results if result.difference]
     if not differences:
         return 1.0
-    drawn = [place for place in range(len(differences[0].value)) if place != CALIBRATION]
-    values = np.abs(np.concatenate([difference.value[drawn] for difference in differences]))
-    ends = np.abs(
-        np.concatenate([end[drawn] for one in differences for end in (one.low, one.high)])
+    means = [Quantity.MIOU, Quantity.RARE_MIOU, Quantity.FREQUENT_MIOU]
+
+    def select(values: Floats) -> Floats:
+        return np.abs(np.concatenate([values[means], values[CLASS_IOU]]))
+
+    estimates = np.concatenate([select(difference.value) for difference in differences])
+    ends = np.concatenate(
+        [select(end) for difference in differences for end in (difference.low, difference.high)]
     )
-    known = ends[~np.isnan(ends)]
-    widest = 1.1 * np.quantile(known, 0.85) if known.size else 0.0
-    return float(100 * max(1.25 * np.nanmax(values, initial=0.0), widest, 0.001))
+    defined = ends[~np.isnan(ends)]
+    widest = 1.1 * np.quantile(defined, 0.85) if defined.size else 0.0
+    return float(100 * max(1.25 * np.nanmax(estimates, initial=0.0), widest, 0.001))
 
 
 def plot_validation_curves(comparison: Comparison, path: Path) -> None:
-    """Draw validation mIoU against steps: a thin line per seed, a thick one for their mean.
+    """Draw validation mIoU by training step: a thin line per seed, a thick one for their mean.
 
     Args:
         comparison: of one or more losses.
@@ -128,9 +137,8 @@ def plot_validation_curves(comparison: Comparison, path: Path) -> None:
     """
     figure = create_figure(10, 6)
     axes = figure.add_subplot()
-    ordered = [comparison.baseline, *comparison.challengers]
-    for place, loss in enumerate(ordered):
-        color = ARM_COLORS[place % len(ARM_COLORS)]
+    for loss in _order_losses(comparison):
+        color = LOSS_COLORS[loss]
         validation = comparison.results[loss].validation
         if len(comparison.seeds) > 1:
             axes.plot(
@@ -149,17 +157,17 @@ def plot_validation_curves(comparison: Comparison, path: Path) -> None:
     axes.set_ylim(bottom=0)
     format_percent_axis(axes, "y", digits=0)
     style_axes(axes, grid="y")
-    axes.set_xlabel("training steps")
-    axes.set_ylabel("validation mIoU during training")
+    axes.set_xlabel("training step")
+    axes.set_ylabel("validation mIoU")
     axes.legend(frameon=False, fontsize=11, loc="lower right")
     seeds = len(comparison.seeds)
     lines = "one seed" if seeds == 1 else f"thick: mean of {seeds} seeds, thin: each seed"
-    add_title(figure, "mIoU against the budget", f"on the packed validation frames; {lines}")
+    add_title(figure, "Validation mIoU during training", f"packed validation frames; {lines}")
     save_figure(figure, path)
 
 
 def plot_calibration(comparison: Comparison, path: Path) -> None:
-    """Draw accuracy against confidence, all seeds of a loss together; the diagonal is honest.
+    """Draw a reliability diagram: accuracy by confidence, all seeds of a loss together.
 
     Args:
         comparison: of one or more losses.
@@ -168,19 +176,20 @@ def plot_calibration(comparison: Comparison, path: Path) -> None:
     figure = create_figure(7.6, 7)
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=(0, (4, 3)))
-    for place, loss in enumerate([comparison.baseline, *comparison.challengers]):
+    for loss in _order_losses(comparison):
         result = comparison.results[loss]
-        pixels, confident, right = result.calibration.T
-        held = pixels >= _MIN_BIN_SHARE * pixels.sum()
+        pixels, confidence, correct = result.calibration.T
+        is_drawn = pixels >= _MIN_BIN_SHARE * pixels.sum()
+        error = format_percent(result.scores.value[Quantity.CALIBRATION_ERROR])
         axes.plot(
-            confident[held] / pixels[held],
-            right[held] / pixels[held],
-            color=ARM_COLORS[place % len(ARM_COLORS)],
+            confidence[is_drawn] / pixels[is_drawn],
+            correct[is_drawn] / pixels[is_drawn],
+            color=LOSS_COLORS[loss],
             linewidth=2.2,
             marker="o",
             markersize=6,
             clip_on=False,
-            label=f"{loss}: {format_percent(result.scores.value[CALIBRATION])} %",
+            label=f"{loss}: {error} %",
         )
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
@@ -188,29 +197,21 @@ def plot_calibration(comparison: Comparison, path: Path) -> None:
     format_percent_axis(axes, "y")
     style_axes(axes, grid="both")
     axes.set_xlabel("confidence in the predicted class")
-    axes.set_ylabel("pixels that are right")
-    axes.legend(frameon=False, fontsize=11, loc="upper left", title="calibration error")
-    subtitle = f"below the dashes: too sure; bins with 0.1 % of the pixels or more\n{_describe_setup(comparison)}"
-    add_title(figure, "Accuracy against confidence", subtitle)
+    axes.set_ylabel("accuracy")
+    axes.legend(frameon=False, fontsize=11, loc="upper left", title="expected calibration error")
+    subtitle = (
+        "below the dashed line: overconfident; bins with at least 0.1 % of the pixels\n"
+        f"{_describe_setup(comparison)}"
+    )
+    add_title(figure, "Reliability diagram", subtitle)
     save_figure(figure, path)
 
 
-def _describe_setup(comparison: Comparison) -> str:
-    seeds = len(comparison.seeds)
-    return (
-        f"{comparison.steps} steps, {comparison.num_frames} frames, {seeds}"
-        f" seed{'s' if seeds > 1 else ''}     {comparison.protocol}"
-    )
-
-
-_MIN_GRADIENT_SHARE = 1e-4  # share; the axis is logarithmic
-
-
 def plot_gradients(comparison: Comparison, gradients: GradientResults, path: Path) -> None:
-    """Draw a column per kind of weights: the classes above, the layers below.
+    """Draw a column per kind of weights: gradient by class above, rare classes by layer below.
 
     Args:
-        comparison: for the classes' shares of the pixels, and which are rare.
+        comparison: for the classes' shares of the pixels, and which classes are rare.
         gradients: of the same losses.
         path: where the PNG is written.
     """
@@ -222,12 +223,15 @@ def plot_gradients(comparison: Comparison, gradients: GradientResults, path: Pat
     for column, weights in enumerate(kinds):
         _plot_class_shares(panes[0][column], comparison, gradients, weights)
         _plot_layer_shares(panes[1][column], comparison, gradients, weights)
-    panes[1][0].set_ylabel("share of the rare classes")
+    panes[1][0].set_ylabel("rare classes' share of the gradient")
     panes[1][0].set_ylim(bottom=0)  # after all are drawn: the panes of a row share it
     panes[0][0].legend(frameon=False, fontsize=10, loc="upper left")
-    basis = f"batch of {gradients.num_frames} training frames, {format_count(gradients.num_seeds, 'seed')}"
-    figure.supxlabel(f"{basis}; grey: share of the training pixels", fontsize=10, color="#555555")
-    add_title(figure, "Whose pixels pull: each class's share of the gradient at the scores")
+    setup = (
+        f"batch of {format_count(gradients.num_frames, 'training frame')},"
+        f" {format_count(gradients.num_seeds, 'seed')}; gray: share of the training pixels"
+    )
+    figure.supxlabel(setup, fontsize=10, color="#555555")
+    add_title(figure, "Gradient by class at the logits (top), of the rare classes by layer (bottom)")
     save_figure(figure, path)
 
 
@@ -238,26 +242,25 @@ def _plot_class_shares(
     heights = np.arange(len(order))
     shares = np.maximum(comparison.share[order], _MIN_GRADIENT_SHARE)
     axes.plot(shares, heights, "|", color="#777777", markersize=13, label="share of pixels")
-    losses = [comparison.baseline, *comparison.challengers]
-    for place, loss in enumerate(losses):
+    for loss in _order_losses(comparison):
         axes.plot(
             np.maximum(gradients.summaries[weights, loss].logit_share[order], _MIN_GRADIENT_SHARE),
             heights,
             "o",
-            color=ARM_COLORS[place % len(ARM_COLORS)],
+            color=LOSS_COLORS[loss],
             markersize=7,
             alpha=0.85,
             label=loss,
         )
-    names = [f"{CLASS_NAMES[k]}{' (rare)' if comparison.is_rare[k] else ''}" for k in order]
-    axes.set_yticks(heights, names)
+    axes.set_yticks(heights, [_format_class(comparison, k) for k in order])
     axes.set_ylim(heights[-1] + 0.7, -0.7)
     axes.set_xscale("log")
     axes.set_xlim(_MIN_GRADIENT_SHARE / 1.3, 1)
     axes.set_xticks([1e-4, 1e-3, 1e-2, 1e-1, 1], ["0.01 %", "0.1 %", "1 %", "10 %", "100 %"])
     axes.minorticks_off()
+    axes.set_xlabel("share of the sum of |dL/ds|, log scale")
     step = gradients.steps[weights]
-    title = "before the first step" if step == 0 else f"trained with {weights}, step {step}"
+    title = "initial weights" if step == 0 else f"trained with {weights}, step {step}"
     axes.set_title(title, loc="left", fontsize=11, pad=8)
     style_axes(axes, grid="both")
 
@@ -265,16 +268,32 @@ def _plot_class_shares(
 def _plot_layer_shares(
     axes: Axes, comparison: Comparison, gradients: GradientResults, weights: str
 ) -> None:
-    places = np.arange(1 + len(gradients.layers))
-    for number, loss in enumerate([comparison.baseline, *comparison.challengers]):
-        pull = gradients.summaries[weights, loss]
+    positions = np.arange(1 + len(gradients.layers))
+    for loss in _order_losses(comparison):
+        summary = gradients.summaries[weights, loss]
         shares = [
-            pull.rare_logit_share(comparison.is_rare),
-            *pull.rare_layer_share(comparison.is_rare)[::-1],
+            summary.rare_logit_share(comparison.is_rare),
+            *summary.rare_layer_share(comparison.is_rare)[::-1],
         ]
-        color = ARM_COLORS[number % len(ARM_COLORS)]
-        axes.plot(places, shares, color=color, linewidth=2.2, marker="o", markersize=6)
+        axes.plot(
+            positions, shares, color=LOSS_COLORS[loss], linewidth=2.2, marker="o", markersize=6
+        )
     axes.axhline(comparison.share[comparison.is_rare].sum(), color="#777777", linewidth=1)
-    axes.set_xticks(places, ["scores", *gradients.layers[::-1]], rotation=35, ha="right")
+    axes.set_xticks(positions, ["logits", *gradients.layers[::-1]], rotation=35, ha="right")
     format_percent_axis(axes, "y")
     style_axes(axes, grid="y")
+
+
+def _order_losses(comparison: Comparison) -> list[str]:
+    return [comparison.baseline, *comparison.challengers]
+
+
+def _format_class(comparison: Comparison, train_id: int) -> str:
+    return f"{CLASS_NAMES[train_id]}{' (rare)' if comparison.is_rare[train_id] else ''}"
+
+
+def _describe_setup(comparison: Comparison) -> str:
+    return (
+        f"{comparison.steps} steps, {format_count(comparison.num_frames, 'frame')},"
+        f" {format_count(len(comparison.seeds), 'seed')}     {comparison.protocol}"
+    )

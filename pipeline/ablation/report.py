@@ -1,9 +1,10 @@
-"""The report of an ablation, in Markdown: the verdict, its tables and its figures."""
+"""The report of an ablation in Markdown: the verdict, its tables and its figures."""
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
-from pipeline.ablation.comparison import ALL, CALIBRATION, FIRST_CLASS, FREQUENT, RARE, Comparison
+from pipeline.ablation.comparison import CLASS_IOU, Comparison, Quantity, class_quantity
 from pipeline.ablation.gradient_report import format_gradient_section
 from pipeline.ablation.gradients import GradientResults
 from pipeline.ablation.ranking import describe_ranking, mean_validation_miou
@@ -21,28 +22,29 @@ from segformer.cityscapes import CLASS_NAMES
 _MAX_STEPS_LISTED = 10
 _ENOUGH_SEEDS = 5  # with more, Student's t falls slowly
 _INTERVAL_NOTE = (
-    "Each interval is by itself at 95 %, each p corrected for {}: the two may disagree."
+    "The 95 % intervals are not corrected for multiple comparisons; each p is corrected for {}, so"
+    " the two may disagree."
 )
 
 
 def format_report(comparison: Comparison, gradients: GradientResults) -> str:
-    """Compose ablation.md; the figures it shows lie beside it."""
+    """Compose ablation.md; its figures are files in the same folder."""
     parts = [
-        f"# Ablation of losses: {comparison.protocol}",
+        f"# Loss ablation: {comparison.protocol}",
         f"**{format_verdict(comparison)}**",
         _arm_table(comparison),
-        _reading_note(comparison),
+        _method_note(comparison),
     ]
     if comparison.challengers:
         parts += ["## Rare and frequent classes", _group_section(comparison)]
-        parts += ["## Class by class", _class_section(comparison)]
-        parts += ["![Difference to the baseline per class](differences.png)"]
+        parts += ["## IoU by class", _class_section(comparison)]
+        parts += ["![Difference in IoU to the baseline by class](differences.png)"]
     parts += ["## Calibration", _calibration_section(comparison)]
-    parts += ["![Accuracy against confidence](calibration.png)"]
+    parts += ["![Reliability diagram](calibration.png)"]
     parts += [
-        "## During training",
+        "## Validation mIoU during training",
         _ranking_section(comparison),
-        "![mIoU against steps](curves.png)",
+        "![Validation mIoU by training step](curves.png)",
     ]
     parts += format_gradient_section(comparison, gradients)
     return "\n\n".join(parts) + "\n"
@@ -53,55 +55,59 @@ def _arm_table(comparison: Comparison) -> str:
     for loss, result in comparison.results.items():
         difference = "baseline"
         if result.difference is not None:
-            difference = _format_difference(result.difference, ALL, digits=2)
-        low, high = format_percent(result.scores.low[ALL]), format_percent(result.scores.high[ALL])
+            difference = _format_difference(result.difference, Quantity.MIOU, digits=2)
+        low, high = (
+            format_percent(end[Quantity.MIOU]) for end in (result.scores.low, result.scores.high)
+        )
         rows.append(
             [
                 f"`{loss}`",
-                format_percent(result.scores.value[ALL]),
+                format_percent(result.scores.value[Quantity.MIOU]),
                 f"{low} to {high}" if low != NOT_AVAILABLE else NOT_AVAILABLE,
-                format_percent(result.seed_std[ALL], digits=2),
+                format_percent(result.seed_std[Quantity.MIOU], digits=2),
                 difference,
             ]
         )
-    titles = [
+    headers = [
         "loss",
-        "mIoU",
+        "mIoU (%)",
         "95 % interval",
-        "deviation over seeds",
+        "standard deviation over seeds",
         "difference in points (95 % interval)",
     ]
-    return format_markdown_table(titles, rows)
+    return format_markdown_table(headers, rows)
 
 
-def _reading_note(comparison: Comparison) -> str:
+def _method_note(comparison: Comparison) -> str:
     seeds = ", ".join(map(str, comparison.seeds))
-    told = (
-        f"All arms: {comparison.steps} training steps, {format_count(comparison.num_frames, 'frame')},"
-        f" seed{'s' if len(comparison.seeds) > 1 else ''} {seeds}; mIoU in per cent, the mean over"
-        " seeds. Intervals join the bootstrap over frames with the spread between seeds, each by"
-        " Student's t for its own number, and are wide where there are few of either. Differences"
-        " are paired, on the same frames and seeds: what is hard for both arms cancels."
+    note = (
+        f"All arms: {comparison.steps} training steps,"
+        f" {format_count(comparison.num_frames, 'frame')},"
+        f" seed{'s' if len(comparison.seeds) > 1 else ''} {seeds}. mIoU is the mean over seeds."
+        " Intervals combine frame bootstrap and between-seed variance (Student's t for each); they"
+        " are wide with few frames or few seeds. Differences are paired by frame and seed, so what"
+        " is difficult for both arms cancels."
     )
-    return told + _seed_advice(comparison) + _predicted_only_note(comparison)
+    return note + _seed_advice(comparison) + _predicted_only_note(comparison)
 
 
 def _seed_advice(comparison: Comparison) -> str:
-    """What stands in the way of a verdict where the data cannot tell and seeds are few."""
-    # Every command loads this module, and SciPy takes a while.
-    from scipy import special
-
+    """Advice to train more seeds, where a comparison is inconclusive and seeds are few."""
     seeds = len(comparison.seeds)
-    is_open = any(
-        classify_difference(comparison.results[loss]) == "open" for loss in comparison.challengers
+    is_inconclusive = any(
+        classify_difference(comparison.results[loss]) == "inconclusive"
+        for loss in comparison.challengers
     )
-    if not is_open or not 1 < seeds < _ENOUGH_SEEDS:
+    if not is_inconclusive or not 1 < seeds < _ENOUGH_SEEDS:
         return ""
-    now, then = (special.stdtrit(n - 1, (1 + CONFIDENCE_LEVEL) / 2) for n in (seeds, _ENOUGH_SEEDS))
+    current, enough = (
+        special.stdtrit(n - 1, (1 + CONFIDENCE_LEVEL) / 2) for n in (seeds, _ENOUGH_SEEDS)
+    )
     return (
-        f" Where the data cannot tell, train more seeds: with {seeds} an interval reaches"
-        f" {now:.1f} standard errors of their spread, with {_ENOUGH_SEEDS} it would reach {then:.1f}."
-        " Few seeds raise no more false alarms than many, but hide differences that are there."
+        f" Where the result is inconclusive, train more seeds: with {seeds} an interval reaches"
+        f" {current:.1f} between-seed standard errors, with {_ENOUGH_SEEDS} it would reach"
+        f" {enough:.1f}. Few seeds do not raise the rate of false alarms, but true differences stay"
+        " undetected."
     )
 
 
@@ -110,54 +116,54 @@ def _predicted_only_note(comparison: Comparison) -> str:
     if not names:
         return ""
     return (
-        f" No pixel of these frames is truly {names}, though an arm predicts it: left out of every"
-        " mean here, for all arms alike, and counted as 0 for that arm in the official mean of its"
+        f" No pixel of these frames is labeled {names}, but an arm predicts it: it is left out of"
+        " every mean here, for all arms alike, and counts as 0 in the official mean of that arm's"
         " metrics.json."
     )
 
 
 def _group_section(comparison: Comparison) -> str:
+    groups = (
+        ("rare", Quantity.RARE_MIOU, comparison.is_rare),
+        ("frequent", Quantity.FREQUENT_MIOU, comparison.is_frequent),
+    )
     rows = []
-    for name, place, members in (
-        ("rare", RARE, comparison.is_rare),
-        ("frequent", FREQUENT, comparison.is_frequent),
-    ):
+    for index, (name, quantity, members) in enumerate(groups):
         for loss in comparison.challengers:
-            difference = comparison.results[loss].difference
-            p_groups = comparison.results[loss].p_groups
-            assert difference is not None
-            assert p_groups is not None
+            result = comparison.results[loss]
+            assert result.difference is not None
+            assert result.p_groups is not None
             rows.append(
                 [
                     f"{name} ({_format_class_count(comparison, members)} classes)",
                     f"`{loss}`",
-                    format_percent(comparison.results[comparison.baseline].scores.value[place]),
-                    format_percent(comparison.results[loss].scores.value[place]),
-                    _format_difference(difference, place),
-                    _format_p_value(p_groups[place - RARE]),
+                    format_percent(comparison.results[comparison.baseline].scores.value[quantity]),
+                    format_percent(result.scores.value[quantity]),
+                    _format_difference(result.difference, quantity),
+                    _format_p_value(result.p_groups[index]),
                 ]
             )
-    titles = [
+    headers = [
         "classes",
         "loss",
-        f"mIoU `{comparison.baseline}`",
-        "mIoU of the loss",
+        f"mIoU `{comparison.baseline}` (%)",
+        "mIoU of the loss (%)",
         "difference in points",
         "p (Holm)",
     ]
     rare = [CLASS_NAMES[k] for k in np.flatnonzero(comparison.is_rare)]
     note = (
-        f"Rare: less than the median share of the labelled training pixels ({', '.join(rare)})."
-        f" {_INTERVAL_NOTE.format('both groups')}"
+        "Rare classes have less than the median share of the labeled training pixels"
+        f" ({', '.join(rare)}). {_INTERVAL_NOTE.format('the two groups')}"
     )
-    return f"{format_markdown_table(titles, rows)}\n\n{note}"
+    return f"{format_markdown_table(headers, rows)}\n\n{note}"
 
 
 def _format_class_count(comparison: Comparison, members: NDArray[np.bool_]) -> str:
-    """How many of these classes there are, and how many of them the frames have."""
-    iou = comparison.results[comparison.baseline].scores.value[FIRST_CLASS:]
-    scored = int((~np.isnan(iou[members])).sum())
-    return str(scored) if scored == members.sum() else f"{scored} of {members.sum()}"
+    """The number of classes in a group, and how many of them occur in the scored frames."""
+    iou = comparison.results[comparison.baseline].scores.value[CLASS_IOU]
+    num_scored = int((~np.isnan(iou[members])).sum())
+    return str(num_scored) if num_scored == members.sum() else f"{num_scored} of {members.sum()}"
 
 
 def _class_section(comparison: Comparison) -> str:
@@ -168,30 +174,31 @@ def _class_section(comparison: Comparison) -> str:
         assert result.p_holm is not None
         rows = []
         for k in np.argsort(-comparison.share, kind="stable"):
-            place = FIRST_CLASS + k
+            quantity = class_quantity(k)
             p = result.p_holm[k]
             rows.append(
                 [
                     f"**{CLASS_NAMES[k]}**" if p < SIGNIFICANCE_LEVEL else CLASS_NAMES[k],
                     f"{100 * comparison.share[k]:.2g} %",
-                    format_percent(comparison.results[comparison.baseline].scores.value[place]),
-                    format_percent(result.scores.value[place]),
-                    _format_difference(result.difference, place),
+                    format_percent(comparison.results[comparison.baseline].scores.value[quantity]),
+                    format_percent(result.scores.value[quantity]),
+                    _format_difference(result.difference, quantity),
                     _format_p_value(p),
                 ]
             )
-        titles = [
+        headers = [
             "class",
-            "share",
-            f"IoU `{comparison.baseline}`",
-            f"IoU `{loss}`",
+            "share of pixels",
+            f"IoU `{comparison.baseline}` (%)",
+            f"IoU `{loss}` (%)",
             "difference in points",
             "p (Holm)",
         ]
-        parts.append(format_markdown_table(titles, rows))
+        parts.append(format_markdown_table(headers, rows))
     note = (
-        "Commonest class first. Bold: the difference holds after Holm's correction for all classes."
-        f" {_INTERVAL_NOTE.format('all classes')} {NOT_AVAILABLE}: the class occurs in fewer than two frames."
+        "Sorted by share of the training pixels. Bold: the difference is significant after Holm's"
+        f" correction for all classes. {_INTERVAL_NOTE.format('all classes')} {NOT_AVAILABLE}: the"
+        " class occurs in fewer than two frames."
     )
     return "\n\n".join([*parts, note])
 
@@ -201,43 +208,50 @@ def _calibration_section(comparison: Comparison) -> str:
     for loss, result in comparison.results.items():
         difference = "baseline"
         if result.difference is not None:
-            difference = _format_difference(result.difference, CALIBRATION, digits=2)
-        pixels, confident, right = result.calibration.sum(axis=0)
+            difference = _format_difference(result.difference, Quantity.CALIBRATION_ERROR, digits=2)
+        pixels, confidence, correct = result.calibration.sum(axis=0)
         pixels = pixels or np.nan
         rows.append(
             [
                 f"`{loss}`",
-                format_percent(result.scores.value[CALIBRATION], digits=2),
-                format_percent(result.seed_std[CALIBRATION], digits=2),
+                format_percent(result.scores.value[Quantity.CALIBRATION_ERROR], digits=2),
+                format_percent(result.seed_std[Quantity.CALIBRATION_ERROR], digits=2),
                 difference,
-                format_percent(confident / pixels),
-                format_percent(right / pixels),
+                format_percent(confidence / pixels),
+                format_percent(correct / pixels),
             ]
         )
-    titles = ["loss", "calibration error", "deviation over seeds", "difference in points"]
+    headers = [
+        "loss",
+        "calibration error (%)",
+        "standard deviation over seeds",
+        "difference in points (95 % interval)",
+        "confidence (%)",
+        "accuracy (%)",
+    ]
     note = (
-        "Expected calibration error in per cent, 15 bins: how far the confidence in the predicted"
-        " class is from the share of pixels that are right; lower is better. Confidence over"
-        " accuracy is overconfidence."
+        "Expected calibration error with 15 bins: the mean gap between the confidence in the"
+        " predicted class and the accuracy; lower is better. Confidence above accuracy is"
+        " overconfidence."
     )
-    return f"{format_markdown_table([*titles, 'confidence', 'accuracy'], rows)}\n\n{note}"
+    return f"{format_markdown_table(headers, rows)}\n\n{note}"
 
 
 def _ranking_section(comparison: Comparison) -> str:
-    of_losses = mean_validation_miou(comparison)
-    shown = np.unique(np.linspace(0, len(of_losses) - 1, min(_MAX_STEPS_LISTED, len(of_losses))))
+    means = mean_validation_miou(comparison)
+    listed = np.unique(np.linspace(0, len(means) - 1, min(_MAX_STEPS_LISTED, len(means))))
     rows = [
         [str(step), *(format_percent(value) for value in row)]
-        for step, row in of_losses.iloc[shown.astype(int)].iterrows()
+        for step, row in means.iloc[listed.astype(int)].iterrows()
     ]
     note = (
-        "Validation mIoU in per cent, measured during training on the packed frames: to be compared"
-        " within this table only. These curves are not tested: a flip, an early one above all, may"
-        " be noise."
+        "Validation mIoU in per cent, measured during training on the packed frames: compare it"
+        " within this table only. These curves are not tested for significance: a change of"
+        " ranking, above all an early one, may be noise."
     )
-    told = [describe_ranking(comparison, loss) for loss in comparison.challengers]
-    titles = ["steps", *(f"`{loss}`" for loss in of_losses.columns)]
-    return "\n\n".join([format_markdown_table(titles, rows), " ".join([note, *told]).strip()])
+    rankings = [describe_ranking(comparison, loss) for loss in comparison.challengers]
+    headers = ["step", *(f"`{loss}`" for loss in means.columns)]
+    return "\n\n".join([format_markdown_table(headers, rows), " ".join([note, *rankings]).strip()])
 
 
 def _format_p_value(p: float) -> str:

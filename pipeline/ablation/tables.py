@@ -1,17 +1,9 @@
-"""The figures and tables of an ablation, for machines: what ablation.json and the CSVs hold."""
+"""Builds the metrics and tables of an ablation: ablation.json, ablation.csv and classes.csv."""
 
 import numpy as np
 import pandas as pd
 
-from pipeline.ablation.comparison import (
-    ALL,
-    CALIBRATION,
-    FIRST_CLASS,
-    FREQUENT,
-    RARE,
-    Comparison,
-    LossResult,
-)
+from pipeline.ablation.comparison import CLASS_IOU, Comparison, LossResult, Quantity
 from pipeline.ablation.gradients import GradientResults
 from pipeline.ablation.ranking import find_last_change
 from pipeline.evaluation.scores import to_json_number
@@ -21,22 +13,22 @@ from segformer.cityscapes import CLASS_NAMES
 def collect_metrics(
     comparison: Comparison, gradients: GradientResults
 ) -> dict[str, dict[str, float | None]]:
-    """For every loss its scores, and for every pair with the baseline the differences."""
-    figures = {
+    """Collect the scores of every loss and its differences to the baseline, by `loss-baseline`."""
+    metrics = {
         loss: _score_metrics(result) | _gradient_metrics(comparison, gradients, loss)
         for loss, result in comparison.results.items()
     }
     for loss in comparison.challengers:
-        difference = _difference_metrics(comparison.results[loss])
-        flip: dict[str, float | None] = {"flip_step": find_last_change(comparison, loss)}
-        figures[f"{loss}-{comparison.baseline}"] = difference | flip
-    return figures
+        differences = _difference_metrics(comparison.results[loss])
+        differences["flip_step"] = find_last_change(comparison, loss)
+        metrics[f"{loss}-{comparison.baseline}"] = differences
+    return metrics
 
 
 def _gradient_metrics(
     comparison: Comparison, gradients: GradientResults, loss: str
 ) -> dict[str, float | None]:
-    """The rare classes' share of the gradient at the scores, untrained and after all trainings."""
+    """The rare classes' gradient share at the logits: at the initial and at the trained weights."""
     shares = {
         weights: gradients.summaries[weights, loss].rare_logit_share(comparison.is_rare)
         for weights in gradients.steps
@@ -51,13 +43,13 @@ def _gradient_metrics(
 
 def _score_metrics(result: LossResult) -> dict[str, float | None]:
     return {
-        "miou": to_json_number(result.scores.value[ALL]),
-        "miou_std": to_json_number(result.seed_std[ALL]),
-        "low": to_json_number(result.scores.low[ALL]),
-        "high": to_json_number(result.scores.high[ALL]),
-        "rare": to_json_number(result.scores.value[RARE]),
-        "frequent": to_json_number(result.scores.value[FREQUENT]),
-        "ece": to_json_number(result.scores.value[CALIBRATION]),
+        "miou": to_json_number(result.scores.value[Quantity.MIOU]),
+        "miou_std": to_json_number(result.seed_std[Quantity.MIOU]),
+        "low": to_json_number(result.scores.low[Quantity.MIOU]),
+        "high": to_json_number(result.scores.high[Quantity.MIOU]),
+        "rare": to_json_number(result.scores.value[Quantity.RARE_MIOU]),
+        "frequent": to_json_number(result.scores.value[Quantity.FREQUENT_MIOU]),
+        "ece": to_json_number(result.scores.value[Quantity.CALIBRATION_ERROR]),
     }
 
 
@@ -65,20 +57,23 @@ def _difference_metrics(result: LossResult) -> dict[str, float | None]:
     difference = result.difference
     assert difference is not None
     return {
-        "difference": to_json_number(difference.value[ALL]),
-        "low": to_json_number(difference.low[ALL]),
-        "high": to_json_number(difference.high[ALL]),
-        "p": to_json_number(difference.p[ALL]),
-        "rare": to_json_number(difference.value[RARE]),
-        "frequent": to_json_number(difference.value[FREQUENT]),
-        "ece": to_json_number(difference.value[CALIBRATION]),
-        "ece_low": to_json_number(difference.low[CALIBRATION]),
-        "ece_high": to_json_number(difference.high[CALIBRATION]),
+        "difference": to_json_number(difference.value[Quantity.MIOU]),
+        "low": to_json_number(difference.low[Quantity.MIOU]),
+        "high": to_json_number(difference.high[Quantity.MIOU]),
+        "p": to_json_number(difference.p[Quantity.MIOU]),
+        "rare": to_json_number(difference.value[Quantity.RARE_MIOU]),
+        "frequent": to_json_number(difference.value[Quantity.FREQUENT_MIOU]),
+        "ece": to_json_number(difference.value[Quantity.CALIBRATION_ERROR]),
+        "ece_low": to_json_number(difference.low[Quantity.CALIBRATION_ERROR]),
+        "ece_high": to_json_number(difference.high[Quantity.CALIBRATION_ERROR]),
     }
 
 
 def build_arm_table(comparison: Comparison) -> pd.DataFrame:
-    """A row per loss: protocol, loss, seeds, steps, miou, std (empty with one seed), low, high."""
+    """Build a row per loss with mIoU, its standard deviation over seeds and its interval.
+
+    Columns: protocol, loss, seeds, steps, miou, std (nan with one seed), low, high.
+    """
     rows = []
     for loss, result in comparison.results.items():
         scores = _score_metrics(result)
@@ -98,8 +93,8 @@ def build_arm_table(comparison: Comparison) -> pd.DataFrame:
 
 
 def build_class_table(comparison: Comparison) -> pd.DataFrame:
-    """A row per class and loss that is compared with the baseline."""
-    base = comparison.results[comparison.baseline].scores.value[FIRST_CLASS:]
+    """Build a row per class for each loss that is compared with the baseline."""
+    baseline_iou = comparison.results[comparison.baseline].scores.value[CLASS_IOU]
     tables = []
     for loss in comparison.challengers:
         result = comparison.results[loss]
@@ -113,11 +108,11 @@ def build_class_table(comparison: Comparison) -> pd.DataFrame:
                         [comparison.is_rare, comparison.is_frequent], ["rare", "frequent"], "absent"
                     ),
                     "loss": loss,
-                    "baseline_iou": base,
-                    "iou": result.scores.value[FIRST_CLASS:],
-                    "difference": result.difference.value[FIRST_CLASS:],
-                    "low": result.difference.low[FIRST_CLASS:],
-                    "high": result.difference.high[FIRST_CLASS:],
+                    "baseline_iou": baseline_iou,
+                    "iou": result.scores.value[CLASS_IOU],
+                    "difference": result.difference.value[CLASS_IOU],
+                    "low": result.difference.low[CLASS_IOU],
+                    "high": result.difference.high[CLASS_IOU],
                     "p_holm": result.p_holm,
                 }
             )

@@ -1,4 +1,4 @@
-"""Promotes a model past the gate, or back: asks the registry, decides, and writes down why."""
+"""Promotes a challenger to champion if the gate allows it, and rolls a promotion back."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,14 +14,14 @@ from pipeline.tracking.registry import PREVIOUS, ROLLED_BACK_TAG, ModelRegistry,
 
 @dataclass(frozen=True)
 class PromotionResult:
-    """What came of a challenge.
+    """The result of a promotion.
 
     Attributes:
         decision: of the gate.
-        challenger: the model that wanted to be champion.
-        champion: the model that is champion now; None: there is none.
-        report: in Markdown.
-        summary: the same in short.
+        challenger: the model that the gate examined.
+        champion: the champion after the decision; None if there is none.
+        report: the gate's report in Markdown.
+        summary: the decision in a sentence.
     """
 
     decision: Decision
@@ -32,7 +32,7 @@ class PromotionResult:
 
     @property
     def is_challenger_champion(self) -> bool:
-        """Whether the challenger is champion now, by this or before."""
+        """Whether the challenger is champion now, by this decision or an earlier one."""
         return self.champion is not None and self.champion.version == self.challenger.version
 
 
@@ -43,54 +43,53 @@ def promote(
     experiment: str | None = None,
     force: bool = False,
 ) -> PromotionResult:
-    """Let a trained model challenge the champion.
+    """Promote a trained model to champion if the gate allows it.
 
     Args:
         rules: of the gate.
-        challengers: arms, which means their newest runs, or ids or keys of runs; the best of them
-            challenges. Without: the best arm of the newest ablation.
-        experiment: the DVC experiment whose arms and ablation are meant; None: the workspace's.
-        force: promote it whatever the gate says; report and tags tell so.
+        challengers: names of arms (each the newest run of that name), run ids or run keys; the one
+            with the highest mIoU is the challenger. Default: the best arm of the newest ablation.
+        experiment: the DVC experiment to look up arms and ablation in; None: the workspace.
+        force: promote the challenger whatever the gate decides; report and tags record it.
 
     Raises:
         ValueError: if there is no such model, it was never evaluated, or MLflow does not answer.
     """
     models = ModelRegistry()
     if challengers:
-        entry = models.find_model(*challengers, experiment=experiment)
+        challenger = models.find_model(*challengers, experiment=experiment)
     else:
-        entry = models.best_of_newest_ablation(experiment)
+        challenger = models.best_of_newest_ablation(experiment)
     champion = models.get_by_alias(store.CHAMPION)
-    decision = _decide(rules, models, entry, champion)
+    decision = _decide(rules, models, challenger, champion)
     if force and not decision.is_promoted and decision.outcome is not GateOutcome.ALREADY_CHAMPION:
         decision = replace(
             decision,
             outcome=GateOutcome.FORCED,
-            reason=f"at a person's word; the gate said: {decision.outcome}, {decision.reason}",
+            reason=(
+                f"forced by the user; the gate's decision: {decision.outcome}, {decision.reason}"
+            ),
         )
     if decision.is_promoted:
-        entry = replace(entry, version=models.register(entry))
+        challenger = replace(challenger, version=models.register(challenger))
     report = write_report(
-        decision, rules, challenger=str(entry), champion=str(champion) if champion else "none"
+        decision, rules, challenger=str(challenger), champion=str(champion) if champion else "none"
     )
     if decision.outcome is not GateOutcome.ALREADY_CHAMPION:
-        _log_decision(models, entry, champion, decision, report)
-    if decision.is_promoted and entry.version:
-        models.set_champion(entry.version)
-        champion = entry
-    stays = f"{champion} stays" if champion else "there is no champion"
-    verdict = "is champion now" if decision.is_promoted else f"is not promoted, {stays}"
-    if decision.outcome is GateOutcome.ALREADY_CHAMPION:
-        verdict = "stays champion"
-    sentence = f"{entry} {verdict}: {decision.outcome}, {decision.reason}"
-    return PromotionResult(decision, entry, champion, report, sentence)
+        _log_decision(models, challenger, champion, decision, report)
+    if decision.is_promoted and challenger.version:
+        models.set_champion(challenger.version)
+        champion = challenger
+    verdict = _format_verdict(decision, challenger, champion)
+    summary = f"{verdict}: {decision.outcome}, {decision.reason}"
+    return PromotionResult(decision, challenger, champion, report, summary)
 
 
 def rollback() -> str:
     """Make the former champion champion again, and return a sentence that says so.
 
-    The one turned away from is `previous` then, so that a second rollback undoes the first; while
-    it is turned away from, the gate does not let it pass.
+    The version that is rolled back becomes `previous`, so that a second rollback undoes the first.
+    While it is marked as rolled back, the gate does not promote it.
 
     Raises:
         ValueError: if there is no former champion, or MLflow does not answer.
@@ -99,8 +98,8 @@ def rollback() -> str:
     champion, former = models.get_by_alias(store.CHAMPION), models.get_by_alias(PREVIOUS)
     if champion is None or former is None or former.version == champion.version:
         raise ValueError(
-            f"there is no former champion of {store.MODEL_NAME} to return to; the versions are listed in"
-            f" MLflow ({store.page_url()})"
+            f"there is no former champion of {store.MODEL_NAME} to return to; MLflow lists the"
+            f" versions ({store.page_url()})"
         )
     assert champion.version is not None
     assert former.version is not None
@@ -116,22 +115,34 @@ def _decide(
     rules: Promote, registry: ModelRegistry, challenger: TrackedModel, champion: TrackedModel | None
 ) -> Decision:
     if champion and champion.version == challenger.version:
-        return Decision(GateOutcome.ALREADY_CHAMPION, "there is nothing to compare it with")
+        return Decision(GateOutcome.ALREADY_CHAMPION, "there is nothing to compare")
     try:
         scores = registry.load_scores(challenger)
-    except LookupError as missing:
-        raise ValueError(
-            f"{missing}: `dvc repro --force evaluate@{challenger.name}` evaluates it anew"
-        ) from None
+    except LookupError as error:
+        raise ValueError(f"{error}: run `dvc repro --force evaluate@{challenger.name}`") from None
     if challenger.is_rolled_back:
-        return Decision(GateOutcome.ROLLED_BACK, "people have turned away from it")
+        return Decision(
+            GateOutcome.ROLLED_BACK,
+            "a user rolled it back, and only a forced promotion makes it champion again",
+        )
     if champion is None:
-        return Decision(GateOutcome.FIRST, "there was none to compare it with")
+        return Decision(GateOutcome.FIRST, "there was no champion to compare with")
     try:
-        former = registry.load_scores(champion)
-    except (LookupError, ValueError) as missing:
-        return Decision(GateOutcome.NO_CHAMPION_SCORES, str(missing))
-    return gate.decide(rules, scores, former)
+        champion_scores = registry.load_scores(champion)
+    except (LookupError, ValueError) as error:
+        return Decision(GateOutcome.NO_CHAMPION_SCORES, str(error))
+    return gate.decide(rules, scores, champion_scores)
+
+
+def _format_verdict(
+    decision: Decision, challenger: TrackedModel, champion: TrackedModel | None
+) -> str:
+    if decision.outcome is GateOutcome.ALREADY_CHAMPION:
+        return f"{challenger} stays champion"
+    if decision.is_promoted:
+        return f"{challenger} is champion now"
+    consequence = f"{champion} stays champion" if champion else "there is no champion"
+    return f"{challenger} is not promoted, {consequence}"
 
 
 def _log_decision(
@@ -148,8 +159,8 @@ def _log_decision(
     }
     registry.log_report(model, tags, report)
     if decision.is_promoted and model.version:
-        story = (
+        description = (
             f"{model.name}, {decision.outcome}: {decision.reason}."
             " The gate's report is `gate/report.md` in its run."
         )
-        registry.set_tags(model.version, {**tags, ROLLED_BACK_TAG: ""}, description=story)
+        registry.set_tags(model.version, {**tags, ROLLED_BACK_TAG: ""}, description=description)

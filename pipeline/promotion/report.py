@@ -1,4 +1,4 @@
-"""The report of the gate, in Markdown: the decision, its reason, and the figures class by class."""
+"""The report of the gate in Markdown: the decision, its reason and the scores by class."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from pipeline.formatting import (
     format_points,
 )
 from pipeline.params.promote import Promote
-from pipeline.promotion.gate import FIRST_CLASS, MIOU, Decision, PairedScores, find_lost_classes
+from pipeline.promotion.gate import Decision, PairedScore, PairedScores, find_lost_classes
 from segformer.cityscapes import CLASS_NAMES
 
 
@@ -19,8 +19,8 @@ def write_report(decision: Decision, rules: Promote, *, challenger: str, champio
 
     Args:
         decision: of the gate.
-        rules: by which it was made.
-        challenger: what people call it, `ce-0 (run 6b3b0c6e)`.
+        rules: the rules of the decision.
+        challenger: its name for people, `ce-0 (run 6b3b0c6e)`.
         champion: likewise, `version 3 (dice-1)`, or `none`.
     """
     verdict = "promoted" if decision.is_promoted else "not promoted"
@@ -36,46 +36,48 @@ def write_report(decision: Decision, rules: Promote, *, challenger: str, champio
 
 def _describe_rules(scores: PairedScores, rules: Promote) -> str:
     return (
-        f"Measured by `{scores.protocol}`: {format_count(scores.num_frames, 'frame')}, the same for"
-        " both. Intervals are at 95 %, from a paired bootstrap over frames: they cover the choice"
-        " of frames. A challenger is promoted if the interval of the difference in mIoU lies above"
-        f" 0 and no class loses more than {format_points(rules.max_class_loss, sign=False)} points of IoU."
+        f"Protocol: `{scores.protocol}`, on {format_count(scores.num_frames, 'frame')}, the same"
+        " for both. The 95 % intervals come from a paired bootstrap over frames; they cover the"
+        " choice of frames only. A challenger is promoted if the interval of the difference in mIoU"
+        " lies above 0 and no class loses more than"
+        f" {format_points(rules.max_class_loss, sign=False)} points of IoU."
     )
 
 
 def _class_table(scores: PairedScores, rules: Promote) -> str:
-    change = scores.difference.value[FIRST_CLASS:]
+    differences = np.array([score.difference for score in scores.class_iou])
     lost = set(find_lost_classes(scores, rules.max_class_loss))
-    order = [int(k) for k in np.argsort(change, kind="stable") if not np.isnan(change[k])]
-    rows = [_row("**mIoU**", scores, MIOU, digits=2, note="")]
+    order = [int(k) for k in np.argsort(differences, kind="stable") if not np.isnan(differences[k])]
+    rows = [_row("**mIoU**", scores.miou, digits=2)]
     rows += [
-        _row(CLASS_NAMES[k], scores, FIRST_CLASS + k, note="too much" if k in lost else "")
+        _row(CLASS_NAMES[k], scores.class_iou[k], note="loss above the limit" if k in lost else "")
         for k in order
     ]
-    titles = [
-        "IoU in per cent",
+    headers = [
+        "IoU (%)",
         "champion",
         "challenger",
         "difference in points",
-        "interval",
+        "95 % interval",
         "note",
     ]
-    absent = [CLASS_NAMES[k] for k in np.flatnonzero(np.isnan(change))]
-    note = "Greatest loss first."
+    absent = [CLASS_NAMES[k] for k in np.flatnonzero(np.isnan(differences))]
+    note = "Sorted by difference, the greatest loss first."
     if absent:
-        note += f" In neither truth nor both predictions: {', '.join(absent)}."
-    return f"{format_markdown_table(titles, rows)}\n\n{note}"
+        note += (
+            " Absent from the labels and from at least one model's predictions:"
+            f" {', '.join(absent)}."
+        )
+    return f"{format_markdown_table(headers, rows)}\n\n{note}"
 
 
-def _row(name: str, scores: PairedScores, index: int, *, digits: int = 1, note: str) -> list[str]:
-    difference = scores.difference
-    low, high = difference.low[index], difference.high[index]
-    between = f"{format_points(low, digits=digits)} to {format_points(high, digits=digits)}"
+def _row(name: str, score: PairedScore, *, digits: int = 1, note: str = "") -> list[str]:
+    low, high = (format_points(end, digits=digits) for end in (score.low, score.high))
     return [
         name,
-        format_percent(scores.champion[index]),
-        format_percent(scores.challenger[index]),
-        format_points(difference.value[index], digits=digits),
-        NOT_AVAILABLE if np.isnan(low) else between,
+        format_percent(score.champion),
+        format_percent(score.challenger),
+        format_points(score.difference, digits=digits),
+        NOT_AVAILABLE if np.isnan(score.low) else f"{low} to {high}",
         note,
     ]

@@ -1,4 +1,4 @@
-"""Ablation: compare losses at one budget, frame by frame and seed by seed, and say what holds."""
+"""The stage `ablation`: compares losses at one budget, paired by frame and seed, and reports."""
 
 import json
 from dataclasses import dataclass
@@ -28,13 +28,13 @@ from segformer.cityscapes import CLASS_NAMES
 
 @dataclass(frozen=True)
 class AblationResult:
-    """What is worth telling about an ablation.
+    """The result of an ablation, as it is logged.
 
     Attributes:
-        metrics: the figures of ablation.json under names like `ce/miou` and `dice-ce/difference`;
+        metrics: the numbers of ablation.json under names like `ce/miou` and `dice-ce/difference`;
             None where undefined.
-        protocol: by which all arms were measured.
-        sentence: which loss wins, by how much, at which budget, or that the data cannot tell.
+        protocol: the evaluation protocol of all arms.
+        sentence: which loss wins, by how much and at which budget, or that it is inconclusive.
     """
 
     metrics: dict[str, float | None]
@@ -44,7 +44,14 @@ class AblationResult:
 
 @dataclass(frozen=True)
 class AblationInputs:
-    """The folders of `evaluate`, `train` (all arms) and `gradients`; class_frequency.csv."""
+    """The files that the stage reads.
+
+    Attributes:
+        evaluations: the output folder of `evaluate`, with a folder per arm.
+        histories: the output folder of `train`, with a folder per arm.
+        gradients: the output folder of `gradients`.
+        frequency: class_frequency.csv.
+    """
 
     evaluations: Path
     histories: Path
@@ -55,43 +62,45 @@ class AblationInputs:
 def compare_arms(params: Ablation, *, inputs: AblationInputs, out: Path) -> AblationResult:
     """Write ablation.json, ablation.md with its figures, and three tables into `out`.
 
-    The tables: ablation.csv (a row per loss), classes.csv (per loss and class), gradients.csv (per
-    weights, loss and class: its share of the gradient at the scores and at each group of layers,
-    and the length of what it sends there).
+    The tables: ablation.csv (a row per loss), classes.csv (a row per loss and class) and
+    gradients.csv (a row per weights, loss and class: its share of the gradient at the logits and
+    at each group of layers, and the L2 norm of its gradient there).
 
     Raises:
-        ValueError: naming all arms that are missing, or two that must not be compared.
+        ValueError: if arms are missing, or two are not comparable.
     """
-    comparison, pulls = load_comparison(params, inputs)
-    facts: dict[str, Any] = {
+    comparison, gradients = load_comparison(params, inputs)
+    report: dict[str, Any] = {
         "protocol": comparison.protocol,
         "steps": comparison.steps,
         "frames": comparison.num_frames,
         "seeds": len(comparison.seeds),
-        **collect_metrics(comparison, pulls),
+        **collect_metrics(comparison, gradients),
     }
     with replacing_contents(out) as folder:
-        (folder / "ablation.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-        (folder / "ablation.md").write_text(format_report(comparison, pulls), encoding="utf-8")
+        (folder / "ablation.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        (folder / "ablation.md").write_text(format_report(comparison, gradients), encoding="utf-8")
         build_arm_table(comparison).to_csv(
             folder / "ablation.csv", index=False, float_format="%.6f"
         )
         write_score_table(
             folder / "classes.csv", build_class_table(comparison), comparison.protocol
         )
-        build_share_table(pulls).to_csv(folder / "gradients.csv", index=False, float_format="%.6f")
+        build_share_table(gradients).to_csv(
+            folder / "gradients.csv", index=False, float_format="%.6f"
+        )
         plot_differences(comparison, folder / "differences.png")
         plot_validation_curves(comparison, folder / "curves.png")
         plot_calibration(comparison, folder / "calibration.png")
-        plot_gradients(comparison, pulls, folder / "gradients.png")
-    return summarize(comparison, pulls)
+        plot_gradients(comparison, gradients, folder / "gradients.png")
+    return summarize(comparison, gradients)
 
 
 def load_comparison(params: Ablation, inputs: AblationInputs) -> tuple[Comparison, GradientResults]:
     """Read all arms and compare them.
 
     Raises:
-        ValueError: naming all arms that are missing, or two that must not be compared.
+        ValueError: if arms are missing, or two are not comparable.
     """
     comparison = compare_losses(
         read_arms(inputs.evaluations, inputs.histories, params.losses, params.seeds),
@@ -104,20 +113,21 @@ def load_comparison(params: Ablation, inputs: AblationInputs) -> tuple[Compariso
     return comparison, read_gradients(inputs.gradients, params.losses)
 
 
-def summarize(comparison: Comparison, pulls: GradientResults) -> AblationResult:
-    """Say what came of it."""
-    figures = {
+def summarize(comparison: Comparison, gradients: GradientResults) -> AblationResult:
+    """Collect the metrics and the verdict."""
+    metrics = {
         f"{arm}/{name}": value
-        for arm, values in collect_metrics(comparison, pulls).items()
+        for arm, values in collect_metrics(comparison, gradients).items()
         for name, value in values.items()
     }
-    return AblationResult(figures, comparison.protocol, format_verdict(comparison))
+    return AblationResult(metrics, comparison.protocol, format_verdict(comparison))
 
 
 def _read_class_share(frequency: Path) -> Floats:
     table = pd.read_csv(frequency)
     if table["class"].tolist() != list(CLASS_NAMES):
         raise ValueError(
-            f"{frequency} does not list the {len(CLASS_NAMES)} classes: repeat frequency"
+            f"{frequency} does not list the {len(CLASS_NAMES)} classes in order:"
+            " run `dvc repro --force frequency`"
         )
     return table["share"].to_numpy(float)

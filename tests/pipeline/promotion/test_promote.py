@@ -104,7 +104,7 @@ def test_first_model_becomes_champion(mlflow: Store) -> None:
 
 
 def test_better_model_replaces_the_champion(mlflow: Store) -> None:
-    """A better model becomes champion, the former one `previous`; run and version have the reason."""
+    """A better model becomes champion, the former one `previous`; both have the reason."""
     former = mlflow.add_champion("ce-0", make_paired_scores(0.7))
     run_id = mlflow.add_run("dice-0", make_paired_scores(0.8, seed=1))
     result = promote_module.promote(RULES, ["dice-0"])
@@ -159,7 +159,7 @@ def accuracy_except(accuracy: float, name: str, other: float) -> np.ndarray:
     ],
 )
 def test_champion_stays(mlflow: Store, scores: Scores, outcome: GateOutcome) -> None:
-    """Worse, inconclusive, a class regressed, not comparable: no alias moves, the run has the reason."""
+    """Worse, inconclusive, regressed in a class, not comparable: no alias moves, a tag says why."""
     champion = mlflow.add_champion("ce-0", make_paired_scores(0.7))
     run_id = mlflow.add_run("dice-0", scores)
     result = promote_module.promote(RULES, ["dice-0"])
@@ -472,6 +472,6 @@ def test_predict_uses_the_champion(
 
 
 def test_predict_without_champion(mlflow: Store) -> None:
-    """Without a champion the error names the command that makes one and the option to do without."""
+    """Without a champion the error names the command that makes one and the option `--model`."""
     with pytest.raises(ValueError, match=r"no champion yet: `segformer promote`.*--model"):
         load_model()
