@@ -1,4 +1,4 @@
-"""SegFormer (arXiv:2105.15203) as a library; the names below load on first use."""
+"""SegFormer (arXiv:2105.15203) as a library; the public names are imported on first use."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,9 @@ _LAZY_MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    # Lazy: who reads the label table imports no torch, and no stage depends on the network by it.
+    # Lazy: reading the label table imports no torch and makes no stage depend on the network.
+    if name == "serving":  # what the code inside earlier logged models calls segmenter
+        return import_module("segformer.segmenter")
     if name not in _LAZY_MODULES:
         raise AttributeError(f"module 'segformer' has no attribute {name!r}")
     return getattr(import_module(_LAZY_MODULES[name]), name)

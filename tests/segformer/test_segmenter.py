@@ -105,3 +105,13 @@ def test_an_image_that_is_too_small_is_refused(served: segmenter.Segmenter) -> N
     """An image of a few pixels, at its own size, gets an error with what the network needs."""
     with pytest.raises(ValueError, match="8x8 pixels are too small"):
         served.predict([segmenter.encode(PICTURE[:8, :8])])
+
+
+def test_the_code_of_earlier_logged_models_finds_the_module() -> None:
+    """Logged models carry the line `from segformer import serving`; today's library serves it too.
+
+    It runs against today's library where a program has imported that before the model.
+    """
+    from segformer import serving
+
+    assert serving is segmenter
