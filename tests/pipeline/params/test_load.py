@@ -91,8 +91,8 @@ def test_coarse_frames_must_be_downloaded(tmp_path: Path) -> None:
         load_config(write_changed_params(tmp_path, trained))
     source = ("source: synthetic", "source: cityscapes")
     downloaded = (
-        "  train_extra: false            # also bring",
-        "  train_extra: true # also bring",
+        "  train_extra: false            # also download",
+        "  train_extra: true # also download",
     )
     path = write_changed_params(tmp_path, trained, source, downloaded)
     assert load_config(path).remap.train_extra

@@ -325,23 +325,23 @@ def test_the_list_marks_the_active_preset(command) -> None:
     """A line per preset; as shipped, the demo is active."""
     lines = command()
     assert NAMES == [line.split()[0] for line in lines]
-    assert ["demo"] == [line.split()[0] for line in lines if line.endswith(" (in force)")]
+    assert ["demo"] == [line.split()[0] for line in lines if line.endswith(" (active)")]
 
 
 def test_a_dry_run_writes_nothing(command, params: Path) -> None:
     """It prints the changes and leaves the file unchanged."""
     lines = command("paper-b3", "--dry-run")
     assert "train.variant: b0 -> b3" in lines
-    assert lines[-1].startswith("params.yaml is as it was: paper-b3 would change ")
+    assert lines[-1].startswith("params.yaml is unchanged: paper-b3 would change ")
     assert PARAMS_FILE.read_bytes() == params.read_bytes()
 
 
 def test_the_command_counts_its_changes(command, params: Path) -> None:
     """It reports the number of changes, and on a second run that there are none."""
     first, second = command("paper-b3"), command("paper-b3")
-    assert first[-1].startswith(f"paper-b3 changed {len(first) - 1} parameters of params.yaml: ")
+    assert first[-1].startswith(f"paper-b3 changed {len(first) - 1} parameters in params.yaml: ")
     assert "b3" == load.load_config(params).train.variant
-    assert ["params.yaml says all this already: nothing to change"] == second
+    assert ["params.yaml already has the settings of paper-b3: nothing to change"] == second
 
 
 def test_a_refused_preset_changes_no_file(command, params: Path) -> None:
