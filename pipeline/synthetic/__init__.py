@@ -1,4 +1,4 @@
-"""Street scenes drawn here, with their labels, in the names and ids of the official set."""
+"""Draws labeled street scenes with the names and ids of the official data set."""
 
 from pipeline.synthetic.scene import SyntheticFrame, draw_frame
 from pipeline.synthetic.writing import write

@@ -1,4 +1,4 @@
-"""Houses: facades with storeys, windows, shops and roofs, in rows along and across the street."""
+"""Houses: facades with stories, windows, shops and roofs, in rows along and across the street."""
 
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,13 +30,13 @@ _AWNING = np.array(
 
 @dataclass(frozen=True)
 class Facade:
-    """One house's face; lengths in metres, `window` as shares of a bay and of a storey."""
+    """One house's face; lengths in meters, `window` as shares of a bay and of a story."""
 
     plaster: FloatArray
     trim: FloatArray
     roof: FloatArray
     awning: FloatArray
-    storey: float
+    story: float
     bay: float
     window: tuple[float, float]
     eaves: float
@@ -46,19 +46,19 @@ class Facade:
     frame: float = field(default=0.05)
 
 
-def draw_facade(rng: np.random.Generator, storeys: int) -> Facade:
-    """Design a house of some storeys."""
-    storey = rng.uniform(2.9, 3.7)
+def draw_facade(rng: np.random.Generator, stories: int) -> Facade:
+    """Design a house of some stories."""
+    story = rng.uniform(2.9, 3.7)
     modern = rng.random() < 0.25
     plaster = pick_color(rng, _PLASTER)
     trim = plaster * rng.uniform(0.7, 0.9) if rng.random() < 0.3 else rgb(0.88, 0.87, 0.84)
-    eaves = storey * storeys + rng.uniform(0.3, 0.9)
+    eaves = story * stories + rng.uniform(0.3, 0.9)
     return Facade(
         plaster=plaster,
         trim=trim.astype(np.float32),
         roof=pick_color(rng, _ROOF),
         awning=pick_color(rng, _AWNING),
-        storey=storey,
+        story=story,
         bay=rng.uniform(2.6, 4.2) if modern else rng.uniform(1.7, 2.7),
         window=(rng.uniform(0.7, 0.95), rng.uniform(0.5, 0.7))
         if modern
@@ -81,14 +81,14 @@ def paint_facade(facade: Facade, region: Region) -> tuple[FloatArray, NDArray[np
         - 0.10 * approximate_exp_decay(np.maximum(up, 0))
     )
     color = channels(facade.plaster) * tone
-    storey, bay = up / facade.storey, along / facade.bay
-    level, column = np.floor(storey), np.floor(bay)
+    story, bay = up / facade.story, along / facade.bay
+    level, column = np.floor(story), np.floor(bay)
     # Details fade where fewer than about four pixels are left for a bay.
     fade = np.clip((facade.bay * region.density - 2) / 5, 0, 1)
-    ledge = (storey - level < 0.055) & (level > 0)
+    ledge = (story - level < 0.055) & (level > 0)
     color = _blend(color, channels(facade.trim * 0.94), ledge * (0.8 * fade))
     wide, tall = facade.window
-    off_side, off_level = np.abs(bay - column - 0.5), np.abs(storey - level - 0.48)
+    off_side, off_level = np.abs(bay - column - 0.5), np.abs(story - level - 0.48)
     window = (off_side < wide / 2) & (off_level < tall / 2) & (up < facade.eaves - 0.2)
     pane = (off_side < wide / 2 - facade.frame) & (off_level < tall / 2 - facade.frame) & window
     color = _blend(color, channels(facade.trim), window * fade)
@@ -163,7 +163,7 @@ def _plots(
         if crossing is not None and place < crossing[1] and stop > crossing[0]:
             stop = crossing[0] - 2.0
         if stop - place > 5:
-            plots.append((place, stop, draw_facade(rng, int(rng.integers(*side.storeys)) + 1)))
+            plots.append((place, stop, draw_facade(rng, int(rng.integers(*side.stories)) + 1)))
         place = stop if stop > place else place + 1.0
         if crossing is not None and crossing[0] - 3 < place < crossing[1]:
             place = crossing[1] + 2.0

@@ -1,4 +1,4 @@
-"""The camera behind the windscreen: where a point of the street falls in the picture, and back."""
+"""Project points of the street into the picture, and pixels back onto the street."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,22 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.floating[Any]]
-"""Numbers of either precision; whatever is as large as the picture is float32."""
+"""Arrays of either precision; those as large as the picture are float32."""
 
 NEAR = 1.2
-"""Metres; nothing closer than this is projected, so that no point comes from behind the lens."""
+"""Meters; nothing closer is projected, so that no point is behind the lens."""
 
 FAR = 2000.0
-"""Metres; the ground right below the horizon is taken to lie here."""
+"""Meters; the ground right below the horizon is taken to lie here."""
 
 
 @dataclass(frozen=True)
 class Camera:
     """A pinhole camera that looks along the street.
 
-    World coordinates are metres: x to the right of the camera, y above the street, z ahead.
+    World coordinates are meters: x to the right of the camera, y above the street, z ahead.
     `focal`, `horizon` (a row) and `center` (the column of the vanishing point) are pixels of a
-    picture of `rows` x `columns`; `height` is the lens's height above the street in metres.
+    picture of `rows` x `columns`; `height` is the lens's height above the street in meters.
     """
 
     rows: int
@@ -34,7 +34,7 @@ class Camera:
     height: float
 
     def project(self, points: FloatArray) -> FloatArray:
-        """(n, 3) world points in metres -> (n, 2) row and column in pixels."""
+        """(n, 3) world points in meters -> (n, 2) row and column in pixels."""
         scale = self.focal / np.maximum(points[:, 2], NEAR)
         pixels = np.empty((len(points), 2))
         pixels[:, 0] = self.horizon + (self.height - points[:, 1]) * scale
@@ -42,23 +42,23 @@ class Camera:
         return pixels
 
     def pixels_per_metre(self, z: float) -> float:
-        """How many pixels a metre takes that is seen square on, z metres ahead."""
+        """Return the pixels of one meter across the view, z meters ahead."""
         return self.focal / max(z, NEAR)
 
     def column_of(self, x: float, z: float) -> float:
-        """The column, in pixels, of everything x metres to the right and z metres ahead."""
+        """Return the column, in pixels, of points x meters to the right and z meters ahead."""
         return self.center + x * self.pixels_per_metre(z)
 
     def row_of(self, y: float, z: float) -> float:
-        """The row, in pixels, of everything y metres above the street and z metres ahead."""
+        """Return the row, in pixels, of points y meters above the street and z meters ahead."""
         return self.horizon + (self.height - y) * self.pixels_per_metre(z)
 
     @cached_property
     def ground(self) -> tuple[int, FloatArray, FloatArray]:
-        """Say which piece of the street every pixel below the horizon would show.
+        """Compute which point of the street every pixel below the horizon shows.
 
         Returns:
-            The first row below the horizon; x (r, columns) and z (r, 1) in metres for the r rows
+            The first row below the horizon; x (r, columns) and z (r, 1) in meters for the r rows
             from there to the bottom.
         """
         first = max(0, int(np.ceil(self.horizon)))
@@ -69,7 +69,7 @@ class Camera:
 
 
 def draw_camera(rng: np.random.Generator, rows: int, columns: int) -> Camera:
-    """Mount the camera with the small differences in pitch and heading that driving brings."""
+    """Draw a camera with the small variations in pitch and heading of a moving car."""
     return Camera(
         rows=rows,
         columns=columns,

@@ -1,4 +1,4 @@
-"""The picture while it is painted, back to front: colour, who is seen, and how far away it is."""
+"""The layers painted back to front: color, instance id and depth of every pixel."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,9 @@ INSTANCE_BASE = 1000
 """An instance's id is its class's label id times this, plus its number in the frame."""
 
 SKY_DEPTH = 1e6
-"""Metres; the depth of what nothing has been painted over, which is the sky."""
+"""Meters; the depth of unpainted pixels, which are sky."""
 
-_GROUP_DISTANCE = 75.0  # Metres; farther objects count as a group.
+_GROUP_DISTANCE = 75.0  # Meters; farther objects count as a group.
 _MIN_SHADED_RADIUS = 1.2  # Pixels; on a bar with a smaller radius nobody sees that it is round.
 _MIN_BAR_LENGTH_SQUARED = 1e-9  # Square pixels; a bar with ends this close is a disc.
 
@@ -28,7 +28,7 @@ class Canvas:
         color: (3, h, w) float32 RGB; 0..1 is what the camera can show. Planes, since a number per
             pixel then multiplies all three at full speed.
         ids: (h, w) uint16 instance ids as the official set writes them.
-        depth: (h, w) float32, metres.
+        depth: (h, w) float32, meters.
     """
 
     def __init__(self, rows: int, columns: int) -> None:
@@ -44,7 +44,7 @@ class Canvas:
         return rows, columns
 
     def new_instance(self, name: str, z: float) -> int:
-        """Hand out the id of the next object of a class that has instances, z metres away.
+        """Return the id of the next object of a class with instances, z meters away.
 
         Beyond where one can be told from the next it is the label id: a group, as annotators say.
         """
@@ -67,8 +67,8 @@ class Canvas:
         Args:
             points: (n, 2) row and column in pixels; may lie outside.
             color: (3,) RGB.
-            identity: what `ids` shall hold; None paints colour only (a decal, a wire).
-            depth: metres.
+            identity: what `ids` shall hold; None paints color only (a decal, a wire).
+            depth: meters.
             gradient: how much brighter the top is than the bottom, as a fraction.
         """
         found = rasterize_polygon(points, self.shape)
@@ -98,7 +98,7 @@ class Canvas:
             ends: (2, 2) row and column of its two ends, pixels.
             radii: its radius at each of them, pixels.
             color: (3,) RGB.
-            id_and_depth: the identity and the depth in metres.
+            id_and_depth: the identity and the depth in meters.
             lit: how much brighter its right edge is than its middle, as a fraction; it is round.
         """
         (row, column), (to_row, to_column) = ends.tolist()
@@ -137,13 +137,13 @@ class Canvas:
         color: FloatArray,
         id_and_depth: tuple[int, float],
     ) -> None:
-        """Fill between two outlines; what shows through the inner one is labelled all the same.
+        """Fill between two outlines; pixels inside the inner one get the label, too.
 
         Args:
             outer: (n, 2) row and column in pixels.
             inner: (m, 2) the hole, likewise.
             color: (3,) RGB.
-            id_and_depth: the identity and the depth in metres.
+            id_and_depth: the identity and the depth in meters.
         """
         hole = rasterize_polygon(inner, self.shape)
         if hole is None:

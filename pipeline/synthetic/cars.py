@@ -24,7 +24,7 @@ from pipeline.synthetic.solids import (
 )
 from pipeline.synthetic.view import View, pick_color, rgb
 
-# As often as they are met: black, greys, silver, white and dark blue; the last five are rare.
+# As often as they are met: black, grays, silver, white and dark blue; the last five are rare.
 _PAINT = np.array(
     [(0.05, 0.05, 0.06), (0.08, 0.08, 0.10), (0.07, 0.07, 0.08), (0.16, 0.17, 0.19),
      (0.26, 0.27, 0.29), (0.34, 0.35, 0.37), (0.48, 0.49, 0.51), (0.60, 0.61, 0.63),
@@ -40,7 +40,7 @@ _RIM = rgb(0.52, 0.53, 0.55)
 
 @dataclass(frozen=True)
 class Shape:
-    """A kind of car in metres; `cabin` gives z of rear foot, rear top, front top and front foot."""
+    """A kind of car in meters; `cabin` gives z of rear foot, rear top, front top and front foot."""
 
     length: float
     width: float
@@ -61,7 +61,7 @@ SHAPE_SHARE = (0.28, 0.26, 0.22, 0.15, 0.09)
 
 
 def paint_car(view: View, pose: Pose, identity: int) -> None:
-    """Paint a car of a random shape and colour."""
+    """Paint a car of a random shape and color."""
     number = int(view.rng.choice(len(SHAPES), p=SHAPE_SHARE))
     color = pick_color(view.rng, _PAINT, 0.025)
     glass = _GLASS + np.float32(0.2) * view.light.zenith
@@ -84,7 +84,7 @@ def _car(number: int) -> Body:
     return Body(panels + wheels(shape.length, shape.width))
 
 
-_CORNER = 0.26  # Metres that are cut off the body's corners, which makes it look round.
+_CORNER = 0.26  # Meters that are cut off the body's corners, which makes it look round.
 _SLANT = float(np.sqrt(0.5))
 _LAMP, _TAIL, _PLATE = rgb(0.80, 0.82, 0.84), rgb(0.55, 0.04, 0.05), rgb(0.80, 0.80, 0.76)
 _BLACK, _INDICATOR = rgb(0.09, 0.09, 0.10), rgb(0.80, 0.42, 0.10)
@@ -216,7 +216,7 @@ def _windscreen(ahead: FloatArray) -> Marks:
 
 
 def wheels(length: float, width: float, radius: float = 0.32, axles: int = 2) -> list[Panel]:
-    """Wheels on both sides, and the dark tyres seen from behind and ahead."""
+    """Wheels on both sides, and the dark tires seen from behind and ahead."""
     panels = []
     x = width / 2 - 0.01
     for place in np.linspace(-0.31 * length, 0.31 * length, axles):

@@ -1,4 +1,4 @@
-"""From paint to photograph: the car's own bonnet, the borders, the haze, lens and sensor."""
+"""Turn a canvas into a photograph: the car's own hood, borders, haze, lens and sensor."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ _BRIGHTNESS = 0.30  # Mean of a picture that is well exposed, before the gain.
 
 
 def paint_bonnet(view: View) -> None:
-    """Paint the bonnet of the car that carries the camera: a glossy curve along the bottom."""
+    """Paint the hood of the car that carries the camera: a glossy curve along the bottom."""
     camera, canvas, rng = view.camera, view.canvas, view.rng
     column = (np.arange(camera.columns, dtype=np.float32) + 0.5) / camera.columns * 2 - 1
     rise = rng.uniform(0.045, 0.075)
@@ -31,7 +31,7 @@ def paint_bonnet(view: View) -> None:
 
 
 def label_borders(view: View) -> None:
-    """Label the rim as the real set does: what rectifying left, then the rim of the roi."""
+    """Label the rim as the real set does: rectification border, then out of roi."""
     canvas, rng = view.canvas, view.rng
     rows = canvas.shape[0]
     side = np.abs(np.linspace(-1, 1, rows)) ** 2
@@ -50,13 +50,13 @@ def label_borders(view: View) -> None:
 
 
 def to_uint8_image(picture: FloatArray) -> NDArray[np.uint8]:
-    """(3, h, w), of which 0..1 can be shown -> (h, w, 3) uint8."""
+    """(3, h, w), clipped to 0..1 -> (h, w, 3) uint8."""
     whole = np.clip(picture * 255 + 0.5, 0, 255).astype(np.uint8)
     return np.ascontiguousarray(whole.transpose(1, 2, 0))
 
 
 def expose(view: View, scale: int) -> FloatArray:
-    """(3, h, w) float32: what the sensor sees, `scale` times smaller than the canvas."""
+    """Return (3, h, w) float32, the image on the sensor, `scale` times smaller than the canvas."""
     color, rng = view.canvas.color, view.rng
     rows, columns = color.shape[1] // scale, color.shape[2] // scale
     if scale > 1:
@@ -83,7 +83,7 @@ def expose(view: View, scale: int) -> FloatArray:
 
 
 def _add_haze(view: View, picture: FloatArray, scale: int) -> None:
-    """Let distance tend to the haze's colour."""
+    """Blend colors toward the haze with distance."""
     canvas = view.canvas
     depth = canvas.depth[::scale, ::scale]
     share = 1 - approximate_exp_decay(np.minimum(depth, 3000) * np.float32(1 / view.light.clarity))

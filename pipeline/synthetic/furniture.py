@@ -37,7 +37,7 @@ def paint_pole(
     *,
     name: str = "pole",
 ) -> None:
-    """Paint an upright post; metres."""
+    """Paint an upright post; meters."""
     tone = (pick_color(view.rng, _POST) if color is None else color) * view.light.irradiance(
         rgb(-0.5, 0, -0.86)
     )
@@ -65,17 +65,17 @@ def paint_lamp(view: View, x: float, z: float) -> None:
 
 
 def _project_outline(view: View, x: float, y: float, z: float, outline: FloatArray) -> FloatArray:
-    """(n, 2) pixels of an outline (n, 2: right, up; metres) that faces the camera at x, y, z."""
+    """(n, 2) pixels of an outline (n, 2: right, up; meters) that faces the camera at x, y, z."""
     points = np.stack([x + outline[:, 0], y + outline[:, 1], np.full(len(outline), z)], axis=1)
     return view.camera.project(points.astype(np.float32))
 
 
-def _regular_polygon(sides: int, radius: float, turn: float = 0.0) -> FloatArray:
+def _polygon(sides: int, radius: float, turn: float = 0.0) -> FloatArray:
     angle = np.linspace(0, 2 * np.pi, sides, endpoint=False) + turn
     return np.stack([np.sin(angle), np.cos(angle)], axis=1) * radius
 
 
-def _rectangle_outline(half_width: float, half_height: float) -> FloatArray:
+def _rectangle(half_width: float, half_height: float) -> FloatArray:
     w, h = half_width, half_height
     return np.array([(-w, -h), (w, -h), (w, h), (-w, h)])
 
@@ -84,18 +84,20 @@ _RED, _WHITE, _BLUE = rgb(0.68, 0.11, 0.12), rgb(0.86, 0.86, 0.84), rgb(0.13, 0.
 _YELLOW, _GREY, _BLACK = rgb(0.86, 0.69, 0.16), rgb(0.55, 0.55, 0.55), rgb(0.08, 0.08, 0.08)
 
 _SIGNS: tuple[tuple[tuple[FloatArray, FloatArray], ...], ...] = (
-    ((_regular_polygon(18, 0.33), _RED), (_regular_polygon(18, 0.25), _WHITE), (_rectangle_outline(0.11, 0.10), _BLACK)),
-    ((_regular_polygon(18, 0.33), _RED), (_rectangle_outline(0.24, 0.06), _WHITE)),
-    ((_regular_polygon(18, 0.33), _WHITE), (_regular_polygon(18, 0.31), _BLUE), (_rectangle_outline(0.04, 0.20), _WHITE)),
-    ((_regular_polygon(3, 0.44), _RED), (_regular_polygon(3, 0.28), _WHITE), (_rectangle_outline(0.03, 0.1), _BLACK)),
-    ((_regular_polygon(3, 0.44, np.pi), _RED), (_regular_polygon(3, 0.28, np.pi), _WHITE)),
-    ((_regular_polygon(4, 0.44), _WHITE), (_regular_polygon(4, 0.34), _YELLOW)),
-    ((_rectangle_outline(0.30, 0.30), _WHITE), (_rectangle_outline(0.28, 0.28), _BLUE), (_regular_polygon(3, 0.2), _WHITE)),
-    ((_rectangle_outline(0.30, 0.42), _BLUE), (_rectangle_outline(0.09, 0.20), _WHITE)),
-    ((_rectangle_outline(0.75, 0.32), _BLACK), (_rectangle_outline(0.72, 0.29), _YELLOW), (_rectangle_outline(0.5, 0.06), _BLACK)),
-    ((_rectangle_outline(0.85, 0.45), _WHITE), (_rectangle_outline(0.81, 0.41), _BLUE), (_rectangle_outline(0.5, 0.05), _WHITE)),
-    ((_regular_polygon(8, 0.36, np.pi / 8), _WHITE), (_regular_polygon(8, 0.33, np.pi / 8), _RED),
-     (_rectangle_outline(0.2, 0.06), _WHITE)),
+    ((_polygon(18, 0.33), _RED), (_polygon(18, 0.25), _WHITE), (_rectangle(0.11, 0.10), _BLACK)),
+    ((_polygon(18, 0.33), _RED), (_rectangle(0.24, 0.06), _WHITE)),
+    ((_polygon(18, 0.33), _WHITE), (_polygon(18, 0.31), _BLUE), (_rectangle(0.04, 0.20), _WHITE)),
+    ((_polygon(3, 0.44), _RED), (_polygon(3, 0.28), _WHITE), (_rectangle(0.03, 0.1), _BLACK)),
+    ((_polygon(3, 0.44, np.pi), _RED), (_polygon(3, 0.28, np.pi), _WHITE)),
+    ((_polygon(4, 0.44), _WHITE), (_polygon(4, 0.34), _YELLOW)),
+    ((_rectangle(0.30, 0.30), _WHITE), (_rectangle(0.28, 0.28), _BLUE), (_polygon(3, 0.2), _WHITE)),
+    ((_rectangle(0.30, 0.42), _BLUE), (_rectangle(0.09, 0.20), _WHITE)),
+    ((_rectangle(0.75, 0.32), _BLACK), (_rectangle(0.72, 0.29), _YELLOW),
+     (_rectangle(0.5, 0.06), _BLACK)),
+    ((_rectangle(0.85, 0.45), _WHITE), (_rectangle(0.81, 0.41), _BLUE),
+     (_rectangle(0.5, 0.05), _WHITE)),
+    ((_polygon(8, 0.36, np.pi / 8), _WHITE), (_polygon(8, 0.33, np.pi / 8), _RED),
+     (_rectangle(0.2, 0.06), _WHITE)),
 )  # fmt: skip
 
 
@@ -139,17 +141,17 @@ def _paint_head(view: View, place: tuple[float, float, float], lit: int, facing:
     x, y, z = place
     identity = LABEL_ID["traffic light"]
     light = view.light.irradiance(rgb(0, 0, -1))
-    case = _project_outline(view, x, y, z, _rectangle_outline(0.17, 0.48))
+    case = _project_outline(view, x, y, z, _rectangle(0.17, 0.48))
     view.canvas.polygon(case, rgb(0.10, 0.12, 0.11) * light, identity, z, 0.2)
     if not facing:
         return
     for n, color in enumerate((rgb(1.0, 0.16, 0.10), rgb(1.0, 0.66, 0.10), rgb(0.16, 0.95, 0.45))):
-        lens = _project_outline(view, x, y + 0.30 * (1 - n), z, _regular_polygon(12, 0.115))
+        lens = _project_outline(view, x, y + 0.30 * (1 - n), z, _polygon(12, 0.115))
         view.canvas.polygon(lens, color if n == lit else color * 0.20, None, z)
 
 
 def paint_box(view: View, pose: Pose, half: tuple[float, float], height: float, name: str) -> None:
-    """Paint a bin, a cabinet or a kiosk: something that stands about, labelled `name`."""
+    """Paint a bin, a cabinet or a kiosk, with the label `name`."""
     color = pick_color(view.rng, _BIN)
     panels = []
     for corners, out in box_sides(half, (0.04, height)).values():
@@ -222,7 +224,7 @@ def paint_bridge(view: View, z: float) -> None:
 
 
 def paint_tunnel(view: View, z: float) -> None:
-    """Paint the mouth of a tunnel that swallows the street."""
+    """Paint the entrance of a tunnel at the end of the street."""
     color = pick_color(view.rng, _WALL)
     height, half = view.rng.uniform(6.5, 9.0), view.rng.uniform(5.0, 7.0)
 

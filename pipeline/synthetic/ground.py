@@ -11,12 +11,12 @@ from pipeline.synthetic.street import Street
 from pipeline.synthetic.view import View, channels, rgb
 
 _MATERIALS = {
-    # name: label, colour, strength of patches, strength of grain
+    # name: label, color, strength of patches, strength of grain
     "asphalt": ("road", (0.40, 0.40, 0.41), 0.07, 0.07),
     "tram road": ("road", (0.40, 0.40, 0.41), 0.07, 0.07),
     "rails": ("rail track", (0.42, 0.41, 0.40), 0.10, 0.08),
     "parking": ("parking", (0.47, 0.46, 0.45), 0.10, 0.12),
-    "kerb": ("sidewalk", (0.66, 0.65, 0.63), 0.05, 0.08),
+    "curb": ("sidewalk", (0.66, 0.65, 0.63), 0.05, 0.08),
     "slabs": ("sidewalk", (0.60, 0.59, 0.57), 0.07, 0.07),
     "bricks": ("sidewalk", (0.56, 0.45, 0.40), 0.09, 0.14),
     "paving": ("sidewalk", (0.48, 0.47, 0.47), 0.09, 0.10),
@@ -90,7 +90,7 @@ def _zones(street: Street, x: FloatArray, z: FloatArray) -> NDArray[np.uint8]:
             np.copyto(zone, np.uint8(_NAMES.index(strip.material)), where=outward > strip.inner)
         if side.crossing is not None:
             inside = (z > side.crossing[0]) & (z < side.crossing[1])
-            np.copyto(zone, np.uint8(0), where=inside & (outward > side.kerb))
+            np.copyto(zone, np.uint8(0), where=inside & (outward > side.curb))
     if street.rails is not None:
         material = np.uint8(_NAMES.index("rails" if street.ballast else "tram road"))
         np.copyto(zone, material, where=np.abs(x - np.float32(street.rails)) < 1.3)
@@ -98,7 +98,7 @@ def _zones(street: Street, x: FloatArray, z: FloatArray) -> NDArray[np.uint8]:
 
 
 def _surface(view: View, zone: NDArray[np.uint8], x: FloatArray, z: FloatArray) -> FloatArray:
-    """(3, r, columns): each material's colour with its grain, fading with distance."""
+    """(3, r, columns): each material's color with its grain, fading with distance."""
     rng = view.rng
     colors = np.array([_MATERIALS[name][1] for name in _NAMES])
     colors *= rng.uniform(0.82, 1.15, (len(_NAMES), 1))
@@ -132,7 +132,7 @@ def _mark_lanes(
     white = rgb(0.88, 0.88, 0.86)
     lines = [(street.divider, z > 0 if street.lanes else dashed, 0.07)]
     lines += [(lane, dashed, 0.06) for lane in street.lanes]
-    lines += [(-street.left.kerb + 0.45, z > 0, 0.05)] if street.left.kerb > 7 else []
+    lines += [(-street.left.curb + 0.45, z > 0, 0.05)] if street.left.curb > 7 else []
     for place, present, half in lines:
         # Thin lines far away are kept half a pixel wide, as a lens would blur them.
         where = np.abs(x - np.float32(place)) < np.float32(half) + z * np.float32(4e-4)
@@ -191,6 +191,6 @@ def _paint_zebra(
     color, road, x, z = color[:, rows], road[rows], x[rows], z[rows]
     bars = road & (z > street.zebra) & ((x % 1.0) < 0.5)
     stop = road & (z < street.zebra - 1.3) & (x > street.divider)
-    where = (bars | stop) & (x > -street.left.kerb) & (x < street.right.kerb)
+    where = (bars | stop) & (x > -street.left.curb) & (x < street.right.curb)
     white = color * np.float32(0.2) + channels(rgb(0.72, 0.72, 0.70))
     np.copyto(color, white, where=where)

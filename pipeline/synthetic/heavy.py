@@ -1,4 +1,4 @@
-"""The large vehicles: trucks, buses, trams, and now and then a caravan or a trailer."""
+"""Large vehicles: trucks, buses, trams, and occasionally a caravan or a trailer."""
 
 import math
 from dataclasses import replace
@@ -73,7 +73,7 @@ def _livery(view: View) -> dict[str, FloatArray]:
 
 
 def paint_bus(view: View, pose: Pose, identity: int) -> None:
-    """Paint a city bus of about eleven metres."""
+    """Paint a city bus of about eleven meters."""
     paint_solid(view, _bus(), pose, identity, _livery(view))
 
 
@@ -93,7 +93,7 @@ def paint_tram(view: View, pose: Pose, identity: int) -> None:
 
 @cache
 def _tram() -> tuple[Body, ...]:
-    """What joins the sections, then the sections themselves, the last one first."""
+    """Return the joints of the sections, then the sections, the last one first."""
     long = 8.6
     inside = box_sides((1.08, 1.5 * long - 0.4), (0.35, 3.3)).values()
     section = _coach_panels((1.2, long / 2 - 0.25), (0.25, 3.5))
@@ -146,7 +146,7 @@ def _truck_cab(color: FloatArray, glass: FloatArray) -> list[Panel]:
 
 
 def paint_caravan(view: View, pose: Pose, identity: int) -> None:
-    """Paint a parked caravan, one of the classes that nobody scores."""
+    """Paint a parked caravan, one of the classes that are not scored."""
     colors = {"body": rgb(0.85, 0.84, 0.80), "stripe": rgb(0.5, 0.4, 0.3), "glass": _glass(view)}
     paint_solid(view, _caravan(), pose, identity, colors)
 
@@ -157,7 +157,7 @@ def _caravan() -> Body:
 
 
 def paint_trailer(view: View, pose: Pose, identity: int) -> None:
-    """Paint a trailer left at the kerb: a low box under a tarpaulin."""
+    """Paint a trailer left at the curb: a low box under a tarpaulin."""
     colors = {"body": pick_color(view.rng, _CARGO)}
     paint_solid(view, _trailer(), pose, identity, colors)
 

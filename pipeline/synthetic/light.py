@@ -1,4 +1,4 @@
-"""Weather and time of day: sun, sky, haze and the colours they give to surfaces."""
+"""Weather and time of day: sun, sky, haze and the colors they give to surfaces."""
 
 import math
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from pipeline.synthetic.camera import FloatArray
 
 @dataclass(frozen=True)
 class Light:
-    """All that decides how bright a surface is; colours are RGB, 1 is a white card in full light.
+    """The light of a scene; colors are RGB, 1 is a white card in full light.
 
     `sun` is the unit vector towards the sun; `direct` and `ambient` its light and the sky's; `haze`
-    the colour that distance tends to and `clarity` the metres over which it does; `cloud` the share
+    the color that distance tends to and `clarity` the meters over which it does; `cloud` the share
     of the sky that is covered, 0..1; `exposure` the camera's gain; `wet` how much the ground
     mirrors after rain, 0..1.
     """
@@ -39,12 +39,12 @@ class Light:
 
     @cached_property
     def side_contrast(self) -> float:
-        """Which side of round things is the lighter one, and how much: -1 (left) to 1 (right)."""
+        """Return which side of round objects is lit, and how strongly: -1 (left) to 1 (right)."""
         return math.copysign(0.4 + 0.6 * min(1.0, 2 * self.shadow), float(self.sun[0]))
 
     @cached_property
     def shadow(self) -> float:
-        """How much darker level ground is where the sun does not reach, 0..1."""
+        """Return how much darker level ground is in shadow, 0..1."""
         lit = self.irradiance(np.array([0, 1, 0], np.float32)).tolist()
         return 1 - float(sum(self.ambient.tolist())) / float(sum(lit))
 
@@ -84,7 +84,7 @@ _WEATHER = (
 
 
 def draw_light(rng: np.random.Generator) -> Light:
-    """Choose a weather, and within it the sun's place and the camera's exposure."""
+    """Draw the weather, and for it the position of the sun and the exposure of the camera."""
     weather = _WEATHER[rng.choice(len(_WEATHER), p=[0.3, 0.17, 0.2, 0.23, 0.1])]
     bearing = rng.uniform(0, 2 * np.pi)
     height = weather.height * rng.uniform(0.7, 1.45)

@@ -1,4 +1,4 @@
-"""Which pixels a convex polygon covers."""
+"""Rasterize convex polygons."""
 
 import math
 
@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from pipeline.synthetic.camera import FloatArray
 
 PolygonMask = tuple[slice, slice, NDArray[np.bool_]]
-"""Rows and columns of a rectangle of the picture, and which of its pixels (h, w) are meant."""
+"""Rows and columns of a rectangle of the picture, and which of its pixels (h, w) are covered."""
 
 _VECTORIZE_FROM_CORNERS = 9
-"""From so many corners on, cutting all edges at once is the faster way."""
+"""From this number of corners on, cutting all edges at once is faster."""
 
 
 def rasterize_polygon(points: FloatArray, shape: tuple[int, int]) -> PolygonMask | None:
-    """Find the pixels whose middles lie in a convex polygon.
+    """Find the pixels whose centers lie in a convex polygon.
 
     Args:
         points: (n, 2) row and column of its corners, in pixels; may lie outside of the picture.
@@ -39,7 +39,7 @@ def rasterize_polygon(points: FloatArray, shape: tuple[int, int]) -> PolygonMask
 
 
 def pixel_span(ends: tuple[float, float], size: int) -> tuple[int, int]:
-    """First pixel, and the one after the last, whose middle lies between two ends in 0..size."""
+    """Return first pixel, and last pixel + 1, whose center lies between two ends in 0..size."""
     return (
         min(max(math.ceil(ends[0] - 0.5), 0), size),
         min(max(math.ceil(ends[1] - 0.5), 0), size),
@@ -68,7 +68,7 @@ def _scan_by_edge(
 def _scan_vectorized(
     points: FloatArray, line: FloatArray, first: int
 ) -> tuple[FloatArray, FloatArray]:
-    """The same for outlines of many corners, whatever the first line is."""
+    """Do the same for outlines of many corners, with any first line."""
     del first
     row, column = points[:, 0], points[:, 1]
     follower = np.arange(1, len(points) + 1)

@@ -24,14 +24,14 @@ _HAIR = np.array(
     [(0.10, 0.08, 0.07), (0.25, 0.17, 0.11), (0.50, 0.38, 0.22), (0.55, 0.55, 0.55)], np.float32
 )
 _MIN_DETAIL_SCALE = 9.0
-"""Pixels for a metre; below it hands, feet and forearms are smaller than a pixel."""
+"""Pixels for a meter; below it hands, feet and forearms are smaller than a pixel."""
 
 _RUBBER, _STEEL = rgb(0.07, 0.07, 0.08), rgb(0.42, 0.43, 0.45)
 
 
 @dataclass(frozen=True)
 class Limb:
-    """A rounded bar between two points (x, y, z) of the body's own axes; metres."""
+    """A rounded bar between two points (x, y, z) of the body's own axes; meters."""
 
     start: tuple[float, float, float]
     stop: tuple[float, float, float]
@@ -67,7 +67,7 @@ def _head(height: float, ahead: float, colors: tuple[FloatArray, FloatArray]) ->
 
 
 def build_walker(rng: np.random.Generator, height: float) -> list[Limb]:
-    """A person on foot in mid-step (or standing), `height` metres tall."""
+    """A person on foot in mid-step (or standing), `height` meters tall."""
     coat, legs = pick_color(rng, _CLOTHES), pick_color(rng, _TROUSERS)
     skin, hair = pick_color(rng, _SKIN, 0.02), pick_color(rng, _HAIR, 0.02)
     k = height / 1.75
@@ -101,7 +101,7 @@ def build_walker(rng: np.random.Generator, height: float) -> list[Limb]:
 
 
 def build_rider(rng: np.random.Generator, seat: float, helmet: bool) -> list[Limb]:
-    """A person who sits `seat` metres high, hands on the bars and feet on the pedals."""
+    """A person who sits `seat` meters high, hands on the bars and feet on the pedals."""
     coat, legs = pick_color(rng, _CLOTHES), pick_color(rng, _TROUSERS)
     skin, hair = pick_color(rng, _SKIN, 0.02), pick_color(rng, _HAIR, 0.02)
     if helmet:
@@ -128,7 +128,7 @@ def build_rider(rng: np.random.Generator, seat: float, helmet: bool) -> list[Lim
 def paint_wheel(
     view: View, pose: Pose, hub: tuple[float, float], tyre: float, identity: int
 ) -> None:
-    """Paint a spoked wheel, through which one sees; hub is (z, radius) in metres.
+    """Paint a spoked wheel, through which one sees; hub is (z, radius) in meters.
 
     The whole disc belongs to the vehicle, as annotators draw it.
     """

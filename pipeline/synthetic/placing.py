@@ -1,4 +1,4 @@
-"""What stands where: traffic, people, trees, fences and furniture, each with its shadow."""
+"""Place traffic, people, trees, fences and furniture, each with its shadow."""
 
 from functools import partial
 from itertools import pairwise
@@ -69,7 +69,7 @@ def _place_trees(view: View, street: Street, side: Side) -> list[Drawable]:
     rows = []
     leaves = street.tree_kind
     if side.kind == "avenue" or rng.random() < 0.25:
-        rows.append((side.kerb + 0.9, rng.uniform(6, 11), (6.5, 11.0)))
+        rows.append((side.curb + 0.9, rng.uniform(6, 11), (6.5, 11.0)))
     if side.kind in ("park", "villas", "wall", "railing"):
         rows.append((side.pavement[1] + rng.uniform(2.0, 5.0), rng.uniform(4, 9), (5.0, 13.0)))
     if side.kind == "park":
@@ -90,7 +90,7 @@ def _place_trees(view: View, street: Street, side: Side) -> list[Drawable]:
 def _place_furniture(view: View, street: Street, side: Side) -> list[Drawable]:
     rng = view.rng
     items: list[Drawable] = []
-    x = side.sign * (side.kerb + 0.55)
+    x = side.sign * (side.curb + 0.55)
     for place in np.arange(rng.uniform(9, 30), 110, rng.uniform(22, 32)):
         z = float(place)
         items.append((z, partial(furniture.paint_lamp, view, x, z)))
@@ -128,7 +128,7 @@ def _place_people(view: View, street: Street, side: Side) -> list[Drawable]:
         x = side.sign * rng.uniform(side.pavement[0] + 0.3, side.pavement[1] - 0.2)
         z = float(rng.triangular(6, 13, 55))
         if street.zebra is not None and rng.random() < 0.4:
-            x, z = rng.uniform(-street.left.kerb, street.right.kerb), street.zebra + 1.5
+            x, z = rng.uniform(-street.left.curb, street.right.curb), street.zebra + 1.5
         height = float(np.clip(rng.normal(1.72, 0.09), 1.1, 1.95))
         pose = Pose(float(x), z, float(rng.uniform(0, 2 * np.pi)))
         cast_object_shadow(view, (pose.x, z), (0.22, 0.22), height)

@@ -11,15 +11,15 @@ from pipeline.synthetic.camera import FloatArray
 from pipeline.synthetic.view import View
 
 Paint = Callable[["Region"], tuple[FloatArray, NDArray[np.bool_]]]
-"""Given a region: its colours (3, r, c) and where it is solid (r, c)."""
+"""Given a region: its colors (3, r, c) and where it is solid (r, c)."""
 
 
 @dataclass(frozen=True)
 class Region:
     """The pixels a plane may cover, and where on the plane each of them lies.
 
-    `along` (1, c) and `up` (r, c) are metres on the plane; `depth` (1, c) metres from the camera;
-    `density` (1, c) is pixels for one metre along it, for details to fade before they flicker;
+    `along` (1, c) and `up` (r, c) are meters on the plane; `depth` (1, c) meters from the camera;
+    `density` (1, c) is pixels for one meter along it, for details to fade before they flicker;
     `normal` the plane's; `background` (3, r, c) what has been painted there so far.
     """
 
@@ -35,7 +35,7 @@ class Region:
 def paint_alongside(
     view: View, x: float, span: tuple[float, float], height: float, identity: int, paint: Paint
 ) -> None:
-    """Paint a plane that runs along the street at x, from span[0] to span[1] metres ahead."""
+    """Paint a plane that runs along the street at x, from span[0] to span[1] meters ahead."""
     camera = view.camera
     near, far = max(span[0], 1.5), span[1]
     if far <= near:
@@ -55,7 +55,7 @@ def paint_alongside(
 def paint_across(
     view: View, z: float, span: tuple[float, float], height: float, identity: int, paint: Paint
 ) -> None:
-    """Paint a plane that faces the camera z metres ahead, from x = span[0] to span[1]."""
+    """Paint a plane that faces the camera z meters ahead, from x = span[0] to span[1]."""
     camera = view.camera
     edges = [camera.column_of(x, z) for x in sorted(span)]
     first, last = (min(max(math.ceil(edge - 0.5), 0), camera.columns) for edge in edges)

@@ -27,7 +27,7 @@ _BARK = rgb(0.27, 0.23, 0.19)
 
 
 def paint_tree(view: View, place: tuple[float, float], size: float, kind: int) -> None:
-    """Paint a tree `size` metres tall whose trunk stands at place (x, z), most often of a kind."""
+    """Paint a tree `size` meters tall whose trunk stands at place (x, z), most often of a kind."""
     x, z = place
     camera, rng = view.camera, view.rng
     leaves = pick_color(rng, _LEAVES[kind : kind + 1] if rng.random() < 0.75 else _LEAVES[:4], 0.03)
@@ -74,7 +74,7 @@ def paint_clump(
         middle: (2,) row and column of its middle, pixels.
         radii: (2,) half its height and width, pixels.
         leaves: (3,) RGB.
-        z: how far away it stands, metres.
+        z: how far away it stands, meters.
     """
     height, width = view.canvas.shape
     tall, broad = (max(float(radius), 0.7) for radius in radii)

@@ -1,4 +1,4 @@
-"""One frame of a street: plan it, paint it back to front, and take the picture."""
+"""Draw one frame of a street: plan it, paint it back to front, and expose it."""
 
 from dataclasses import dataclass
 
@@ -20,12 +20,12 @@ from pipeline.synthetic.traffic import Drawable
 from pipeline.synthetic.view import View
 
 SMOOTH_ROWS = 512
-"""Frames of up to so many rows are painted at twice their size, for smooth edges."""
+"""Frames of at most this many rows are painted at twice their size, for smooth edges."""
 
 
 @dataclass(frozen=True)
 class SyntheticFrame:
-    """A drawn frame and its truth.
+    """A drawn frame and its labels.
 
     Attributes:
         image: (h, w, 3) uint8 RGB.
@@ -42,11 +42,11 @@ def draw_frame(rng: np.random.Generator, size: tuple[int, int]) -> SyntheticFram
     """Draw a street and label it.
 
     Args:
-        rng: decides everything; the same generator state gives the same frame.
+        rng: the only source of randomness; the same state gives the same frame.
         size: rows and columns; at least 32 each.
 
     Raises:
-        ValueError: a side is under 32 pixels.
+        ValueError: if a side is less than 32 pixels.
     """
     rows, columns = size
     if min(rows, columns) < 32:
@@ -72,7 +72,7 @@ def open_view(rng: np.random.Generator, rows: int, columns: int) -> View:
 
 
 def paint_scene(view: View) -> None:
-    """Paint a whole street onto an empty canvas, from the sky to the bonnet, and its labels."""
+    """Paint a whole street onto an empty canvas, from the sky to the hood, and its labels."""
     street = draw_street(view.rng)
     paint_sky(view)
     paint_backdrop(view)
@@ -90,6 +90,6 @@ def paint_scene(view: View) -> None:
 
 
 def paint_back_to_front(items: list[Drawable]) -> None:
-    """Paint what stands on the street so that what is nearer hides what is farther."""
+    """Paint the objects on the street from far to near, so that near ones hide far ones."""
     for _, paint in sorted(items, key=lambda item: -item[0]):
         paint()

@@ -1,4 +1,4 @@
-"""The light that never reaches the ground: shadows of houses, crowns, vehicles and people."""
+"""Shade the ground: shadows of houses, tree crowns, vehicles and people."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from pipeline.synthetic.street import Side
 from pipeline.synthetic.view import View
 
 _MIN_SHADOW_SCALE = (
-    10.0  # Pixels for a metre below which a shadow on the ground is too thin to see.
+    10.0  # Pixels for a meter below which a shadow on the ground is too thin to see.
 )
 _MIN_SHADOW_STRENGTH = 0.12  # Of the light; a shadow that takes less is not worth painting.
 _TURN = np.arange(12) * (2 * np.pi / 12)
@@ -21,7 +21,7 @@ def cast_building_shadows(view: View, side: Side, heights: FloatArray) -> None:
     Args:
         view: the frame; its `shade` is written.
         side: where the row stands.
-        heights: (n, 3) z from, z to and height of each building, metres.
+        heights: (n, 3) z from, z to and height of each building, meters.
     """
     sun = view.light.sun
     reach = float(sun[0]) * side.sign / float(sun[1])
@@ -50,9 +50,9 @@ def cast_object_shadow(
 
     Args:
         view: the frame; its `shade` is written.
-        place: x and z of the object's middle, metres.
-        half: half its extent along x and z, metres.
-        height: how tall it is, metres; 0 for the contact shadow alone.
+        place: x and z of the object's middle, meters.
+        half: half its extent along x and z, meters.
+        height: how tall it is, meters; 0 for the contact shadow alone.
         dark: how much light is lost right below it, 0..1.
     """
     if view.camera.pixels_per_metre(place[1]) < _MIN_SHADOW_SCALE:
@@ -68,7 +68,7 @@ def cast_object_shadow(
 
 
 def cast_tree_shadow(view: View, place: tuple[float, float], size: float) -> None:
-    """Let a tree `size` metres tall at place (x, z) throw the shadow of its crown, with gaps."""
+    """Let a tree `size` meters tall at place (x, z) throw the shadow of its crown, with gaps."""
     shadow = view.light.shadow
     _shade_patch(view, place, (0.05 * size, 0.05 * size), 0.4)
     if shadow < _MIN_SHADOW_STRENGTH:

@@ -1,4 +1,4 @@
-"""What lies behind the street: sky, clouds, and far hills, woods and roofs at the horizon."""
+"""Paint the background: sky, clouds, and far hills, woods and roofs at the horizon."""
 
 import numpy as np
 

@@ -10,19 +10,19 @@ from pipeline.synthetic.camera import FloatArray
 from pipeline.synthetic.view import View
 
 _MIN_DECAL_PIXELS = 1.4
-"""Pixels of the canvas; a decal that is thinner is not worth painting."""
+"""Pixels of the canvas; thinner decals are not painted."""
 
 
 Tone = FloatArray | str
-"""A colour (3,) RGB, or the name of one that is known only when the body is painted."""
+"""A color (3,) RGB, or the name of a color that is chosen when the body is painted."""
 
 
 @dataclass(frozen=True)
 class Panel:
     """A flat face and what is painted on it.
 
-    `corners` (n, 3) metres in the body's own axes (x right, y up, z ahead); `normal` its outward
-    normal; `decals` are polygons (k, 3) on it with their colours; a `layer` is painted after all
+    `corners` (n, 3) meters in the body's own axes (x right, y up, z ahead); `normal` its outward
+    normal; `decals` are polygons (k, 3) on it with their colors; a `layer` is painted after all
     lower ones; `gradient` is how much brighter its top is than its bottom, as a fraction.
     """
 
@@ -35,7 +35,7 @@ class Panel:
 
 
 class Body:
-    """Panels with their points in one array: to be made once and painted in many poses."""
+    """Panels with their points in one array, built once and painted in many poses."""
 
     def __init__(self, panels: Sequence[Panel]) -> None:
         self.panels = panels
@@ -51,12 +51,12 @@ class Body:
         self.cuts = [slice(int(a), int(b)) for a, b in zip(self.starts, ends, strict=True)]
         firsts = np.cumsum([0, *(1 + len(panel.decals) for panel in panels[:-1])])
         self.firsts: list[int] = firsts.tolist()
-        """The place of each panel's outline among all outlines; its decals follow."""
+        """The index of each panel's outline among all outlines; its decals follow."""
 
 
 @dataclass(frozen=True)
 class Pose:
-    """Where a body stands: x and z in metres, and its heading, 0 away from the camera, radians."""
+    """The position of a body, x and z in meters, and its heading, radians; 0 looks ahead."""
 
     x: float
     z: float
@@ -153,8 +153,8 @@ def box_sides(
     """Give the upright faces and the top of a box, each as (corners, outward normal).
 
     Args:
-        half: half the width (x) and half the length (z), metres.
-        height: bottom and top, metres.
+        half: half the width (x) and half the length (z), meters.
+        height: bottom and top, meters.
     """
     x, z = half
     low, high = height

@@ -1,4 +1,4 @@
-"""The plan of a street: how wide road, verge and pavement are, and what stands along each side."""
+"""Plan a street: the widths of road, verge and sidewalk, and the objects along each side."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Strip:
-    """A band of ground along the street, `inner` to `outer` metres from the camera's axis."""
+    """A band of ground along the street, `inner` to `outer` meters from the camera's axis."""
 
     material: str
     inner: float
@@ -16,20 +16,20 @@ class Strip:
 
 @dataclass(frozen=True)
 class Side:
-    """One side of the street; distances are metres from the camera's axis and positive.
+    """One side of the street; distances are meters from the camera's axis and positive.
 
     `sign` is -1 on the left, 1 on the right. Buildings stand at `facade`; `kind` says what lies
     before them. `crossing` is the stretch of z where a side street opens, or None.
     """
 
     sign: int
-    kerb: float
+    curb: float
     strips: tuple[Strip, ...]
     pavement: tuple[float, float]
     facade: float
     kind: str
     crossing: tuple[float, float] | None
-    storeys: tuple[int, int]
+    stories: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,9 @@ class Street:
 
     `divider` is the x of the line between the directions, `lanes` those between lanes of one
     direction, `rails` the x of a tram track's middle or None and `ballast` whether cars must keep
-    off it, `end` the z of the far end, `parked_share` the share of the kerb that is taken, `pedestrian_density` how
-    busy the pavements are and `tree_kind` which season and kind most trees are of.
+    off it, `end` the z of the far end, `parked_share` the share of the curb with parked cars,
+    `pedestrian_density` the density of pedestrians and `tree_kind` the season and kind of most
+    trees.
     """
 
     left: Side
@@ -90,10 +91,10 @@ def draw_street(rng: np.random.Generator) -> Street:
     )
 
 
-def _draw_side(rng: np.random.Generator, sign: int, kerb: float, built: float) -> Side:
+def _draw_side(rng: np.random.Generator, sign: int, curb: float, built: float) -> Side:
     kind = str(rng.choice(KINDS, p=_KIND_SHARE))
     strips = []
-    place = kerb
+    place = curb
 
     def add(material: str, width: float) -> None:
         nonlocal place
@@ -102,7 +103,7 @@ def _draw_side(rng: np.random.Generator, sign: int, kerb: float, built: float) -
 
     if rng.random() < 0.14:
         add("parking", rng.uniform(2.0, 2.8))
-    add("kerb", 0.16)
+    add("curb", 0.16)
     green = {"avenue": 0.55, "park": 0.55}.get(kind, 0.18)
     if rng.random() < green:
         add("grass", rng.uniform(0.8, 2.4))
@@ -123,5 +124,5 @@ def _draw_side(rng: np.random.Generator, sign: int, kerb: float, built: float) -
         start = float(rng.uniform(12, 60))
         crossing = (start, start + float(rng.uniform(7, 13)))
     low = int(rng.integers(3, 6))
-    storeys = (1, 3) if kind == "villas" else (low, low + 1 + round(2 * built))
-    return Side(sign, kerb, tuple(strips), (inner, outer), facade, kind, crossing, storeys)
+    stories = (1, 3) if kind == "villas" else (low, low + 1 + round(2 * built))
+    return Side(sign, curb, tuple(strips), (inner, outer), facade, kind, crossing, stories)

@@ -1,4 +1,4 @@
-"""Noise for surfaces: clouds, leaves, asphalt and plaster all read one pair of seamless tiles."""
+"""Noise for surfaces: clouds, leaves, asphalt and plaster use one pair of seamless tiles."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -31,12 +31,12 @@ class Texture:
         return _read(self.fine, row, column)
 
     def cell_value(self, row: FloatArray, column: FloatArray) -> FloatArray:
-        """Give every cell of a grid (a window, a stone) its own number in 0..1, always the same."""
+        """Return a fixed number in 0..1 for every cell of a grid (a window, a stone)."""
         return _read(self.uniform, row, column)
 
 
 def make_texture(rng: np.random.Generator) -> Texture:
-    """Cut this frame's tiles out of the endless ones: the same noise, begun somewhere else."""
+    """Shift the shared tiles for one frame: the same noise with another origin."""
     row, column = (int(place) for place in rng.integers(TILE, size=2))
     turned = bool(rng.integers(2))
 
@@ -50,7 +50,7 @@ def make_texture(rng: np.random.Generator) -> Texture:
 
 @cache
 def _base_tiles() -> tuple[FloatArray, FloatArray, FloatArray]:
-    """The tiles that all frames share; filling them takes as long as drawing half a house row."""
+    """Return the tiles that all frames share, cached because filling them is slow."""
     rng = np.random.default_rng(2016)
     smooth = np.zeros((TILE, TILE), np.float32)
     # Each octave half the size of the one before, and cells ** -0.55 as strong.

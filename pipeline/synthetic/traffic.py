@@ -1,4 +1,4 @@
-"""Everything on wheels: what drives, what is parked, who cycles, and none inside another."""
+"""Place moving and parked vehicles and riders without overlap."""
 
 import math
 from collections.abc import Callable
@@ -14,12 +14,12 @@ from pipeline.synthetic.street import Side, Street
 from pipeline.synthetic.view import View
 
 Drawable = tuple[float, Callable[[], None]]
-"""How far away something is, in metres, and what paints it."""
+"""The distance of an object in meters, and the function that paints it."""
 
 Paint = Callable[[View, Pose, int], None]
 
 _KINDS: dict[str, tuple[tuple[float, float], float, Paint]] = {
-    # name: half the width and length, and the height, in metres; what paints it
+    # name: half the width and length, and the height, in meters; what paints it
     "car": ((0.95, 2.25), 1.4, paint_car),
     "truck": ((1.25, 4.5), 3.2, heavy.paint_truck),
     "bus": ((1.3, 5.8), 3.0, heavy.paint_bus),
@@ -34,7 +34,7 @@ _DRIVING_SHARE = (0.866, 0.052, 0.058, 0.024)
 _PARKED = ("car", "truck", "caravan", "trailer")
 _PARKED_SHARE = (0.957, 0.020, 0.008, 0.015)
 _GAP = 0.25
-"""Metres; whatever would come closer to another vehicle is left out."""
+"""Meters; a vehicle closer than this to another one is left out."""
 
 
 class Traffic:
@@ -45,7 +45,7 @@ class Traffic:
         self._occupied: list[tuple[float, float, float, float]] = []
 
     def place_driving(self, street: Street) -> list[Drawable]:
-        """What drives or waits in the lanes."""
+        """Place vehicles that drive or wait in the lanes."""
         rng = self._view.rng
         items: list[Drawable] = []
         lanes = [(0.0, 0.0, rng.uniform(12, 65)), (2 * street.divider, np.pi, rng.uniform(7, 36))]
@@ -75,11 +75,11 @@ class Traffic:
         return items
 
     def place_parked(self, street: Street, side: Side) -> list[Drawable]:
-        """What is parked along one kerb."""
+        """Place vehicles parked along one curb."""
         rng = self._view.rng
         items: list[Drawable] = []
-        lane = side.sign * (side.kerb - 1.05)
-        if side.kerb < 3.4 or rng.random() < 0.25:
+        lane = side.sign * (side.curb - 1.05)
+        if side.curb < 3.4 or rng.random() < 0.25:
             return []
         place = float(rng.uniform(6, 14))
         while place < 90:
@@ -93,23 +93,23 @@ class Traffic:
         return items
 
     def place_leaning_bikes(self, side: Side) -> list[Drawable]:
-        """Bicycles and motorcycles left on one pavement."""
+        """Place bicycles and motorcycles parked on one sidewalk."""
         rng = self._view.rng
         items: list[Drawable] = []
         for _ in range(int(rng.poisson(0.9))):
             z = float(rng.uniform(6.5, 35))
-            x = side.sign * (side.kerb + rng.uniform(0.4, 0.9))
+            x = side.sign * (side.curb + rng.uniform(0.4, 0.9))
             pose = Pose(x, z, float(rng.choice((0, np.pi / 2)) + rng.normal(0, 0.25)))
             items += self._place_vehicle(pose, "bicycle" if rng.random() < 0.9 else "motorcycle")
         return items
 
     def place_cyclists(self, street: Street) -> list[Drawable]:
-        """Riders along the kerbs, and now and then one who crosses."""
+        """Place riders along the curbs, and occasionally one who crosses."""
         rng = self._view.rng
         items: list[Drawable] = []
         for _ in range(int(rng.poisson(0.6))):
             onward = rng.random() < 0.5
-            x = street.right.kerb - 0.9 if onward else -street.left.kerb + 0.9
+            x = street.right.curb - 0.9 if onward else -street.left.curb + 0.9
             heading = (0.0 if onward else np.pi) + rng.normal(0, 0.25)
             if rng.random() < 0.2:
                 x, heading = rng.uniform(-3, 3), np.pi / 2 * rng.choice((-1, 1))
@@ -120,7 +120,7 @@ class Traffic:
         return items
 
     def _place_vehicle(self, pose: Pose, name: str) -> list[Drawable]:
-        """Cast a vehicle's shadow and return what paints it, unless its place is taken."""
+        """Cast a vehicle's shadow and return its drawable, or nothing if its place is occupied."""
         half, height, paint = _KINDS[name]
         turned = abs(math.sin(pose.heading)) > 0.7
         half = half[::-1] if turned else half
@@ -136,7 +136,7 @@ class Traffic:
         return [(pose.z, partial(paint, self._view, pose, identity))]
 
     def _place_with_rider(self, pose: Pose, vehicle: str) -> list[Drawable]:
-        """A vehicle on two wheels and the rider on it, who is painted over the vehicle."""
+        """Return a two-wheeler and its rider, who is painted over it."""
         view = self._view
         items = self._place_vehicle(pose, vehicle)
         if items:

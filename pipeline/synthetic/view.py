@@ -1,4 +1,4 @@
-"""What everyone who paints needs: the canvas, the camera, the light, the textures and the dice."""
+"""The state shared by all painters: canvas, camera, light, textures and random generator."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ def rgb(*color: float) -> FloatArray:
 
 
 def channels(color: FloatArray) -> FloatArray:
-    """(3,) -> (3, 1, 1), to be mixed with pictures, which are (3, h, w) while they are painted."""
+    """(3,) -> (3, 1, 1), to broadcast with images, which are (3, h, w) while they are painted."""
     return color.reshape(3, 1, 1)
 
 
@@ -43,7 +43,7 @@ def approximate_exp_decay(distance: FloatArray) -> FloatArray:
 
 
 def pick_color(rng: np.random.Generator, colors: FloatArray, spread: float = 0.04) -> FloatArray:
-    """(3,): one row of a table of colours (n, 3), a little off."""
+    """Return (3,), a random row of a table of colors (n, 3), slightly varied."""
     row = colors[int(rng.integers(len(colors)))]
     brightness = rng.uniform(1 - 3 * spread, 1 + 3 * spread)
     varied: FloatArray = row * brightness + rng.uniform(-spread, spread, 3) / 2

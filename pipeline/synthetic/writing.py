@@ -1,4 +1,4 @@
-"""Write drawn frames as the two zips that the official site hands out."""
+"""Write drawn frames as zips in the layout of the two official ones."""
 
 import io
 import zipfile
@@ -19,10 +19,10 @@ CITIES = {
     "train": ("aachen", "bremen", "hamburg", "jena", "ulm"),
     "val": ("frankfurt", "lindau", "munster"),
 }
-"""Cities of the official splits, so that what divides by city divides these frames too."""
+"""Cities of the official splits, so that splits by city work with these frames."""
 
 FIRST_SEQUENCE = 900_000
-"""No real sequence has so high a number: a drawn frame never takes a real one's name."""
+"""Higher than all real sequence numbers, so that no drawn frame has the name of a real one."""
 
 _EPOCH = (2016, 4, 6, 0, 0, 0)  # Fixed, since a zip that tells the time is never the same twice.
 _SNIPPET = 30  # Real snippets have 30 frames, of which the 20th, number 19, is annotated.
@@ -91,7 +91,7 @@ def write(
 def draw_frame_number(
     split: str, number: int, *, seed: int, size: tuple[int, int]
 ) -> SyntheticFrame:
-    """Draw the frame that `write` puts under a number of a split: it depends on nothing else."""
+    """Draw the frame with a number in a split; it depends on the seed only, not on other frames."""
     rng = np.random.default_rng([seed, tuple(CITIES).index(split), number])
     return draw_frame(rng, size)
 
