@@ -95,5 +95,5 @@ def test_no_validation_frame(tmp_path: Path) -> None:
     """A table without validation frames is refused."""
     path = tmp_path / "frames.csv"
     pd.DataFrame({"frame": ["a"], "split": ["train"]}).to_csv(path, index=False)
-    with pytest.raises(ValueError, match=r"frames\.csv: no frame is of the split test or val"):
+    with pytest.raises(ValueError, match=r"frames\.csv: no frame in the split test or val"):
         select_scored_rows(path)

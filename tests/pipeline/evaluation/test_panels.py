@@ -60,7 +60,7 @@ def test_worst_and_typical_frames_are_chosen() -> None:
     assert ["worst_01_b.png", "worst_02_e.png", "typical_01_c.png", "typical_02_f.png"] == [
         one.file for one in shown
     ]
-    assert "number 2 of the worst of 5 frames" == shown[1].reason
+    assert "rank 2 by lowest mIoU of 5 frames" == shown[1].reason
     assert 0.2 == shown[1].miou
 
 

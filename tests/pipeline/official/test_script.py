@@ -102,7 +102,7 @@ def test_a_changed_prediction_is_noticed(data: Path, tmp_path: Path) -> None:
     pixels = np.array(Image.open(path))
     pixels[100, 128] = 7 if pixels[100, 128] != 7 else 8
     save_png(path, pixels)
-    with pytest.raises(ValueError, match="the predictions kept are not those that were scored"):
+    with pytest.raises(ValueError, match="the saved predictions are not those that were scored"):
         check(tmp_path / "result", data)
 
 

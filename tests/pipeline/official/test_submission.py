@@ -129,7 +129,7 @@ def test_missing_and_extra_frames_are_named(check: Callable[..., SubmissionRepor
     files["bonn_000007_000019.png"] = png(7)
     verdict = check(files)
     assert [f"{STEMS[1]} has no prediction"] == verdict.problems
-    assert ["bonn_000007_000019 is none of the photographs"] == verdict.notes
+    assert ["bonn_000007_000019 has no photograph"] == verdict.notes
 
 
 def test_two_predictions_of_a_frame_are_told(check: Callable[..., SubmissionReport]) -> None:
@@ -149,8 +149,8 @@ def test_what_the_official_script_passes_over_is_a_note(
     verdict = check(files)
     assert [] == verdict.problems
     assert 2 == len(verdict.notes)
-    assert "notes.txt is no prediction: they are named like" in verdict.notes[0]
-    assert f"results/{STEMS[0]}.png lies in a folder, where it is found too" == verdict.notes[1]
+    assert "notes.txt is not a prediction; expected a name such as" in verdict.notes[0]
+    assert f"results/{STEMS[0]}.png is in a folder; the official script finds it there, too" == verdict.notes[1]
 
 
 def test_folders_are_searched_by_the_official_script(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_wrong_size_mode_and_damage_are_told(check: Callable[..., SubmissionRepo
 def test_unknown_ids_are_told(check: Callable[..., SubmissionReport]) -> None:
     """The official script stops at an id that its table lacks; each file with one is named."""
     files = right_files() | {prediction_file_name(KEYS[2]): png(34)}
-    expected = f"{prediction_file_name(KEYS[2])} holds id 34, which is in no row of the label table"
+    expected = f"{prediction_file_name(KEYS[2])} has id 34, not in the official label table"
     assert [expected] == check(files).problems
 
 
@@ -197,7 +197,7 @@ def test_ids_that_are_never_scored_are_a_note(check: Callable[..., SubmissionRep
     """Parking is in the table: the server takes it, and the check says what it costs."""
     verdict = check(right_files() | {prediction_file_name(KEYS[2]): png(9)})
     assert [] == verdict.problems
-    expected = "id 9, never scored, in 1 prediction: each such pixel counts as missed"
+    expected = "id 9, never scored, in 1 prediction: each such pixel counts as a false negative"
     assert [expected] == verdict.notes
 
 
@@ -208,10 +208,10 @@ def test_without_photographs_the_official_numbers_count(tmp_path: Path) -> None:
         archive.writestr(f"{STEMS[0]}.png", png(7))
         archive.writestr("zurich_000000_000019.png", png(7))
     verdict = check_submission(tmp_path / "a.zip", None, split="test", progress=quiet)
-    assert "berlin has 1 prediction, and 544 frames in the test set" == verdict.problems[0]
+    assert "berlin has 1 prediction, but 544 frames in the test set" == verdict.problems[0]
     wrong_size = f"{STEMS[0]}.png has 24 x 48 pixels, its photograph 1024 x 2048"
     assert [wrong_size] == verdict.problems[len(TEST_FRAMES_PER_CITY) :]
-    assert ["zurich is no city of the test set"] == verdict.notes
+    assert ["zurich is not a city of the test set"] == verdict.notes
 
 
 def test_command_tells_every_problem_and_fails(tmp_path: Path, images: Path) -> None:
@@ -221,7 +221,7 @@ def test_command_tells_every_problem_and_fails(tmp_path: Path, images: Path) -> 
             archive.writestr(f"{i}.txt", b"")
     given = ["submit", "--check", str(tmp_path / "a.zip"), "--images", str(images)]
     result = CliRunner().invoke(app, given)
-    assert 30 == result.stdout.count("is no prediction")
+    assert 30 == result.stdout.count("is not a prediction")
     assert 3 == result.stdout.count("has no prediction")
     assert "3 problems" in str(result.exception)
 
@@ -234,8 +234,8 @@ def test_command_tells_notes_and_is_content(tmp_path: Path, images: Path) -> Non
     given = ["submit", "--check", str(tmp_path / "a.zip"), "--images", str(images)]
     result = CliRunner().invoke(app, given)
     assert 0 == result.exit_code
-    assert 3 == result.stdout.count("lies in a folder, where it is found too")
-    assert "is well: 3 predictions" in result.stdout
+    assert 3 == result.stdout.count("is in a folder; the official script finds it there, too")
+    assert "no problems found; 3 predictions" in result.stdout
 
 
 @pytest.mark.parametrize(

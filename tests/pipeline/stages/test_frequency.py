@@ -161,7 +161,7 @@ def test_tables_of_different_frames_are_refused(tmp_path: Path) -> None:
 def test_training_frames_without_a_labelled_pixel_are_refused(tmp_path: Path) -> None:
     """Void alone gives no weights, and the message says where to look."""
     given = tables(tmp_path, ["train/a/a_000000_000000"], counted([{0: 9}]))
-    with pytest.raises(ValueError, match="no training frame has a labelled pixel"):
+    with pytest.raises(ValueError, match="no training frame has a labeled pixel"):
         count_classes(PARAMS, **given, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -171,9 +171,9 @@ def test_what_a_person_should_know(tmp_path: Path) -> None:
     every = {label.label_id: 10 for label in LABELS if label.train_id < 17} | {MOTORCYCLE: 5}
     given = tables(tmp_path, ["train/a/a_000000_000000"], counted([every | {0: 175}]))
     first, second = count_classes(PARAMS, **given, out=tmp_path)
-    assert "1 training frame, 50.0 % of their pixels labelled" in first
-    assert "rarest: motorcycle, 2.857 % of these, in 1 frame" in first
-    assert "warning: never in training: bicycle; no loss can learn them" == second
+    assert "1 training frame, 50.0 % of the pixels labeled" in first
+    assert "rarest class: motorcycle, 2.857 % of the labeled pixels, in 1 frame" in first
+    assert "warning: classes without a training pixel: bicycle; they cannot be learned" == second
 
 
 def official(tmp_path: Path, moved: int = 0, split: str = "train") -> list[str]:
@@ -204,7 +204,7 @@ def test_the_official_counts_are_known_however_the_frames_are_divided(tmp_path: 
 def test_counts_that_are_almost_the_official_ones_are_told(tmp_path: Path) -> None:
     """Seven pixels of another class: both classes are named with their counts, as a warning."""
     said = official(tmp_path, moved=7)[-1]
-    assert said.startswith("warning: 2 of 34 counts are not those of the official training set")
+    assert said.startswith("warning: 2 of 34 counts differ from the official training set")
     assert "road 2,036,416,518 for 2,036,416,525; motorcycle 5,449,159 for 5,449,152" in said
 
 

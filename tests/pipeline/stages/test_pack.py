@@ -146,7 +146,7 @@ def test_a_split_without_frames_is_told(tree: Path, remapped: Path, tmp_path: Pa
     """Without frames to watch, training could not begin: it stops here."""
     table = (remapped / "frames.csv").read_text()
     (remapped / "frames.csv").write_text(table.replace(",val,", ",test,"))
-    with pytest.raises(ValueError, match="no frame is of the split val"):
+    with pytest.raises(ValueError, match="no frame in the split val"):
         pack(tree, remapped, tmp_path / "out")
 
 
@@ -155,11 +155,11 @@ def test_a_split_without_frames_is_told(tree: Path, remapped: Path, tmp_path: Pa
     [
         ("frame,city\na,b\n", "has no column 'split'"),
         ("", "has no column 'frame'"),
-        (f"{HEAD}\n", "names no frame"),
+        (f"{HEAD}\n", "has no frames"),
         (f"{HEAD}\na/b/c,train\n", "has a row that is cut short"),
         (f"{HEAD}\na/b/c,train,b,1,1\na/b/c,val,b,1,1\n", "names a/b/c twice"),
-        (f'{HEAD}\n"a,train\n', "is no table"),
-        (b"\xff\xfe", "is no table"),
+        (f'{HEAD}\n"a,train\n', "is not a CSV table"),
+        (b"\xff\xfe", "is not a CSV table"),
         (None, "is missing"),
     ],
 )

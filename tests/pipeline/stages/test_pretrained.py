@@ -105,7 +105,7 @@ def test_a_file_gives_the_encoder(checkpoint: Path, tmp_path: Path) -> None:
 def test_another_file_than_the_sum_says_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     """A wrong sum is told with the right one, and nothing is written."""
     right = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
-    with pytest.raises(ValueError, match=rf"has the sum {right}, not {'0' * 64}"):
+    with pytest.raises(ValueError, match=rf"has the SHA-256 {right}, not {'0' * 64}"):
         fetch_pretrained(params(checkpoint, "0" * 64), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -126,7 +126,7 @@ def test_a_file_without_a_sum_is_refused() -> None:
 def test_the_hub_gives_the_encoder(on_hub: Path, tmp_path: Path) -> None:
     """What is written fills an encoder strictly, with the numbers of the file on the hub."""
     told = fetch_pretrained(from_hub(sum_of(on_hub)), out=tmp_path / "out")
-    assert told.startswith("the encoder starts from nvidia/mit-b0 (Hugging Face, b0); licence: ")
+    assert told.startswith("the encoder starts from nvidia/mit-b0 (Hugging Face, b0); license: ")
     encoder = Encoder(get_variant("b0"))
     load_encoder(encoder, tmp_path / "out" / ENCODER_FILE)
     numbers = torch.load(on_hub, weights_only=True)
@@ -153,7 +153,7 @@ def test_where_the_weights_came_from_is_kept(on_hub: Path, tmp_path: Path) -> No
 
 def test_the_licence_of_a_file_of_ones_own_is_unknown(checkpoint: Path, tmp_path: Path) -> None:
     """Of a file with another sum than NVIDIA's nothing is claimed, nor of random weights."""
-    assert "licence" not in fetch_pretrained(params(checkpoint), out=tmp_path / "out")
+    assert "license" not in fetch_pretrained(params(checkpoint), out=tmp_path / "out")
     assert read_license(tmp_path / "out") is None
     fetch_pretrained(section(), out=tmp_path / "none")
     assert read_license(tmp_path / "none") is None
@@ -171,7 +171,7 @@ def test_the_same_file_by_hand_gives_the_same_encoder(on_hub: Path, tmp_path: Pa
 
 def test_another_file_on_the_hub_than_the_sum_says_is_refused(on_hub: Path, tmp_path: Path) -> None:
     """A wrong sum is told with the right one, and nothing is written."""
-    with pytest.raises(ValueError, match=rf"has the sum {sum_of(on_hub)}, not {'0' * 64}: delete "):
+    with pytest.raises(ValueError, match=rf"has the SHA-256 {sum_of(on_hub)}, not {'0' * 64}: delete "):
         fetch_pretrained(from_hub("0" * 64), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -191,7 +191,7 @@ def test_an_unknown_sum_is_told(on_hub: Path, tmp_path: Path) -> None:
     """Without a sum, the message names the sum of what arrived, and nothing is written."""
     unknown = from_hub(None, repository="someone/mit-b0")
     page = f"https://huggingface.co/someone/mit-b0/blob/{COMMIT}/pytorch_model.bin"
-    with pytest.raises(ValueError, match=f"has the sum {sum_of(on_hub)}; compare it with {page}"):
+    with pytest.raises(ValueError, match=f"has the SHA-256 {sum_of(on_hub)}; compare it with {page}"):
         fetch_pretrained(unknown, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -262,7 +262,7 @@ def test_the_command_is_quiet_and_asks_for_nothing_else(
         text=True,
         check=False,
     )
-    told = f"the encoder starts from nvidia/mit-b0 (Hugging Face, b0); licence: {LICENSE}\n"
+    told = f"the encoder starts from nvidia/mit-b0 (Hugging Face, b0); license: {LICENSE}\n"
     assert (0, told, "") == (done.returncode, done.stdout, done.stderr)
     place = f"/nvidia/mit-b0/resolve/{COMMIT}/pytorch_model.bin"
     assert [("HEAD", place), ("GET", place)] == [asked[:2] for asked in own_hub.requests]

@@ -181,7 +181,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(data: Path) -> None:
         train(data, "a", steps=9, learning_rate=1e30, clip_norm=None, save_every=1)
     message = str(told.value)
     assert f"step {told.value.step} of 9: the loss or its gradient is not finite" in message
-    assert re.search(r"Its frames: train/\d, train/\d\.", message)
+    assert re.search(r"Frames of the step: train/\d, train/\d\.", message)
     assert f"The last good state is that of step {told.value.step - 1}, in " in message
     assert not (data / "a").exists()
 
@@ -211,7 +211,7 @@ def test_too_little_memory_names_what_to_lower(
 
 
 @pytest.mark.parametrize(
-    ("rank", "told"), [(0, "stopped at step 7; the same command goes on from there"), (1, 1)]
+    ("rank", "told"), [(0, "stopped at step 7; run the same command to resume"), (1, 1)]
 )
 def test_only_the_first_process_says_where_it_stopped(rank: int, told: object) -> None:
     """All end with exit code 1, and the message is there once."""
@@ -261,7 +261,7 @@ def test_a_batch_is_shared_in_equal_parts() -> None:
     params, mistakes = Train.parse("train", TINY | {"batch_size": 12, "accumulation": 3})
     assert params is not None, mistakes
     assert 2 == compute_micro_batch_size(params, 2)
-    with pytest.raises(ValueError, match=r"batch_size 12 in .* by 3 processes; .* multiple of 9,"):
+    with pytest.raises(ValueError, match=r"batch_size 12 with .* among 3 processes; .* multiple of 9,"):
         compute_micro_batch_size(params, 3)
 
 
@@ -312,7 +312,7 @@ def test_sigterm_saves_and_the_next_training_goes_on(data: Path) -> None:
         if record.step == 2:
             signal.raise_signal(signal.SIGTERM)
 
-    with pytest.raises(SystemExit, match="stopped at step 3; the same command goes on"):
+    with pytest.raises(SystemExit, match="stopped at step 3; run the same command to resume"):
         train(data, "cut", steps=5, report_every=1, ema_decay=0.9, report=stop)
     assert not (data / "cut").exists()
     told = train(data, "cut", steps=5, report_every=1, ema_decay=0.9)

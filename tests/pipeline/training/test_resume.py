@@ -32,10 +32,10 @@ def test_an_unfinished_training_of_other_ingredients_is_told_and_left(
     mine = folder(tmp_path)
     with caplog.at_level(logging.WARNING), mine.lock():
         assert mine.load_latest() is None
-    [told] = [record.message for record in caplog.records]
-    assert f"{other.path} is left as it is, at step 40" in told
+    [message] = [record.message for record in caplog.records]
     assert (
-        "differs in segformer/model/layers.py, train.steps (60 there, 120 here); delete it" in told
+        f"{other.path}: unfinished training with other settings (segformer/model/layers.py,"
+        " train.steps 60 instead of 120) at step 40; delete it" in message
     )
     assert [40] == other.snapshots.steps()
 
@@ -78,8 +78,8 @@ def test_a_stranger_without_ingredients_blocks_nobody(tmp_path: Path, content: s
     other.snapshots.write({"step": 40})
     if content is not None:
         (other.path / "ingredients.json").write_text(content)
-    [told] = folder(tmp_path).list_other_unfinished()
-    assert "at step 40: another training, which differs in what is unknown" in told
+    [message] = folder(tmp_path).list_other_unfinished()
+    assert "with other settings (unknown: ingredients.json cannot be read) at step 40" in message
 
 
 def test_what_a_killed_removal_left_is_no_training(
