@@ -1,4 +1,4 @@
-"""Endless batches for training, made ahead of time, the same wherever the frames lie."""
+"""Batches for training: an endless, prefetching loader, and the copy of arrays to the device."""
 
 import time
 from collections.abc import Generator, Sequence
@@ -18,26 +18,29 @@ from segformer.data.render import render
 from segformer.data.sampling import BatchSampler
 
 Residency = Literal["auto", "device", "host"]
-"""Where the images lie: on the device whole, on the host, or there if they fit and here if not."""
+"""Where the images are held: on the device, on the host, or (auto) on the device if they fit."""
 
 PREFETCH_BATCHES = 2
-"""Batches made before they are asked for."""
+"""Batches made ahead of time."""
 
-# Stands beside the seed, as what sampling.py draws has numbers of its own.
+ALIGNMENT = 16
+"""Bytes; every array in a packed buffer starts at a multiple, as views of other types need."""
+
+# Part of the generator's seed: sampling.py uses other numbers.
 _AUGMENT = 2
 
 _PrefetchedBatch = tuple[Tensor, Tensor, torch.cuda.Event | None]
 
 
 class BatchLoader:
-    """Batches of augmented frames on the device; called, they begin after any update.
+    """An endless loader of augmented batches on the device; it can start after any update.
 
-    What a batch holds is decided by the seed and the updates before it alone: not by where the
-    frames lie, how fast they are read, how many processes share a batch, or what came before.
+    A batch depends on the seed and the number of updates before it alone: not on the residency, the
+    reading speed, the number of processes that share a batch, or earlier batches.
 
     Attributes:
-        residency: where the images lie, `device` or `host`.
-        wait_seconds: seconds for which a batch was asked for and not made yet, in all.
+        residency: where the images are held, `device` or `host`.
+        wait_seconds: total seconds spent waiting for batches that were not ready.
     """
 
     def __init__(
@@ -51,27 +54,27 @@ class BatchLoader:
         residency: Residency = "auto",
         shard: tuple[int, int] = (0, 1),
     ) -> None:
-        """Bring the frames to the device, if that is where they should lie.
+        """Copy the images to the device if they are held there.
 
         Args:
-            frames: what the batches are cut from.
-            sampler: which frames come in which update, for all processes together.
-            augment: what is done with each.
+            frames: the packed frames.
+            sampler: the frames of each update, for all processes together.
+            augment: the augmentation.
             seed: of the augmentation, 0 or more.
-            device: where the batches are wanted.
-            residency: `auto` is `device` on a GPU of whose free memory the images take at most
-                half, so that the network has the rest; labels always stay on the host.
-            shard: which process this is and how many there are; each takes an equal part of every
+            device: the device of the batches.
+            residency: `auto` is `device` on a GPU if the images take at most half of its free
+                memory, which leaves the rest to the network; labels always stay on the host.
+            shard: index of this process and number of processes; each has an equal part of every
                 batch.
 
         Raises:
-            ValueError: for a batch that cannot be shared evenly, or frames that do not fit.
+            ValueError: for a batch that cannot be split evenly, or images that do not fit.
         """
         index, count = shard
         batch_size = len(sampler(0))
         if batch_size % count:
             raise ValueError(
-                f"a batch of {batch_size} frames cannot be shared evenly by {count} processes; "
+                f"a batch of {batch_size} frames cannot be split evenly between {count} processes; "
                 f"make the batch size a multiple of {count}"
             )
         self._rows = slice(index * batch_size // count, (index + 1) * batch_size // count)
@@ -85,7 +88,7 @@ class BatchLoader:
         self.wait_seconds = 0.0
 
     def __call__(self, start: int) -> Generator[tuple[Tensor, Tensor], None, None]:
-        """Yield the batches that come after `start` updates, without end.
+        """Yield the batches after `start` updates, without end.
 
         Yields:
             (b, 3, *crop) float32, normalized, and (b, *crop) int64 train ids, on the device; b is
@@ -102,42 +105,62 @@ class BatchLoader:
                 yield _wait_for_batch(*batch)
 
     def frame_names(self, step: int) -> list[str]:
-        """The frames of the whole batch of an update; the first update is step 1."""
+        """Return the frame names of the whole batch of a step; the first update is step 1."""
         return [self._frames.names[i] for i in self._sampler(step - 1)]
 
     def _make_batch(self, updates: int) -> _PrefetchedBatch:
         indices = self._sampler(updates)
-        # Drawn for the whole batch, so that a frame's cut is the same in however many processes.
-        draws = np.random.default_rng((self._seed, _AUGMENT, updates)).random(
+        # Drawn for the whole batch: the plan of a frame does not depend on the number of processes.
+        random_numbers = np.random.default_rng((self._seed, _AUGMENT, updates)).random(
             (len(indices), NUM_RANDOM)
         )
-        mine = indices[self._rows].tolist()
-        cuts = [
+        shard = indices[self._rows].tolist()
+        plans = [
             self._augment.plan(self._frames.labels[i], numbers)
-            for i, numbers in zip(mine, draws[self._rows], strict=True)
+            for i, numbers in zip(shard, random_numbers[self._rows], strict=True)
         ]
-        places = [(i, cut.rows, cut.columns) for i, cut in zip(mine, cuts, strict=True)]
-        colors = fold_normalization(np.stack([cut.color_matrix for cut in cuts]))
-        labels = np.stack([cut.labels for cut in cuts])
+        windows_at = [(i, plan.rows, plan.columns) for i, plan in zip(shard, plans, strict=True)]
+        color_matrices = fold_normalization(np.stack([plan.color_matrix for plan in plans]))
+        labels = np.stack([plan.labels for plan in plans])
         with self._use_stream():
             if self._resident is None:
-                taken = [self._frames.images[place] for place in places]
-                sent_colors, target, *windows = to_device([colors, labels, *taken], self._device)
+                arrays = [color_matrices, labels, *(self._frames.images[at] for at in windows_at)]
+                matrices, target, *windows = to_device(arrays, self._device)
             else:
-                sent_colors, target = to_device([colors, labels], self._device)
-                windows = [self._resident[place] for place in places]
-            pixels, target = render(windows, cuts, sent_colors), target.long()
-            is_made = None if self._stream is None else self._stream.record_event()
-        return pixels, target, is_made
+                matrices, target = to_device([color_matrices, labels], self._device)
+                windows = [self._resident[at] for at in windows_at]
+            pixels, target = render(windows, plans, matrices), target.long()
+            ready_event = None if self._stream is None else self._stream.record_event()
+        return pixels, target, ready_event
 
     def _use_stream(self) -> AbstractContextManager[object]:
         return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
 
 
+def to_device(arrays: Sequence[NDArray[Any]], device: torch.device) -> list[Tensor]:
+    """Copy arrays to a device, through pinned memory if it is a GPU.
+
+    The copy runs in the current stream; later operations there read complete arrays.
+
+    Args:
+        arrays: of any shapes and types, including windows of larger arrays.
+        device: the target device.
+
+    Returns:
+        A tensor per array, of the same shape and type; all are views of one buffer.
+    """
+    starts = np.cumsum([0] + [-(-array.nbytes // ALIGNMENT) * ALIGNMENT for array in arrays])
+    # PyTorch reuses pinned memory only after the copies from it are done.
+    packed = torch.empty(int(starts[-1]), dtype=torch.uint8, pin_memory=device.type == "cuda")
+    for array, part in zip(arrays, _split_buffer(packed, starts, arrays), strict=True):
+        np.copyto(part.numpy(), array)
+    return _split_buffer(packed.to(device, non_blocking=True), starts, arrays)
+
+
 def _wait_for_batch(
     pixels: Tensor, target: Tensor, ready_event: torch.cuda.Event | None
 ) -> tuple[Tensor, Tensor]:
-    """Let the caller's stream, not the caller, wait until the batch is made."""
+    """Make the caller's stream, not the caller, wait until the batch is ready."""
     if ready_event is not None:
         stream = torch.cuda.current_stream(pixels.device)
         stream.wait_event(ready_event)
@@ -147,7 +170,7 @@ def _wait_for_batch(
 
 
 def _with_device_index(device: torch.device) -> torch.device:
-    """Name the GPU that is meant: in another thread the current one is another one."""
+    """Add the index of the current GPU, which is another one in another thread."""
     if device.type == "cuda" and device.index is None:
         return torch.device("cuda", torch.cuda.current_device())
     return device
@@ -170,37 +193,17 @@ def _resolve_residency(
 
 
 def _copy_all_images(frames: PackedFrames, device: torch.device) -> Tensor:
-    """(n, h, w, 3) uint8, all images on the device, copied one by one: the host may be smaller."""
+    """Copy all images to the device, one by one, as the host may have less memory.
+
+    Returns:
+        (n, h, w, 3) uint8.
+    """
     images = torch.empty(frames.images.shape, dtype=torch.uint8, device=device)
     for i, image in enumerate(images):
         image.copy_(frames.batch([i])[0][0])
     if device.type == "cuda":
-        torch.cuda.synchronize(device)  # before other streams read them
+        torch.cuda.synchronize(device)  # before other streams read the images
     return images
-
-
-ALIGNMENT = 16
-"""Bytes: every array begins at a multiple of them, as views of other types need it."""
-
-
-def to_device(arrays: Sequence[NDArray[Any]], device: torch.device) -> list[Tensor]:
-    """Copy arrays to a device, through pinned memory if it is a GPU.
-
-    The copy runs in the current stream; what comes after it there finds the arrays whole.
-
-    Args:
-        arrays: of any shapes and types, also windows of larger ones.
-        device: where they should be.
-
-    Returns:
-        A tensor for each, of the same shape and type; all are views of one piece of memory.
-    """
-    starts = np.cumsum([0] + [-(-array.nbytes // ALIGNMENT) * ALIGNMENT for array in arrays])
-    # PyTorch hands out a pinned piece again only when the copies from it are done.
-    packed = torch.empty(int(starts[-1]), dtype=torch.uint8, pin_memory=device.type == "cuda")
-    for array, part in zip(arrays, _split_buffer(packed, starts, arrays), strict=True):
-        np.copyto(part.numpy(), array)
-    return _split_buffer(packed.to(device, non_blocking=True), starts, arrays)
 
 
 def _split_buffer(

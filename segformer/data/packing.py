@@ -1,6 +1,6 @@
-"""Write packed frames, many processes at once: the place is reserved, then filled by the frame.
+"""Write packed frames from several processes: allocate the arrays, then write frame by frame.
 
-Without PyTorch, which would cost each of those processes a second and 130 MB.
+This module does not import PyTorch, which would cost each process a second and 130 MB.
 """
 
 import csv
@@ -18,30 +18,32 @@ NAMES = "frames.csv"
 
 
 def bytes_needed(num_frames: int, size: tuple[int, int]) -> int:
-    """Bytes that the pixels and labels of so many frames of (rows, columns) take on the disk."""
+    """Return the bytes on disk of `num_frames` images and label maps of (rows, columns)."""
     return num_frames * size[0] * size[1] * 4  # three of color, one of label
 
 
 def allocate(folder: Path, names: Sequence[str], size: tuple[int, int]) -> None:
-    """Make a folder of packed frames that are all zero, with the disk space they will need.
+    """Create a folder of packed frames, all zero, and reserve their disk space.
 
-    The space is taken now, so that a full disk is an error here and not a crash while frames are
-    written; nothing is held in memory.
+    The space is reserved first, so that a full disk is an error here and not a crash while frames
+    are written. Nothing is held in memory.
 
     Args:
-        folder: what to make; its parent exists.
+        folder: created; its parent exists.
         names: n keys, in the order of the frames.
         size: rows and columns, pixels.
 
     Raises:
-        ValueError: for no name at all, or a name that occurs twice.
-        OSError: where the disk is full.
+        ValueError: for no names, or a name that occurs twice.
+        OSError: if the disk is full.
     """
     if not names:
-        raise ValueError(f"{folder}: there is no frame to pack")
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise ValueError(f"{folder}: {len(twice)} frames occur more than once (first: {twice[0]})")
+        raise ValueError(f"{folder}: no frames to pack")
+    duplicates = [name for name, count in Counter(names).items() if count > 1]
+    if duplicates:
+        raise ValueError(
+            f"{folder}: {len(duplicates)} frames occur more than once (first: {duplicates[0]})"
+        )
     folder.mkdir()
     _create_array(folder / IMAGES, (len(names), *size, 3))
     _create_array(folder / LABELS, (len(names), *size))
@@ -52,18 +54,18 @@ def allocate(folder: Path, names: Sequence[str], size: tuple[int, int]) -> None:
 def write_frame(
     folder: Path, index: int, image: NDArray[np.uint8], labels: NDArray[np.uint8]
 ) -> None:
-    """Write one frame into its place; processes may do so at once, each its own frames.
+    """Write one frame; several processes may write different frames at the same time.
 
     Args:
-        folder: what `reserve` made.
-        index: of the frame, in the order of the names.
+        folder: created by `allocate`.
+        index: position of the frame in the order of the names.
         image: (rows, columns, 3) uint8.
         labels: (rows, columns) uint8.
 
     Raises:
-        OSError: where the disk is full after all (where files are copied on writing).
+        OSError: if the disk is full after all (on copy-on-write file systems).
     """
-    # Written, not mapped: memory does not fill with pages, and a full disk is no crash.
+    # Not memory-mapped: pages do not fill the memory, and a full disk is an error, not a crash.
     for name, frame in ((IMAGES, image), (LABELS, labels)):
         with (folder / name).open("r+b") as file:
             assert np.lib.format.read_magic(file) == (1, 0)

@@ -1,4 +1,4 @@
-"""Make what will be asked for next in threads, while the caller works on what it has."""
+"""Prefetch: compute the next items in threads while the caller works on the current one."""
 
 from collections import deque
 from collections.abc import Callable, Generator
@@ -14,22 +14,22 @@ def prefetch(
 ) -> Generator[T, None, None]:
     """Yield make(start), make(start + 1) and so on, without end and in order.
 
-    An error in `make` is raised where its result is asked for. The threads end when the iterator is
-    closed, dropped or has raised.
+    An error in `make` is raised where its result is requested. The threads end when the iterator is
+    closed, deleted or has raised.
 
     Args:
-        make: called in the threads; where there are several, at once.
-        start: the first number.
-        ahead: how many results, at most, are made or being made that nobody has asked for yet.
-        threads: how many; results come in order nevertheless.
+        make: called in the threads, concurrently if there are several.
+        start: the first argument.
+        ahead: largest number of results computed or being computed before they are requested.
+        threads: number of threads; results are in order for any number.
     """
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="read-ahead")
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="prefetch")
     try:
         numbers = count(start)
-        made = deque(pool.submit(make, next(numbers)) for _ in range(ahead))
+        pending = deque(pool.submit(make, next(numbers)) for _ in range(ahead))
         while True:
-            result = made.popleft().result()
-            made.append(pool.submit(make, next(numbers)))
+            result = pending.popleft().result()
+            pending.append(pool.submit(make, next(numbers)))
             yield result
     finally:
         pool.shutdown(cancel_futures=True)

@@ -1,4 +1,4 @@
-"""The exponential moving average of a network's weights in training."""
+"""Exponential moving average (EMA) of the weights of a network."""
 
 from copy import deepcopy
 
@@ -7,14 +7,14 @@ from torch import nn
 
 
 class ModelEma:
-    """A copy of a network whose weights follow slowly.
+    """A copy of a network that holds the exponential moving average of its weights.
 
-    BatchNorm's statistics are averaged like the weights that they belong to; what is counted is
-    copied. Nothing here waits for the device, as PyTorch's AveragedModel does at each update.
+    BatchNorm statistics are averaged like the weights; integer counters are copied. Unlike
+    PyTorch's AveragedModel, an update never waits for the device.
 
     Args:
-        model: the network; it stays as it is.
-        decay: what the average keeps at each update, above 0 and below 1.
+        model: the network; it is not changed.
+        decay: the share of the average kept at each update, above 0 and below 1.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -23,14 +23,14 @@ class ModelEma:
 
     @torch.no_grad()
     def update(self, model: nn.Module, *, is_first: bool) -> None:
-        """Move toward the weights of `model`, or take them over at the first update."""
+        """Update the average with the weights of `model`; copy them at the first update."""
         weights = model.state_dict(keep_vars=True)
         average = self.model.state_dict(keep_vars=True)
-        moving = [name for name, tensor in weights.items() if tensor.is_floating_point()]
+        averaged = [name for name, tensor in weights.items() if tensor.is_floating_point()]
         torch._foreach_lerp_(
-            [average[name] for name in moving],
-            [weights[name] for name in moving],
+            [average[name] for name in averaged],
+            [weights[name] for name in averaged],
             1.0 if is_first else 1 - self._decay,
         )
-        for name in weights.keys() - moving:
+        for name in weights.keys() - averaged:
             average[name].copy_(weights[name])

@@ -1,4 +1,4 @@
-"""The training loop: it is given its parts and hands out records of progress."""
+"""The training loop: updates, records, validation and saved states."""
 
 import time
 from collections.abc import Callable, Generator
@@ -20,18 +20,18 @@ Batch = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Recipe:
-    """The numbers of a training.
+    """The settings of a training.
 
     Args:
-        steps: updates in all.
-        loss: from scores at the label's size and train ids to a scalar.
-        schedule: from updates done so far to the factor of the base learning rates.
-        clip_norm: largest norm of the whole gradient; None for no limit.
-        accumulation: parts in which a batch is taken, one after the other; they divide it.
-        autocast: type the network computes in where that is safe; None for that of its weights.
-        report_every: steps from one record to the next.
-        validate_every: steps; the last one always validates.
-        save_every: steps; the state is also saved before every validation.
+        steps: total number of updates.
+        loss: from scores at the size of the labels and train ids to a scalar.
+        schedule: from the number of updates done to the factor of the base learning rates.
+        clip_norm: largest norm of the gradient; None for no clipping.
+        accumulation: number of equal parts of a batch whose gradients are accumulated.
+        autocast: type for torch.autocast; None to compute in the type of the weights.
+        report_every: steps between records.
+        validate_every: steps between validations; the last step always validates.
+        save_every: steps between saved states; the state is also saved before every validation.
     """
 
     steps: int
@@ -45,20 +45,20 @@ class Recipe:
     save_every: int = 500
 
     def should_validate(self, step: int) -> bool:
-        """Whether there is a validation after `step` updates."""
+        """Return whether to validate after `step` updates."""
         return step == self.steps or step % self.validate_every == 0
 
     def should_record(self, step: int) -> bool:
-        """Whether there is a record after `step` updates."""
+        """Return whether to make a record after `step` updates."""
         return self.should_validate(step) or step % self.report_every == 0
 
     def should_save(self, step: int) -> bool:
-        """Whether the state is saved after `step` updates."""
+        """Return whether to save the state after `step` updates."""
         return self.should_validate(step) or step % self.save_every == 0
 
 
 BatchStream = Callable[[int], Generator[Batch, None, None]]
-"""From updates done so far to the endless batches that follow."""
+"""From the number of updates done to the endless stream of the following batches."""
 
 
 def fit(
@@ -72,29 +72,29 @@ def fit(
     should_stop: Callable[[], bool] = lambda: False,
     network: nn.Module | None = None,
 ) -> None:
-    """Train `state.model` in place, from where `state` is; `state.history` is what happened.
+    """Train `state.model` in place from `state.step` on; `state.history` holds the records.
 
-    The device is waited for only where a record is made or the state is saved.
+    The loop waits for the device only to make a record or to save the state.
 
     Args:
-        state: of a new training, or of one that was interrupted.
-        batches: what to learn from.
-        recipe: the numbers.
-        validate: from the model to keep to its validation mIoU, 0..1.
-        report: takes each new record.
-        save: keeps the state; every process calls it, if there are many.
-        should_stop: whether to save and return now, before the last step.
-        network: what computes the scores: the model (None), or what is wrapped around it.
+        state: of a new training, or of an interrupted one.
+        batches: the training batches.
+        recipe: the settings.
+        validate: from the evaluation model to its validation mIoU, 0..1.
+        report: called with each new record.
+        save: saves the state; called in every process.
+        should_stop: whether to save the state and return before the last step.
+        network: computes the scores: None for the model, or a wrapper around it.
 
     Raises:
-        NonFiniteLossError: naming the step; whatever was saved is from before it.
+        NonFiniteLossError: naming the step; all saved states are from before it.
     """
     network = network or state.model
     timer = ThroughputMeter(state.speed)
     with closing(batches(state.step)) as stream:
         while True:
             if recipe.should_record(state.step) and not state.has_current_record:
-                loss = state.mean_loss(recipe.steps)  # waits until all is computed
+                loss = state.mean_loss(recipe.steps)  # waits for the device
                 speed = timer.rate()
                 miou = validate(state.eval_model) if recipe.should_validate(state.step) else None
                 report(state.record(recipe.steps, loss, speed, miou))
@@ -112,16 +112,16 @@ def fit(
             state.count_update(value, norm)
             timer.images += len(images) * distributed.world_size()
 
-            is_leaving = distributed.any_rank(should_stop()) and state.step < recipe.steps
-            if is_leaving or recipe.should_save(state.step):
-                state.mean_loss(recipe.steps)  # what is not finite is not worth keeping
+            is_stopping = distributed.any_rank(should_stop()) and state.step < recipe.steps
+            if is_stopping or recipe.should_save(state.step):
+                state.mean_loss(recipe.steps)  # raises if not finite: such a state is not saved
                 save(state)
-            if is_leaving:
+            if is_stopping:
                 return
 
 
 def backward(network: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
-    """Add the gradient of a batch's loss to the parameters', and return the loss: a scalar."""
+    """Accumulate the gradient of a batch's loss in the parameters; return the loss, a scalar."""
     total = torch.zeros((), device=images.device)
     parts = list(
         zip(images.chunk(recipe.accumulation), labels.chunk(recipe.accumulation), strict=True)
@@ -139,7 +139,7 @@ def backward(network: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe)
 
 
 def clip_gradients(model: nn.Module, max_norm: float | None) -> Tensor:
-    """Shorten the gradient if its norm is above `max_norm`, and return the norm it had: a scalar."""
+    """Clip the norm of the gradient to `max_norm`; return the norm before, a scalar."""
     gradients = [parameter.grad for parameter in model.parameters()]
     norm = get_total_norm([gradient for gradient in gradients if gradient is not None])
     if max_norm is not None:
@@ -148,16 +148,16 @@ def clip_gradients(model: nn.Module, max_norm: float | None) -> Tensor:
 
 
 def skip_gradient_sync(network: nn.Module) -> AbstractContextManager[None]:
-    """Within, processes keep their gradients to themselves: more of the batch is to come."""
+    """Skip the gradient synchronization of DistributedDataParallel, for all but the last part."""
     no_sync: Callable[[], AbstractContextManager[None]] = getattr(network, "no_sync", nullcontext)
     return no_sync()
 
 
 class ThroughputMeter:
-    """Images per second since it was made.
+    """Images per second since its creation.
 
     Args:
-        previous_rate: those measured last; they stand until there are images.
+        previous_rate: the last measurement, returned until there are images.
     """
 
     def __init__(self, previous_rate: float) -> None:
@@ -166,7 +166,7 @@ class ThroughputMeter:
         self._started = time.perf_counter()
 
     def rate(self) -> float:
-        """Images per second."""
-        if not self.images:  # taken up where a record is due
+        """Return images per second."""
+        if not self.images:  # resumed at a step with a record
             return self._previous_rate
         return self.images / (time.perf_counter() - self._started)

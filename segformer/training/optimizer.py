@@ -1,4 +1,4 @@
-"""AdamW and Adam over parameter groups: no decay on norms and biases, a faster decoder."""
+"""AdamW and Adam: no weight decay on norms and biases, a higher learning rate in the decoder."""
 
 from typing import Any
 
@@ -6,19 +6,19 @@ from torch import nn
 from torch.optim import Adam, AdamW
 
 _FUSED = {"cpu", "cuda"}
-"""Where PyTorch updates all parameters in one kernel; on a CPU 3 times as fast (experiments.md)."""
+"""Devices with fused kernels in PyTorch; on a CPU 3 times as fast (docs/experiments.md)."""
 
 
 def parameter_groups(
     model: nn.Module, *, lr: float, decoder_lr_factor: float, weight_decay: float
 ) -> list[dict[str, Any]]:
-    """Sort the trainable parameters of `model.encoder` and `model.decoder` into optimizer groups.
+    """Return the optimizer's parameter groups for `model.encoder` and `model.decoder`.
 
     Args:
-        model: has nothing to train outside `.encoder` and `.decoder`.
+        model: without trainable parameters outside `.encoder` and `.decoder`.
         lr: learning rate of the encoder.
-        decoder_lr_factor: the decoder's learning rate over the encoder's.
-        weight_decay: for matrices and kernels; parameters of one dimension (norms, biases) have 0.
+        decoder_lr_factor: learning rate of the decoder, as a multiple of the encoder's.
+        weight_decay: of matrices and kernels; 1-d parameters (norms, biases) have 0.
 
     Returns:
         Up to four groups, each with params, lr, weight_decay and a name such as "encoder, decayed".
@@ -51,7 +51,7 @@ def adamw(model: nn.Module, *, lr: float, decoder_lr_factor: float, weight_decay
 
 
 def adam(model: nn.Module, *, lr: float, decoder_lr_factor: float, weight_decay: float) -> Adam:
-    """Return Adam, as `adamw` but for the decay, which here is a part of the gradient."""
+    """Return Adam over `parameter_groups`; its weight decay is part of the gradient (L2)."""
     groups = parameter_groups(
         model, lr=lr, decoder_lr_factor=decoder_lr_factor, weight_decay=weight_decay
     )
@@ -59,7 +59,7 @@ def adam(model: nn.Module, *, lr: float, decoder_lr_factor: float, weight_decay:
 
 
 OPTIMIZERS = {"adamw": adamw, "adam": adam}
-"""By the names that parameters give them; all are called alike."""
+"""Optimizers by name; all have the same signature."""
 
 
 def _has_fused_kernel(model: nn.Module) -> bool:

@@ -1,4 +1,4 @@
-"""Learning-rate schedules, as factors of the base learning rate."""
+"""Learning rate schedules, as factors of the base learning rate."""
 
 import math
 
@@ -11,14 +11,14 @@ def warmup_poly(
     power: float = 1.0,
     warmup_ratio: float = 1e-6,
 ) -> float:
-    """Return the paper's factor for update number `step`: a linear rise to 1, then a fall to 0.
+    """Return the factor of the paper's schedule: a linear warm-up to 1, then polynomial decay to 0.
 
     Args:
-        step: updates done so far, 0 to `steps`.
-        steps: updates in all; the factor is 0 there.
-        warmup_steps: updates until the factor is 1.
-        power: of the fall; 1 is a straight line.
-        warmup_ratio: the factor of the first update, if there is a warm-up.
+        step: number of updates done, 0 to `steps`.
+        steps: total number of updates; the factor is 0 there.
+        warmup_steps: number of updates until the factor is 1.
+        power: exponent of the decay; 1 is linear.
+        warmup_ratio: factor of the first update, if there is a warm-up.
 
     Raises:
         ValueError: for a step beyond the last, or a warm-up as long as the training.
@@ -41,20 +41,20 @@ def one_cycle(
     start_ratio: float = 1 / 25,
     end_ratio: float = 1 / 25 / 1e4,
 ) -> float:
-    """Return one cycle's factor for update number `step`: half a cosine up, half a cosine down.
+    """Return the factor of the one-cycle schedule: cosine annealing up to 1, then down.
 
-    The numbers are those of PyTorch's OneCycleLR, whose `max_lr` is the base learning rate here;
-    after Smith and Topin, arXiv:1708.07120. Adam's betas stay as they are.
+    The values are those of PyTorch's OneCycleLR, whose `max_lr` is the base learning rate here;
+    after Smith and Topin, arXiv:1708.07120. Adam's betas do not change.
 
     Args:
-        step: updates done so far, 0 to `steps`.
-        steps: updates in all; the last one, number `steps` - 1, has `end_ratio`.
-        warmup_share: of all updates, those until the factor is 1.
-        start_ratio: the factor of the first update.
-        end_ratio: the factor of the last update.
+        step: number of updates done, 0 to `steps`.
+        steps: total number of updates; the last one, number `steps` - 1, has `end_ratio`.
+        warmup_share: share of the updates until the factor is 1, 0 or more and below 1.
+        start_ratio: factor of the first update.
+        end_ratio: factor of the last update.
 
     Raises:
-        ValueError: for a step beyond the last, or a rise as long as the training.
+        ValueError: for a step beyond the last, or a warm-up as long as the training.
     """
     if not 0 <= warmup_share < 1:
         raise ValueError(f"warmup_share is {warmup_share}; it must be at least 0 and less than 1")

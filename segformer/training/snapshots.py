@@ -1,4 +1,4 @@
-"""Training states on disk: whole or not there, each with its digest in its name."""
+"""Snapshots: training states on disk, written atomically, with a digest in the file name."""
 
 import hashlib
 import logging
@@ -10,33 +10,35 @@ import torch
 from segformer.atomic import commit
 
 MAX_SNAPSHOTS = 2
-"""States on disk: the newest, and the one before in case the newest was damaged since."""
+"""States kept on disk: the newest, and the one before it in case the newest is damaged."""
 
 _logger = logging.getLogger(__name__)
 
 
 class Snapshots:
-    """The last states of one training, in a folder of their own.
+    """The last states of one training, in one folder.
 
-    A state is `step-00000400-0123456789abcdef.pt`: what torch.save wrote, and the first sixteen hex
-    digits of its SHA-256. A file that does not fit its digest is passed over.
+    A state is a file of torch.save, named such as `step-00000400-0123456789abcdef.pt` by its step
+    and the first sixteen hex digits of its SHA-256. A file with another digest is skipped.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def steps(self) -> list[int]:
-        """Updates done in each state that is there, fewest first."""
+        """Return the number of updates done in each saved state, in ascending order."""
         return [int(path.name.split("-")[1]) for path in self._paths()]
 
     def write(self, content: dict[str, Any]) -> None:
-        """Keep a state, whose updates done are content["step"], and drop those not needed any more.
+        """Write a state, whose step is content["step"], and delete the states no longer kept.
 
         Raises:
-            OSError: if the disk is full; the states that were there are as they were.
+            OSError: if the disk is full; the existing states are unchanged.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.folder / "newest.part"  # of who was killed while writing; it is begun anew
+        part = (
+            self.folder / "newest.part"
+        )  # left over if a process was killed while writing; overwritten
         try:
             with part.open("wb") as file:
                 _save(content, file)
@@ -48,12 +50,14 @@ class Snapshots:
             path.unlink()
 
     def load_newest(self) -> dict[str, Any] | None:
-        """Read the newest state that is whole, onto the CPU; None if there is none."""
+        """Load the newest intact state onto the CPU; None if there is none. Delete damaged ones."""
         for path in reversed(self._paths()):
             if path.stem.endswith(_digest(path)):
                 content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
                 return content
-            _logger.warning(f"{path} is damaged and passed over; training goes on from before it")
+            _logger.warning(
+                f"{path} is damaged and was deleted; training resumes from an earlier state"
+            )
             path.unlink()
         return None
 
@@ -64,10 +68,10 @@ class Snapshots:
 def _save(content: dict[str, Any], file: BinaryIO) -> None:
     try:
         torch.save(content, file)
-    except RuntimeError as trouble:
-        # PyTorch's writer closes its archive after an error of the system, and then has its own.
-        if isinstance(trouble.__context__, OSError):
-            raise trouble.__context__ from None
+    except RuntimeError as error:
+        # After an OSError PyTorch's writer closes its archive, which raises a RuntimeError.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
         raise
 
 

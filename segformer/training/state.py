@@ -1,4 +1,4 @@
-"""All that a training in progress consists of: what goes on from it ends with the same bytes."""
+"""The complete state of a training: resuming from it ends with the same bytes."""
 
 from dataclasses import astuple, dataclass
 from typing import Any
@@ -12,12 +12,16 @@ from segformer.training.ema import ModelEma
 
 @dataclass(frozen=True)
 class StepRecord:
-    """How training stands after `step` of `steps` updates.
+    """The progress of a training after `step` of `steps` updates.
 
-    `loss` is the mean over the updates since the last record, `learning_rate` the first parameter
-    group's at this update, `images_per_second` leaves validation out (a process that has made no
-    update yet repeats the last record's, or says 0), `val_miou` is 0..1, or None where there was no
-    validation at this step.
+    Attributes:
+        step: number of updates done.
+        steps: total number of updates.
+        loss: mean over the updates since the last record.
+        learning_rate: of the first parameter group at this update.
+        images_per_second: without validation; in a process that has made no update yet, the value
+            of the last record, or 0.
+        val_miou: 0..1; None if there was no validation at this step.
     """
 
     step: int
@@ -29,7 +33,7 @@ class StepRecord:
 
 
 class NonFiniteLossError(ValueError):
-    """A loss or a gradient became infinite or nan at update number `step` of `steps`."""
+    """The loss or its gradient became infinite or nan at update number `step` of `steps`."""
 
     def __init__(self, step: int, steps: int) -> None:
         super().__init__(
@@ -40,13 +44,13 @@ class NonFiniteLossError(ValueError):
 
 
 class TrainingState:
-    """A model, what trains it, and how far it has come.
+    """A model, its optimizer and moving average, and the records so far.
 
     Args:
         model: on its device.
-        optimizer: over the model's parameters, every group at its base learning rate.
-        ema_decay: what the exponential moving average of the weights keeps at each update, above 0
-            and below 1; None for no average.
+        optimizer: over the parameters of the model, every group at its base learning rate.
+        ema_decay: decay of the exponential moving average of the weights, above 0 and below 1; None
+            for no average.
     """
 
     def __init__(
@@ -59,51 +63,51 @@ class TrainingState:
         self.history: list[StepRecord] = []
         device = next(model.parameters()).device
         # Sum of the losses since the last record, and the first step that was not finite (0: none).
-        # Both stay on the device: reading them is waiting for it.
+        # Both stay on the device: reading them waits for it.
         self._losses = torch.zeros(2, dtype=torch.float64, device=device)
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
 
     @property
     def eval_model(self) -> nn.Module:
-        """The model to validate and to keep: the average of the weights, if there is one."""
+        """The model to validate and to keep: the averaged one if there is an average."""
         return self.model if self.ema is None else self.ema.model
 
     def set_learning_rates(self, factor: float) -> None:
-        """Give every parameter group its base learning rate times `factor`."""
+        """Set every parameter group to its base learning rate times `factor`."""
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
 
     def count_update(self, loss: Tensor, gradient_norm: Tensor) -> None:
-        """Note that an update was made; what it cost is read later, by `mean_loss`."""
+        """Count an update and add its loss; `mean_loss` reads the sum later."""
         self.step += 1
         if self.ema is not None:
             self.ema.update(self.model, is_first=self.step == 1)
         is_finite = loss.isfinite() & gradient_norm.isfinite()
-        first = self._losses[1]
-        first = torch.where((first == 0) & ~is_finite, self.step, first)
-        self._losses = torch.stack((self._losses[0] + loss, first))
+        total, first_bad = self._losses
+        first_bad = torch.where((first_bad == 0) & ~is_finite, self.step, first_bad)
+        self._losses = torch.stack((total + loss, first_bad))
 
     def mean_loss(self, steps: int) -> float:
-        """Mean loss of the updates since the last record; waits for the device.
+        """Return the mean loss of the updates since the last record; waits for the device.
 
         Raises:
             NonFiniteLossError: naming the first step that was not finite.
         """
-        total, first = self._losses.tolist()
-        if first:
-            raise NonFiniteLossError(int(first), steps)
-        done = self.history[-1].step if self.history else 0
-        return float(total) / (self.step - done)
+        total, first_bad = self._losses.tolist()
+        if first_bad:
+            raise NonFiniteLossError(int(first_bad), steps)
+        recorded = self.history[-1].step if self.history else 0
+        return float(total) / (self.step - recorded)
 
     @property
     def speed(self) -> float:
-        """Images per second by the last record; 0 before the first."""
+        """Images per second of the last record; 0 before the first."""
         return self.history[-1].images_per_second if self.history else 0.0
 
     @property
     def has_current_record(self) -> bool:
-        """Whether the last record is of the last update; so it is before the first."""
+        """Whether the last record is of the last update; True before the first update."""
         return self.step == (self.history[-1].step if self.history else 0)
 
     def record(self, steps: int, loss: float, speed: float, miou: float | None) -> StepRecord:
@@ -114,7 +118,7 @@ class TrainingState:
         return self.history[-1]
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, as tensors and plain values; with many processes all of them call it."""
+        """Return the state as tensors and plain values; a collective call of all processes."""
         return {
             "step": self.step,
             "history": [list(astuple(record)) for record in self.history],
@@ -126,7 +130,7 @@ class TrainingState:
         }
 
     def load_state_dict(self, content: dict[str, Any]) -> None:
-        """Become what `state_dict` told, the random generators of this process included."""
+        """Restore a state of `state_dict`, including the random generators of this process."""
         self.step = content["step"]
         self.history = [StepRecord(*record) for record in content["history"]]
         self._losses = content["losses"].to(self._losses)
@@ -134,14 +138,14 @@ class TrainingState:
         self.optimizer.load_state_dict(content["optimizer"])
         if self.ema is not None:
             self.ema.model.load_state_dict(content["average"])
-        states = [every[distributed.rank()] for every in content["generators"]]
+        states = [gathered[distributed.rank()] for gathered in content["generators"]]
         torch.set_rng_state(states[0])
         for state in states[1:]:
             torch.cuda.set_rng_state(state)
 
 
 def _rng_states() -> list[Tensor]:
-    """State of the CPU's generator, and of this process's GPU's if there is one; bytes."""
+    """Return the state of the CPU's generator and of this process's GPU, if there is one; bytes."""
     states = [torch.get_rng_state()]
     if torch.cuda.is_available():
         states.append(torch.cuda.get_rng_state())

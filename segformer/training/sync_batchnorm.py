@@ -1,4 +1,4 @@
-"""BatchNorm whose statistics are those of the whole batch, however many processes share it."""
+"""Synchronized BatchNorm: batch statistics over the batches of all processes."""
 
 import torch
 from torch import Tensor, nn
@@ -7,15 +7,15 @@ from segformer.distributed import all_reduce
 
 
 def convert_sync_batchnorm(model: nn.Module) -> nn.Module:
-    """Have every BatchNorm of a network count the pixels of all processes; names stay as they are.
+    """Replace every BatchNorm2d of a network by SyncBatchNorm2d; module names do not change.
 
-    PyTorch's SyncBatchNorm refuses to on a CPU, and waits for the GPU in every forward pass.
+    PyTorch's SyncBatchNorm does not run on a CPU, and waits for the GPU in every forward pass.
 
     Args:
         model: changed in place; its parameters stay the same tensors.
 
     Returns:
-        The network.
+        The model.
     """
     for name, layer in [*model.named_modules()]:
         if type(layer) is nn.BatchNorm2d:
@@ -24,16 +24,16 @@ def convert_sync_batchnorm(model: nn.Module) -> nn.Module:
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm2d over the batches of all processes that train together."""
+    """BatchNorm2d with statistics over the batches of all processes."""
 
     @classmethod
     def from_batch_norm(cls, norm: nn.BatchNorm2d) -> "SyncBatchNorm2d":
-        """Return one with the parameters, statistics and mode of another."""
-        shared = cls(norm.num_features, norm.eps, norm.momentum)
-        shared.weight, shared.bias = norm.weight, norm.bias
-        shared.running_mean, shared.running_var = norm.running_mean, norm.running_var
-        shared.num_batches_tracked = norm.num_batches_tracked
-        return shared.train(norm.training)
+        """Return a SyncBatchNorm2d with the parameters, statistics and mode of `norm`."""
+        synchronized = cls(norm.num_features, norm.eps, norm.momentum)
+        synchronized.weight, synchronized.bias = norm.weight, norm.bias
+        synchronized.running_mean, synchronized.running_var = norm.running_mean, norm.running_var
+        synchronized.num_batches_tracked = norm.num_batches_tracked
+        return synchronized.train(norm.training)
 
     def forward(self, maps: Tensor) -> Tensor:
         """(b, c, h, w) -> (b, c, h, w)."""
@@ -41,11 +41,9 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
             return super().forward(maps)
         dtype = torch.promote_types(maps.dtype, torch.float32)
         rows = maps.permute(0, 2, 3, 1).flatten(0, 2).to(dtype)  # (n, c)
-        n = all_reduce(
-            rows.new_full((), len(rows))
-        )  # filled where it lies: no copy to be waited for
+        n = all_reduce(rows.new_full((), len(rows)))  # created on the device: no copy to wait for
         mean = all_reduce(rows.sum(0)) / n
-        # In a second pass: a mean square less a squared mean would lose digits.
+        # In a second pass: E[x^2] - E[x]^2 would lose digits.
         variance = all_reduce((rows - mean).square().sum(0)) / n
         self._update_running_stats(mean.detach(), variance.detach() * n / (n - 1))
         scale = self.weight * (variance + self.eps).rsqrt()

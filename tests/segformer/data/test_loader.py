@@ -79,15 +79,15 @@ def test_a_cpu_leaves_the_frames_where_they_are(
 def test_processes_share_what_one_would_take(frames: PackedFrames, count: int) -> None:
     """Their parts, one after the other, are the batch of a single process, byte for byte."""
     expected = next(islice(batches(frames)(0), 1, 2))
-    parts = [next(batches(frames, share=(i, count))(1)) for i in range(count)]
+    parts = [next(batches(frames, shard=(i, count))(1)) for i in range(count)]
     for whole, pieces in zip(expected, zip(*parts, strict=True), strict=True):
         assert torch.equal(whole, torch.cat(pieces))
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(frames: PackedFrames) -> None:
     """Four frames for three processes."""
-    with pytest.raises(ValueError, match=r"batch of 4 .* by 3 processes; .* a multiple of 3"):
-        batches(frames, share=(0, 3))
+    with pytest.raises(ValueError, match=r"batch of 4 .* between 3 processes; .* a multiple of 3"):
+        batches(frames, shard=(0, 3))
 
 
 def test_the_seed_decides_the_crops(frames: PackedFrames) -> None:
@@ -120,7 +120,7 @@ def test_the_frames_of_an_update_have_names(frames: PackedFrames) -> None:
     """The first update is step 1; its frames are all those of the batch, whatever the share."""
     indices = shuffled(NUM_FRAMES, BATCH, 3)(4)
     expected = [f"frame {i}" for i in indices]
-    assert expected == batches(frames, share=(1, 2)).frame_names(5)
+    assert expected == batches(frames, shard=(1, 2)).frame_names(5)
 
 
 def test_waiting_is_counted(frames: PackedFrames) -> None:

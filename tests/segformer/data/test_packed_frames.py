@@ -102,11 +102,11 @@ def test_a_damaged_array_is_named(tmp_path: Path, kept: int) -> None:
 @pytest.mark.parametrize(
     ("name", "array", "message"),
     [
-        ("images.npy", np.zeros((2, 4, 6, 4), np.uint8), "do not agree"),
-        ("images.npy", np.zeros((2, 4, 6), np.uint8), "do not agree"),
+        ("images.npy", np.zeros((2, 4, 6, 4), np.uint8), "inconsistent shapes"),
+        ("images.npy", np.zeros((2, 4, 6), np.uint8), "inconsistent shapes"),
         ("images.npy", np.zeros((2, 4, 6, 3), np.float32), "float32 instead of uint8"),
-        ("labels.npy", np.zeros((2, 6, 4), np.uint8), "do not agree"),
-        ("labels.npy", np.zeros((3, 4, 6), np.uint8), "do not agree"),
+        ("labels.npy", np.zeros((2, 6, 4), np.uint8), "inconsistent shapes"),
+        ("labels.npy", np.zeros((3, 4, 6), np.uint8), "inconsistent shapes"),
     ],
 )
 def test_parts_that_do_not_agree_are_refused(

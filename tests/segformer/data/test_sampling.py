@@ -65,7 +65,9 @@ def test_weighted_frames_come_as_often_as_their_weights_say() -> None:
 @pytest.mark.parametrize("values", [[0.0, 0.0], [1.0, -0.1], [1.0, np.nan], [1.0, np.inf]])
 def test_impossible_probabilities_are_refused(values: list[float]) -> None:
     """All zero, negative or not finite."""
-    with pytest.raises(ValueError, match="each must be finite and 0 or more"):
+    with pytest.raises(
+        ValueError, match="all must be finite and 0 or more, and at least one above 0"
+    ):
         weighted(np.array(values), 2, seed=0)
 
 

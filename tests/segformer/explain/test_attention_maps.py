@@ -142,5 +142,7 @@ def test_what_does_not_exist_is_refused(
 
 def test_a_batch_is_refused(model: SegFormer, image: Tensor) -> None:
     """One image at a time: a query is a place in one."""
-    with pytest.raises(ValueError, match=r"one image is \(3, H, W\), this is \(1, 3, 64, 101\)"):
+    with pytest.raises(
+        ValueError, match=r"image is \(1, 3, 64, 101\); give a single image, \(3, H, W\)"
+    ):
         attention_maps(model, image[None], (0, 0), stage=0)

@@ -153,7 +153,9 @@ def test_transformers_knows_one_epsilon_only(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
     theirs = SegformerForSemanticSegmentation.from_pretrained(tmp_path)
     assert {1e-5} == {part.eps for part in theirs.modules() if isinstance(part, nn.LayerNorm)}
-    with pytest.raises(ValueError, match="norm_eps is 1e-06: transformers runs every LayerNorm"):
+    with pytest.raises(
+        ValueError, match="norm_eps is 1e-06, but transformers runs every LayerNorm"
+    ):
         write_hugging_face(random_model(norm_eps=1e-6), tmp_path, size=SIZE)
 
 
@@ -161,7 +163,7 @@ def test_a_model_of_ours_is_not_written_over(tmp_path: Path) -> None:
     """Both formats have files of the same names: a folder of `save` is refused and stays whole."""
     model = random_model()
     save(model, tmp_path)
-    with pytest.raises(ValueError, match="holds a model in another format; give another folder"):
+    with pytest.raises(ValueError, match="contains a model in another format; give another folder"):
         write_hugging_face(model, tmp_path, size=SIZE)
     assert torch.equal(load(tmp_path).decoder.norm.running_mean, model.decoder.norm.running_mean)
 

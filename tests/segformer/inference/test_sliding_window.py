@@ -136,5 +136,5 @@ def test_a_mirrored_picture_is_seen_as_the_mirrored_result(model: Tiny) -> None:
 
 def test_windows_that_leave_gaps_are_refused(model: Tiny) -> None:
     """Pixels between them would have no score."""
-    with pytest.raises(ValueError, match="windows of 8x8, 8x9 apart, leave gaps"):
+    with pytest.raises(ValueError, match="windows of 8x8 with stride 8x9 leave gaps"):
         predict(model, [picture()], output_size=(16, 40), windows=((8, 8), (8, 9)))

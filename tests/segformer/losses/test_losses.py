@@ -246,7 +246,9 @@ def test_a_label_that_is_no_class_is_refused(name: str, label: int) -> None:
     """Only IGNORE is void: any other id outside the classes stops the run."""
     scene = random_loss_inputs()
     scene.target[0, 0, 0] = label
-    with pytest.raises(ValueError, match=f"a label holds the class {label}; allowed are 0 to 18"):
+    with pytest.raises(
+        ValueError, match=f"a label contains the class {label}; allowed are 0 to 18"
+    ):
         make_loss(name, 19)(scene.scores, scene.target)
 
 

@@ -124,11 +124,11 @@ def test_bytes_count_as_integers_do() -> None:
 @pytest.mark.parametrize(
     ("predicted", "target", "distance", "message"),
     [
-        ([[[2]]], [[[0]]], 1, "a prediction holds the class 2; allowed are 0 to 1 and 255"),
-        ([[[0]]], [[[-1]]], 1, "a label holds the class -1"),
+        ([[[2]]], [[[0]]], 1, "a prediction contains the class 2; allowed are 0 to 1 and 255"),
+        ([[[0]]], [[[-1]]], 1, "a label contains the class -1"),
         ([[[0, 0]]], [[[0]]], 1, "resize the scores to the label's size"),
-        ([[0]], [[0]], 1, r"one shape \(b, h, w\)"),
-        ([[[0]]], [[[0]]], 0, "choose at least 1"),
+        ([[0]], [[0]], 1, r"the same shape \(b, h, w\)"),
+        ([[[0]]], [[[0]]], 0, "it must be at least 1 pixel"),
     ],
 )
 def test_impossible_maps_are_refused(

@@ -152,9 +152,9 @@ def test_the_callers_scores_are_left_alone() -> None:
     [
         (1.5, (1, 2, 2), 15, "allowed are 0 to 1"),
         (-0.1, (1, 2, 2), 15, "allowed are 0 to 1"),
-        (float("nan"), (1, 2, 2), 15, "a confidence is nan"),
+        (float("nan"), (1, 2, 2), 15, "confidences range from nan to nan"),
         (0.5, (1, 4, 4), 15, "resize the scores"),
-        (0.5, (1, 2, 2), 0, "0 bins hold nothing"),
+        (0.5, (1, 2, 2), 0, "num_bins is 0; it must be at least 1"),
     ],
 )
 def test_impossible_confidences_are_refused(

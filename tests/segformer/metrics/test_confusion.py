@@ -153,11 +153,11 @@ def test_many_confusions_at_once() -> None:
 @pytest.mark.parametrize(
     ("predicted", "target", "message"),
     [
-        ([[[19]]], [[[0]]], "a prediction holds the class 19; allowed are 0 to 18"),
-        ([[[0]]], [[[20]]], "a label holds the class 20; allowed are 0 to 18, and 255 for void"),
-        ([[[0]]], [[[-1]]], "a label holds the class -1"),
-        ([[[256]]], [[[0]]], "a prediction holds the class 256"),
-        ([[[255]]], [[[0]]], "a prediction holds the class 255; allowed are 0 to 18"),
+        ([[[19]]], [[[0]]], "a prediction contains the class 19; allowed are 0 to 18"),
+        ([[[0]]], [[[20]]], "a label contains the class 20; allowed are 0 to 18, and 255 for void"),
+        ([[[0]]], [[[-1]]], "a label contains the class -1"),
+        ([[[256]]], [[[0]]], "a prediction contains the class 256"),
+        ([[[255]]], [[[0]]], "a prediction contains the class 255; allowed are 0 to 18"),
         ([[[0, 0]]], [[[0]]], "differ in shape; resize the scores"),
     ],
 )
@@ -184,7 +184,7 @@ def test_what_is_no_confusion_is_refused(shape: tuple[int, ...]) -> None:
 
 def test_more_classes_than_bytes_are_refused() -> None:
     """Class 255 could not be told from void."""
-    with pytest.raises(ValueError, match="256 classes cannot be told from void"):
+    with pytest.raises(ValueError, match="256 classes include 255, which is void"):
         confusion_matrix(torch.zeros(1, 1, 1), torch.zeros(1, 1, 1), 256)
 
 
@@ -223,5 +223,5 @@ def test_road_counts() -> None:
 @pytest.mark.parametrize("unscored", [(1,), (255, 255), (256,), (-1,)])
 def test_unscored_ids_stand_once_and_beside_the_classes(unscored: tuple[int, ...]) -> None:
     """A column for a scored class, or two for one id, would count pixels twice."""
-    with pytest.raises(ValueError, match="name each once, from 2 to 255"):
+    with pytest.raises(ValueError, match="give each id once, from 2 to 255"):
         confusion_matrix(torch.zeros(1, 1, 1), torch.zeros(1, 1, 1), 2, unscored=unscored)

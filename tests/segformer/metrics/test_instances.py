@@ -207,12 +207,12 @@ def test_label_ids_are_read_as_the_official_table_says() -> None:
 @pytest.mark.parametrize(
     ("predicted", "instances", "message"),
     [
-        ([[19]], [[24000]], "a prediction holds 19; allowed are 0 to 18"),
+        ([[19]], [[24000]], "a prediction contains 19; allowed are 0 to 18"),
         ([[-1]], [[24000]], "-1 is not a predicted class; allowed are 0 to 255"),
         ([[0]], [[34000]], "34000 is not an instance id; allowed are 0 to 33999"),
-        ([[0]], [[7001]], "'road', of which there are no instances"),
-        ([[0, 0]], [[24000]], "must be of one frame"),
-        ([[[0]]], [[[24000]]], "ids begin anew in every frame"),
+        ([[0]], [[7001]], "'road', which has no instances"),
+        ([[0, 0]], [[24000]], "must be \\(h, w\\) of one frame"),
+        ([[[0]]], [[[24000]]], "instance ids are unique within a frame only"),
     ],
 )
 def test_impossible_ids_and_shapes_are_refused(
@@ -232,10 +232,10 @@ def test_label_ids_of_no_label_are_refused() -> None:
 @pytest.mark.parametrize(
     ("counts", "confusion", "message"),
     [
-        ((10, 2), (18, 18), "iIoU is for the 19 Cityscapes classes"),
-        ((10, 2), (19, 22), "iIoU is for the 19 Cityscapes classes"),
-        ((8, 2), (19, 19), r"they should be \(10, 2\)"),
-        ((10, 2), (3, 19, 19), r"they should be \(3, 10, 2\)"),
+        ((10, 2), (18, 18), "iIoU is defined for the 19 Cityscapes classes"),
+        ((10, 2), (19, 22), "iIoU is defined for the 19 Cityscapes classes"),
+        ((8, 2), (19, 19), r"expected \(10, 2\)"),
+        ((10, 2), (3, 19, 19), r"expected \(3, 10, 2\)"),
     ],
 )
 def test_counts_of_other_shapes_are_refused(

@@ -80,7 +80,7 @@ def test_tensors_that_do_not_fit_are_named(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError,
         match=r"unknown: decoder\.extra; missing: decoder\.norm\.bias; "
-        r"of another shape: decoder\.classify\.bias \(7,\) for \(19,\)",
+        r"of another shape: decoder\.classify\.bias \(7,\) instead of \(19,\)",
     ):
         load(tmp_path)
 
@@ -107,7 +107,7 @@ def test_an_incomplete_config_says_what_is_missing(tmp_path: Path) -> None:
     """A config without the network's make is a ValueError that names what it lacks."""
     save(small_model(), tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"variant": "b0", "num_classes": 19}))
-    with pytest.raises(ValueError, match="decoder_width, norm_eps missing"):
+    with pytest.raises(ValueError, match="missing entries: decoder_width, norm_eps"):
         read_config(tmp_path)
 
 
