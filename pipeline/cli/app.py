@@ -1,6 +1,6 @@
-"""The command line: the stages, and what people run by hand.
+"""The command line: the stages of dvc.yaml and the tools around them.
 
-python -m pipeline --help
+segformer --help
 """
 
 import os
@@ -11,52 +11,55 @@ from typing import Annotated
 import typer
 
 from pipeline.cli import models, runs, services, stages, submit
-from pipeline.cli.stages import PARAMS
+from pipeline.cli.stages import PARAMS, Params
 from pipeline.signals import exit_on_sigterm
 
-# Nothing heavy up here: --help answers in a moment, each command imports what it needs.
+# Commands import what they need, so that --help stays fast.
 
 app = typer.Typer(
     name="segformer",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="SegFormer on street scenes. The stages are run by `dvc repro`, in the graph's order.",
+    help="Train, evaluate and serve SegFormer on street scenes. `dvc repro` runs the stages in"
+    " order; `segformer doctor` checks the setup.",
 )
 app.add_typer(stages.app)
-app.add_typer(stages.ablation_app)
 app.add_typer(models.app)
 app.add_typer(runs.app)
 app.add_typer(services.app)
 
-TOOLS = "For people"
+PROJECT = "Project"
 PRESETS = Path("presets")
 
 
-@app.command(rich_help_panel=TOOLS)
+@app.command(rich_help_panel=PROJECT)
 def preset(
-    name: Annotated[str | None, typer.Argument(help="Which; without one, all are listed.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Name of the preset. Without it, all presets are listed.")
+    ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would change, and write nothing.")
+        bool, typer.Option("--dry-run", help="Print the changes without writing them.")
     ] = False,
-    params: Annotated[Path, typer.Option(help="The parameters.")] = PARAMS,
+    params: Params = PARAMS,
 ) -> None:
-    """Write a recipe into params.yaml, and say what it changed.
+    """Write a preset, a complete training recipe, into params.yaml and print the changes.
 
-    A preset decides the whole recipe: of an earlier one, or of your edits,
-    nothing is left in it. What no preset names stays, as do comments, `launch`,
-    and a source `folder` with its name. docs/presets.md says more.
+    A preset sets the whole recipe: it replaces an earlier preset and your own
+    edits of the recipe. Parameters that no preset names keep their values, and
+    so do comments, `launch`, and a source `folder` with its path. See
+    docs/presets.md.
 
-    Example: python -m pipeline preset paper-b0 --dry-run
+    Example: segformer preset paper-b0 --dry-run
     """
     from pipeline.params import presets
     from segformer.atomic import write_text
 
     if name is None:
-        in_force = presets.find_active_presets(params, PRESETS)
-        for known in presets.list_presets(PRESETS):
-            mark = " (in force)" if known in in_force else ""
-            typer.echo(f"{known:10} {presets.read_description(known, PRESETS)}{mark}")
+        active = presets.find_active_presets(params, PRESETS)
+        for preset_name in presets.list_presets(PRESETS):
+            mark = " (active)" if preset_name in active else ""
+            typer.echo(f"{preset_name:10} {presets.read_description(preset_name, PRESETS)}{mark}")
         return
     plan = presets.plan_changes(name, params, PRESETS)
     for line in plan.changes + plan.kept_parameters:
@@ -68,51 +71,53 @@ def preset(
     )
 
 
-def _describe_preset_change(params: Path, changed: int, *, name: str, is_written: bool) -> str:
-    if not changed:
-        return f"{params} says all this already: nothing to change"
-    number = f"{changed} parameter{'s' if changed > 1 else ''}"
+def _describe_preset_change(params: Path, num_changes: int, *, name: str, is_written: bool) -> str:
+    if not num_changes:
+        return f"{params} already has the settings of {name}: nothing to change"
+    count = f"{num_changes} parameter{'s' if num_changes > 1 else ''}"
     if not is_written:
-        return f"{params} is as it was: {name} would change {number}"
+        return f"{params} is unchanged: {name} would change {count}"
     return (
-        f"{name} changed {number} of {params}: `python -m pipeline doctor` says what is missing for"
-        " it, `dvc repro` runs it"
+        f"{name} changed {count} in {params}: `segformer doctor` checks what it needs,"
+        " `dvc repro` runs it"
     )
 
 
-@app.command(rich_help_panel=TOOLS)
-def doctor(params: Annotated[Path, typer.Option(help="The parameters.")] = PARAMS) -> None:
-    """Look at the environment, the data and the services: what is wrong, and what to do.
+@app.command(rich_help_panel=PROJECT)
+def doctor(params: Params = PARAMS) -> None:
+    """Check the environment, the data and the services, and print how to fix problems.
 
-    Example: python -m pipeline doctor
+    The exit code is 0 if there are no problems.
+
+    Example: segformer doctor
     """
     import shutil
     from functools import partial
 
-    from pipeline.doctor import finding
     from pipeline.doctor.examine import run_checks
+    from pipeline.doctor.finding import format_findings
 
     findings = run_checks(params)
-    colors = {"ok": "green", "MEND": "red"}
-    for line in finding.format_findings(
+    colors = {"ok": "green", "FAIL": "red"}
+    for line in format_findings(
         findings,
         width=shutil.get_terminal_size().columns if sys.stdout.isatty() else None,
         style_topic=partial(typer.style, bold=True),
-        style_status=lambda mark: typer.style(mark, fg=colors[mark]),
+        style_status=lambda status: typer.style(status, fg=colors[status]),
     ):
         typer.echo(line)
-    if not all(one.ok for one in findings):
+    if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
 
 
-app.command(rich_help_panel=TOOLS)(submit.submit)
+app.command(rich_help_panel=PROJECT)(submit.submit)
 
 
-@app.command(rich_help_panel=TOOLS)
+@app.command(rich_help_panel=PROJECT)
 def results() -> None:
-    """Say what the last `dvc repro` came to, and where to look.
+    """Print the results of the last `dvc repro` and where to find reports, images and runs.
 
-    Example: python -m pipeline results
+    Example: segformer results
     """
     from pipeline.cli.results import summarize_results
 
@@ -120,15 +125,26 @@ def results() -> None:
 
 
 def main() -> None:
-    """Run the command line; a user's mistake ends in one message and exit code 1, no traceback."""
-    # By default OpenMP's threads spin long while they wait for each other: where something else
-    # runs on their cores, a training step then takes many times as long. Read when torch is loaded.
+    """Run the command line; an error of the user ends in one message and an exit code.
+
+    The exit code is 75 (EX_TEMPFAIL) if a server did not respond after all retries, so that the
+    flow `retrain` can try again later, and 1 for all other errors. A traceback is printed only if
+    SEGFORMER_TRACEBACK is set.
+    """
+    # By default OpenMP's threads spin while they wait for each other: where other processes use
+    # the same cores, a training step takes many times as long. Read when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     try:
-        with exit_on_sigterm():  # so that a SIGTERM leaves no half-written file behind
+        with exit_on_sigterm():  # so that SIGTERM leaves no half-written file behind
             app()
-    except (ValueError, OSError) as mistake:
+    except (ValueError, OSError) as error:
         if os.environ.get("SEGFORMER_TRACEBACK"):
             raise
-        typer.echo(f"error: {mistake}", err=True)
-        sys.exit(1)
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(_exit_code(error))
+
+
+def _exit_code(error: Exception) -> int:
+    from pipeline.download.retry import RetriesExhaustedError
+
+    return os.EX_TEMPFAIL if isinstance(error, RetriesExhaustedError) else 1

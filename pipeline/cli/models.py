@@ -1,14 +1,14 @@
-"""The sub-commands around a trained model: use it, serve it, make it champion."""
+"""The commands for trained models: predict, serve-model, promote."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipeline.cli.stages import PARAMS
+from pipeline.cli.stages import PARAMS, Out, Params
 from pipeline.tracking.store import CHAMPION
 
-# Nothing heavy up here: --help answers in a moment, each command imports what it needs.
+# Commands import what they need, so that --help stays fast.
 
 app = typer.Typer()
 
@@ -17,7 +17,8 @@ MODELS = "Trained models"
 Model = Annotated[
     str,
     typer.Option(
-        "--model", help="champion, the folder of a trained model, or models:/... as MLflow shows."
+        "--model",
+        help="Model: `champion`, the folder of a trained model, or an MLflow URI (models:/...).",
     ),
 ]
 Size = Annotated[
@@ -25,53 +26,53 @@ Size = Annotated[
     typer.Option(
         "--size",
         metavar="ROWS COLUMNS",
-        help="At which the network sees a picture; by default as in its evaluation.",
+        help="Input size in pixels. Default: the size that the model was evaluated at.",
     ),
 ]
 
 
 @app.command(rich_help_panel=MODELS)
 def predict(
-    pictures: Annotated[
-        list[Path], typer.Argument(help="PNGs, JPEGs, or folders of them: of a video's frames too.")
+    images: Annotated[
+        list[Path],
+        typer.Argument(help="PNG or JPEG files, or folders of them, such as a video's frames."),
     ],
-    out: Annotated[Path, typer.Option("--out", help="The folder to write below.")] = Path(
-        "predictions"
-    ),
+    out: Out = Path("predictions"),
     model: Model = CHAMPION,
     size: Size = None,
 ) -> None:
-    """Segment pictures: PNGs of train ids into labels/, coloured photographs into overlay/.
+    """Segment images: PNGs of train ids in labels/, images with colored classes in overlay/.
 
-    A picture that cannot be read is named at the end; the others are there all the same.
+    Images that cannot be read are skipped and listed at the end.
 
-    Example: python -m pipeline predict street.png --model data/train/ce-0
+    Example: segformer predict street.png --model data/train/ce-0
     """
     from pipeline import errors
     from pipeline.cli import progress
     from pipeline.serving import predict
     from pipeline.serving.load import load_model
 
-    found = predict.find_images(pictures)
+    found = predict.find_images(images)
     loaded = load_model(model, size)
-    with progress.show_progress("predict", "pictures") as advance:
+    with progress.show_progress("predict", "images") as advance:
         unread = predict.predict(loaded, found, out, advance)
     typer.echo(f"{len(found) - len(unread)} of {len(found)} by {loaded.name}, below {out}")
-    errors.raise_problems(unread, "predict", "with pictures")
+    errors.raise_problems(unread, "predict", "with the images")
 
 
 @app.command("serve-model", rich_help_panel=MODELS)
 def serve_model(
     model: Model = CHAMPION,
     size: Size = None,
-    port: Annotated[int, typer.Option(help="0: any that is free.")] = 5101,
+    port: Annotated[int, typer.Option(help="Port of the server; 0 for any free port.")] = 5101,
     host: Annotated[
-        str, typer.Option(help="The default cannot be reached from other machines.")
+        str,
+        typer.Option(help="Address to listen on; other machines cannot reach the default."),
     ] = "127.0.0.1",
 ) -> None:
-    """Answer pictures posted to this machine with their classes; docs/serving.md says how.
+    """Start an HTTP server that segments posted images. See docs/serving.md.
 
-    Example: python -m pipeline serve-model --model data/train/ce-0
+    Example: segformer serve-model --model data/train/ce-0
     """
     from pipeline.serving.load import load_model
     from pipeline.serving.server import serve
@@ -85,42 +86,43 @@ def promote(
         list[str] | None,
         typer.Argument(
             metavar="CHALLENGER",
-            help="An arm (its newest run), or the id of a run in MLflow; of several the best. By"
-            " default the best arm of the newest ablation.",
+            help="Arm, which stands for its newest run, or run id in MLflow. Of several, the best"
+            " is the challenger. Default: the best arm of the newest ablation.",
         ),
     ] = None,
     experiment: Annotated[
         str | None,
-        typer.Option(help="The DVC experiment whose arms are meant; by default none's."),
+        typer.Option(help="DVC experiment to look the arms up in. Default: the workspace."),
     ] = None,
     rollback: Annotated[
-        bool, typer.Option("--rollback", help="Return to the former champion.")
+        bool,
+        typer.Option("--rollback", help="Restore the previous champion. Takes no other options."),
     ] = False,
     force: Annotated[
-        bool, typer.Option("--regardless", help="Promote it whatever the gate says.")
+        bool, typer.Option("--force", help="Promote the challenger even if the gate rejects it.")
     ] = False,
     report: Annotated[
-        Path | None, typer.Option("--report", help="Also write the report into this file.")
+        Path | None, typer.Option("--report", help="File to write the report to.")
     ] = None,
-    params: Annotated[Path, typer.Option("--params", help="The parameters.")] = PARAMS,
+    params: Params = PARAMS,
 ) -> None:
-    """Make a model champion, if it is better beyond chance and no class loses much.
+    """Make a model the champion if it is significantly better and no class becomes much worse.
 
-    The exit code is 0 only if the challenger is champion afterwards. docs/gate.md says more.
+    The exit code is 0 only if the challenger is the champion afterwards. See docs/gate.md.
 
-    Example: python -m pipeline promote ce-0
+    Example: segformer promote ce-0
     """
     if rollback and (challengers or experiment or force or report):
-        raise ValueError("--rollback goes alone: it returns to the former champion, and no other")
+        raise ValueError("--rollback takes no other options: it restores the previous champion")
     from pipeline.params import load
-    from pipeline.promotion import promote as promote_module
+    from pipeline.promotion import promote
     from segformer.atomic import write_text
 
     if rollback:
-        typer.echo(promote_module.rollback())
+        typer.echo(promote.rollback())
         return
     rules = load.load_config(params).promote
-    result = promote_module.promote(rules, challengers or (), experiment=experiment, force=force)
+    result = promote.promote(rules, challengers or (), experiment=experiment, force=force)
     typer.echo(result.summary)
     if report:
         write_text(report, result.report)

@@ -1,4 +1,4 @@
-"""What a person sees while a stage works: a bar on a terminal, plain lines elsewhere."""
+"""Shows the progress of a stage: a bar on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -9,27 +9,30 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
+    Progress,
     ProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.progress import Progress as Bar
 
 from pipeline.download.byte_progress import ProgressCallback
 
 if TYPE_CHECKING:
-    from segformer.training.state import StepRecord as TrainingProgress
+    from segformer.training.state import StepRecord
 
 _SECONDS_BETWEEN_LINES = 5.0
 
 
 @contextmanager
 def show_progress(title: str, unit: str) -> Iterator[ProgressCallback]:
-    """Show how far a piece of work is; give the function that moves it on.
+    """Show progress within the block; yield the function that reports it.
 
     Args:
-        title: what is being done, `train ce-0`.
-        unit: what is counted, `frames` or `steps`.
+        title: what is being done, such as `train ce-0`.
+        unit: what is counted, such as `frames` or `steps`.
+
+    Yields:
+        A function of the number of units done, their total, and optional details to print.
     """
     console = Console()
     if not console.is_terminal:
@@ -43,7 +46,7 @@ def show_progress(title: str, unit: str) -> Iterator[ProgressCallback]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[words]}"),
     ]
-    with Bar(*columns, console=console) as bar:
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task(title, total=None, words="")
 
         def advance(done: int, total: int, words: str = "") -> None:
@@ -52,26 +55,26 @@ def show_progress(title: str, unit: str) -> Iterator[ProgressCallback]:
         yield advance
 
 
-def make_training_reporter(advance: ProgressCallback) -> "Callable[[TrainingProgress], None]":
-    """Show the records of a training: loss, images per second, and mIoU where it was validated."""
+def make_training_reporter(advance: ProgressCallback) -> "Callable[[StepRecord], None]":
+    """Return a function that shows step records: loss, images per second, and mIoU if validated."""
 
-    def report(progress: "TrainingProgress") -> None:
-        words = f"loss {progress.loss:.3f}, {progress.images_per_second:.1f} images/s"
-        if progress.val_miou is not None:
-            words += f", val mIoU {progress.val_miou:.1%}"
-        advance(progress.step, progress.steps, words)
+    def report(record: "StepRecord") -> None:
+        details = f"loss {record.loss:.3f}, {record.images_per_second:.1f} images/s"
+        if record.val_miou is not None:
+            details += f", val mIoU {record.val_miou:.1%}"
+        advance(record.step, record.steps, details)
 
     return report
 
 
 def combine_reporters(
-    first: "Callable[[TrainingProgress], None]", second: "Callable[[TrainingProgress], None]"
-) -> "Callable[[TrainingProgress], None]":
-    """Hand each record of a training to two takers."""
+    first: "Callable[[StepRecord], None]", second: "Callable[[StepRecord], None]"
+) -> "Callable[[StepRecord], None]":
+    """Return a function that passes each step record to two functions."""
 
-    def report(progress: "TrainingProgress") -> None:
-        first(progress)
-        second(progress)
+    def report(record: "StepRecord") -> None:
+        first(record)
+        second(record)
 
     return report
 
@@ -85,21 +88,21 @@ def _make_line_reporter(console: Console, title: str, unit: str) -> ProgressCall
         if done < total and now - last < _SECONDS_BETWEEN_LINES:
             return
         last = now
-        left = (now - start) / max(done, 1) * (total - done)
+        remaining = (now - start) / max(done, 1) * (total - done)
         parts = [
             f"{title}: {done}/{total} {unit}",
             words,
-            f"{_format_duration(left)} left" if left else "",
+            f"{_format_duration(remaining)} left" if remaining else "",
         ]
         line = ", ".join(part for part in parts if part)
-        # Off a terminal rich takes 80 columns for the width, and would break the line there.
+        # Off a terminal rich assumes a width of 80 columns and would break the line.
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     return advance
 
 
 def _format_duration(seconds: float) -> str:
-    """`59 s`, `1:05 min`, `2:55 h`."""
+    """Format a duration as `59 s`, `1:05 min` or `2:55 h`."""
     if seconds < 59.5:
         return f"{seconds:.0f} s"
     unit = "min" if seconds < 3599.5 else "h"

@@ -1,4 +1,4 @@
-"""Makes a run once more: its commit, parameters and data in a new folder, then its training."""
+"""Repeats a training run with its commit, parameters and data, in a new folder."""
 
 import hashlib
 import json
@@ -24,23 +24,23 @@ _logger = logging.getLogger(__name__)
 def reproduce_run(
     reference: str, folder: Path | None, experiment: str | None = None
 ) -> Iterator[str]:
-    """Train what a run has trained once more, in a new folder, and compare the models.
+    """Repeat a training run in a new folder, and compare the models byte by byte.
 
     Args:
-        reference: a training's run: its id in MLflow, the beginning of it, or its name, which means
-            the newest one that finished.
-        folder: where; it must not be there yet. None: reproduced-<run>.
-        experiment: the DVC experiment whose runs are meant by a name; None: the workspace's.
+        reference: the run: its id in MLflow, the beginning of its id, or its name, which selects
+            the newest finished run of that name.
+        folder: folder to create; None for reproduced-<run id>.
+        experiment: DVC experiment in which to look a name up; None for the workspace.
 
     Yields:
-        What is done, what is missing, what differs: a sentence each.
+        Messages on progress, missing data and differences.
 
     Raises:
-        ValueError: if the run cannot be made again, or the model's bytes are others.
+        ValueError: if the run cannot be reproduced, or the models differ.
     """
     with TemporaryDirectory() as scratch:
         if folder:
-            _check_is_new(folder)  # before anything is fetched
+            _check_is_new(folder)  # before the download from MLflow
         origin = fetch_origin(reference, Path(scratch), experiment)
         if folder is None:
             folder = Path(f"reproduced-{origin.run_id[:8]}")
@@ -51,7 +51,7 @@ def reproduce_run(
     missing = dvc.restore_into(folder)
     with chdir(folder):
         yield from _restore_data(stage, origin, missing)
-        yield f"training {stage}, in a run of its own with the tag {provenance.REPRODUCES}"
+        yield f"training {stage} in a new run with the tag {provenance.REPRODUCES}"
         environment = {
             "MLFLOW_TRACKING_URI": store.tracking_uri(),
             "OMP_NUM_THREADS": threads,
@@ -63,24 +63,24 @@ def reproduce_run(
 
 def _check_is_new(folder: Path) -> None:
     if folder.exists():
-        raise ValueError(f"{folder} is there already: name another place with --folder")
+        raise ValueError(f"{folder} already exists: choose another folder with --folder")
 
 
 def _stage_name(origin: Origin) -> str:
     stage = origin.tags.get("dvc.stage", "")
-    for tag, what in (("dvc.stage", "stage of dvc.yaml"), (_COMMIT_TAG, "commit")):
+    for tag, description in (("dvc.stage", "DVC stage"), (_COMMIT_TAG, "commit")):
         if tag not in origin.tags:
             raise ValueError(
-                f"{origin.name} names no {what}: only what `dvc repro` or `python -m pipeline "
-                "retrain` trained in a Git repository can be made again"
+                f"the run {origin.name} has no tag for its {description}: only runs of `dvc repro`"
+                " or `segformer retrain` in a Git repository can be reproduced"
             )
     return stage
 
 
 def _check_out(origin: Origin, folder: Path) -> str:
-    """Make the folder hold the commit, the changes on top of it, and the parameters."""
+    """Check out the run's commit, uncommitted changes and parameters; return a description."""
     commit = origin.tags[_COMMIT_TAG]
-    # Shared: the clone has commits that no branch leads to, such as those of DVC's experiments.
+    # Shared, so that the clone has commits without a branch, such as those of DVC's experiments.
     _run_git("clone", "--quiet", "--shared", "--no-checkout", ".", str(folder), action="clone")
     try:
         _run_git(
@@ -99,56 +99,61 @@ def _check_out(origin: Origin, folder: Path) -> str:
         if (origin.source / name).exists():
             shutil.copyfile(origin.source / name, folder / name)
     if changes == provenance.PATCH_TOO_LARGE:
-        return f"{commit[:12]} WITHOUT its uncommitted changes, which were too large to keep"
+        return f"{commit[:12]} WITHOUT its uncommitted changes, which were too large to store"
     return commit[:12] + (" and its uncommitted changes" if changes else "")
 
 
 def _run_git(*arguments: str, action: str) -> None:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True)
-    if done.returncode:
-        reason = done.stderr.strip().splitlines()[-1:]
+    process = subprocess.run(["git", *arguments], capture_output=True, text=True)
+    if process.returncode:
+        reason = process.stderr.strip().splitlines()[-1:]
         raise ValueError(
-            f"git cannot {action}: {''.join(reason)}; "
-            "bring the commit here with `git fetch`, and give this command in its repository"
+            f"git cannot {action}: {''.join(reason)}; get the commit with `git fetch`, and run"
+            " this command in the run's repository"
         )
 
 
 def _compare_machines(origin: Origin) -> Generator[str, None, str]:
-    """Say what of the machine differs from the run's; return its number of threads."""
-    theirs = json.loads((origin.source / INPUTS_FILE).read_text())
-    for name, here in fingerprint.describe_machine().items():
-        if name != "threads" and theirs.get(name) != here:  # of them we take as many
-            yield f"the run had {name} {theirs.get(name)}, here it is {here}: bytes may differ"
-    return str(theirs["threads"])
+    """Yield the differences of this machine from the run's; return the run's number of threads."""
+    original = json.loads((origin.source / INPUTS_FILE).read_text())
+    for name, current in fingerprint.describe_machine().items():
+        if name != "threads" and original.get(name) != current:  # threads are set to the run's
+            yield f"{name} is {current} here, {original.get(name)} in the run: models may differ"
+    return str(original["threads"])
 
 
 def _restore_data(stage: str, origin: Origin, missing: list[str]) -> Iterator[str]:
-    """Make again what the training reads and DVC's cache has not; it must be the run's."""
-    before = dvc.upstream_subgraph(dvc.load_graph(), [stage])
-    for one in (one for one in before if one != stage):
-        outcome = dvc.run_stage(one, on_line=_logger.info, force=False, environment={})
+    """Run the upstream stages that DVC's cache lacks, and compare their outputs with the run's.
+
+    Raises:
+        ValueError: if an output differs.
+    """
+    upstream = [name for name in dvc.upstream_subgraph(dvc.load_graph(), [stage]) if name != stage]
+    for name in upstream:
+        outcome = dvc.run_stage(name, on_line=_logger.info, force=False, environment={})
         if outcome is dvc.StageOutcome.RAN:
-            yield f"{one}: made again, as DVC's cache does not hold it"
-    for path in (path for one in before if one != stage for path in lockfile.stage_outputs(one)):
-        there = origin.tags.get(f"{provenance.DVC_MD5_PREFIX}{path}")
-        if there and (here := lockfile.output_md5(path)) != there:
-            lost = " (and DVC's cache has lost the run's)" if str(path) in missing else ""
+            yield f"{name}: run again, because its outputs are not in DVC's cache"
+    for path in (path for name in upstream for path in lockfile.stage_outputs(name)):
+        expected = origin.tags.get(f"{provenance.DVC_MD5_PREFIX}{path}")
+        if expected and (md5 := lockfile.output_md5(path)) != expected:
+            note = ", which DVC's cache no longer has" if str(path) in missing else ""
             raise ValueError(
-                f"{path} is not what the run read: md5 {here} here, {there} there{lost}; "
-                "bring the run's data into DVC's cache, for example with `dvc fetch`"
+                f"{path} differs from the run's data: md5 {md5} here, {expected} in the run{note};"
+                " get the run's data into DVC's cache, for example with `dvc fetch`"
             )
-    yield "the data is the run's, by its sums"
+    yield "the data is the same as the run's (md5)"
 
 
 def _compare_models(stage: str, origin: Origin) -> str:
     [model] = [path for path in lockfile.stage_outputs(stage) if path.name == "model.safetensors"]
-    found = hashlib.sha256(model.read_bytes()).hexdigest()
+    path = Path.cwd() / model
+    sha256 = hashlib.sha256(model.read_bytes()).hexdigest()
     if (expected := origin.tags.get(provenance.MODEL_SHA256)) is None:
-        return f"{Path.cwd() / model}: the run tells no sum of its model to compare with"
-    if found != expected:
+        return f"{path}: not compared, because the run has no tag {provenance.MODEL_SHA256}"
+    if sha256 != expected:
         raise ValueError(
-            f"{Path.cwd() / model} is not the run's model: sha256 {found} here, {expected} there; "
-            "on a GPU only train.deterministic gives the same bytes, on a CPU the same kind of "
-            "processor, threads and versions (docs/training.md)"
+            f"{path} differs from the run's model: sha256 {sha256} here, {expected} in the run;"
+            " equal bytes need train.deterministic on a GPU, and the same type of processor,"
+            " number of threads and versions on a CPU (docs/training.md)"
         )
-    return f"{Path.cwd() / model}: the same bytes as the run's (sha256 {found[:12]}...)"
+    return f"{path}: same bytes as the run's model (sha256 {sha256[:12]}...)"

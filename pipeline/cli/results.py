@@ -1,4 +1,4 @@
-"""What the last `dvc repro` came to: the figures, and where to look at them."""
+"""Summarizes the results of the last `dvc repro` and where to find them."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from pipeline.tracking import store
 
 
 def summarize_results() -> str:
-    """A few lines for a person: the verdict, mIoU of every arm, the report, pictures and runs.
+    """Return the mIoU of each arm, the verdict, and the paths of reports, images and runs.
 
     Raises:
         ValueError: if there are no results yet.
@@ -21,24 +21,24 @@ def summarize_results() -> str:
         if "miou_low" in metrics
     }
     if report is None or not report.exists() or not arms:
-        raise ValueError("there are no results yet: run `dvc repro`")
+        raise ValueError("no results yet: run `dvc repro`")
     panels = [folder for folder in arms if (folder / "panels").is_dir()]
-    head = "Results" if panels else "Results, as they were committed: `dvc repro` makes them here"
+    heading = "Results" if panels else "Results from Git (`dvc repro` computes them here)"
     lines = [
         "",
-        head,
+        heading,
         *(f"  {_format_arm(folder.name, metrics)}" for folder, metrics in arms.items()),
     ]
     lines += ["", f"  {_read_verdict(report)}", ""]
-    lines += ["Where to look", f"  the comparison   {report}"]
+    lines += ["Where to look", f"  comparison       {report}"]
     if panels:
-        worst = {str(folder.parent / "*" / "panels") for folder in panels}
-        lines += [f"  the worst frames {', '.join(sorted(worst))}"]
+        patterns = {str(folder.parent / "*" / "panels") for folder in panels}
+        lines += [f"  worst frames     {', '.join(sorted(patterns))}"]
         lines += ["  all plots        dvc plots show -o dvc_plots --open"]
     if store.exists():
-        lines += [f"  the runs         {store.view_instructions()}"]
+        lines += [f"  runs             {store.view_instructions()}"]
         lines += [f"                   then open {store.page_url()}"]
-    lines += ["", "To type these commands, first: source .venv/bin/activate"]
+    lines += ["", "Before you run these commands: source .venv/bin/activate"]
     return "\n".join(lines)
 
 
@@ -52,5 +52,5 @@ def _format_arm(name: str, metrics: dict[str, Any]) -> str:
 
 
 def _read_verdict(report: Path) -> str:
-    bold = (line for line in report.read_text(encoding="utf-8").splitlines() if line[:2] == "**")
-    return next(bold, "").strip("*")
+    lines = report.read_text(encoding="utf-8").splitlines()
+    return next((line for line in lines if line.startswith("**")), "").strip("*")

@@ -1,11 +1,11 @@
-"""The commands about runs: send MLflow what it lacks, and make a run once more."""
+"""The commands for runs: sync, reproduce."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-# Nothing heavy up here: --help answers in a moment, each command imports what it needs.
+# Commands import what they need, so that --help stays fast.
 
 app = typer.Typer()
 
@@ -14,26 +14,26 @@ RUNS = "Runs"
 
 @app.command(rich_help_panel=RUNS)
 def sync() -> None:
-    """Send MLflow what it could not be told while it was away.
+    """Upload runs recorded while MLflow was unreachable.
 
-    Every run is written down in .work/tracking/ first, and stays there until MLflow has all of
-    it. Sending twice doubles nothing. docs/tracking.md says more.
+    Every run is first recorded in .work/tracking/ and stays there until MLflow has all of it.
+    An upload can be repeated without duplicates. See docs/tracking.md.
 
-    Example: python -m pipeline sync
+    Example: segformer sync
     """
     from pipeline.tracking import store
     from pipeline.tracking.journal import list_journals
 
     if not list_journals(store.journals_folder()):
-        typer.echo("nothing waits to be sent to MLflow")
+        typer.echo("all runs are uploaded to MLflow")
         return
     from pipeline.tracking.sync import sync_journals
 
-    outcomes = []
-    for name, trouble in sync_journals():
-        typer.echo(f"{name}: {trouble or 'MLflow has all of it'}")
-        outcomes.append(trouble)
-    if any(outcomes):
+    is_complete = True
+    for name, problem in sync_journals():
+        typer.echo(f"{name}: {problem or 'uploaded'}")
+        is_complete = is_complete and not problem
+    if not is_complete:
         raise typer.Exit(1)
 
 
@@ -43,24 +43,26 @@ def reproduce(
         str,
         typer.Argument(
             metavar="RUN_ID",
-            help="A training's run in MLflow: its id, 8 letters of it, or its name.",
+            help="Training run in MLflow: its id, the first 8 characters of it, or its name.",
         ),
     ],
     folder: Annotated[
-        Path | None, typer.Option("--folder", help="A new folder; else reproduced-<run>.")
+        Path | None,
+        typer.Option("--folder", help="New folder to train in. Default: reproduced-RUN_ID."),
     ] = None,
     experiment: Annotated[
-        str | None, typer.Option(help="The DVC experiment whose runs a name means; else none's.")
+        str | None,
+        typer.Option(help="DVC experiment to look the name up in. Default: the workspace."),
     ] = None,
 ) -> None:
-    """Train once more what a run has trained: its commit, parameters and data, in a new folder.
+    """Repeat a training run with its commit, parameters and data, in a new folder.
 
-    Says what is missing or differs before it begins, and in the end whether the model's bytes are
-    the same; on a CPU with as many threads they are.
+    Missing data and differences of the machine are listed before the training. Afterwards the
+    models are compared byte by byte; on a CPU with the same number of threads they are equal.
 
-    Example: python -m pipeline reproduce 4f0f6d2b
+    Example: segformer reproduce 4f0f6d2b
     """
-    from pipeline.cli import reproduce
+    from pipeline.cli.reproduce import reproduce_run
 
-    for sentence in reproduce.reproduce_run(run, folder, experiment):
-        typer.echo(sentence)
+    for message in reproduce_run(run, folder, experiment):
+        typer.echo(message)

@@ -1,4 +1,4 @@
-"""The sub-commands around services: retrain as a flow, serve it on a schedule, start everything."""
+"""The commands for scheduled retraining: retrain, serve, up."""
 
 import os
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 from pipeline.cli.stages import PARAMS
 
-# Nothing heavy up here: --help answers in a moment, each command imports what it needs.
+# Commands import what they need, so that --help stays fast.
 
 app = typer.Typer()
 
@@ -15,54 +15,59 @@ SERVICES = "Retraining"
 
 Force = Annotated[
     bool,
-    typer.Option("--force", help="Run the stages named (all, if none is) though nothing changed."),
+    typer.Option("--force", help="Run the selected stages even if they are up to date."),
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", "-S", help="A parameter that is to differ, train.steps=20; repeatable."),
+    typer.Option("--set", "-S", help="Changed parameter, such as train.steps=20. Repeatable."),
 ]
 
 
 @app.command(rich_help_panel=SERVICES)
 def retrain(
     stages: Annotated[
-        list[str] | None, typer.Argument(help="Only these, and what they need.")
+        list[str] | None,
+        typer.Argument(
+            help="Stages to bring up to date, with their upstream stages. Default: all."
+        ),
     ] = None,
     overrides: Overrides = None,
     force: Force = False,
     promote: Annotated[
-        bool, typer.Option("--promote", help="Then let the gate decide about the champion.")
+        bool, typer.Option("--promote", help="Afterwards run `promote` on the new models.")
     ] = False,
 ) -> None:
-    """Run the graph as a Prefect flow: a task run per stage.
+    """Run the stages as a Prefect flow, with one task run per stage.
 
-    With --set it runs as a DVC experiment, and the workspace stays as it is.
+    With --set they run as a DVC experiment, and the workspace stays unchanged.
 
-    Example: python -m pipeline retrain train --set train.steps=20
+    Example: segformer retrain train --set train.steps=20
     """
     _set_default_environment()
-    from pipeline.flows import retrain as retrain_module
+    from pipeline.flows.retrain import run_flow
     from pipeline.params import load
 
     load.load_config(PARAMS)
-    retrain_module.run_flow(stages or (), overrides=overrides or (), force=force, promote=promote)
+    run_flow(stages or (), overrides=overrides or (), force=force, promote=promote)
 
 
 @app.command(rich_help_panel=SERVICES)
 def serve(
-    cron: Annotated[str, typer.Option(help="When it retrains by itself.")] = "0 2 * * 0",
-    timezone: Annotated[str, typer.Option(help="In which that is meant.")] = "UTC",
-    wait: Annotated[float, typer.Option(help="Seconds the server may take to answer.")] = 10,
+    cron: Annotated[str, typer.Option(help="Schedule as a cron expression.")] = "0 2 * * 0",
+    timezone: Annotated[str, typer.Option(help="Time zone of the schedule.")] = "UTC",
+    wait: Annotated[float, typer.Option(help="Seconds to wait for the Prefect server.")] = 10,
     guard_only: Annotated[
         bool,
         typer.Option(
-            "--guard-only", help="Only install what ends retrainings that died, for workers."
+            "--guard-only",
+            help="Only install the automation that marks dead runs as crashed, for use with"
+            " workers of your own.",
         ),
     ] = False,
 ) -> None:
     """Serve the deployment retrain/weekly to the Prefect server at PREFECT_API_URL.
 
-    Example: PREFECT_API_URL=http://127.0.0.1:4200/api python -m pipeline serve
+    Example: PREFECT_API_URL=http://127.0.0.1:4200/api segformer serve
     """
     _set_default_environment()
     from pipeline.flows import deployment
@@ -75,25 +80,27 @@ def serve(
 
 @app.command(rich_help_panel=SERVICES)
 def up(
-    mlflow_port: Annotated[int, typer.Option(envvar="MLFLOW_PORT", help="Of MLflow.")] = 5000,
-    prefect_port: Annotated[int, typer.Option(envvar="PREFECT_PORT", help="Of Prefect.")] = 4200,
+    mlflow_port: Annotated[int, typer.Option(envvar="MLFLOW_PORT", help="Port of MLflow.")] = 5000,
+    prefect_port: Annotated[
+        int, typer.Option(envvar="PREFECT_PORT", help="Port of Prefect.")
+    ] = 4200,
 ) -> None:
-    """Start MLflow, Prefect and the scheduled retraining on this machine; ctrl-C ends all.
+    """Start MLflow, Prefect and the scheduled retraining on this machine; ctrl-C stops all.
 
-    Example: python -m pipeline up --mlflow-port 5001
+    Example: segformer up --mlflow-port 5001
     """
-    from pipeline.flows import services
+    from pipeline.flows.services import start_services
 
-    services.start_services(mlflow_port=mlflow_port, prefect_port=prefect_port)
+    start_services(mlflow_port=mlflow_port, prefect_port=prefect_port)
 
 
 def _set_default_environment() -> None:
-    """Set what Prefect reads when it is imported."""
+    """Set the environment variables that Prefect reads when it is imported."""
     from pipeline import dvc
 
-    quiet = dvc.default_environment()
-    for name, value in quiet.items():
+    defaults = dvc.default_environment()
+    for name, value in defaults.items():
         os.environ.setdefault(name, value)
-    # Whatever was set: the guard takes a run that is silent for three of these for dead.
+    # Always: the automation marks a run as crashed after three missing heartbeats.
     heartbeat = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
-    os.environ[heartbeat] = quiet[heartbeat]
+    os.environ[heartbeat] = defaults[heartbeat]

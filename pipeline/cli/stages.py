@@ -1,4 +1,4 @@
-"""The sub-commands that dvc.yaml calls: each reads its section and hands it on to its stage."""
+"""The commands of the stages, which dvc.yaml calls: each reads its section of the parameters."""
 
 import sys
 from pathlib import Path
@@ -6,58 +6,56 @@ from typing import Annotated
 
 import typer
 
-# Nothing heavy up here: --help answers in a moment, each command imports what it needs.
+# Commands import what they need, so that --help stays fast.
 
 app = typer.Typer()
 
-STAGES = "Stages (dvc repro calls them)"
-
-Params = Annotated[Path, typer.Option("--params", help="The parameters.")]
-Out = Annotated[Path, typer.Option("--out", help="The folder to write below.")]
+STAGES = "Stages (dvc repro runs them)"
 PARAMS = Path("params.yaml")
 
 
-def _print_above_progress_bar(text: str) -> None:
-    # rich watches sys.stdout while it draws; typer.echo would write past it, into the bar.
-    sys.stdout.write(f"{text}\n")
-
-
 def path_option(flag: str, help: str) -> typer.models.OptionInfo:
-    """Give the option of a path, to be written in an annotation."""
+    """Return the option of a path, to be used in an annotation."""
     option: typer.models.OptionInfo = typer.Option(flag, help=help)
     return option
 
 
-Images = Annotated[Path, path_option("--images", "The zip with the photographs.")]
-GroundTruth = Annotated[
-    Path, path_option("--ground-truth", "The zip with the official label maps.")
-]
-Labels = Annotated[Path, path_option("--labels", "The zip with the remapped labels.")]
-Frames = Annotated[Path, path_option("--frames", "The table of frames.")]
-Extra = Annotated[Path, path_option("--extra", "The folder with the zips of train_extra.")]
+Params = Annotated[Path, path_option("--params", "Parameter file.")]
+Out = Annotated[Path, path_option("--out", "Output folder.")]
+Images = Annotated[Path, path_option("--images", "Zip of the images, leftImg8bit.")]
+GroundTruth = Annotated[Path, path_option("--ground-truth", "Zip of the label maps, gtFine.")]
+Labels = Annotated[Path, path_option("--labels", "Zip of the remapped labels.")]
+Frames = Annotated[Path, path_option("--frames", "Table of the frames, frames.csv.")]
+Extra = Annotated[Path, path_option("--extra", "Folder of the zips of train_extra.")]
+Pack = Annotated[Path, path_option("--pack", "Folder of the packed frames.")]
+Weights = Annotated[Path, path_option("--weights", "Folder of the pretrained weights.")]
 
 
 @app.command(rich_help_panel=STAGES)
 def download(out: Out, params: Params = PARAMS) -> None:
-    """Bring the raw data: draw it, fetch it from the Cityscapes site, or take it from a folder.
+    """Get the raw data: generate it, download it from the Cityscapes site, or copy a folder.
 
-    What is interrupted goes on where it was when the same command is given again.
+    After an interruption the same command resumes the download.
 
-    Example: python -m pipeline download --out data/download
+    Example: segformer download --out data/download
     """
     from pipeline.cli import progress
     from pipeline.download import credentials
     from pipeline.params import load
-    from pipeline.stages import download
+    from pipeline.stages.download import DownloadServices, download_data, needs_account
 
     section = load.load_config(params).download
-    means = download.DownloadServices()
-    if download.needs_account(section, out=out):
-        account = credentials.find_account()  # a question would not go with the bar that follows
-        means = download.DownloadServices(find_account=lambda: account)
+    services = DownloadServices()
+    if needs_account(section, out=out):
+        account = credentials.find_account()  # asks before the progress bar is drawn
+        services = DownloadServices(find_account=lambda: account)
     with progress.show_progress("download", section.progress_unit) as advance:
-        download.download_data(
-            section, out=out, progress=advance, notify=_print_above_progress_bar, services=means
+        download_data(
+            section,
+            out=out,
+            progress=advance,
+            notify=_print_above_progress_bar,
+            services=services,
         )
 
 
@@ -65,18 +63,18 @@ def download(out: Out, params: Params = PARAMS) -> None:
 def remap(
     images: Images, ground_truth: GroundTruth, extra: Extra, out: Out, params: Params = PARAMS
 ) -> None:
-    """Pair photographs and labels, and turn label ids into the 19 train ids.
+    """Pair images with labels, and map label ids to the 19 train ids.
 
-    Example: python -m pipeline remap --images left.zip --ground-truth gt.zip
+    Example: segformer remap --images left.zip --ground-truth gt.zip
     --extra data/download/train_extra --out data/remap
     """
     from pipeline.cli import progress
     from pipeline.params import load
-    from pipeline.stages import remap
+    from pipeline.stages.remap import remap_labels
 
     section = load.load_config(params).remap
     with progress.show_progress("remap", "frames") as advance:
-        told = remap.remap_labels(
+        summary = remap_labels(
             section,
             images=images,
             ground_truth=ground_truth,
@@ -84,47 +82,47 @@ def remap(
             out=out,
             progress=advance,
         )
-    typer.echo(told)
+    typer.echo(summary)
 
 
 @app.command(rich_help_panel=STAGES)
 def frequency(
     frames: Frames,
-    pixel_counts: Annotated[Path, path_option("--pixel-counts", "Pixels per frame and label id.")],
+    pixel_counts: Annotated[
+        Path, path_option("--pixel-counts", "Table of pixels per frame and label id.")
+    ],
     out: Out,
     params: Params = PARAMS,
 ) -> None:
-    """Count how often each class occurs, and derive weights and sampling from it.
+    """Count the pixels of each class; derive class weights and sampling probabilities.
 
-    Example: python -m pipeline frequency --frames data/remap/frames.csv
+    Example: segformer frequency --frames data/remap/frames.csv
     --pixel-counts data/remap/pixel_counts.csv --out data/frequency
     """
     from pipeline.params import load
-    from pipeline.stages import frequency
+    from pipeline.stages.frequency import count_classes
 
     section = load.load_config(params).frequency
-    for sentence in frequency.count_classes(
-        section, frames=frames, pixel_counts=pixel_counts, out=out
-    ):
-        typer.echo(sentence)
+    for message in count_classes(section, frames=frames, pixel_counts=pixel_counts, out=out):
+        typer.echo(message)
 
 
 @app.command(rich_help_panel=STAGES)
 def pack(
     images: Images, labels: Labels, frames: Frames, extra: Extra, out: Out, params: Params = PARAMS
 ) -> None:
-    """Decode and resize every frame once, into arrays.
+    """Decode and resize every frame once, into NumPy arrays.
 
-    Example: python -m pipeline pack --images left.zip --labels data/remap/labels.zip
+    Example: segformer pack --images left.zip --labels data/remap/labels.zip
     --frames data/remap/frames.csv --extra data/download/train_extra --out data/pack
     """
     from pipeline.cli import progress
     from pipeline.params import load
-    from pipeline.stages import pack
+    from pipeline.stages.pack import pack_frames
 
     section = load.load_config(params).pack
     with progress.show_progress("pack", "frames") as advance:
-        pack.pack_frames(
+        pack_frames(
             section,
             images=images,
             labels=labels,
@@ -137,36 +135,40 @@ def pack(
 
 @app.command(rich_help_panel=STAGES)
 def pretrained(out: Out, params: Params = PARAMS) -> None:
-    """Bring the encoder's starting weights, or none.
+    """Get the pretrained weights of the encoder, if the parameters name any.
 
-    Example: python -m pipeline pretrained --out data/pretrained
+    Example: segformer pretrained --out data/pretrained
     """
     from pipeline.params import load
-    from pipeline.stages import pretrained
+    from pipeline.stages.pretrained import fetch_pretrained
 
-    typer.echo(pretrained.fetch_pretrained(load.load_config(params).pretrained, out=out))
+    typer.echo(fetch_pretrained(load.load_config(params).pretrained, out=out))
 
 
 @app.command(rich_help_panel=STAGES)
 def train(
-    pack: Annotated[Path, path_option("--pack", "The packed frames.")],
-    frequency: Annotated[Path, path_option("--frequency", "The tables of class frequencies.")],
-    weights: Annotated[Path, path_option("--weights", "The folder with the starting weights.")],
+    pack: Pack,
+    frequency: Annotated[Path, path_option("--frequency", "Folder of the class frequency tables.")],
+    weights: Weights,
     out: Out,
-    work: Annotated[Path, path_option("--work", "The folder of trainings in progress.")],
-    loss: Annotated[str, typer.Option("--loss", help="One of those that params.yaml lists.")],
-    seed: Annotated[int, typer.Option("--seed", help="Of weights, order and augmentation.")],
+    work: Annotated[Path, path_option("--work", "Folder of the checkpoints to resume from.")],
+    loss: Annotated[str, typer.Option("--loss", help="Loss, one of ablation.losses.")],
+    seed: Annotated[
+        int, typer.Option("--seed", help="Seed of weights, frame order and augmentation.")
+    ],
     params: Params = PARAMS,
 ) -> None:
-    """Train one arm of the ablation; what was interrupted goes on where it was.
+    """Train one arm of the ablation, a loss with a seed.
 
-    Example: python -m pipeline train --pack data/pack --frequency data/frequency
+    After an interruption the same command resumes the training.
+
+    Example: segformer train --pack data/pack --frequency data/frequency
     --weights data/pretrained --out data/train/ce-0 --work .work/checkpoints --loss ce --seed 0
     """
-    from pipeline.cli import train as train_module
+    from pipeline.cli.train import run_training
     from pipeline.stages.train import TrainInputs
 
-    train_module.run_training(
+    run_training(
         params,
         loss=loss,
         seed=seed,
@@ -176,118 +178,110 @@ def train(
     )
 
 
-def _check_official_callback(result: Path | None) -> None:
-    """Answer the option `--check-official`, which needs none of the others."""
+def _run_official_check(result: Path | None) -> None:
+    """Run the option `--check-official`, which is parsed before the required options."""
     if result is not None:
-        from pipeline.cli import evaluate as evaluate_module
+        from pipeline.cli.evaluate import check_official
 
-        evaluate_module.check_official(result)
+        check_official(result)
         raise typer.Exit
 
 
 @app.command(rich_help_panel=STAGES)
 def evaluate(
-    model: Annotated[Path, path_option("--model", "The folder of the trained model.")],
+    model: Annotated[Path, path_option("--model", "Folder of the trained model.")],
     images: Images,
     ground_truth: GroundTruth,
     labels: Labels,
     frames: Frames,
     out: Out,
     params: Params = PARAMS,
-    check_official: Annotated[
+    check_official: Annotated[  # noqa: ARG001  the callback handles it
         Path | None,
         typer.Option(
             "--check-official",
-            help="Instead: score the predictions kept in this result by the official script, and"
-            " say whether it agrees.",
-            callback=_check_official_callback,
+            help="Instead of an evaluation: score the predictions in this result folder with the"
+            " official script, and compare the scores. Takes no other options.",
+            callback=_run_official_check,
             is_eager=True,
         ),
     ] = None,
 ) -> None:
     """Score a trained model on the validation frames.
 
-    Example: python -m pipeline evaluate --model data/train/ce-0 --images left.zip
+    Example: segformer evaluate --model data/train/ce-0 --images left.zip
     --ground-truth gt.zip --labels data/remap/labels.zip --frames data/remap/frames.csv
     --out data/evaluate/ce-0
 
-    Example: python -m pipeline evaluate --check-official data/evaluate/ce-0
+    Example: segformer evaluate --check-official data/evaluate/ce-0
     """
-    from pipeline.cli import evaluate as evaluate_module
+    from pipeline.cli.evaluate import run_evaluation
     from pipeline.stages.evaluate import EvaluationData
 
     data = EvaluationData(images, ground_truth, labels, frames)
-    evaluate_module.run_evaluation(params, model=model, data=data, out=out)
+    run_evaluation(params, model=model, data=data, out=out)
 
 
-# Nothing heavy up here: --help answers in a moment, each command imports what it needs.
-
-ablation_app = typer.Typer()
-
-Models = Annotated[Path, path_option("--models", "The folder with every arm's training.")]
-
-
-@ablation_app.command(rich_help_panel=STAGES)
+@app.command(rich_help_panel=STAGES)
 def gradients(
-    models: Models,
-    pack: Annotated[Path, path_option("--pack", "The packed frames.")],
-    weights: Annotated[Path, path_option("--weights", "The folder with the starting weights.")],
-    class_weights: Annotated[Path, path_option("--class-weights", "The table of class weights.")],
+    models: Annotated[Path, path_option("--models", "Folder of all trained arms.")],
+    pack: Pack,
+    weights: Weights,
+    class_weights: Annotated[Path, path_option("--class-weights", "Table of the class weights.")],
     out: Out,
     params: Params = PARAMS,
 ) -> None:
-    """Measure how hard each class pulls at each layer, for every loss at the same weights.
+    """Measure each class's share of the gradient, layer by layer, for all losses at equal weights.
 
-    Example: python -m pipeline gradients --models data/train --pack data/pack
+    Example: segformer gradients --models data/train --pack data/pack
     --weights data/pretrained --class-weights data/frequency/class_weights.csv --out data/gradients
     """
     from pipeline.cli import progress
     from pipeline.params import load
-    from pipeline.stages import gradients
+    from pipeline.stages.gradients import ArmSelection, GradientInputs, measure_gradients
     from segformer.device import best_device
 
-    settings = load.load_config(params)
-    arms = gradients.ArmSelection(
-        settings.ablation.losses, settings.ablation.seeds, settings.train.class_weights
-    )
+    config = load.load_config(params)
+    arms = ArmSelection(config.ablation.losses, config.ablation.seeds, config.train.class_weights)
     with progress.show_progress("gradients", "models") as advance:
-        gradients.measure_gradients(
-            settings.gradients,
+        measure_gradients(
+            config.gradients,
             arms=arms,
-            inputs=gradients.GradientInputs(models, pack, weights, class_weights),
+            inputs=GradientInputs(models, pack, weights, class_weights),
             out=out,
             device=best_device(),
             progress=advance,
         )
 
 
-@ablation_app.command(rich_help_panel=STAGES)
+@app.command(rich_help_panel=STAGES)
 def ablation(
-    evaluations: Annotated[
-        Path, path_option("--evaluations", "The folder with every arm's scores.")
-    ],
-    histories: Annotated[Path, path_option("--histories", "The folder with every arm's training.")],
-    gradients: Annotated[
-        Path, path_option("--gradients", "The folder with the gradients' tables.")
-    ],
-    frequency: Annotated[Path, path_option("--frequency", "The table of class frequencies.")],
+    evaluations: Annotated[Path, path_option("--evaluations", "Folder of all arms' evaluations.")],
+    histories: Annotated[Path, path_option("--histories", "Folder of all trained arms.")],
+    gradients: Annotated[Path, path_option("--gradients", "Folder of the gradient tables.")],
+    frequency: Annotated[Path, path_option("--frequency", "Table of the class frequencies.")],
     out: Out,
     params: Params = PARAMS,
 ) -> None:
-    """Compare the losses: the same budget, seeds, intervals, and one honest sentence.
+    """Compare the losses at equal budget and seeds: tables, plots and a verdict with intervals.
 
-    Example: python -m pipeline ablation --evaluations data/evaluate --histories data/train
+    Example: segformer ablation --evaluations data/evaluate --histories data/train
     --gradients data/gradients --frequency data/frequency/class_frequency.csv --out data/ablation
     """
     from pipeline.params import load
-    from pipeline.stages import ablation
-    from pipeline.stages.train import read_run_facts
+    from pipeline.run_record import read_run_facts
+    from pipeline.stages.ablation import AblationInputs, compare_arms
     from pipeline.tracking import client
 
     section = load.load_config(params).ablation
-    inputs = ablation.AblationInputs(evaluations, histories, gradients, frequency)
-    result = ablation.compare_arms(section, inputs=inputs, out=out)
+    inputs = AblationInputs(evaluations, histories, gradients, frequency)
+    result = compare_arms(section, inputs=inputs, out=out)
     typer.echo(result.sentence)
     arms = [read_run_facts(histories / arm) for arm in section.arm_names()]
     tags = {"protocol": result.protocol, "verdict": result.sentence}
     client.log_ablation_run("ablation", arms, result.metrics, out, tags)
+
+
+def _print_above_progress_bar(text: str) -> None:
+    # rich redirects sys.stdout while it draws; typer.echo would write into the bar.
+    sys.stdout.write(f"{text}\n")

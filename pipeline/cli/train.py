@@ -1,4 +1,4 @@
-"""One training as DVC calls it: on its device, in its folder, remembered in MLflow, shown."""
+"""The command `train`: trains an arm with resume, progress and tracking in MLflow."""
 
 import hashlib
 from functools import partial
@@ -7,9 +7,9 @@ from pathlib import Path
 from pipeline.cli import progress
 from pipeline.dvc.lockfile import output_md5, stage_modules
 from pipeline.params import load
+from pipeline.params.ablation import arm_name
 from pipeline.paths import project_root
-from pipeline.stages import train
-from pipeline.stages.train import TrainInputs
+from pipeline.stages.train import TrainInputs, train_arm
 from pipeline.tracking import client, provenance
 from pipeline.tracking.run import TrackedRun
 from pipeline.training import fingerprint
@@ -23,27 +23,27 @@ _SECTIONS = ("download", "remap", "frequency", "pack", "pretrained", "train")
 def run_training(
     params: Path, *, loss: str, seed: int, inputs: TrainInputs, out: Path, work: Path
 ) -> None:
-    """Train one arm, or go on with it; of many processes the first one tells of it.
+    """Train one arm, or resume its training; of several processes the first reports and tracks.
 
     Args:
-        params: the file with all parameters.
-        loss: of the arm.
-        seed: of the arm.
-        inputs: what is read.
-        out: where the model is written.
-        work: where trainings in progress are; relative paths are meant from the project's folder,
-            so that experiments which DVC runs elsewhere find them too.
+        params: the parameter file.
+        loss: loss of the arm.
+        seed: seed of the arm.
+        inputs: packed frames, class frequencies and pretrained weights.
+        out: output folder of the model.
+        work: folder of resume states. A relative path starts at the project's folder, so that DVC
+            experiments, which run in other folders, find it too.
     """
-    name = f"{loss}-{seed}"
+    name = arm_name(loss, seed)
     md5 = output_md5(inputs.pack)
     tags = {"loss": loss, "seed": seed, "data.md5": md5}
-    with distributed.process_group(best_device()) as device:  # whatever fails in there is told once
-        settings = load.load_config(params)
-        parts = _fingerprint_inputs(settings, tags, inputs)
+    with distributed.process_group(best_device()) as device:  # reports a failure once
+        config = load.load_config(params)
+        parts = _fingerprint_inputs(config, tags, inputs)
         folder = ResumeFolder(project_root() / work, name, parts)
         start = partial(
-            train.train_arm,
-            settings.train,
+            train_arm,
+            config.train,
             loss=loss,
             seed=seed,
             device=device,
@@ -60,7 +60,7 @@ def run_training(
             folder.lock(),
             client.start_training_run(
                 name,
-                load.flatten_config(settings, *_SECTIONS),
+                load.flatten_config(config, *_SECTIONS),
                 tags,
                 resume_key=folder.read_run_key(),
             ) as run,
@@ -84,10 +84,10 @@ def run_training(
 
 
 def _fingerprint_inputs(
-    settings: load.Config, tags: dict[str, object], inputs: TrainInputs
+    config: load.Config, tags: dict[str, object], inputs: TrainInputs
 ) -> dict[str, str]:
     return fingerprint.fingerprint_inputs(
-        load.flatten_config(settings, "train") | tags,
+        load.flatten_config(config, "train") | tags,
         code=stage_modules("train"),
         data=inputs.list_files(),
     )
@@ -96,7 +96,7 @@ def _fingerprint_inputs(
 def _log_origin(
     run: TrackedRun, params: Path, folder: ResumeFolder, inputs: TrainInputs, md5: str | None
 ) -> None:
-    """What it takes to make the run again, and to see what it was made of."""
+    """Log what is needed to reproduce the run: data set, tables, source and fingerprint inputs."""
     run.log_dataset(inputs.pack, md5)
     for table in inputs.list_artifacts():
         run.log_artifacts(table, artifact_path="data")

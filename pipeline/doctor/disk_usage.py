@@ -1,4 +1,4 @@
-"""How much a whole run writes to the disk, guessed from the parameters before anything is there."""
+"""Estimates from the parameters how many bytes a full run writes to the disk."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,10 +16,8 @@ from pipeline.paths import project_root
 from pipeline.stages.download import has_synthetic_data
 from segformer.data.packing import bytes_needed
 
-_SYNTHETIC_BYTES_PER_PIXEL = (
-    4  # bytes per pixel of a drawn frame, at most: a PNG in RGB, and its label maps
-)
-_REMAPPED_BYTES_PER_PIXEL = 0.1  # bytes per pixel of a train id PNG; 0.03 in the demo
+_SYNTHETIC_BYTES_PER_PIXEL = 4  # upper bound for a synthetic frame: RGB PNG and label maps
+_REMAPPED_BYTES_PER_PIXEL = 0.1  # of a train id PNG; 0.03 in the demo
 _OFFICIAL_FRAMES = {
     IMAGES: sum(sum(cities.values()) for cities in official_counts.OFFICIAL_FRAMES.values()),
     EXTRA_IMAGES: official_counts.EXTRA_FRAMES,
@@ -27,7 +25,7 @@ _OFFICIAL_FRAMES = {
 _EXTRA_BYTES = {
     EXTRA_IMAGES: 44 * 10**9,
     COARSE_LABELS: 13 * 10**8,
-}  # bytes; not known more exactly
+}  # bytes, approximate
 _NUM_PARAMETERS = {
     "b0": 3.7e6,
     "b1": 13.7e6,
@@ -36,21 +34,21 @@ _NUM_PARAMETERS = {
     "b4": 64.0e6,
     "b5": 84.6e6,
 }
-"""Of the published decoder width (arXiv:2105.15203, table 1); an instance would take seconds."""
-_NUM_COPIES = 2  # of a model: the stage's and MLflow's
+"""With the published decoder width (arXiv:2105.15203, table 1); building one takes seconds."""
+_NUM_COPIES = 2  # of each model: the stage's output and MLflow's artifact
 
 
 def estimate_bytes(settings: Config, *, out: Path | None) -> dict[str, int]:
-    """Bytes by what they are for, more rather than less.
+    """Return an upper estimate of the bytes that a full run writes, by purpose.
 
     Args:
         settings: the parameters.
-        out: the folder of `download`, for what lies there already; None for nothing.
+        out: output folder of `download`, whose files need not be written again; None for none.
 
     Raises:
-        ValueError: if the folder that the data is to be taken from holds what is refused, or half
-            a zip.
-        OSError: if it cannot be looked at.
+        ValueError: if the source folder of the data has files that `download` rejects, or a
+            truncated zip.
+        OSError: if the source folder cannot be read.
     """
     used = [IMAGES, EXTRA_IMAGES] if settings.remap.train_extra else [IMAGES]
     raw, frames, pixels = _estimate_raw_data(settings.download, out, used)
@@ -66,25 +64,25 @@ def estimate_bytes(settings: Config, *, out: Path | None) -> dict[str, int]:
 def _estimate_raw_data(
     download: Download, out: Path | None, used_packages: Sequence[Package]
 ) -> tuple[int, int, int]:
-    """Bytes still to be written, frames in the packages that are `used_packages`, and pixels of each."""
+    """Return bytes still to write, frames in `used_packages`, and pixels per frame."""
     if download.source == "synthetic":
         frames = download.synthetic.train + download.synthetic.val
         pixels = download.synthetic.size[0] * download.synthetic.size[1]
-        is_here = out is not None and has_synthetic_data(download.synthetic, out)
-        return (0 if is_here else frames * pixels * _SYNTHETIC_BYTES_PER_PIXEL), frames, pixels
+        exists = out is not None and has_synthetic_data(download.synthetic, out)
+        return (0 if exists else frames * pixels * _SYNTHETIC_BYTES_PER_PIXEL), frames, pixels
     pixels = official_counts.FRAME_PIXELS
-    asked_for = select_packages(download.train_extra)
+    packages = select_packages(download.train_extra)
     if download.source == "folder":
         folder = project_root() / str(download.folder)
-        found = from_folder.find_packages(folder, asked_for)
-        if all(found.values()):
-            left = sum(_bytes_to_copy(package, files, out) for package, files in found.items())
+        sources = from_folder.find_packages(folder, packages)
+        if all(sources.values()):
+            size = sum(_bytes_to_copy(package, files, out) for package, files in sources.items())
             frames = sum(
-                _count_frames(package, found.get(package, [])) for package in used_packages
+                _count_frames(package, sources.get(package, [])) for package in used_packages
             )
-            return left, frames, pixels
-    left = sum(_bytes_to_download(package, out) for package in asked_for)
-    return left, sum(_OFFICIAL_FRAMES[package] for package in used_packages), pixels
+            return size, frames, pixels
+    size = sum(_bytes_to_download(package, out) for package in packages)
+    return size, sum(_OFFICIAL_FRAMES[package] for package in used_packages), pixels
 
 
 def _bytes_to_download(package: Package, out: Path | None) -> int:
@@ -93,25 +91,25 @@ def _bytes_to_download(package: Package, out: Path | None) -> int:
         return size
     if seems_complete(package, out):
         return 0
-    part = package_partial_path(package, out)
-    return max(0, size - (part.stat().st_size if part.is_file() else 0))
+    partial = package_partial_path(package, out)
+    return max(0, size - (partial.stat().st_size if partial.is_file() else 0))
 
 
 def _bytes_to_copy(package: Package, files: Sequence[Path], out: Path | None) -> int:
-    """Bytes that are written for a package of a folder: none if it is linked, or taken already."""
+    """Return the bytes to write for a package in a folder: 0 if it is hard-linked or exists."""
     size = sum(file.stat().st_size for file in files)
-    here = None if out is None else package.path_in(out)
-    if here is not None and here.is_file():
-        taken = here.stat().st_size
-        # What a tree is stored in is a little larger than its files.
-        if taken == size or (taken > size and not is_zip(package, files)):
+    target = None if out is None else package.path_in(out)
+    if target is not None and target.is_file():
+        target_size = target.stat().st_size
+        # The zip made of an extracted tree is a little larger than its files.
+        if target_size == size or (target_size > size and not is_zip(package, files)):
             return 0
     is_linked = is_zip(package, files) and can_hard_link(files[0].resolve(), project_root())
     return 0 if is_linked else size
 
 
 def _count_frames(package: Package, files: Sequence[Path]) -> int:
-    """How many frames there are to train and validate on; those of the official set if unknown."""
+    """Count the training and validation frames; the official number if there are no files."""
     names = [file.as_posix() for file in files]
     if not files:
         return _OFFICIAL_FRAMES[package]

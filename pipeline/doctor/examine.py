@@ -1,23 +1,19 @@
-"""Looks at the machine, the parameters and the data, and says what is wrong and what to do."""
+"""Checks the machine, the parameters, the data and the services, and says how to fix problems."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipeline import dvc
-from pipeline.doctor import machine
-from pipeline.doctor import services as services_module
+from pipeline.doctor import disk_usage, machine, services
 from pipeline.doctor.finding import CHECK_ERRORS, Finding, describe_error, guard
+from pipeline.download.partial_file import find_leftovers
+from pipeline.params import load
+from pipeline.params.load import Config
 from pipeline.paths import project_root
+from pipeline.stages.download import needs_account
 from pipeline.tracking import store
-
-if TYPE_CHECKING:
-    from pipeline.params.load import Config
-
-# pipeline.params.load and pipeline.doctor.data load PyTorch and pandas, which takes seconds: they are
-# imported where they are needed, so that DVC and the servers answer in the meantime.
 
 _SERVICES = (
     ("MLflow", "MLFLOW_TRACKING_URI", "runs go to mlflow.db in this folder"),
@@ -27,137 +23,124 @@ _SOURCE = "source.json"
 _COUNTS = "pixel_counts.csv"
 
 OutputPaths = dict[str, Path | None]
-"""Where DVC has an output, be it there or not."""
+"""Paths of DVC outputs by file name; the files need not exist."""
 
 
 def run_checks(params: Path) -> list[Finding]:
-    """Look at everything; nothing is changed, and a check that breaks off stops no other.
+    """Run all checks without changing anything; a check that fails does not stop the others.
 
     Args:
-        params: params.yaml.
+        params: path of params.yaml.
     """
     with ThreadPoolExecutor() as pool:
-        asked = pool.submit(dvc.find_outputs, _SOURCE, _COUNTS)
-        services = [
-            pool.submit(guard, "services", partial(services_module.check_service, *service))
+        outputs = pool.submit(dvc.find_outputs, _SOURCE, _COUNTS)
+        servers = [
+            pool.submit(guard, "services", partial(services.check_service, *service))
             for service in _SERVICES
         ]
-        settings, parameters = _check_parameters(params)
-        places, mistakes = _resolve_outputs(asked)
-        source, counts = places.get(_SOURCE), places.get(_COUNTS)
-        elsewhere = [
-            pool.submit(guard, "credentials", partial(_check_account, settings, source)),
-            pool.submit(guard, "hub", partial(_check_hub, settings)),
+        config, parameters = _check_parameters(params)
+        paths, errors = _resolve_outputs(outputs)
+        source, counts = paths.get(_SOURCE), paths.get(_COUNTS)
+        remotes = [
+            pool.submit(guard, "credentials", partial(_check_account, config, source)),
+            pool.submit(guard, "hub", partial(_check_hub, config)),
         ]
         return [
             *guard("environment", machine.check_environment),
             *guard("device", machine.check_device),
-            *guard("disk", partial(_check_disk, settings, source)),
+            *guard("disk", partial(_check_disk, config, source)),
             *guard("git", machine.check_git),
             *parameters,
-            *mistakes,
-            *guard("raw data", partial(_check_data, settings, source, counts)),
-            *(finding for answer in (*services, *elsewhere) for finding in answer.result()),
-            *guard("runs", partial(services_module.check_pending_runs, store.journals_folder())),
+            *errors,
+            *guard("raw data", partial(_check_data, config, source, counts)),
+            *(finding for future in (*servers, *remotes) for finding in future.result()),
+            *guard("runs", partial(services.check_pending_runs, store.journals_folder())),
         ]
 
 
-def _check_parameters(params: Path) -> tuple["Config | None", list[Finding]]:
+def _check_parameters(params: Path) -> tuple[Config | None, list[Finding]]:
     try:
-        from pipeline.params import load
-    except CHECK_ERRORS as trouble:
-        return None, [Finding("parameters", False, describe_error(trouble))]
-    try:
-        settings = load.load_config(params)
-    except load.ParameterError as mistakes:
-        told = str(mistakes).splitlines()
-        return None, [Finding("parameters", False, mistake) for mistake in told]
-    except CHECK_ERRORS as trouble:
-        return None, [Finding("parameters", False, describe_error(trouble))]
-    return settings, [
-        Finding("parameters", True, f"{params} has no mistake"),
-        *guard("parameters", partial(_check_external_paths, settings)),
+        config = load.load_config(params)
+    except load.ParameterError as error:
+        messages = str(error).splitlines()
+        return None, [Finding("parameters", False, message) for message in messages]
+    except CHECK_ERRORS as error:
+        return None, [Finding("parameters", False, describe_error(error))]
+    return config, [
+        Finding("parameters", True, f"{params} is valid"),
+        *guard("parameters", partial(_check_external_paths, config)),
     ]
 
 
-def _check_external_paths(settings: "Config") -> Iterator[Finding]:
-    """What the parameters name outside the project's folder."""
-    if settings.download.source == "folder":
-        folder = project_root() / str(settings.download.folder)
-        is_there = folder.is_dir() and any(folder.iterdir())
-        state = "is there" if is_there else "is missing or empty: mount it, or name another"
-        yield Finding("parameters", is_there, f"download.folder: {folder} {state}")
-    if settings.pretrained.source == "file":
-        file = project_root() / str(settings.pretrained.file)
-        is_there = file.is_file()
-        state = "is there" if is_there else "is missing: bring it, or name another"
-        yield Finding("parameters", is_there, f"pretrained.file: {file} {state}")
+def _check_external_paths(config: Config) -> Iterator[Finding]:
+    """Check the paths outside of the project that the parameters name."""
+    if config.download.source == "folder":
+        folder = project_root() / str(config.download.folder)
+        exists = folder.is_dir() and any(folder.iterdir())
+        state = "exists" if exists else "is missing or empty: mount it, or set another folder"
+        yield Finding("parameters", exists, f"download.folder: {folder} {state}")
+    if config.pretrained.source == "file":
+        file = project_root() / str(config.pretrained.file)
+        exists = file.is_file()
+        state = "exists" if exists else "is missing: copy it there, or set another file"
+        yield Finding("parameters", exists, f"pretrained.file: {file} {state}")
 
 
 def _resolve_outputs(future: Future[OutputPaths]) -> tuple[OutputPaths, list[Finding]]:
     try:
         return future.result(), []
-    except ValueError as mistake:
-        return {}, [Finding("raw data", False, str(mistake))]
+    except ValueError as error:
+        return {}, [Finding("raw data", False, str(error))]
 
 
-def _check_disk(settings: "Config | None", source: Path | None) -> Iterator[Finding]:
-    from pipeline.doctor import disk_usage
-
-    if settings is not None:
+def _check_disk(config: Config | None, source: Path | None) -> Iterator[Finding]:
+    if config is not None:
         out = source.parent if source is not None else None
-        yield machine.check_disk(project_root(), disk_usage.estimate_bytes(settings, out=out))
+        yield machine.check_disk(project_root(), disk_usage.estimate_bytes(config, out=out))
 
 
 def _check_data(
-    settings: "Config | None", source: Path | None, counts: Path | None
+    config: Config | None, source: Path | None, counts: Path | None
 ) -> Iterator[Finding]:
+    # pandas takes a second to import; in the meantime DVC and the servers answer.
     from pipeline.doctor import data
 
     if source is None:
         return
     raw = source.parent
-    yield from guard("raw data", partial(_find_leftovers, raw.parent))  # what other stages left too
+    yield from guard("raw data", partial(_check_leftovers, raw.parent))  # of all stages
     if not source.exists():
-        yield Finding("raw data", True, "no raw data yet: `dvc repro` brings it")
+        yield Finding("raw data", True, "no raw data yet: `dvc repro` downloads or generates it")
         return
     yield from guard("raw data", partial(data.check_source, source))
-    train_extra = settings is not None and settings.remap.train_extra
-    packages = partial(data.check_packages, raw, train_extra=train_extra)
-    looked_at = guard("raw data", packages)
-    yield from looked_at
+    train_extra = config is not None and config.remap.train_extra
+    packages = guard("raw data", partial(data.check_packages, raw, train_extra=train_extra))
+    yield from packages
     if counts is None or not counts.exists():
-        yield Finding("frames", True, "nothing is remapped yet: `dvc repro` does it")
+        yield Finding("frames", True, "no remapped labels yet: `dvc repro` makes them")
         return
     remapped = counts.parent
     tables = guard("frames", partial(data.check_tables, remapped))
     yield from tables
-    if all(finding.ok for finding in looked_at + tables):
-        yield from guard("deep look", partial(data.check_sample_frames, raw, remapped))
+    if all(finding.ok for finding in packages + tables):
+        yield from guard("sample", partial(data.check_sample_frames, raw, remapped))
 
 
-def _find_leftovers(folder: Path) -> Iterator[Finding]:
-    from pipeline.download.partial_file import find_leftovers
-
-    for sentence in find_leftovers(folder):
-        yield Finding("raw data", True, sentence)
+def _check_leftovers(folder: Path) -> Iterator[Finding]:
+    for message in find_leftovers(folder):
+        yield Finding("raw data", True, message)
 
 
-def _check_account(settings: "Config | None", source: Path | None) -> Iterator[Finding]:
-    is_needed = settings is not None and _needs_account(settings, source)
-    yield services_module.check_account(is_needed=is_needed)
-    if settings is not None and is_needed:
-        yield services_module.check_site(settings.download.site)
+def _check_account(config: Config | None, source: Path | None) -> Iterator[Finding]:
+    """Check the account, and the Cityscapes site if something must be downloaded from it."""
+    if config is None or source is None or not needs_account(config.download, out=source.parent):
+        yield services.check_account(is_needed=False)
+        return
+    yield services.check_account(is_needed=True)
+    yield services.check_site(config.download.site)
 
 
-def _check_hub(settings: "Config | None") -> Iterator[Finding]:
-    if settings is not None and settings.pretrained.source == "hub":
-        pin = settings.pretrained.pin()
-        yield from services_module.check_hub(pin.repository, pin.revision, pin.filename)
-
-
-def _needs_account(settings: "Config", source: Path | None) -> bool:
-    """Whether the parameters ask for something from the Cityscapes site that is not here."""
-    from pipeline.stages.download import needs_account
-
-    return source is not None and needs_account(settings.download, out=source.parent)
+def _check_hub(config: Config | None) -> Iterator[Finding]:
+    if config is not None and config.pretrained.source == "hub":
+        pin = config.pretrained.pin()
+        yield from services.check_hub(pin.repository, pin.revision, pin.filename)

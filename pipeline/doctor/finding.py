@@ -1,8 +1,15 @@
-"""One thing that the doctor looked at, and how all of them read on a terminal and in a log."""
+"""The result of a check, how results are formatted, and how a failing check becomes a result."""
 
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+
+CHECK_ERRORS = (OSError, ValueError, ImportError, RuntimeError, MemoryError)
+"""Errors that a damaged file or a broken machine causes; PyTorch raises RuntimeError for a device.
+
+KeyError and TypeError are left out: code that reads files raises ValueError for missing entries, so
+these are bugs, which should surface.
+"""
 
 _TOPIC_WIDTH = 13  # columns
 _STATUS_WIDTH = 6
@@ -10,13 +17,13 @@ _STATUS_WIDTH = 6
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        topic: what it belongs to, in a word or two.
-        ok: whether it is as it should be.
-        message: what was found and, where it is not well, what to do.
-        table: lines to be shown below it as they are.
+        topic: what was checked, in a word or two.
+        ok: whether it is in order.
+        message: the result and, unless it is in order, what to do.
+        table: lines to print below the message unchanged.
     """
 
     topic: str
@@ -29,8 +36,8 @@ class Finding:
 
     @property
     def status(self) -> str:
-        """`ok`, or `MEND` for what a person has to see to."""
-        return "ok" if self.ok else "MEND"
+        """`ok` or `FAIL`."""
+        return "ok" if self.ok else "FAIL"
 
 
 def format_findings(
@@ -40,69 +47,66 @@ def format_findings(
     style_topic: Callable[[str], str] = str,
     style_status: Callable[[str], str] = str,
 ) -> Iterator[str]:
-    """All findings in three columns: topic, mark, sentence; then how many are to be mended.
+    """Format findings in three columns, topic, status and message, and count the problems.
 
     Args:
-        findings: in the order in which they are told; those of a topic stand together.
-        width: columns of the terminal, into which sentences are wrapped; None for a log, where a
-            finding is one line.
-        style_topic: colours a topic.
-        style_status: colours `ok` or `MEND`.
+        findings: in order of output; findings of one topic are adjacent.
+        width: columns of the terminal, to which messages are wrapped; None for a log, where a
+            message is one line.
+        style_topic: adds color to a topic.
+        style_status: adds color to `ok` or `FAIL`.
     """
     indent = " " * (_TOPIC_WIDTH + _STATUS_WIDTH)
-    before = ""
+    previous = ""
     for finding in findings:
-        shown = "" if finding.topic == before else finding.topic
-        before = finding.topic
-        room = max(width - len(indent), 40) if width else 10**6
+        topic = "" if finding.topic == previous else finding.topic
+        previous = finding.topic
+        columns = max(width - len(indent), 40) if width else 10**6
         first, *rest = textwrap.wrap(
-            finding.message, room, break_long_words=False, break_on_hyphens=False
+            finding.message, columns, break_long_words=False, break_on_hyphens=False
         )
-        marked = style_status(finding.status) + " " * (_STATUS_WIDTH - len(finding.status))
-        yield style_topic(shown) + " " * (_TOPIC_WIDTH - len(shown)) + marked + first
+        status = style_status(finding.status) + " " * (_STATUS_WIDTH - len(finding.status))
+        yield style_topic(topic) + " " * (_TOPIC_WIDTH - len(topic)) + status + first
         yield from (indent + line for line in (*rest, *finding.table))
-    wrong = sum(not finding.ok for finding in findings)
-    things = "1 thing" if wrong == 1 else f"{wrong} things"
+    num_problems = sum(not finding.ok for finding in findings)
     yield ""
-    yield f"{things} to mend" if wrong else "all is well"
-
-
-CHECK_ERRORS = (OSError, ValueError, ImportError, RuntimeError, MemoryError)
-"""What a broken machine or file raises; PyTorch's RuntimeError is a device that does not answer.
-
-Not KeyError or TypeError: whoever reads a table or a file says ValueError where something lacks, so
-that those are mistakes of ours, and seen.
-"""
+    match num_problems:
+        case 0:
+            yield "no problems found"
+        case 1:
+            yield "1 problem found"
+        case _:
+            yield f"{num_problems} problems found"
 
 
 def guard(topic: str, check: Callable[[], Finding | Iterable[Finding]]) -> list[Finding]:
-    """What a check finds; where it breaks, what it had found until then, and a line about that.
+    """Run a check and return its findings; if it fails, add a finding with the error.
 
     Args:
-        topic: of that line.
-        check: gives one finding or several.
+        topic: topic of the finding with the error.
+        check: returns one finding or several.
     """
-    found: list[Finding] = []
+    findings: list[Finding] = []
     try:
-        one_or_more = check()
-        for finding in [one_or_more] if isinstance(one_or_more, Finding) else one_or_more:
-            found.append(finding)
-    except CHECK_ERRORS as trouble:
-        found.append(Finding(topic, False, describe_error(trouble)))
-    return found
+        result = check()
+        for finding in [result] if isinstance(result, Finding) else result:
+            findings.append(finding)  # noqa: PERF402  findings before an error are kept
+    except CHECK_ERRORS as error:
+        findings.append(Finding(topic, False, describe_error(error)))
+    return findings
 
 
 def describe_error(error: Exception) -> str:
-    """What a check could not do, and what to do about it."""
+    """Return one line: what a check could not do, and what to do about it."""
     if isinstance(error, PermissionError) and error.filename:
-        remedy = "`ls -ld` shows whose it is; give yourself the right to read it"
-        return f"{error.filename} may not be looked at: {remedy}"
+        remedy = "`ls -ld` shows its owner; give yourself read permission"
+        return f"{error.filename} cannot be read, permission denied: {remedy}"
     if isinstance(error, OSError) and error.filename:
-        remedy = "nothing more was looked at there; mend or remove it"
-        return f"{error.filename} cannot be looked at ({error.strerror}): {remedy}"
+        remedy = "fix or remove it; further checks of it were skipped"
+        return f"{error.filename} cannot be read ({error.strerror}): {remedy}"
     if isinstance(error, ImportError):
-        remedy = "`pip install -r requirements.lock` in an environment of its own"
-        return f"a package cannot be loaded ({error}): {remedy}"
-    first = str(error).strip().splitlines()[:1]
-    told = first[0] if first else type(error).__name__
-    return f"this could not be looked at ({told}): mend that, then call the doctor again"
+        remedy = "`pip install -r requirements.lock` in a new virtual environment"
+        return f"a package cannot be imported ({error}): {remedy}"
+    lines = str(error).strip().splitlines()
+    reason = lines[0] if lines else type(error).__name__
+    return f"the check failed ({reason}): fix the cause, then run `segformer doctor` again"

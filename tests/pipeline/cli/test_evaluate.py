@@ -1,14 +1,14 @@
-"""pipeline.cli.evaluate: what of an evaluation MLflow is told."""
+"""pipeline.cli.evaluate: the artifacts of an evaluation in MLflow."""
 
 from pathlib import Path
 
 from pipeline.cli.evaluate import list_artifacts
 
 
-def test_mlflow_is_told_results_alone(tmp_path: Path) -> None:
-    """Tables and panels go there; DVC's .gitignore, and predictions by the hundred, do not."""
+def test_predictions_are_not_logged(tmp_path: Path) -> None:
+    """Tables and panels are logged; DVC's .gitignore and the predictions are not."""
     for folder in ("panels", "predictions"):
         (tmp_path / folder).mkdir()
     for file in (".gitignore", "per_class.csv"):
         (tmp_path / file).touch()
-    assert ["panels", "per_class.csv"] == [piece.name for piece in list_artifacts(tmp_path)]
+    assert ["panels", "per_class.csv"] == [path.name for path in list_artifacts(tmp_path)]

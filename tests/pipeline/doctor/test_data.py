@@ -101,7 +101,7 @@ def test_frame_in_only_one_table(remapped: Path) -> None:
     change_table(remapped / "frames.csv", "frame", "train/avalon/avalon_000009_000019")
     (finding,) = data.check_tables(remapped)
     assert not finding.ok
-    assert "2 stand in one of them only" in finding.message
+    assert "2 are in only one of them" in finding.message
 
 
 def test_missing_table(remapped: Path) -> None:

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import stat
 import sys
@@ -11,7 +12,7 @@ import torch
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-import pipeline
+import pipeline.doctor
 from pipeline import dvc
 from pipeline.cli.app import app
 from pipeline.doctor import examine
@@ -25,11 +26,11 @@ from tests.pipeline.conftest import PARAMS_FILE, corrupt_zip_directory
 
 
 @pytest.fixture(autouse=True)
-def _somebody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Git knows who runs the tests, and the disk has room; no service, no account is asked."""
+def _healthy_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Configure a Git author and free disk space; no service, no account."""
     monkeypatch.setenv("GIT_AUTHOR_NAME", "somebody")
-    has_room = shutil._ntuple_diskusage(10**13, 0, 10**13)
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: has_room)
+    usage = shutil._ntuple_diskusage(10**13, 0, 10**13)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
     for variable in (
         "MLFLOW_TRACKING_URI",
         "PREFECT_API_URL",
@@ -43,7 +44,7 @@ def _somebody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def source(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A source.json of a download from the tree, remapped too; DVC is told to name both."""
+    """The source.json of a download from the tree, which is remapped too."""
     section = YAML(typ="safe").load(PARAMS_FILE)["download"]
     params, _ = Download.parse("download", section | {"source": "folder", "folder": str(tree)})
     assert params is not None
@@ -57,37 +58,37 @@ def source(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         progress=lambda done, total: None,
         processes=1,
     )
-    dvc_names(monkeypatch, raw / "source.json", remapped / "pixel_counts.csv")
+    set_dvc_outputs(monkeypatch, raw / "source.json", remapped / "pixel_counts.csv")
     return raw / "source.json"
 
 
-def dvc_names(monkeypatch: pytest.MonkeyPatch, *paths: Path) -> None:
-    """DVC, which takes a second to say where an output lies, is told to name these."""
+def set_dvc_outputs(monkeypatch: pytest.MonkeyPatch, *paths: Path) -> None:
+    """Replace the query for output paths, which takes DVC a second."""
     by_name = {path.name: path for path in paths}
     monkeypatch.setattr(dvc, "find_outputs", lambda *names: {name: by_name[name] for name in names})
 
 
-def changed(into: Path, section: str, /, **values: object) -> Path:
-    """The shipped parameters with some of a section changed."""
+def write_params(folder: Path, section: str, /, **values: object) -> Path:
+    """Write the project's parameters with changes to a section; return the path."""
     yaml = YAML()
     params = yaml.load(PARAMS_FILE)
     params[section] |= values
-    yaml.dump(params, into / "params.yaml")
-    return into / "params.yaml"
+    yaml.dump(params, folder / "params.yaml")
+    return folder / "params.yaml"
 
 
-def mistakes(params: Path = PARAMS_FILE) -> list[str]:
-    """What the doctor finds that is not well."""
+def failures(params: Path = PARAMS_FILE) -> list[str]:
+    """Return the messages of the findings that are not ok."""
     return [finding.message for finding in examine.run_checks(params) if not finding.ok]
 
 
-def test_all_is_well(source: Path) -> None:
-    """With the shipped parameters and an unchanged folder nothing is to be mended."""
-    assert [] == mistakes()
+def test_no_problems(source: Path) -> None:
+    """With the project's parameters and an unchanged source folder no check fails."""
+    assert [] == failures()
 
 
-def test_everything_is_looked_at(source: Path) -> None:
-    """Machine, parameters, data and services, those of a topic together."""
+def test_all_topics_are_checked(source: Path) -> None:
+    """Machine, parameters, data and services are checked, grouped by topic."""
     topics = [finding.topic for finding in examine.run_checks(PARAMS_FILE)]
     expected = [
         "environment",
@@ -98,7 +99,7 @@ def test_everything_is_looked_at(source: Path) -> None:
         "raw data",
         "frames",
         "labels",
-        "deep look",
+        "sample",
         "services",
         "credentials",
         "runs",
@@ -107,257 +108,257 @@ def test_everything_is_looked_at(source: Path) -> None:
 
 
 def test_nothing_is_changed(source: Path, tmp_path: Path) -> None:
-    """No file is written, removed or touched."""
+    """The checks write, remove or touch no file."""
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     examine.run_checks(PARAMS_FILE)
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
 
 
-def test_a_changed_folder_is_told_with_the_remedy(source: Path, tree: Path) -> None:
-    """A file that is gone from the folder is named, and how to take the change in."""
-    gone = next(tree.rglob("*leftImg8bit.png"))
-    gone.unlink()
-    (told,) = mistakes()
-    assert gone.name in told
-    assert "take it in with `dvc repro --force download` or `retrain`" in told
+def test_changed_source_folder(source: Path, tree: Path) -> None:
+    """A file removed from the source folder is named, with the command that updates the data."""
+    removed = next(tree.rglob("*leftImg8bit.png"))
+    removed.unlink()
+    (message,) = failures()
+    assert removed.name in message
+    assert "update with `dvc repro --force download` or `segformer retrain`" in message
 
 
-def test_mistakes_in_the_parameters_are_told(source: Path, tmp_path: Path) -> None:
-    """Each wrong parameter is a line of its own, and the data is looked at all the same."""
-    params = changed(tmp_path, "train", steps=0, stpes=1)
-    told = mistakes(params)
-    assert 2 == len(told)
-    assert any("did you mean train.steps?" in sentence for sentence in told)
-    assert any(finding.topic == "deep look" for finding in examine.run_checks(params))
+def test_invalid_parameters(source: Path, tmp_path: Path) -> None:
+    """Each invalid parameter is a finding, and the data is checked nevertheless."""
+    params = write_params(tmp_path, "train", steps=0, stpes=1)
+    messages = failures(params)
+    assert 2 == len(messages)
+    assert any("did you mean train.steps?" in message for message in messages)
+    assert any(finding.topic == "sample" for finding in examine.run_checks(params))
 
 
-def test_a_full_disk_is_told(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Less room than a run needs is to be mended."""
+def test_full_disk(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less free space than a run needs is a problem."""
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(9, 9, 0))
-    (told,) = mistakes()
-    assert "make room for" in told
+    (message,) = failures()
+    assert re.search(r": free .* more, which includes a reserve", message)
 
 
-def test_no_data_yet_is_no_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the first run the doctor says how to bring the data."""
-    dvc_names(monkeypatch, tmp_path / "source.json", tmp_path / "pixel_counts.csv")
+def test_missing_data_before_the_first_run_is_ok(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the first run a finding says how to get the data, and no check fails."""
+    set_dvc_outputs(monkeypatch, tmp_path / "source.json", tmp_path / "pixel_counts.csv")
     findings = examine.run_checks(PARAMS_FILE)
-    assert any("`dvc repro` brings it" in finding.message for finding in findings)
+    assert any("`dvc repro` downloads or generates it" in finding.message for finding in findings)
     assert all(finding.ok for finding in findings)
 
 
-def test_a_project_that_dvc_cannot_read_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What DVC says becomes a line; the rest is looked at."""
+def test_project_that_dvc_cannot_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DVC's error becomes a finding; the other checks run."""
 
-    def refuse(*names: str) -> None:
+    def fail(*names: str) -> None:
         raise ValueError("dvc.yaml is no YAML")
 
-    monkeypatch.setattr(dvc, "find_outputs", refuse)
-    assert ["dvc.yaml is no YAML"] == mistakes()
+    monkeypatch.setattr(dvc, "find_outputs", fail)
+    assert ["dvc.yaml is no YAML"] == failures()
 
 
-def only(topic: str, params: Path = PARAMS_FILE) -> str:
-    """The one thing to mend, which is of this topic; that all else was looked at is seen too."""
+def only_failure(topic: str, params: Path = PARAMS_FILE) -> str:
+    """Return the message of the only failure, which has this topic; all other checks must run."""
     findings = examine.run_checks(params)
     assert {"environment", "device", "git", "services", "credentials"} <= {
         finding.topic for finding in findings
     }
-    (told,) = [finding for finding in findings if not finding.ok]
-    assert topic == told.topic
-    return told.message
+    (failure,) = [finding for finding in findings if not finding.ok]
+    assert topic == failure.topic
+    return failure.message
 
 
-def test_a_source_that_cannot_be_read_is_one_line(source: Path) -> None:
-    """It is named with the reason; frames and labels are looked at all the same."""
+def test_unreadable_source_record(source: Path) -> None:
+    """The file is named with the reason; frames and labels are checked nevertheless."""
     source.unlink()
     source.mkdir()
-    told = only("raw data")
-    assert f"{source} cannot be looked at (Is a directory): " in told
-    assert any(finding.topic == "deep look" for finding in examine.run_checks(PARAMS_FILE))
+    message = only_failure("raw data")
+    assert f"{source} cannot be read (Is a directory): " in message
+    assert any(finding.topic == "sample" for finding in examine.run_checks(PARAMS_FILE))
 
 
 @pytest.mark.parametrize("content", ["[]", '{"source": "folder"}', '{"source": "fol', "\0\xff"])
-def test_a_source_that_is_none_is_one_line(source: Path, content: str) -> None:
-    """Whatever stands in source.json instead, what to do is said."""
+def test_damaged_source_record(source: Path, content: str) -> None:
+    """For any invalid source.json the message has the command that restores it."""
     source.unlink()
     source.write_bytes(content.encode("latin-1"))
-    assert f"{source} is damaged: `dvc repro --force download`" == only("raw data")
+    assert f"{source} is damaged: `dvc repro --force download`" == only_failure("raw data")
 
 
-def test_a_zip_that_cannot_be_read_is_one_line(source: Path) -> None:
-    """A socket in its place, which nobody can open."""
+def test_unreadable_zip(source: Path) -> None:
+    """A socket in place of the zip, which cannot be opened, is named."""
     path = source.parent / IMAGE_ZIP
     path.unlink()
     os.mknod(path, stat.S_IFSOCK)
-    assert f"{path} cannot be looked at (No such device or address)" in only("raw data")
+    assert f"{path} cannot be read (No such device or address)" in only_failure("raw data")
 
 
-def test_a_folder_that_cannot_be_looked_at_is_one_line(source: Path, tmp_path: Path) -> None:
-    """A path longer than the system takes breaks each question about it, and nothing else."""
-    params = changed(tmp_path, "download", source="folder", folder="x" * 300)
-    told = {finding.topic for finding in examine.run_checks(params) if not finding.ok}
-    assert {"disk", "parameters"} == told
+def test_unreadable_source_folder(source: Path, tmp_path: Path) -> None:
+    """A path longer than the system allows fails the checks of the folder, and no others."""
+    params = write_params(tmp_path, "download", source="folder", folder="x" * 300)
+    topics = {finding.topic for finding in examine.run_checks(params) if not finding.ok}
+    assert {"disk", "parameters"} == topics
 
 
-def test_parameters_that_cannot_be_read_are_one_line(source: Path, tmp_path: Path) -> None:
-    """A folder in the file's place."""
-    assert f"{tmp_path} cannot be looked at (Is a directory)" in only("parameters", tmp_path)
+def test_unreadable_parameters(source: Path, tmp_path: Path) -> None:
+    """A folder in place of params.yaml is named."""
+    assert f"{tmp_path} cannot be read (Is a directory)" in only_failure("parameters", tmp_path)
 
 
-def test_a_package_that_cannot_be_loaded_is_one_line(
-    source: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A broken installation is what a doctor is called for."""
+def test_package_that_cannot_be_imported(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken installation is a finding."""
     monkeypatch.setitem(sys.modules, "pipeline.doctor.data", None)
-    monkeypatch.delattr(pipeline, "data_checks", raising=False)
-    assert "a package cannot be loaded (" in only("raw data")
+    monkeypatch.delattr(pipeline.doctor, "data", raising=False)
+    assert "a package cannot be imported (" in only_failure("raw data")
 
 
-def test_a_device_that_does_not_answer_is_one_line(
-    source: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What CUDA says is told, its first line."""
+def test_device_that_does_not_respond(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message has the first line of CUDA's error."""
 
     def fail() -> None:
         raise RuntimeError("CUDA error: unspecified launch failure\nFor debugging ...")
 
     monkeypatch.setattr(torch.cuda, "is_available", fail)
-    told = only("device")
-    assert "(CUDA error: unspecified launch failure)" in told
+    assert "(CUDA error: unspecified launch failure)" in only_failure("device")
 
 
-def test_what_a_cut_download_left_is_told(source: Path) -> None:
-    """Pieces, which go on; a file that is not what it should be; each with its size."""
+def test_leftovers_of_an_interrupted_download(source: Path) -> None:
+    """Partial files and quarantined files are listed with their size."""
     raw = source.parent
     for name in (f"{IMAGE_ZIP}.download.part", f"{LABEL_ZIP}.bad", "source.json.part"):
         (raw / name).write_bytes(b"12345678901234567")
     findings = examine.run_checks(PARAMS_FILE)
-    told = "\n".join(finding.message for finding in findings)
-    assert f"{raw / IMAGE_ZIP}.download.part, 17 bytes: a download that was cut short; the" in told
-    assert f"{raw / LABEL_ZIP}.bad, 17 bytes: arrived, but is not what it should be, and" in told
-    assert f"{raw / 'source.json'}.part, 17 bytes: what a stage that was killed had begun" in told
+    messages = "\n".join(finding.message for finding in findings)
+    assert (
+        f"{raw / IMAGE_ZIP}.download.part, 17 bytes: a download that was cut short; the" in messages
+    )
+    assert (
+        f"{raw / LABEL_ZIP}.bad, 17 bytes: arrived, but is not what it should be, and" in messages
+    )
+    assert (
+        f"{raw / 'source.json'}.part, 17 bytes: what a stage that was killed had begun" in messages
+    )
     assert all(finding.ok for finding in findings)
 
 
-def test_what_a_killed_stage_left_is_told(source: Path) -> None:
-    """Beside the folder of the download too: half a pack may be 29 GB."""
-    half = source.parent.parent / "pack.part" / "train"
-    half.mkdir(parents=True)
-    (half / "images.npy").write_bytes(bytes(1500))
-    told = [finding.message for finding in examine.run_checks(PARAMS_FILE)]
-    expected = f"{half.parent}, 1.5 kB: what a stage that was killed had begun; delete it"
-    assert 1 == sum(sentence.startswith(expected) for sentence in told)
+def test_leftovers_of_a_killed_stage(source: Path) -> None:
+    """Other stages' folders are searched too: a partial `pack` may have 29 GB."""
+    partial = source.parent.parent / "pack.part" / "train"
+    partial.mkdir(parents=True)
+    (partial / "images.npy").write_bytes(bytes(1500))
+    messages = [finding.message for finding in examine.run_checks(PARAMS_FILE)]
+    expected = f"{partial.parent}, 1.5 kB: what a stage that was killed had begun; delete it"
+    assert 1 == sum(message.startswith(expected) for message in messages)
 
 
-def test_a_broken_zip_in_the_folder_is_told(source: Path, tmp_path: Path) -> None:
-    """Its directory is damaged, though its end is not: named, and the rest is looked at."""
+def test_damaged_zip_in_the_source_folder(source: Path, tmp_path: Path) -> None:
+    """A zip whose directory is damaged is named, and the other checks run."""
     folder = tmp_path / "folder"
     folder.mkdir()
     for name in (IMAGE_ZIP, LABEL_ZIP):
         shutil.copy(source.parent / name, folder / name)
     corrupt_zip_directory(folder / IMAGE_ZIP)
-    told = only("disk", changed(tmp_path, "download", source="folder", folder=str(folder)))
-    assert f"{folder / IMAGE_ZIP} is not a whole zip file: fetch it again" in told
+    params = write_params(tmp_path, "download", source="folder", folder=str(folder))
+    message = only_failure("disk", params)
+    assert f"{folder / IMAGE_ZIP} is not a complete zip file: download it again" in message
 
 
-def test_coarse_data_that_is_missing_is_told(source: Path, tmp_path: Path) -> None:
-    """Where remap is to use it, both zips are named with what brings them."""
+def test_missing_coarse_data(source: Path, tmp_path: Path) -> None:
+    """If remap needs them, both zips are named with the command that restores them."""
     yaml = YAML()
     params = yaml.load(PARAMS_FILE)
     params["download"] |= {"source": "folder", "folder": str(tmp_path), "train_extra": True}
     params["remap"]["train_extra"] = True
     yaml.dump(params, tmp_path / "params.yaml")
     findings = examine.run_checks(tmp_path / "params.yaml")
-    told = [one.message for one in findings if one.topic == "raw data" and not one.ok]
-    assert 2 == len(told)
-    for name, sentence in zip(("leftImg8bit_trainextra", "gtCoarse"), told, strict=True):
-        assert f"{name}.zip is missing: `dvc checkout` or `dvc repro --force download`" in sentence
+    messages = [one.message for one in findings if one.topic == "raw data" and not one.ok]
+    assert 2 == len(messages)
+    for name, message in zip(("leftImg8bit_trainextra", "gtCoarse"), messages, strict=True):
+        assert f"{name}.zip is missing: `dvc checkout` or `dvc repro --force download`" in message
 
 
-def test_no_secret_is_told(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a service's password nor the account's, wherever it stands, on any output."""
+def test_secrets_are_hidden(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The output has neither a service's password nor the account, wherever they are set."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:sesame@db.example/mlflow")
     monkeypatch.setenv("PREFECT_API_URL", "http://me:sesame@127.0.0.1:9/api")
     monkeypatch.setenv(credentials.PASSWORD, "sesame")
     (tmp_path / "credentials.json").write_text(
         json.dumps({"username": "somebody@example.org", "password": "sesame"})
     )
-    for name in ("", "somebody@example.org"):  # half an account, and a whole one
+    for name in ("", "somebody@example.org"):  # password without and with a user name
         monkeypatch.setenv(credentials.USERNAME, name)
-        told = CliRunner().invoke(app, ["doctor", "--params", str(PARAMS_FILE)]).output
-        assert "postgresql://***@db.example/mlflow" in told
-        assert "CITYSCAPES_PASSWORD" in told
-        assert "sesame" not in told
-        assert "somebody" not in told
+        output = CliRunner().invoke(app, ["doctor", "--params", str(PARAMS_FILE)]).output
+        assert "postgresql://***@db.example/mlflow" in output
+        assert "CITYSCAPES_PASSWORD" in output
+        assert "sesame" not in output
+        assert "somebody" not in output
 
 
-def test_an_account_is_missing_where_one_is_needed(source: Path, tmp_path: Path) -> None:
-    """With the site as source, and its packages not here, the doctor asks for an account."""
-    params = changed(tmp_path, "download", source="cityscapes", site="http://127.0.0.1:9")
-    told = mistakes(params)
-    assert any("no Cityscapes account: set CITYSCAPES_USERNAME" in one for one in told)
-    assert any("http://127.0.0.1:9 does not answer" in one for one in told)
+def test_missing_account(source: Path, tmp_path: Path) -> None:
+    """If packages must be downloaded from the site, a missing account is a problem."""
+    params = write_params(tmp_path, "download", source="cityscapes", site="http://127.0.0.1:9")
+    messages = failures(params)
+    assert any("no Cityscapes account: set CITYSCAPES_USERNAME" in text for text in messages)
+    assert any("http://127.0.0.1:9 does not respond" in text for text in messages)
 
 
 @pytest.mark.parametrize("variable", ["MLFLOW_TRACKING_URI", "PREFECT_API_URL"])
-def test_a_server_that_does_not_answer_is_told(
-    source: Path, monkeypatch: pytest.MonkeyPatch, variable: str
-) -> None:
-    """A dead address is to be mended, and the message says how."""
+def test_unreachable_server(source: Path, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    """An address that does not respond is a problem, and the message has the remedy."""
     monkeypatch.setenv(variable, "http://127.0.0.1:9/api")
-    (told,) = mistakes()
-    assert f"http://127.0.0.1:9/api does not answer: start it, or unset {variable}" in told
+    (message,) = failures()
+    assert f"http://127.0.0.1:9/api does not respond: start it, or unset {variable}" in message
 
 
-def test_a_hub_that_does_not_answer_is_told(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is asked only where the parameters want something of it."""
+def test_unreachable_hub(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub is checked only if the parameters need a file from it."""
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    assert [] == mistakes()
-    (told,) = mistakes(changed(tmp_path, "pretrained", source="hub"))
-    assert "pytorch_model.bin of nvidia/mit-b0 is not in the cache" in told
+    assert [] == failures()
+    (message,) = failures(write_params(tmp_path, "pretrained", source="hub"))
+    assert "pytorch_model.bin of nvidia/mit-b0 is not in the cache" in message
 
 
-def test_an_empty_source_folder_is_told(source: Path, tmp_path: Path) -> None:
-    """A folder that the parameters name and that holds nothing is to be mended."""
+def test_empty_source_folder(source: Path, tmp_path: Path) -> None:
+    """An empty source folder is a problem."""
     (tmp_path / "empty").mkdir()
-    params = changed(tmp_path, "download", source="folder", folder=str(tmp_path / "empty"))
-    (told,) = mistakes(params)
-    assert f"download.folder: {tmp_path / 'empty'} is missing or empty" in told
+    params = write_params(tmp_path, "download", source="folder", folder=str(tmp_path / "empty"))
+    (message,) = failures(params)
+    assert f"download.folder: {tmp_path / 'empty'} is missing or empty" in message
 
 
-def test_weights_that_are_not_there_are_told(source: Path, tmp_path: Path) -> None:
-    """A file of starting weights that the parameters name must lie there."""
-    params = changed(tmp_path, "pretrained", source="file", file=str(tmp_path / "mit.pth"))
-    (told,) = mistakes(params)
-    assert f"pretrained.file: {tmp_path / 'mit.pth'} is missing" in told
+def test_missing_pretrained_weights(source: Path, tmp_path: Path) -> None:
+    """A missing file of pretrained weights is a problem."""
+    params = write_params(tmp_path, "pretrained", source="file", file=str(tmp_path / "mit.pth"))
+    (message,) = failures(params)
+    assert f"pretrained.file: {tmp_path / 'mit.pth'} is missing" in message
 
 
-def test_runs_that_mlflow_lacks_are_told(source: Path, tmp_path: Path) -> None:
-    """What nobody writes any more waits for `sync`; what a training writes does not."""
+def test_pending_uploads(source: Path, tmp_path: Path) -> None:
+    """Finished journals are pending until `sync`; the journal of a running training is not."""
     Journal.create(tmp_path / "tracking", "ce-0").close()
     with closing(Journal.create(tmp_path / "tracking", "dice-0")):
-        (told,) = mistakes()
-    assert "MLflow lacks something of a run: `python -m pipeline sync` sends it" == told
+        (message,) = failures()
+    assert "1 run is not completely uploaded to MLflow: run `segformer sync`" == message
 
 
-def test_git_without_a_name_is_told(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without an identity `dvc exp` fails, so the doctor says so first."""
+def test_git_without_an_author(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing author, with which `dvc exp` fails, is a problem."""
     monkeypatch.delenv("GIT_AUTHOR_NAME", raising=False)
     for variable in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
         monkeypatch.setenv(variable, "/dev/null")
     monkeypatch.setenv("GIT_DIR", "/nowhere")
-    (told,) = mistakes()
-    assert "`dvc exp` needs it" in told
+    (message,) = failures()
+    assert "no author configured, which `dvc exp` needs" in message
 
 
-@pytest.mark.parametrize(("is_well", "expected"), [(True, 0), (False, 1)])
-def test_the_exit_code(source: Path, tree: Path, is_well: bool, expected: int) -> None:
-    """0 where all is well, 1 where something is to be mended; the last line says which."""
-    if not is_well:
+@pytest.mark.parametrize(("is_ok", "expected"), [(True, 0), (False, 1)])
+def test_exit_code(source: Path, tree: Path, is_ok: bool, expected: int) -> None:
+    """The exit code is 0 without problems and 1 with problems; the last line counts them."""
+    if not is_ok:
         next(tree.rglob("*leftImg8bit.png")).unlink()
-    done = CliRunner().invoke(app, ["doctor", "--params", str(PARAMS_FILE)])
-    assert expected == done.exit_code
-    assert ("all is well" if is_well else "1 thing to mend") == done.output.splitlines()[-1]
+    result = CliRunner().invoke(app, ["doctor", "--params", str(PARAMS_FILE)])
+    assert expected == result.exit_code
+    assert ("no problems found" if is_ok else "1 problem found") == result.output.splitlines()[-1]

@@ -1,48 +1,47 @@
 from pipeline.doctor.finding import Finding, format_findings
 
-LONG = Finding("disk", False, "12 GB free; a whole run writes about 50 GB: make room for 39 GB")
+LONG = Finding("disk", False, "12 GB free; a full run writes about 50 GB: free 39 GB more")
 GOOD = Finding("labels", True, "label values of 2 frames", (" 7 road  90 %", " 8 sidewalk  10 %"))
 
 
-def test_a_log_has_a_line_per_finding() -> None:
-    """Topic, mark and sentence in columns, tables as they are, the count last."""
+def test_log_has_a_line_per_finding() -> None:
+    """A log has topic, status and message in columns, tables unchanged, and the count last."""
     expected = [
-        "disk         MEND  12 GB free; a whole run writes about 50 GB: make room for 39 GB",
+        "disk         FAIL  12 GB free; a full run writes about 50 GB: free 39 GB more",
         "labels       ok    label values of 2 frames",
         "                    7 road  90 %",
         "                    8 sidewalk  10 %",
         "",
-        "1 thing to mend",
+        "1 problem found",
     ]
     assert expected == list(format_findings([LONG, GOOD]))
 
 
-def test_a_terminal_has_no_line_wider_than_it_is() -> None:
-    """Sentences are wrapped below themselves, and nothing of them is lost."""
-    told = list(format_findings([LONG], width=60))[:-2]
-    assert len(told) > 1
-    assert all(len(line) <= 60 for line in told)
-    assert all(line.startswith(" " * 19) for line in told[1:])
-    assert LONG.message == " ".join(line[19:] for line in told)
+def test_terminal_lines_are_wrapped() -> None:
+    """Messages are wrapped in their column, and no word is lost."""
+    lines = list(format_findings([LONG], width=60))[:-2]
+    assert len(lines) > 1
+    assert all(len(line) <= 60 for line in lines)
+    assert all(line.startswith(" " * 19) for line in lines[1:])
+    assert LONG.message == " ".join(line[19:] for line in lines)
 
 
-def test_a_topic_is_named_once() -> None:
-    """The second finding of a topic leaves its column empty."""
-    first, second, *_ = format_findings(
-        [GOOD.__class__("git", True, "one"), Finding("git", True, "two")]
-    )
+def test_topic_is_printed_once() -> None:
+    """The second finding of a topic has an empty topic column."""
+    first, second, *_ = format_findings([Finding("git", True, "one"), Finding("git", True, "two")])
     assert first.startswith("git ")
     assert second == " " * 13 + "ok    two"
 
 
-def test_where_nothing_is_wrong() -> None:
-    """The last line then says so."""
-    assert "all is well" == list(format_findings([GOOD]))[-1]
+def test_last_line_counts_the_problems() -> None:
+    """The last line has the number of problems, also if it is 0."""
+    assert "no problems found" == list(format_findings([GOOD]))[-1]
+    assert "2 problems found" == list(format_findings([LONG, GOOD, LONG]))[-1]
 
 
-def test_colours_do_not_shift_the_columns() -> None:
-    """Colouring adds its marks around the words only."""
+def test_colors_do_not_shift_the_columns() -> None:
+    """Escape sequences surround the words, not the padding."""
     (line, *_) = format_findings(
         [LONG], style_topic=lambda text: f"<{text}>", style_status=lambda text: f"[{text}]"
     )
-    assert line.startswith("<disk>         [MEND]  12 GB free")
+    assert line.startswith("<disk>         [FAIL]  12 GB free")

@@ -1,6 +1,7 @@
 import os
 import shutil
 import zipfile
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,35 +17,36 @@ from pipeline.stages import download
 from tests.pipeline.conftest import PARAMS_FILE, corrupt_zip_directory, write_changed_params
 
 
-def told(findings: object) -> list[str]:
-    """What is not well."""
-    assert isinstance(findings, list)
+def failures(findings: Iterable[Finding]) -> list[str]:
+    """Return the messages of the findings that are not ok."""
     return [finding.message for finding in findings if not finding.ok]
 
 
-def test_this_environment_is_well() -> None:
-    """Tests run in the environment that pyproject.toml asks for."""
-    assert [] == told(list(machine.check_environment()))
+def test_environment_of_the_tests_is_ok() -> None:
+    """The tests run in an environment that pyproject.toml allows."""
+    assert [] == failures(machine.check_environment())
 
 
-def test_a_package_out_of_bounds_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An old version is named with the bounds and the remedy."""
-    found = machine.version
-    monkeypatch.setattr(machine, "version", lambda name: "0.9" if name == "torch" else found(name))
-    (sentence,) = told(list(machine.check_environment()))
-    assert "torch 0.9 (<2.14,>=2.11 is needed)" in sentence
-    assert "`pip install -r requirements.lock`" in sentence
+def test_untested_package_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version out of bounds is named with the bounds and the remedy."""
+    original = machine.version
+    monkeypatch.setattr(
+        machine, "version", lambda name: "0.9" if name == "torch" else original(name)
+    )
+    (message,) = failures(machine.check_environment())
+    assert "untested versions: torch 0.9 (requires <2.14,>=2.11)" in message
+    assert "`pip install -r requirements.lock`" in message
 
 
-def test_a_project_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without its metadata nothing can be compared, and the remedy is one command."""
+def test_project_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the project's metadata the message has the command that installs it."""
     monkeypatch.setattr(machine, "PROJECT", "no-such-project")
-    (sentence,) = told(list(machine.check_environment()))
-    assert "`pip install -e .`" in sentence
+    (message,) = failures(machine.check_environment())
+    assert "`pip install -e .`" in message
 
 
-def test_a_driver_without_a_device_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A GPU that PyTorch does not see would cost days; a machine without one is well."""
+def test_driver_without_a_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU that PyTorch does not see is a problem; a machine without a GPU is ok."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", None)
     monkeypatch.setattr(machine, "_DRIVER", tmp_path / "version")
@@ -52,87 +54,87 @@ def test_a_driver_without_a_device_is_told(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "version").touch()
     finding = machine.check_device()
     assert not finding.ok
-    assert "a build without CUDA: install the other one" in finding.message
+    assert "a CPU-only build: install the CUDA build" in finding.message
 
 
-@pytest.mark.parametrize(("free", "is_well"), [(3 * 10**9, True), (3 * 10**9 - 1, False)])
-def test_room_is_compared_with_what_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, is_well: bool
+@pytest.mark.parametrize(("free", "is_ok"), [(3 * 10**9, True), (3 * 10**9 - 1, False)])
+def test_free_space_is_compared_with_the_estimate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, is_ok: bool
 ) -> None:
-    """Two gigabytes to write and one to spare need three."""
+    """2 GB to write and a reserve of 1 GB need 3 GB."""
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(9, 9, free))
     finding = machine.check_disk(tmp_path, {"raw data": 1_500_000_000, "models": 500_000_000})
-    assert is_well == finding.ok
+    assert is_ok == finding.ok
     assert "writes about 2.0 GB (raw data 1.5 GB, models 500.0 MB)" in finding.message
 
 
-def test_what_is_missing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sentence says how much room to make."""
+def test_missing_space_is_quantified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says how many bytes to free."""
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(9, 9, 10**9))
     finding: Finding = machine.check_disk(tmp_path, {"raw data": 2 * 10**9})
-    assert finding.message.endswith("make room for 2.0 GB, 1.0 GB to spare included")
+    assert finding.message.endswith("free 2.0 GB more, which includes a reserve of 1.0 GB")
 
 
-def test_the_needs_of_the_demo_by_hand() -> None:
-    """128 frames packed at 128 x 256 with 4 bytes a pixel; 4 models of 3.7 million, kept twice."""
+def test_estimate_for_the_demo_by_hand() -> None:
+    """128 frames packed at 128 x 256, 4 bytes per pixel; 4 models of 3.7 million, stored twice."""
     needs = disk_usage.estimate_bytes(load.load_config(PARAMS_FILE), out=None)
     assert 128 * 256 * 512 * 4 == needs["raw data"]
     assert 128 * 128 * 256 * 4 == needs["packed frames"]
     assert 4 * 2 * 4 * 3_700_000 == needs["models"]
 
 
-def test_only_the_frames_asked_for_need_no_room_again(tmp_path: Path) -> None:
-    """Zips of other frames, or from elsewhere, are replaced."""
-    drawn = download.Synthetic(train=1, val=1, size=(32, 64), seed=0)
-    params = download.Download(source="synthetic", folder=None, synthetic=drawn)
+def test_existing_synthetic_frames_need_no_space(tmp_path: Path) -> None:
+    """Frames of the same settings are not written again; those of other settings are."""
+    synthetic_frames = download.Synthetic(train=1, val=1, size=(32, 64), seed=0)
+    params = download.Download(source="synthetic", folder=None, synthetic=synthetic_frames)
     download.download_data(params, out=tmp_path, progress=lambda done, total, words="": None)
     settings = load.load_config(PARAMS_FILE)
-    for asked_for, expected in (
-        (drawn, 0),
-        (drawn.model_copy(update={"seed": 1}), 2 * 32 * 64 * 4),
+    for synthetic, expected in (
+        (synthetic_frames, 0),
+        (synthetic_frames.model_copy(update={"seed": 1}), 2 * 32 * 64 * 4),
     ):
-        section = params.model_copy(update={"synthetic": asked_for})
+        section = params.model_copy(update={"synthetic": synthetic})
         needs = disk_usage.estimate_bytes(replace(settings, download=section), out=tmp_path)
         assert expected == needs["raw data"]
 
 
-def from_the_site(folder: Path) -> load.Config:
-    """The shipped parameters with the site as source."""
+def load_with_site(folder: Path) -> load.Config:
+    """Load the project's parameters with the site as source."""
     return load.load_config(
         write_changed_params(folder, ("source: synthetic", "source: cityscapes"))
     )
 
 
-def from_a_folder(folder: Path, source: Path) -> load.Config:
-    """The shipped parameters with a folder as source."""
+def load_with_folder(folder: Path, source: Path) -> load.Config:
+    """Load the project's parameters with a folder as source."""
     changes = ("source: synthetic", "source: folder"), ("folder: null", f"folder: {source}")
     return load.load_config(write_changed_params(folder, *changes))
 
 
-def holes(path: Path, size: int) -> None:
-    """A file of so many bytes that takes no room."""
+def write_sparse_file(path: Path, size: int) -> None:
+    """Write a sparse file of `size` bytes."""
     path.parent.mkdir(exist_ok=True)
     with path.open("wb") as file:
         file.truncate(size)
 
 
-def test_the_needs_of_the_official_packages(tmp_path: Path) -> None:
-    """Not yet downloaded they are 11.8 GB, and 3475 frames are packed."""
-    needs = disk_usage.estimate_bytes(from_the_site(tmp_path), out=tmp_path / "out")
+def test_estimate_for_the_official_packages(tmp_path: Path) -> None:
+    """The packages are 11.8 GB, and 3475 frames are packed."""
+    needs = disk_usage.estimate_bytes(load_with_site(tmp_path), out=tmp_path / "out")
     assert 11_844_894_902 == needs["raw data"]
     assert 3475 * 128 * 256 * 4 == needs["packed frames"]
 
 
-def test_what_has_arrived_needs_no_room_again(tmp_path: Path) -> None:
-    """One package whole, of the other all but a million bytes: a million are left to be written."""
+def test_downloaded_bytes_need_no_space(tmp_path: Path) -> None:
+    """With one package complete and a million bytes of the other missing, a million are written."""
     out = tmp_path / "out"
-    holes(out / LABELS.name, 252_567_705)
-    holes(partial_path(out / IMAGES.name), 11_592_327_197 - 10**6)
-    assert 10**6 == disk_usage.estimate_bytes(from_the_site(tmp_path), out=out)["raw data"]
+    write_sparse_file(out / LABELS.name, 252_567_705)
+    write_sparse_file(partial_path(out / IMAGES.name), 11_592_327_197 - 10**6)
+    assert 10**6 == disk_usage.estimate_bytes(load_with_site(tmp_path), out=out)["raw data"]
 
 
-def test_zips_that_can_be_linked_need_no_room(tmp_path: Path) -> None:
-    """Zips of one's own on the same disk cost nothing, whatever their size."""
+def test_zips_that_can_be_hard_linked_need_no_space(tmp_path: Path) -> None:
+    """The user's own zips on the same disk need no space."""
     source = tmp_path / "source"
     source.mkdir()
     for package in (IMAGES, LABELS):
@@ -141,19 +143,22 @@ def test_zips_that_can_be_linked_need_no_room(tmp_path: Path) -> None:
     size = sum(path.stat().st_size for path in source.iterdir())
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
-        assert 0 == disk_usage.estimate_bytes(from_a_folder(tmp_path, source), out=None)["raw data"]
-        patch.setattr("os.geteuid", lambda: os.getuid() + 1)  # now they are somebody else's
         assert (
-            size == disk_usage.estimate_bytes(from_a_folder(tmp_path, source), out=None)["raw data"]
+            0 == disk_usage.estimate_bytes(load_with_folder(tmp_path, source), out=None)["raw data"]
+        )
+        patch.setattr("os.geteuid", lambda: os.getuid() + 1)  # now another user owns them
+        assert (
+            size
+            == disk_usage.estimate_bytes(load_with_folder(tmp_path, source), out=None)["raw data"]
         )
 
 
-def test_a_tree_needs_its_size_once(tree: Path, tmp_path: Path) -> None:
-    """Its files are stored into zips, and it is its own five frames that are packed.
+def test_extracted_tree_needs_its_size_once(tree: Path, tmp_path: Path) -> None:
+    """The files are stored in zips, and the tree's five frames are packed.
 
-    Zips smaller than the tree, the demo's for one, are not what it was stored in.
+    Existing zips count only if they are larger than the tree; smaller ones have other contents.
     """
-    settings = from_a_folder(tmp_path, tree)
+    settings = load_with_folder(tmp_path, tree)
     needs = disk_usage.estimate_bytes(settings, out=tmp_path / "out")
     sizes = {
         package: sum(path.stat().st_size for path in (tree / package.tree).rglob("*.png"))
@@ -161,22 +166,22 @@ def test_a_tree_needs_its_size_once(tree: Path, tmp_path: Path) -> None:
     }
     assert sum(sizes.values()) == needs["raw data"]
     assert 5 * 128 * 256 * 4 == needs["packed frames"]
-    for beyond, expected in ((-1, needs["raw data"]), (1, 0)):
+    for difference, expected in ((-1, needs["raw data"]), (1, 0)):
         for package, size in sizes.items():
-            holes(tmp_path / "out" / package.name, size + beyond)
+            write_sparse_file(tmp_path / "out" / package.name, size + difference)
         assert expected == disk_usage.estimate_bytes(settings, out=tmp_path / "out")["raw data"]
 
 
-def test_coarsely_labelled_frames_are_packed_too(tmp_path: Path) -> None:
-    """19,998 more than the 3475, where they are asked for; their two zips are 45.3 GB."""
+def test_coarsely_labeled_frames_are_packed(tmp_path: Path) -> None:
+    """They are 19,998 more than the 3475, if remap uses them; their two zips are 45.3 GB."""
     path = write_changed_params(
         tmp_path,
         ("source: synthetic", "source: cityscapes"),
         ("train_extra: false", "train_extra: true"),
     )
-    only_brought = disk_usage.estimate_bytes(load.load_config(path), out=None)
-    assert 11_844_894_902 + 45_300_000_000 == only_brought["raw data"]
-    assert 3475 * 128 * 256 * 4 == only_brought["packed frames"]
+    only_downloaded = disk_usage.estimate_bytes(load.load_config(path), out=None)
+    assert 11_844_894_902 + 45_300_000_000 == only_downloaded["raw data"]
+    assert 3475 * 128 * 256 * 4 == only_downloaded["packed frames"]
     path.write_text(path.read_text().replace("train_extra: false", "train_extra: true"))
     assert (
         23_473 * 128 * 256 * 4
@@ -184,31 +189,33 @@ def test_coarsely_labelled_frames_are_packed_too(tmp_path: Path) -> None:
     )
 
 
-def test_pieces_of_what_nobody_knows_the_size_of_are_not_the_whole(tmp_path: Path) -> None:
-    """However few of the coarse frames have arrived, the rest is still to be written."""
+def test_partial_file_of_unknown_size(tmp_path: Path) -> None:
+    """The rest of a partial file is still written, also if its full size is an estimate."""
     out = tmp_path / "out"
-    holes(out / IMAGES.name, 11_592_327_197)
-    holes(out / LABELS.name, 252_567_705)
-    holes(partial_path(out / EXTRA_IMAGES.name), 10**9)
-    settings = from_the_site(tmp_path)
+    write_sparse_file(out / IMAGES.name, 11_592_327_197)
+    write_sparse_file(out / LABELS.name, 252_567_705)
+    write_sparse_file(partial_path(out / EXTRA_IMAGES.name), 10**9)
+    settings = load_with_site(tmp_path)
     section = settings.download.model_copy(update={"train_extra": True})
     needs = disk_usage.estimate_bytes(replace(settings, download=section), out=out)
     assert 43 * 10**9 + 13 * 10**8 == needs["raw data"]
 
 
-def test_a_zip_with_a_damaged_directory_is_a_message(tmp_path: Path) -> None:
-    """Frames cannot be counted in it: the zip is named, and what to do."""
+def test_zip_with_a_damaged_directory_is_named(tmp_path: Path) -> None:
+    """If the frames of a zip cannot be counted, the error names the zip and what to do."""
     source = tmp_path / "source"
     source.mkdir()
     for package in (IMAGES, LABELS):
         with zipfile.ZipFile(source / package.name, "w") as archive:
             archive.writestr("README", b"")
     corrupt_zip_directory(source / IMAGES.name)
-    with pytest.raises(ValueError, match=f"{IMAGES.name} is not a whole zip file: fetch it again"):
-        disk_usage.estimate_bytes(from_a_folder(tmp_path, source), out=None)
+    with pytest.raises(
+        ValueError, match=f"{IMAGES.name} is not a complete zip file: download it again"
+    ):
+        disk_usage.estimate_bytes(load_with_folder(tmp_path, source), out=None)
 
 
-def test_a_folder_that_is_not_there_may_need_all(tmp_path: Path) -> None:
-    """Of a disk that is not mounted the official sizes are supposed."""
-    needs = disk_usage.estimate_bytes(from_a_folder(tmp_path, tmp_path / "nothing"), out=None)
+def test_missing_folder_needs_the_official_sizes(tmp_path: Path) -> None:
+    """For a folder that is not mounted the estimate uses the official sizes."""
+    needs = disk_usage.estimate_bytes(load_with_folder(tmp_path, tmp_path / "nothing"), out=None)
     assert 11_844_894_902 == needs["raw data"]

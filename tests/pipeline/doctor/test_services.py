@@ -10,13 +10,13 @@ from pipeline.doctor import services
 from pipeline.doctor.services import check_account, check_hub, check_service, check_site
 from pipeline.download import credentials
 
-DEAD = "http://127.0.0.1:9"
+UNREACHABLE = "http://127.0.0.1:9"
 PIN = ("nvidia/mit-b0", "80983a41", "pytorch_model.bin")
 
 
 @pytest.fixture(autouse=True)
-def _nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No account and no cache of whoever runs the tests is looked at."""
+def _no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the account and the hub cache of the user who runs the tests."""
     for variable in (credentials.USERNAME, credentials.PASSWORD, "HF_HUB_CACHE", "HF_HUB_OFFLINE"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(credentials, "official_file", lambda: tmp_path / "credentials.json")
@@ -25,53 +25,51 @@ def _nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def server() -> Iterator[tuple[str, dict[str, int]]]:
-    """A server's address, and the status it answers with: change it under the key `status`."""
-    answer = {"status": 200}
+    """A server's address, and a dictionary whose `status` is the HTTP status of its responses."""
+    response = {"status": 200}
 
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
-            self.send_response(answer["status"])
+            self.send_response(response["status"])
             self.end_headers()
 
         def log_message(self, *arguments: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as one:
-        thread = Thread(target=one.serve_forever, kwargs={"poll_interval": 0.01})
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http_server:
+        thread = Thread(target=http_server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield f"http://127.0.0.1:{one.server_port}", answer
-        one.shutdown()
+        yield f"http://127.0.0.1:{http_server.server_port}", response
+        http_server.shutdown()
         thread.join()
 
 
-@pytest.mark.parametrize(
-    ("status", "is_well"), [(200, True), (302, True), (404, True), (502, False)]
-)
-def test_a_server_that_answers(
+@pytest.mark.parametrize(("status", "is_ok"), [(200, True), (302, True), (404, True), (502, False)])
+def test_server_that_responds(
     server: tuple[str, dict[str, int]],
     monkeypatch: pytest.MonkeyPatch,
     status: int,
-    is_well: bool,
+    is_ok: bool,
 ) -> None:
-    """Whatever it answers, it is there; from 500 on it is not working, and the status is told."""
-    address, answer = server
-    answer["status"] = status
+    """A response below status 500 is ok; from 500 on the finding fails with the status."""
+    address, response = server
+    response["status"] = status
     monkeypatch.setenv("SOME_SERVER", address)
     finding = check_service("Some", "SOME_SERVER", "nothing happens")
-    assert is_well == finding.ok
-    assert is_well == ("answers with 502" not in finding.message)
+    assert is_ok == finding.ok
+    assert is_ok == ("responds with status 502" not in finding.message)
 
 
-def test_a_password_in_an_address_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """User and password are starred out, also where the server does not answer."""
+def test_password_in_an_address_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """User and password are replaced by stars, also if the server does not respond."""
     monkeypatch.setenv("SOME_SERVER", "http://me:secret@127.0.0.1:9/api")
-    told = check_service("Some", "SOME_SERVER", "").message
-    assert "http://***@127.0.0.1:9/api does not answer: start it, or unset SOME_SERVER" in told
-    assert "secret" not in told
+    message = check_service("Some", "SOME_SERVER", "").message
+    assert "http://***@127.0.0.1:9/api does not respond: start it, or unset SOME_SERVER" in message
+    assert "secret" not in message
 
 
-def test_an_account_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is told where the account is, neither name nor password."""
+def test_account_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The finding says where the account is, without name and password."""
     monkeypatch.setenv(credentials.USERNAME, "somebody@example.org")
     monkeypatch.setenv(credentials.PASSWORD, "secret")
     finding = check_account(is_needed=True)
@@ -81,8 +79,8 @@ def test_an_account_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "secret" not in str(finding)
 
 
-def test_an_account_in_the_official_tools_file(tmp_path: Path) -> None:
-    """Likewise; the file is named."""
+def test_account_in_the_official_credentials_file(tmp_path: Path) -> None:
+    """The finding has the path of the file, without name and password."""
     path = tmp_path / "credentials.json"
     path.write_text(json.dumps({"username": "somebody", "password": "secret"}))
     finding = check_account(is_needed=True)
@@ -91,33 +89,33 @@ def test_an_account_in_the_official_tools_file(tmp_path: Path) -> None:
     assert "secret" not in str(finding)
 
 
-def test_a_damaged_file_does_not_show_what_is_in_it(tmp_path: Path) -> None:
-    """Half a password would be told by quoting the file."""
+def test_damaged_credentials_file_is_not_quoted(tmp_path: Path) -> None:
+    """The message about a truncated credentials file does not quote its contents."""
     (tmp_path / "credentials.json").write_text('{"username": "somebody", "password": "secret')
     finding = check_account(is_needed=False)
     assert not finding.ok
     assert "secret" not in str(finding)
 
 
-def test_half_an_account_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name without a password is a mistake even before it is needed."""
+def test_user_name_without_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name without a password is a problem even if no account is needed."""
     monkeypatch.setenv(credentials.USERNAME, "somebody")
     finding = check_account(is_needed=False)
     assert not finding.ok
     assert "CITYSCAPES_PASSWORD is not" in finding.message
 
 
-def test_no_account_is_a_mistake_only_where_one_is_needed() -> None:
-    """With data that is here, or drawn, nobody has to register."""
+def test_no_account_is_a_problem_only_if_one_is_needed() -> None:
+    """With existing or synthetic data no account is needed."""
     assert check_account(is_needed=False).ok
     needed = check_account(is_needed=True)
     assert not needed.ok
     assert "set CITYSCAPES_USERNAME and CITYSCAPES_PASSWORD" in needed.message
 
 
-def test_a_file_in_the_hubs_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where it lies in the cache nobody is asked."""
-    monkeypatch.setenv("HF_ENDPOINT", DEAD)
+def test_file_in_the_hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the file is in the cache, no server is asked."""
+    monkeypatch.setenv("HF_ENDPOINT", UNREACHABLE)
     folder = tmp_path / "hub" / "hub" / "models--nvidia--mit-b0" / "snapshots" / "80983a41"
     folder.mkdir(parents=True)
     (folder / "pytorch_model.bin").touch()
@@ -126,18 +124,18 @@ def test_a_file_in_the_hubs_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "pytorch_model.bin of nvidia/mit-b0 is in the cache" == finding.message
 
 
-def test_a_hub_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the file the remedy is to bring it by hand."""
-    monkeypatch.setenv("HF_ENDPOINT", DEAD)
+def test_unreachable_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a connection the remedy is a manual download."""
+    monkeypatch.setenv("HF_ENDPOINT", UNREACHABLE)
     (finding,) = check_hub(*PIN)
     assert not finding.ok
-    assert f"{DEAD} does not answer: docs/pretrained.md tells how" in finding.message
+    assert f"{UNREACHABLE} does not respond: see docs/pretrained.md" in finding.message
 
 
-def test_a_hub_that_may_not_be_asked(
+def test_hub_in_offline_mode(
     server: tuple[str, dict[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """HF_HUB_OFFLINE keeps the file away though the hub would answer."""
+    """HF_HUB_OFFLINE prevents the download although the hub responds."""
     monkeypatch.setenv("HF_ENDPOINT", server[0])
     assert [True] == [finding.ok for finding in check_hub(*PIN)]
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -145,8 +143,8 @@ def test_a_hub_that_may_not_be_asked(
     assert "HF_HUB_OFFLINE is set: unset it" in finding.message
 
 
-def test_the_cache_is_where_the_library_has_it() -> None:
-    """Our reading of its rules, without the second of importing it, is its own."""
+def test_hub_cache_folder_matches_the_library() -> None:
+    """The folder, found without the slow import of huggingface_hub, is the library's own."""
     from huggingface_hub import constants
 
     with pytest.MonkeyPatch.context() as patch:
@@ -157,8 +155,8 @@ def test_the_cache_is_where_the_library_has_it() -> None:
         )
 
 
-def test_a_site_that_is_down() -> None:
-    """The remedy is to wait, or to bring the zips by hand."""
-    finding = check_site(DEAD)
+def test_unreachable_site() -> None:
+    """The remedy is to try later, or to copy the zips into a folder."""
+    finding = check_site(UNREACHABLE)
     assert not finding.ok
-    assert "name their folder (download.folder)" in finding.message
+    assert "copy the zips into a folder and set download.folder to it" in finding.message
