@@ -93,12 +93,12 @@ class SiteSession:
         """Try until it works, as often as patience allows.
 
         Raises:
-            ValueError: if it did not.
+            RetriesExhaustedError: if it did not.
         """
         try:
             return self._retry_policy.call(attempt)
         except RetriesExhaustedError as end:
-            raise ValueError(
+            raise RetriesExhaustedError(
                 f"download: {end}; what has arrived is kept: repeat the same command when the site"
                 " and the network are well again"
             ) from None
