@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
 from pipeline.plotting import (
@@ -73,12 +74,10 @@ def _order_labels(by_label: pd.DataFrame) -> pd.DataFrame:
 
 
 def _plot_pixels(axes: Axes, ordered: pd.DataFrame) -> None:
-    from matplotlib.ticker import FuncFormatter, NullFormatter
-
     present = ordered.loc[ordered["pixels"] > 0, "pixels"]
     bottom = 10 ** np.floor(np.log10(present.min()) - 0.3)
     axes.set_yscale("log")
-    # Room above the highest bar for the names of the categories.
+    # Space above the highest bar for the names of the categories.
     axes.set_ylim(bottom, present.max() * (present.max() / bottom) ** 0.14)
     for is_scored, labels in ordered.groupby(ordered["train_id"] != IGNORE):
         axes.bar(
@@ -124,10 +123,10 @@ def _annotate_categories(axes: Axes, ordered: pd.DataFrame) -> None:
             color="#777777",
         )
     if (ordered["train_id"] == IGNORE).any():
-        swatch = make_legend_patch("#f4f4f4", "not scored")
-        swatch.set(hatch=_HATCH, edgecolor=_HATCH_COLOR)
+        patch = make_legend_patch("#f4f4f4", "not scored")
+        patch.set(hatch=_HATCH, edgecolor=_HATCH_COLOR)
         axes.legend(
-            handles=[swatch],
+            handles=[patch],
             frameon=False,
             fontsize=10,
             loc="upper right",

@@ -1,8 +1,8 @@
-"""Does the ablation's procedure keep its promises? Simulated ablations whose truth is known.
+"""Error rates of the ablation's intervals and tests, on simulated ablations with known truth.
 
-Most have frames of unlike size and difficulty, seeds that are lucky or not, and noise of frame and
-seed together; the true difference in mIoU follows from the model itself. Others are the worst that
-few seeds can do, or have classes in few frames. False alarms may exceed 5 % by no more than two
+Most simulations have frames of different size and difficulty, variance between seeds, and noise of
+frame and seed together; the true difference in mIoU follows from the model itself. Others are the
+worst case of few seeds, or have classes in few frames. False alarms may exceed 5 % by at most two
 Monte Carlo errors, which chance alone would do once in 40 settings.
 """
 
@@ -27,63 +27,65 @@ TRIALS = 1000
 RESAMPLES = 150
 MEAN_PIXELS = np.array([400.0, 100.0, 20.0])
 ACCURACY = np.array([0.9, 0.75, 0.6])
-OF_FRAME, OF_SEED, OF_BOTH = 0.06, 0.01, 0.04
-"""Standard deviations of a class's accuracy: of a frame, alike for all arms; of a seed; of both."""
+FRAME_STD, SEED_STD, JOINT_STD = 0.06, 0.01, 0.04
+"""Standard deviations of a class's accuracy: of a frame, equal in all arms; of a seed; of both."""
 
 
-def confusions(rng: np.random.Generator, gain: float, seeds: int, frames: int) -> np.ndarray:
-    """(2, s, n, trials, k, k): baseline and challenger, which gets `gain` more of each class."""
+def sample_confusions(rng: np.random.Generator, gain: float, seeds: int, frames: int) -> np.ndarray:
+    """(2, s, n, trials, k, k): baseline and challenger, whose accuracy is higher by `gain`."""
     k = len(ACCURACY)
     pixels = MEAN_PIXELS * rng.gamma(4, 1 / 4, (frames, TRIALS, k))
     shape = (2, seeds, frames, TRIALS, k)
-    right = (
+    accuracy = (
         ACCURACY
         + np.array([0, gain]).reshape(2, 1, 1, 1, 1)
-        + rng.normal(0, OF_FRAME, shape[2:])
-        + rng.normal(0, OF_SEED, (2, seeds, 1, TRIALS, 1))
-        + rng.normal(0, OF_BOTH, shape)
+        + rng.normal(0, FRAME_STD, shape[2:])
+        + rng.normal(0, SEED_STD, (2, seeds, 1, TRIALS, 1))
+        + rng.normal(0, JOINT_STD, shape)
     )
     counts = np.zeros((*shape, k))
     for c in range(k):
-        counts[..., c, c] = pixels[..., c] * right[..., c]
-        # What is missed is taken for the next class. Counts need be neither whole nor positive.
-        counts[..., c, (c + 1) % k] = pixels[..., c] * (1 - right[..., c])
+        counts[..., c, c] = pixels[..., c] * accuracy[..., c]
+        # Missed pixels are predicted as the next class. Counts may be fractional or negative.
+        counts[..., c, (c + 1) % k] = pixels[..., c] * (1 - accuracy[..., c])
     return counts
 
 
 def true_iou(gain: float) -> np.ndarray:
-    """(k,) of endlessly many frames, on average over seeds."""
-    luck, weights = np.polynomial.hermite_e.hermegauss(9)
-    right = ACCURACY + gain + OF_SEED * luck[:, None]  # (9, k)
-    missed = MEAN_PIXELS * (1 - right)
-    iou = MEAN_PIXELS * right / (MEAN_PIXELS + np.roll(missed, 1, axis=1))
+    """(k,) the IoU of infinitely many frames, on average over seeds."""
+    deviations, weights = np.polynomial.hermite_e.hermegauss(9)
+    accuracy = ACCURACY + gain + SEED_STD * deviations[:, None]  # (9, k)
+    missed = MEAN_PIXELS * (1 - accuracy)
+    iou = MEAN_PIXELS * accuracy / (MEAN_PIXELS + np.roll(missed, 1, axis=1))
     return weights @ iou / weights.sum()
 
 
 @cache
-def simulated(gain: float, seeds: int, frames: int) -> tuple[Intervals, np.ndarray]:
+def simulate(gain: float, seeds: int, frames: int) -> tuple[Intervals, np.ndarray]:
     """Estimates of the paired difference, (trials x (1 + k)) of mIoU and each class; the truth."""
     rng = np.random.default_rng([int(1000 * gain), seeds, frames])
-    counts = confusions(rng, gain, seeds, frames)
+    arms = sample_confusions(rng, gain, seeds, frames)
     draws = sample_frames(frames, RESAMPLES, seed=1)
-    values = np.stack([[measure(one.sum(axis=0)) for one in arm] for arm in counts])
-    replicates = np.stack([[measure(resample(one, draws)) for one in arm] for arm in counts])
+    values = np.stack([[measure(counts.sum(axis=0)) for counts in arm] for arm in arms])
+    replicates = np.stack([[measure(resample(counts, draws)) for counts in arm] for arm in arms])
     occurrences = np.full(values.shape[-1], frames)
-    found = estimate_intervals(values[1] - values[0], replicates[1] - replicates[0], occurrences)
+    estimates = estimate_intervals(
+        values[1] - values[0], replicates[1] - replicates[0], occurrences
+    )
     by_class = true_iou(gain) - true_iou(0)
-    return found, np.array([by_class.mean(), *by_class])
+    return estimates, np.array([by_class.mean(), *by_class])
 
 
 def measure(counts: np.ndarray) -> np.ndarray:
-    """(..., trials, k, k) -> (..., trials * (1 + k))."""
+    """(..., trials, k, k) -> (..., trials * (1 + k)): mIoU and the IoU of each class."""
     iou = compute_class_iou(counts)
-    both = np.concatenate([iou.mean(axis=-1, keepdims=True), iou], axis=-1)
-    return both.reshape(*both.shape[:-2], -1)
+    quantities = np.concatenate([iou.mean(axis=-1, keepdims=True), iou], axis=-1)
+    return quantities.reshape(*quantities.shape[:-2], -1)
 
 
-def share(claims: np.ndarray) -> tuple[float, float]:
-    """How many of the trials' claims hold, and its Monte Carlo error if 95 % should."""
-    return float(claims.mean()), float(np.sqrt(0.95 * 0.05 / claims.size))
+def estimate_rate(events: np.ndarray) -> tuple[float, float]:
+    """The rate of an event over the trials; its Monte Carlo error at a true rate of 5 or 95 %."""
+    return float(events.mean()), float(np.sqrt(0.95 * 0.05 / events.size))
 
 
 SETTINGS = [(2, 12), (3, 24), (5, 12)]
@@ -93,28 +95,28 @@ SETTINGS = [(2, 12), (3, 24), (5, 12)]
 @pytest.mark.parametrize("gain", [0.0, 0.03])
 @pytest.mark.parametrize(("seeds", "frames"), SETTINGS)
 def test_intervals_cover_the_truth_at_the_stated_rate(gain: float, seeds: int, frames: int) -> None:
-    """With and without an effect, 95 % of the intervals hold the true difference in mIoU."""
-    found, truth = simulated(gain, seeds, frames)
-    covered, error = share((found.low[::4] <= truth[0]) & (truth[0] <= found.high[::4]))
+    """With and without an effect, 95 % of the intervals contain the true difference in mIoU."""
+    estimates, truth = simulate(gain, seeds, frames)
+    covered, error = estimate_rate(
+        (estimates.low[::4] <= truth[0]) & (truth[0] <= estimates.high[::4])
+    )
     assert 0.95 - 2 * error <= covered
 
 
 @pytest.mark.parametrize(("seeds", "frames"), SETTINGS)
 def test_false_alarms_stay_under_five_per_cent(seeds: int, frames: int) -> None:
-    """Without an effect at most 5 % of the comparisons find one."""
-    found, _ = simulated(0.0, seeds, frames)
-    alarms, error = share(found.p[::4] < 0.05)
+    """Without an effect at most 5 % of the differences are significant."""
+    estimates, _ = simulate(0.0, seeds, frames)
+    alarms, error = estimate_rate(estimates.p[::4] < 0.05)
     assert alarms <= 0.05 + 2 * error
 
 
 @pytest.mark.parametrize(("seeds", "frames"), SETTINGS)
-def test_holm_keeps_false_alarms_of_a_whole_table_under_five_per_cent(
-    seeds: int, frames: int
-) -> None:
-    """Without an effect at most 5 % of the tables of classes, corrected, hold one false alarm."""
-    found, _ = simulated(0.0, seeds, frames)
-    tables = found.p.reshape(TRIALS, -1)[:, 1:]
-    alarms, error = share(np.array([adjust_p_values(p).min() < 0.05 for p in tables]))
+def test_holm_keeps_false_alarms_of_a_table_under_five_per_cent(seeds: int, frames: int) -> None:
+    """Without an effect at most 5 % of the corrected tables of classes have a false alarm."""
+    estimates, _ = simulate(0.0, seeds, frames)
+    tables = estimates.p.reshape(TRIALS, -1)[:, 1:]
+    alarms, error = estimate_rate(np.array([adjust_p_values(p).min() < 0.05 for p in tables]))
     assert alarms <= 0.05 + 2 * error
 
 
@@ -122,84 +124,87 @@ CLASSES = 19
 
 
 @cache
-def lucky(seeds: int, frames: int, luck: float) -> np.ndarray:
-    """(trials, 19) p-values of differences that are nothing but noise, each class for itself.
+def simulate_noise(seeds: int, frames: int, seed_noise: float) -> np.ndarray:
+    """(trials, 19) p-values of differences without an effect, independent for each class.
 
     Args:
         seeds: of each trial.
         frames: of each trial.
-        luck: the standard deviation between seeds, over that of a mean over frames.
+        seed_noise: the standard deviation between seeds, relative to that of a mean over frames.
     """
     trials = 400
-    rng = np.random.default_rng([seeds, frames, int(luck)])
+    rng = np.random.default_rng([seeds, frames, int(seed_noise)])
     shape = (seeds, frames, trials * CLASSES)
-    numbers = rng.standard_normal(shape, dtype=np.float32)
-    numbers += luck / np.sqrt(frames) * rng.standard_normal((seeds, 1, trials * CLASSES))
+    noise = rng.standard_normal(shape, dtype=np.float32)
+    noise += seed_noise / np.sqrt(frames) * rng.standard_normal((seeds, 1, trials * CLASSES))
     draws = (sample_frames(frames, 50, seed=1) / frames).astype(np.float32)
-    replicates = np.stack([draws @ one for one in numbers]).astype(np.float64)
-    values = numbers.mean(axis=1, dtype=np.float64)
-    return estimate_intervals(values, replicates, np.full(trials * CLASSES, frames)).p.reshape(
-        trials, -1
-    )
+    replicates = np.stack([draws @ of_seed for of_seed in noise]).astype(np.float64)
+    values = noise.mean(axis=1, dtype=np.float64)
+    occurrences = np.full(trials * CLASSES, frames)
+    return estimate_intervals(values, replicates, occurrences).p.reshape(trials, -1)
 
 
 FEW_SEEDS = [(2, 32), (2, 200), (3, 200)]
-"""Seeds and frames; those of the demo come first."""
+"""Seeds and frames; those of the demo are first."""
 
 
-@pytest.mark.parametrize("luck", [1.0, 3.0, 30.0])
+@pytest.mark.parametrize("seed_noise", [1.0, 3.0, 30.0])
 @pytest.mark.parametrize(("seeds", "frames"), FEW_SEEDS)
-def test_luck_of_few_seeds_raises_no_more_false_alarms(
-    seeds: int, frames: int, luck: float
+def test_few_seeds_raise_no_more_false_alarms(seeds: int, frames: int, seed_noise: float) -> None:
+    """If seeds differ as much as frames or far more, at most 5 % of the classes are significant."""
+    alarms, error = estimate_rate(simulate_noise(seeds, frames, seed_noise) < 0.05)
+    assert alarms <= 0.05 + 2 * error
+
+
+@pytest.mark.parametrize("seed_noise", [1.0, 3.0, 30.0])
+@pytest.mark.parametrize(("seeds", "frames"), FEW_SEEDS)
+def test_holm_holds_for_nineteen_independent_classes(
+    seeds: int, frames: int, seed_noise: float
 ) -> None:
-    """Where seeds differ as much as frames or far more, at most 5 % of the classes seem to gain."""
-    alarms, error = share(lucky(seeds, frames, luck) < 0.05)
+    """Of 19 independent classes without an effect none is significant in 95 % of the tables."""
+    tables = simulate_noise(seeds, frames, seed_noise)
+    alarms, error = estimate_rate(np.array([adjust_p_values(p).min() < 0.05 for p in tables]))
     assert alarms <= 0.05 + 2 * error
 
 
-@pytest.mark.parametrize("luck", [1.0, 3.0, 30.0])
-@pytest.mark.parametrize(("seeds", "frames"), FEW_SEEDS)
-def test_nineteen_lucky_classes_make_no_false_table(seeds: int, frames: int, luck: float) -> None:
-    """Of 19 independent classes none is said to gain, after Holm, in 95 % of the tables."""
-    alarms, error = share(
-        np.array([adjust_p_values(p).min() < 0.05 for p in lucky(seeds, frames, luck)])
-    )
-    assert alarms <= 0.05 + 2 * error
+def simulate_classes_in_few_frames(seed_noise: float) -> np.ndarray:
+    """(trials, 3) the least p of classes, groups, mIoU; two of four classes in 2 and 4 frames.
 
-
-def with_classes_in_few_frames(luck: float) -> np.ndarray:
-    """(trials, 3) the least p of classes, groups, mIoU; two of four classes in 2 and 4 frames."""
+    `seed_noise` is the standard deviation of a class's accuracy between seeds.
+    """
     trials, seeds, frames = 200, 2, 24
-    rng = np.random.default_rng(int(100 * luck))
-    found = []
+    rng = np.random.default_rng(int(100 * seed_noise))
+    p_values = []
     for trial in range(trials):
         pixels = np.array([600, 300, 100, 50]) * rng.gamma(2, 1 / 2, (frames, 4))
-        for k, held in ((2, 4), (3, 2)):
-            pixels[rng.permutation(frames)[held:], k] = 0
-        frame = rng.normal([0.85, 0.8, 0.6, 0.5], 0.1, (frames, 4))
+        for k, num_frames in ((2, 4), (3, 2)):
+            pixels[rng.permutation(frames)[num_frames:], k] = 0
+        accuracy = rng.normal([0.85, 0.8, 0.6, 0.5], 0.1, (frames, 4))
         arms = {
-            loss: [make_arm(rng, pixels, frame + rng.normal(0, luck, 4)) for _ in range(seeds)]
+            loss: [
+                make_arm(rng, pixels, accuracy + rng.normal(0, seed_noise, 4)) for _ in range(seeds)
+            ]
             for loss in ("ce", "dice")
         }
         share = np.array([0.6, 0.3, 0.08, 0.02])
-        compared = compare_losses(
+        comparison = compare_losses(
             arms, seeds=range(seeds), baseline="ce", share=share, resamples=60, seed=trial
         )
-        result = compared.results["dice"]
+        result = comparison.results["dice"]
         assert result.p_holm is not None
         assert result.p_groups is not None
-        found.append([result.p_holm.min(), result.p_groups.min(), result.p_arm])
-    return np.array(found, dtype=np.float64)
+        p_values.append([result.p_holm.min(), result.p_groups.min(), result.p_arm])
+    return np.array(p_values, dtype=np.float64)
 
 
 def make_arm(rng: np.random.Generator, pixels: np.ndarray, accuracy: np.ndarray) -> Arm:
-    """An arm with about this accuracy, (n, k), on (n, k) pixels; misses are taken for class 0."""
-    right = np.clip(accuracy + rng.normal(0, 0.08, accuracy.shape), 0, 1)
+    """An arm of about the accuracy (n, k) on (n, k) pixels; misses are predicted as class 0."""
+    hit_rate = np.clip(accuracy + rng.normal(0, 0.08, accuracy.shape), 0, 1)
     frames, k = pixels.shape
     counts = np.zeros((frames, k, k))
-    counts[:, np.arange(k), np.arange(k)] = pixels * right
-    counts[:, 1:, 0] += (pixels * (1 - right))[:, 1:]
-    counts[:, 0, 1] += (pixels * (1 - right))[:, 0]
+    counts[:, np.arange(k), np.arange(k)] = pixels * hit_rate
+    counts[:, 1:, 0] += (pixels * (1 - hit_rate))[:, 1:]
+    counts[:, 0, 1] += (pixels * (1 - hit_rate))[:, 0]
     names = [f"frame {i}" for i in range(frames)]
     scores = Scores("made up", names, counts.round().astype(np.int64))
     validation = pd.DataFrame({"step": [1], "val_miou": [0.5]})
@@ -207,14 +212,14 @@ def make_arm(rng: np.random.Generator, pixels: np.ndarray, accuracy: np.ndarray)
 
 
 def test_classes_in_few_frames_raise_no_more_false_alarms() -> None:
-    """Two classes in 2 and 4 of 24 frames: neither mIoU, groups nor classes err in over 5 %."""
-    for p in with_classes_in_few_frames(luck=0.2).T:
-        alarms, error = share(p < 0.05)
+    """Two classes in 2 and 4 of 24 frames: mIoU, groups and classes err in at most 5 %."""
+    for p in simulate_classes_in_few_frames(seed_noise=0.2).T:
+        alarms, error = estimate_rate(p < 0.05)
         assert alarms <= 0.05 + 2 * error
 
 
-def test_what_is_there_is_found() -> None:
-    """With 5 seeds 4.6 points of mIoU are found more often than not, and at their true size."""
-    found, truth = simulated(0.03, 5, 12)
-    assert (found.p[::4] < 0.05).mean() > 0.5
-    assert truth[0] == pytest.approx(found.value[::4].mean(), abs=0.002)
+def test_true_difference_is_detected() -> None:
+    """With 5 seeds 4.6 points of mIoU are significant in most trials, and the mean is the truth."""
+    estimates, truth = simulate(0.03, 5, 12)
+    assert (estimates.p[::4] < 0.05).mean() > 0.5
+    assert truth[0] == pytest.approx(estimates.value[::4].mean(), abs=0.002)

@@ -12,49 +12,49 @@ from tests.fakes.score_factory import CLASS_SHARES, write_gradients
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """What `gradients` would write of two losses and two seeds."""
+    """The output folder of `gradients`, for two losses and two seeds."""
     write_gradients(tmp_path, ["ce", "dice"], [0, 1])
     return tmp_path
 
 
 def test_shares_by_hand(folder: Path) -> None:
-    """Where a class pulls by its pixels, its share of the gradient is that of the pixels."""
-    pull = read_gradients(folder, ["ce", "dice"]).summaries["start", "ce"]
-    np.testing.assert_allclose(CLASS_SHARES / CLASS_SHARES.sum(), pull.logit_share)
-    np.testing.assert_allclose(CLASS_SHARES / CLASS_SHARES.sum(), pull.layer_share[:, 2])
+    """If gradients are proportional to the pixels, so are the classes' shares."""
+    summary = read_gradients(folder, ["ce", "dice"]).summaries["start", "ce"]
+    np.testing.assert_allclose(CLASS_SHARES / CLASS_SHARES.sum(), summary.logit_share)
+    np.testing.assert_allclose(CLASS_SHARES / CLASS_SHARES.sum(), summary.layer_share[:, 2])
     is_rare = np.arange(NUM_CLASSES) >= 10
     assert CLASS_SHARES[10:].sum() / CLASS_SHARES.sum() == pytest.approx(
-        pull.rare_logit_share(is_rare)
+        summary.rare_logit_share(is_rare)
     )
-    np.testing.assert_allclose(pull.rare_logit_share(is_rare), pull.rare_layer_share(is_rare))
+    np.testing.assert_allclose(summary.rare_logit_share(is_rare), summary.rare_layer_share(is_rare))
 
 
-def test_readings_by_hand(folder: Path) -> None:
-    """Half the pull from a quarter of the pixels: twice as hard as the average."""
-    pulls = read_gradients(folder, ["ce", "dice"])
-    pull = pulls.summaries["dice", "ce"]
-    assert (2.0, 0.2) == (pytest.approx(pull.error_focus), pytest.approx(pull.batch_cosine))
-    # Each class sends (1, 2, ... 6) times its share, together it is half the sum at every layer.
+def test_measures_by_hand(folder: Path) -> None:
+    """Half the gradient from the quarter of pixels that is wrong: an error focus of 2."""
+    gradients = read_gradients(folder, ["ce", "dice"])
+    summary = gradients.summaries["dice", "ce"]
+    assert (2.0, 0.2) == (pytest.approx(summary.error_focus), pytest.approx(summary.batch_cosine))
+    # A class's norms are (1, 2, ... 6) times its share, the total's half the sum at every layer.
     expected = 0.5 * np.sqrt(6) / np.sqrt(91)
-    assert expected == pytest.approx(pull.class_alignment)
+    assert expected == pytest.approx(summary.class_alignment)
     assert ("start", ["ce", "dice"], 2, 4) == (
-        pulls.initial_weights,
-        pulls.trained_weights,
-        pulls.num_seeds,
-        pulls.num_frames,
+        gradients.initial_weights,
+        gradients.trained_weights,
+        gradients.num_seeds,
+        gradients.num_frames,
     )
-    assert list(LAYERS) == pulls.layers
+    assert list(LAYERS) == gradients.layers
 
 
-def test_the_table_holds_lengths_beside_shares(folder: Path) -> None:
-    """What a class sends to a group of layers stands in the table in its own unit too."""
+def test_table_has_norms_beside_shares(folder: Path) -> None:
+    """The table has the norm of a class's gradient at a group of layers, too."""
     table = build_share_table(read_gradients(folder, ["ce", "dice"]))
-    one = table[(table["weights"] == "dice") & (table["loss"] == "ce")]
-    np.testing.assert_allclose(3 * CLASS_SHARES, one[f"length_{LAYERS[2]}"])
+    rows = table[(table["weights"] == "dice") & (table["loss"] == "ce")]
+    np.testing.assert_allclose(3 * CLASS_SHARES, rows[f"length_{LAYERS[2]}"])
 
 
 def test_absent_classes_have_no_share(folder: Path) -> None:
-    """A class without pixels stays empty, and the others' shares sum to 1."""
+    """A class without pixels is nan, and the other classes' shares sum to 1."""
     classes = pd.read_csv(folder / "classes.csv")
     classes.loc[classes["class"] == "train", ["scores", *LAYERS]] = np.nan
     classes.to_csv(folder / "classes.csv", index=False)
@@ -65,14 +65,14 @@ def test_absent_classes_have_no_share(folder: Path) -> None:
 
 
 def test_tables_of_other_losses_are_refused(folder: Path) -> None:
-    """A loss more or less than was measured: repeat the measurement."""
+    """If the tables have a loss more or less, the error names the command that repeats them."""
     for losses in (["ce"], ["ce", "dice", "focal"]):
-        with pytest.raises(ValueError, match="of other losses: run `dvc repro gradients`"):
+        with pytest.raises(ValueError, match="has other losses: run `dvc repro gradients`"):
             read_gradients(folder, losses)
 
 
 def test_missing_tables_are_named(tmp_path: Path) -> None:
-    """A missing file and a missing column are named with the remedy."""
+    """The error names a missing file or column and the command that creates it."""
     with pytest.raises(ValueError, match=r"classes.csv is missing: run `dvc repro gradients`"):
         read_gradients(tmp_path, ["ce"])
     write_gradients(tmp_path, ["ce"], [0])

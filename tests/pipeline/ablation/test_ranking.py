@@ -21,20 +21,20 @@ from tests.fakes.score_factory import CLASS_SHARES, make_scores
         ([], []),
     ],
 )
-def test_a_flip_is_the_first_step_with_another_leader(
+def test_rank_changes_at_the_first_step_with_another_leader(
     lead: list[float], expected: list[int]
 ) -> None:
-    """By hand: ties and steps without a value flip nothing by themselves."""
+    """By hand: ties and steps without a value do not change the ranking."""
     steps = [10, 20, 30][: len(lead)]
     assert expected == find_rank_changes(pd.Series(lead, index=steps, dtype=float))
 
 
-def compared(leads: list[list[float]]) -> Comparison:
-    """Dice and ce, with these leads of dice: a list over seeds for each of the steps 10, 20, ..."""
+def make_comparison(leads: list[list[float]]) -> Comparison:
+    """Dice and ce, with leads of dice: a list over seeds for each of the steps 10, 20, ..."""
     arms: dict[str, list[Arm]] = {"ce": [], "dice": []}
     for seed in range(len(leads[0])):
         for loss in arms:
-            miou = [0.5 + (of_seeds[seed] if loss == "dice" else 0) for of_seeds in leads]
+            miou = [0.5 + (lead[seed] if loss == "dice" else 0) for lead in leads]
             steps = [10 * (i + 1) for i in range(len(leads))]
             validation = pd.DataFrame({"step": steps, "val_miou": miou})
             scores = make_scores(0.7, frames=3)
@@ -46,14 +46,14 @@ def compared(leads: list[list[float]]) -> Comparison:
     )
 
 
-def test_a_flip_is_told_of_the_means_with_the_seeds_that_agree() -> None:
+def test_rank_change_of_the_means_with_agreeing_seeds() -> None:
     """By hand: ahead in 2 of 3 seeds at step 20, behind in all at step 30."""
-    comparison = compared([[-0.1, -0.1, -0.1], [0.1, 0.2, -0.1], [-0.1, -0.1, -0.2]])
-    told = (
-        "The ranking of the means flips at step 30: at step 20 `dice` is ahead of `ce` (in 2 of 3"
-        " seeds), at step 30 behind it (in 3 of 3 seeds). Earlier flips: step 20."
+    comparison = make_comparison([[-0.1, -0.1, -0.1], [0.1, 0.2, -0.1], [-0.1, -0.1, -0.2]])
+    expected = (
+        "The ranking of the means changes at step 30: at step 20 `dice` is ahead of `ce` (in 2 of 3"
+        " seeds), at step 30 behind `ce` (in 3 of 3 seeds). Earlier changes: step 20."
     )
-    assert told == describe_ranking(comparison, "dice")
+    assert expected == describe_ranking(comparison, "dice")
     assert 30 == find_last_change(comparison, "dice")
 
 
@@ -62,13 +62,13 @@ def test_a_flip_is_told_of_the_means_with_the_seeds_that_agree() -> None:
     [
         (
             [[0.1, 0.1], [0.3, -0.1]],
-            "The ranking of the means never flips: at step 20 `dice` is ahead of `ce` (in 1 of 2"
+            "The ranking of the means never changes: at step 20 `dice` is ahead of `ce` (in 1 of 2"
             " seeds).",
         ),
-        ([[0.0], [0.0]], "`dice` and `ce` are level at every one of these steps."),
+        ([[0.0], [0.0]], "`dice` and `ce` are equal at every validation step."),
         ([[float("nan")], [float("nan")]], ""),
     ],
 )
-def test_a_ranking_without_flips(leads: list[list[float]], expected: str) -> None:
-    """By hand: never another leader, never one at all, and nothing validated."""
-    assert expected == describe_ranking(compared(leads), "dice")
+def test_ranking_without_changes(leads: list[list[float]], expected: str) -> None:
+    """By hand: the same leader throughout, always a tie, and no validation."""
+    assert expected == describe_ranking(make_comparison(leads), "dice")
