@@ -1,4 +1,4 @@
-"""A Cityscapes package, zip or extracted folder, read alike: by frame key, never by position."""
+"""A Cityscapes package, a zip or an extracted folder, read by frame key."""
 
 import re
 import struct
@@ -36,11 +36,11 @@ _NAME_PATTERN = re.compile(
 
 @dataclass(frozen=True)
 class Member:
-    """One picture of a package.
+    """One image file of a package.
 
     Attributes:
-        name: where it lies in the archive, with forward slashes.
-        key: its frame, `train/aachen/aachen_000000_000019`.
+        name: path in the archive, with forward slashes.
+        key: the key of its frame, `train/aachen/aachen_000000_000019`.
         kind: `leftImg8bit`, `gtFine_labelIds`, `gtCoarse_labelIds`, `gtFine_instanceIds`, ...
     """
 
@@ -50,26 +50,26 @@ class Member:
 
 
 def member_name(key: str, kind: str) -> str:
-    """The official name of a frame's picture: `gtFine/{key}_gtFine_labelIds.png`."""
+    """The official name of a file of a frame: `gtFine/{key}_gtFine_labelIds.png`."""
     return f"{kind.split('_')[0]}/{key}_{kind}.png"
 
 
 def train_ids_name(key: str) -> str:
-    """The official name of a frame's map of train ids; in `train_extra` only coarse ones exist."""
+    """The official name of a frame's map of train ids; `train_extra` has only coarse ones."""
     return member_name(key, COARSE_TRAIN_IDS if key.startswith(f"{TRAIN_EXTRA}/") else TRAIN_IDS)
 
 
 class Archive:
     """A zip file or a folder, opened for reading.
 
-    It may be handed to another process, which then opens it for itself.
+    When pickled for another process, it is opened again there.
 
     Args:
-        path: the zip, or a folder that holds `leftImg8bit/`, `gtFine/` or `gtCoarse/`.
+        path: the zip, or a folder with `leftImg8bit/`, `gtFine/` or `gtCoarse/`.
 
     Raises:
-        ValueError: if there is nothing at `path`, it is not a whole zip, or it holds what is never
-            read (links, names that lead out, bombs, a name twice): all of it is listed.
+        ValueError: if `path` is missing, is not a complete zip, or has entries that are never read
+            (links, paths that lead out, zip bombs, duplicate names): all are listed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -83,7 +83,9 @@ class Archive:
             problems = find_zip_problems(entries)
         if problems:
             self._close()
-            raise_problems(problems, str(path), "and nothing was read; mend it or fetch it again")
+            raise_problems(
+                problems, str(path), "and nothing was read; fix them or download it again"
+            )
         self._names = dict.fromkeys(sorted(names))
 
     def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
@@ -105,19 +107,19 @@ class Archive:
             self._zip.close()
 
     def names(self) -> list[str]:
-        """Every file's name, sorted, with forward slashes."""
+        """The names of all files, sorted, with forward slashes."""
         return list(self._names)
 
     def members(self, kind: str) -> dict[str, Member]:
-        """Every picture of one kind, by frame key.
+        """All image files of one kind, by frame key.
 
         Raises:
-            ValueError: if two files claim the same frame.
+            ValueError: if two files belong to the same frame.
         """
         return index_by_frame(self._names, kind, self.path)
 
     def read(self, name: str) -> bytes:
-        """The bytes of one file.
+        """Read one file.
 
         Raises:
             ValueError: if it is missing or damaged.
@@ -132,16 +134,16 @@ class Archive:
             raise ValueError(f"{self.path}: {name} is damaged ({error})") from None
 
     def file_size(self, name: str) -> int:
-        """How large a file is, unpacked."""
+        """The uncompressed size of a file, in bytes."""
         if self._zip is None:
             return (self.path / name).stat().st_size
         return self._zip.getinfo(name).file_size
 
     def read_image_size(self, name: str) -> tuple[int, int]:
-        """Rows and columns of a photograph whose checksums hold; its pixels are not decoded.
+        """Rows and columns of a photograph; its checksums are verified, its pixels not decoded.
 
         Raises:
-            ValueError: naming the file, if it is no picture, is damaged, or is not 8 bit RGB.
+            ValueError: naming the file, if it is not an image, is damaged, or is not 8 bit RGB.
         """
         return verify_png(self.read(name), "RGB", f"{self.path}: {name}")
 
@@ -149,7 +151,7 @@ class Archive:
         """(h, w, 3) uint8 RGB: the photograph of a frame.
 
         Raises:
-            ValueError: naming the file, if it is missing or `open_image` refuses it.
+            ValueError: naming the file, if it is missing or `open_image` raises one.
         """
         member = self._photographs.get(key)
         if member is None:
@@ -172,15 +174,15 @@ class Archive:
         """(h, w) uint8: one label map, ids as stored.
 
         Raises:
-            ValueError: naming the file, if it cannot be decoded or is not 8 bit grey.
+            ValueError: naming the file, if it cannot be decoded or is not 8 bit gray.
         """
         return np.asarray(self.open_label_image(name), dtype=np.uint8)
 
     def open_label_image(self, name: str) -> Image.Image:
-        """One label map as PIL has it, for what PIL counts and maps faster than NumPy.
+        """One label map as a PIL image, which PIL counts and maps faster than NumPy.
 
         Raises:
-            ValueError: as `open_labels` does.
+            ValueError: as `open_labels`.
         """
         return self._open_png(name, "L")
 
@@ -189,10 +191,10 @@ class Archive:
 
 
 class ZipWriter:
-    """What a zip is written through: the same members give the same bytes.
+    """Adds members to a zip so that the same members give the same bytes.
 
     Members are stored, not compressed (PNGs do not get smaller), and dated 1 January 1980, the
-    earliest day that a zip can say.
+    earliest date of the format.
     """
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
@@ -205,38 +207,43 @@ class ZipWriter:
 
 @contextmanager
 def write_zip(path: Path) -> Iterator[ZipWriter]:
-    """Write a zip at `path`, whole or not at all."""
+    """Write a zip to `path`, whole or not at all."""
     with replacing(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
         yield ZipWriter(archive)
 
 
 def index_by_frame(names: Iterable[str], kind: str, location: Path) -> dict[str, Member]:
-    """Find the pictures of one kind among file names, by frame key.
+    """Find the image files of one kind among file names, by frame key.
+
+    Args:
+        names: file names.
+        kind: such as `leftImg8bit`.
+        location: the package, for the error.
 
     Raises:
-        ValueError: if two files claim the same frame; all such are listed, `location` is named.
+        ValueError: if two files belong to the same frame; all such pairs are listed.
     """
-    found: dict[str, Member] = {}
-    twice = []
+    members: dict[str, Member] = {}
+    duplicates = []
     for name in names:
         parts = _NAME_PATTERN.fullmatch(name)
         if parts is None or parts["kind"] != kind or parts["package"] != kind.split("_")[0]:
             continue
         key = f"{parts['split']}/{parts['city']}/{parts['stem']}"
-        if key in found:
-            twice.append(f"{found[key].name} and {name} are the same frame")
-        found.setdefault(key, Member(name, key, kind))
-    raise_problems(twice, str(location), "with frames that are there twice; keep one of each")
-    return found
+        if key in members:
+            duplicates.append(f"{members[key].name} and {name} are the same frame")
+        members.setdefault(key, Member(name, key, kind))
+    raise_problems(duplicates, str(location), "with duplicate frames; keep one file of each")
+    return members
 
 
 def find_misnamed(names: Iterable[str], kind: str) -> list[str]:
-    """Files that end like a picture of one kind but are not named as the official ones are."""
+    """Names with the ending of one kind of image that do not follow the official pattern."""
     return [
         name
         for name in names
         if name.endswith(f"_{kind}.png")
-        and not name.rpartition("/")[2].startswith(".")  # what macOS leaves beside a file
+        and not name.rpartition("/")[2].startswith(".")  # macOS leaves such files
         and _NAME_PATTERN.fullmatch(name) is None
     ]
 
@@ -247,4 +254,4 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
     except FileNotFoundError:
         raise ValueError(f"{path} is missing") from None
     except (zipfile.BadZipFile, ValueError, struct.error, NotImplementedError):
-        raise ValueError(f"{path} is not a whole zip file: fetch it again") from None
+        raise ValueError(f"{path} is not a complete zip file: download it again") from None

@@ -1,4 +1,4 @@
-"""The official packages of Cityscapes that this project reads: names, sizes, sums, places."""
+"""The official packages of Cityscapes that this project reads: names, sizes, md5 sums, paths."""
 
 import hashlib
 from collections.abc import Callable
@@ -12,15 +12,15 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Package:
-    """A zip that never changes.
+    """An official zip.
 
     Attributes:
-        name: as the site calls it.
+        name: file name on the site.
         md5: of the zip, 32 hex digits.
         size: bytes; None if it is not known.
-        tree: the folder that its pictures lie in once it is extracted.
-        excludes: a folder in there that belongs to another package.
-        is_extra: whether it belongs to `train_extra`, and lies in a folder of that name.
+        tree: the folder of its images after extraction.
+        excludes: a folder below `tree` that belongs to another package.
+        is_extra: whether it belongs to `train_extra`, and is stored in a folder of that name.
     """
 
     name: str
@@ -31,12 +31,12 @@ class Package:
     is_extra: bool = False
 
     def path_in(self, out: Path) -> Path:
-        """Where it belongs below the stage's folder."""
+        """The path of the zip below the stage's folder."""
         return (out / TRAIN_EXTRA if self.is_extra else out) / self.name
 
 
-# Sums and sizes agree in many public repositories that list them; exact sizes of the two extra
-# packages (44 and 1.3 GB) were not found.
+# Sums and sizes agree in many public repositories that list them; the exact sizes of the two extra
+# packages (44 and 1.3 GB) are not published there.
 IMAGES = Package(
     "leftImg8bit_trainvaltest.zip",
     "0a6e97e94b616a514066c9e2adb0c97f",
@@ -63,12 +63,12 @@ OFFICIAL_PACKAGES = (IMAGES, LABELS, EXTRA_IMAGES, COARSE_LABELS)
 def select_packages(
     train_extra: bool, packages: tuple[Package, ...] = OFFICIAL_PACKAGES
 ) -> tuple[Package, ...]:
-    """The packages that are to be brought: those of `train_extra` only if they are asked for."""
+    """The packages to download, with those of `train_extra` or without."""
     return tuple(package for package in packages if train_extra or not package.is_extra)
 
 
 def compute_md5(path: Path, on_read: Callable[[int], None] = lambda _: None) -> str:
-    """The md5 of a file's content, 32 hex digits; `on_read` is told of each piece read, in bytes."""
+    """The md5 of a file, 32 hex digits; `on_read` is called with the bytes of each chunk read."""
     digest = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):

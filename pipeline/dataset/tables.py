@@ -1,4 +1,4 @@
-"""The two tables of `remap`, frames.csv and pixel_counts.csv: what they hold, strictly read."""
+"""Reads and checks the two tables of `remap`, frames.csv and pixel_counts.csv."""
 
 import csv
 import re
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FRAME_COLUMNS = ("frame", "split", "city", "rows", "columns")
-"""Of frames.csv: key, split, city, and the frame's size in pixels."""
+"""Columns of frames.csv: key, split, city, and the frame's size in pixels."""
 
 ID_COLUMNS = [f"id_{label.label_id}" for label in LABELS]
-"""Of pixel_counts.csv, behind `frame`: pixels of every label id."""
+"""Columns of pixel_counts.csv after `frame`: pixels of every label id."""
 
 _TEXT_COLUMNS = ("frame", "split", "city")
 _KEY_PATTERN = re.compile(r"[^/]+/[^/]+/[^/]+")
@@ -23,40 +23,40 @@ _REMEDY = "repeat remap (`dvc repro --force remap`)"
 
 
 def read_table(path: Path, columns: Sequence[str]) -> dict[str, list[Any]]:
-    """Columns of one of the tables: texts as they stand (a city may be called `nan`), and numbers.
+    """Read columns of one of the tables: unchanged texts (a city may be called `nan`), and numbers.
 
-    Without pandas: processes that import this should start fast.
+    Without pandas, so that worker processes start fast.
 
     Args:
         path: the table.
         columns: some of FRAME_COLUMNS or ID_COLUMNS, and `frame`.
 
     Returns:
-        By column, a value per row: str, or a whole number from 0.
+        By column, a value per row: str, or int of at least 0.
 
     Raises:
-        ValueError: if the table is missing, is none, is empty, lacks a column, names a frame twice,
-            or has a row or a field that `remap` would not write.
+        ValueError: if the table is missing, not a CSV, or empty, has no such column, a frame twice,
+            or a row or field that `remap` would not write.
     """
     header, *rows = _read_rows(path) or [[]]
     absent = [name for name in columns if name not in header]
     if absent:
         raise ValueError(f"{path} has no column {absent[0]!r}: {_REMEDY}")
     if not rows:
-        raise ValueError(f"{path} names no frame: {_REMEDY}")
+        raise ValueError(f"{path} has no frames: {_REMEDY}")
     if any(len(row) != len(header) for row in rows):
-        raise ValueError(f"{path} has a row that is cut short or too long: {_REMEDY}")
-    places = {name: header.index(name) for name in columns}
-    table = {name: [row[place] for row in rows] for name, place in places.items()}
+        raise ValueError(f"{path} has a row with too few or too many fields: {_REMEDY}")
+    positions = {name: header.index(name) for name in columns}
+    table = {name: [row[position] for row in rows] for name, position in positions.items()}
     _check_frames(path, table["frame"])
     return {name: _convert_column(path, name, values) for name, values in table.items()}
 
 
 def read_keys_by_split(frames: Path) -> dict[str, list[str]]:
-    """The keys of every split of frames.csv, in the table's order.
+    """The keys of each split in frames.csv, in the order of the table.
 
     Raises:
-        ValueError: as `read` does.
+        ValueError: as `read_table`.
     """
     table = read_table(frames, FRAME_COLUMNS)
     keys: dict[str, list[str]] = {}
@@ -66,22 +66,22 @@ def read_keys_by_split(frames: Path) -> dict[str, list[str]]:
 
 
 def join_tables(frames: Path, pixel_counts: Path) -> "pd.DataFrame":
-    """Both tables in one: FRAME_COLUMNS and ID_COLUMNS, a row per frame, in the order of `frames`.
+    """Join both tables: FRAME_COLUMNS and ID_COLUMNS, a row per frame, in the order of `frames`.
 
     Raises:
-        ValueError: as `read` does, and if one table names a frame that the other lacks.
+        ValueError: as `read_table`, and if the two tables have different frames.
     """
     import pandas as pd
 
-    listed = read_table(frames, FRAME_COLUMNS)
-    counted = read_table(pixel_counts, ("frame", *ID_COLUMNS))
-    alone = sorted(set(listed["frame"]) ^ set(counted["frame"]))
-    if alone:
+    frame_table = read_table(frames, FRAME_COLUMNS)
+    count_table = read_table(pixel_counts, ("frame", *ID_COLUMNS))
+    unmatched = sorted(set(frame_table["frame"]) ^ set(count_table["frame"]))
+    if unmatched:
         raise ValueError(
-            f"{frames} and {pixel_counts} do not name the same frames: {len(alone)} stand in one of"
-            f" them only (first: {alone[0]}); both are written by remap: {_REMEDY}"
+            f"{frames} and {pixel_counts} have different frames: {len(unmatched)} are in only one"
+            f" of them (first: {unmatched[0]}); remap writes both: {_REMEDY}"
         )
-    return pd.DataFrame(listed).merge(pd.DataFrame(counted), on="frame", validate="1:1")
+    return pd.DataFrame(frame_table).merge(pd.DataFrame(count_table), on="frame", validate="1:1")
 
 
 def _read_rows(path: Path) -> list[list[str]]:
@@ -91,27 +91,28 @@ def _read_rows(path: Path) -> list[list[str]]:
     except FileNotFoundError:
         raise ValueError(f"{path} is missing: {_REMEDY}") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} is no table ({error}): {_REMEDY}") from None
+        raise ValueError(f"{path} is not a CSV table ({error}): {_REMEDY}") from None
 
 
 def _check_frames(path: Path, keys: Sequence[str]) -> None:
-    odd = next((key for key in keys if not _KEY_PATTERN.fullmatch(key)), None)
-    if odd is not None:
-        raise ValueError(f"{path} has {odd!r} where a frame should be named: {_REMEDY}")
+    invalid = next((key for key in keys if not _KEY_PATTERN.fullmatch(key)), None)
+    if invalid is not None:
+        raise ValueError(f"{path} has {invalid!r} in place of a frame key: {_REMEDY}")
     seen: set[str] = set()
     for key in keys:
         if key in seen:
-            raise ValueError(f"{path} names {key} twice: {_REMEDY}")
+            raise ValueError(f"{path} has {key} twice: {_REMEDY}")
         seen.add(key)
 
 
 def _convert_column(path: Path, column: str, values: Sequence[str]) -> list[Any]:
-    """The values of a column as what they are, if all of them are that."""
+    """The values of a column, as text or as whole numbers."""
     is_text = column in _TEXT_COLUMNS
-    odd = next((value for value in values if not (value if is_text else _is_number(value))), None)
-    if odd is not None:
-        what = "nothing" if is_text else f"{odd!r}, which is no number of pixels,"
-        raise ValueError(f"{path} has {what} in the column {column!r}: {_REMEDY}")
+    is_valid = bool if is_text else _is_number
+    invalid = next((value for value in values if not is_valid(value)), None)
+    if invalid is not None:
+        reason = "an empty field" if is_text else f"{invalid!r}, not a number of pixels,"
+        raise ValueError(f"{path} has {reason} in the column {column!r}: {_REMEDY}")
     return list(values) if is_text else [int(value) for value in values]
 
 

@@ -1,3 +1,5 @@
+"""pipeline.dataset.class_plot: the figure of class frequencies."""
+
 from pathlib import Path
 
 import numpy as np

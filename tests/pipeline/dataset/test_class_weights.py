@@ -1,3 +1,5 @@
+"""pipeline.dataset.class_weights: the six families of loss weights."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,22 +16,22 @@ from pipeline.dataset.class_weights import (
 from segformer.cityscapes import CLASSES
 
 SCORED = [label.label_id for label in CLASSES]
-# Of the whole training set at once, as far as the families that know no frames are concerned.
+# The whole training set as one frame, for the families that do not count frames.
 OFFICIAL = ClassCounts.from_pixels(np.array([official_counts.OFFICIAL_PIXELS]), SCORED)
-# Three classes and void in the last column: two frames of 100 pixels show the first class, one the
-# second, none the third.
+# Three classes, and void in the last column: two frames of 100 pixels contain the first class, one
+# the second, none the third.
 SMALL = ClassCounts.from_pixels(np.array([[60, 0, 0, 40], [20, 20, 0, 60]]), [0, 1, 2])
 
 
 def test_the_official_counts_sum_to_all_pixels() -> None:
-    """34 numbers, as many as there are pixels in 2975 frames; the classes have their known part."""
+    """34 counts sum to the pixels of 2975 frames; those of the classes to the published number."""
     assert 34 == len(official_counts.OFFICIAL_PIXELS)
     assert 2975 * 2048 * 1024 == sum(official_counts.OFFICIAL_PIXELS)
     assert 5_523_279_889 == OFFICIAL.pixels.sum()
 
 
 def test_erfnet_of_the_official_counts() -> None:
-    """The formula gives the vector that was published with the network, to 0.005."""
+    """The formula gives the vector published with the network, to 0.005."""
     expected = [
         2.8149, 6.9850, 3.7890, 9.9428, 9.7702, 9.5111, 10.3114, 10.0265, 4.6323, 9.5608, 7.8698,
         9.5169, 10.3737, 6.6616, 10.2605, 10.2879, 10.2898, 10.4054, 10.1381,
@@ -38,7 +40,7 @@ def test_erfnet_of_the_official_counts() -> None:
 
 
 def test_enet_of_the_official_counts() -> None:
-    """The same for ENet, whose shares are of labelled pixels, to three digits."""
+    """The same for ENet, with shares of labeled pixels, to three digits."""
     expected = [
         3.045, 12.862, 4.510, 38.157, 35.253, 31.483, 45.792, 39.694, 6.064, 32.165, 17.109, 31.563,
         47.334, 11.611, 44.600, 45.237, 45.283, 48.148, 41.925,
@@ -51,19 +53,19 @@ def test_enet_of_the_official_counts() -> None:
     [
         ("erfnet", [1 / np.log(1.10 + 0.4), 1 / np.log(1.10 + 0.1), 1 / np.log(1.10)]),
         ("enet", [1 / np.log(1.02 + 0.8), 1 / np.log(1.02 + 0.2), 1 / np.log(1.02)]),
-        ("inverse", [2 / 5, 8 / 5, 0]),  # 1.25 and 5, scaled to a mean of 1
+        ("inverse", [2 / 5, 8 / 5, 0]),  # 1.25 and 5, normalized to a mean of 1
         ("sqrt_inverse", [2 / 3, 4 / 3, 0]),
         ("median", [0.75, 1.5, 0]),  # f is 80 of 200 and 20 of 100, their median 0.3
         ("effective_number", [0.8, 1.2, 0]),  # beta 1/2: 1 / 1.5 and 1 / 1
     ],
 )
-def test_by_hand(name: str, expected: list[float]) -> None:
+def test_weights_computed_by_hand(name: str, expected: list[float]) -> None:
     """Each family on two classes that occur and one that never does."""
     np.testing.assert_allclose(weight_families(0.5)[name](SMALL), expected)
 
 
 def test_effective_number_between_equal_and_inverse() -> None:
-    """With beta 0 all classes weigh alike; towards 1 the weights become those of 1 / frames."""
+    """With beta 0 all weights are equal; towards 1 they approach those of 1 / frames."""
     np.testing.assert_allclose([1, 1, 0], effective_number(SMALL, beta=0.0))
     np.testing.assert_allclose([2 / 3, 4 / 3, 0], effective_number(SMALL, beta=1 - 1e-9))
 
@@ -75,8 +77,8 @@ def test_effective_number_between_equal_and_inverse() -> None:
     beta=st.floats(0, 1, exclude_max=True),
 )
 @settings(derandomize=True, deadline=None, max_examples=60)
-def test_every_weight_can_be_trained_with(per_frame: list[list[int]], beta: float) -> None:
-    """Whatever occurs or not, every weight is finite and at least 0, and that of a class over 0."""
+def test_every_weight_is_finite_and_not_negative(per_frame: list[list[int]], beta: float) -> None:
+    """Weights are finite and at least 0, and above 0 for a class that occurs."""
     counts = ClassCounts.from_pixels(np.array(per_frame), [0, 1, 2])
     for family in weight_families(beta).values():
         weights = family(counts)
@@ -87,7 +89,7 @@ def test_every_weight_can_be_trained_with(per_frame: list[list[int]], beta: floa
 
 @pytest.mark.parametrize("name", list(weight_families(0.99)))
 def test_a_rarer_class_never_weighs_less(name: str) -> None:
-    """In frames of one size that all show both, the rarer class has the larger weight."""
+    """In frames of one size that all contain both, the rarer class has the larger weight."""
     counts = ClassCounts.from_pixels(np.array([[90, 10, 1], [80, 20, 1]]), [0, 1, 2])
     weights = weight_families(0.99)[name](counts)
     assert (np.diff(weights) >= 0).all()

@@ -1,4 +1,4 @@
-"""The coarsely labelled frames, all the way from a folder to what is trained on."""
+"""The coarsely labeled frames, from a folder through download, remap, frequency and pack."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,13 +24,13 @@ TROISDORF = "train_extra/troisdorf/troisdorf_000000_000073"
 WITH_EXTRA = remap.Remap(split="official", held_out=0.2, seed=0, train_extra=True)
 
 
-def silent(done: int, total: int) -> None:
-    """Show nothing."""
+def ignore_progress(done: int, total: int) -> None:
+    """Discard progress."""
 
 
 @pytest.fixture
 def with_extra(tree: Path) -> Path:
-    """The tree with three coarse frames more, and coarse labels of fine frames beside them."""
+    """The tree with three coarse frames, and coarse labels of a fine frame."""
     random = np.random.default_rng(1)
     for key in (*EXTRA, FRAME_KEYS[0]):
         if key in EXTRA:
@@ -41,38 +41,38 @@ def with_extra(tree: Path) -> Path:
     return tree
 
 
-def bring(tree: Path, raw: Path, *, train_extra: bool = True) -> None:
-    """Take the tree in."""
+def import_tree(tree: Path, raw: Path, *, train_extra: bool = True) -> None:
+    """Run download with the tree as its source folder."""
     source = download.Download(
         source="folder",
         folder=str(tree),
         train_extra=train_extra,
         synthetic=download.Synthetic(train=1, val=1, size=SIZE, seed=0),
     )
-    download.download_data(source, out=raw, progress=silent)
+    download.download_data(source, out=raw, progress=ignore_progress)
 
 
 @pytest.fixture
 def remapped(with_extra: Path, tmp_path: Path) -> Callable[..., str]:
-    """Bring the tree, then remap it; what remap said."""
+    """A function that runs download and remap, and returns the summary of remap."""
 
-    def run(params: remap.Remap = WITH_EXTRA, *, brought: bool = True) -> str:
+    def run_remap(params: remap.Remap = WITH_EXTRA, *, train_extra: bool = True) -> str:
         raw = tmp_path / "download"
-        bring(with_extra, raw, train_extra=brought)
+        import_tree(with_extra, raw, train_extra=train_extra)
         return remap.remap_labels(
             params,
             images=raw / download.IMAGE_ZIP,
             ground_truth=raw / download.LABEL_ZIP,
             extra=raw / "train_extra",
             out=tmp_path / "remap",
-            progress=silent,
+            progress=ignore_progress,
         )
 
-    return run
+    return run_remap
 
 
-def packed(tmp_path: Path) -> PackedFrames:
-    """Pack what was remapped; the frames to train on."""
+def pack_training_frames(tmp_path: Path) -> PackedFrames:
+    """Run pack on the output of remap; return the training frames."""
     pack.pack_frames(
         pack.Pack(size=SIZE),
         images=tmp_path / "download" / download.IMAGE_ZIP,
@@ -80,7 +80,7 @@ def packed(tmp_path: Path) -> PackedFrames:
         frames=tmp_path / "remap" / "frames.csv",
         extra=tmp_path / "download" / "train_extra",
         out=tmp_path / "pack",
-        progress=silent,
+        progress=ignore_progress,
     )
     return PackedFrames.open(tmp_path / "pack" / "train")
 
@@ -88,22 +88,22 @@ def packed(tmp_path: Path) -> PackedFrames:
 def test_coarse_frames_reach_training(
     with_extra: Path, remapped: Callable[..., str], tmp_path: Path
 ) -> None:
-    """They are packed behind the fine ones, each with its own photograph and coarse labels."""
+    """They are packed after the fine ones, each with its own photograph and coarse labels."""
     remapped()
-    frames = packed(tmp_path)
+    frames = pack_training_frames(tmp_path)
     assert [*FRAME_KEYS[:3], *EXTRA] == frames.names
-    for place, key in enumerate(EXTRA, start=3):
+    for index, key in enumerate(EXTRA, start=3):
         photograph = np.asarray(Image.open(with_extra / member_name(key, IMAGE)))
         label_ids = np.asarray(Image.open(with_extra / member_name(key, COARSE_LABEL_IDS)))
-        np.testing.assert_array_equal(photograph, frames.images[place])
-        np.testing.assert_array_equal(train_id_table()[label_ids], frames.labels[place])
+        np.testing.assert_array_equal(photograph, frames.images[index])
+        np.testing.assert_array_equal(train_id_table()[label_ids], frames.labels[index])
     assert list(FRAME_KEYS[3:]) == PackedFrames.open(tmp_path / "pack" / "val").names
 
 
-def test_coarse_frames_are_told_apart(remapped: Callable[..., str], tmp_path: Path) -> None:
-    """In frames.csv by their split, in labels.zip by the official name, in the protocol id."""
-    told = remapped()
-    assert "3 train, 3 train_extra, 2 val frames (official+train_extra)" in told
+def test_coarse_frames_are_marked(remapped: Callable[..., str], tmp_path: Path) -> None:
+    """By their split in frames.csv, their official name in labels.zip, and the protocol id."""
+    summary = remapped()
+    assert "3 train, 3 train_extra, 2 val frames (official+train_extra)" in summary
     frames = pd.read_csv(tmp_path / "remap" / "frames.csv").set_index("frame")
     assert {"train_extra"} == set(frames.loc[list(EXTRA), "split"])
     with Archive(tmp_path / "remap" / "labels.zip") as labels:
@@ -112,7 +112,7 @@ def test_coarse_frames_are_told_apart(remapped: Callable[..., str], tmp_path: Pa
 
 
 def test_coarse_frames_are_counted(remapped: Callable[..., str], tmp_path: Path) -> None:
-    """They have rows of their own by split, and weigh and are drawn as the frames they join."""
+    """Their counts are separate by split; in weights and sampling they are training frames."""
     remapped()
     frequency.count_classes(
         frequency.Frequency(temperature=0.01, beta=0.999),
@@ -123,49 +123,52 @@ def test_coarse_frames_are_counted(remapped: Callable[..., str], tmp_path: Path)
     by_split = pd.read_csv(tmp_path / "per_split.csv").groupby("split")["pixels"].sum()
     pixels = SIZE[0] * SIZE[1]
     assert {"train": 3 * pixels, "train_extra": 3 * pixels, "val": 2 * pixels} == dict(by_split)
-    assert packed(tmp_path).names == pd.read_csv(tmp_path / "sampling.csv")["frame"].tolist()
+    assert (
+        pack_training_frames(tmp_path).names
+        == pd.read_csv(tmp_path / "sampling.csv")["frame"].tolist()
+    )
 
 
-def test_the_doctor_looks_at_coarse_frames(remapped: Callable[..., str], tmp_path: Path) -> None:
-    """They are counted, and decoded as the others are."""
+def test_the_doctor_checks_coarse_frames(remapped: Callable[..., str], tmp_path: Path) -> None:
+    """They are counted, and decoded like the others."""
     remapped()
     (packages,) = data.check_packages(tmp_path / "download", train_extra=True)
     assert "images: train 3, val 2, train_extra 3" == packages.message
-    deep = data.check_sample_frames(tmp_path / "download", tmp_path / "remap")
-    assert deep.message.startswith("8 frames decoded")
-    assert deep.ok
+    sample = data.check_sample_frames(tmp_path / "download", tmp_path / "remap")
+    assert sample.message.startswith("8 frames decoded")
+    assert sample.ok
 
 
-def test_the_doctor_finds_what_is_wrong_with_coarse_frames(
+def test_the_doctor_finds_problems_of_coarse_frames(
     with_extra: Path, remapped: Callable[..., str], tmp_path: Path
 ) -> None:
-    """Labels that were replaced after remap, and one that is gone."""
+    """Labels that were replaced after remap, and a missing one."""
     remapped()
     save_png(with_extra / member_name(EXTRA[0], COARSE_LABEL_IDS), np.full(SIZE, 7, np.uint8))
     raw = tmp_path / "download"
-    bring(with_extra, raw)
-    deep = data.check_sample_frames(raw, tmp_path / "remap")
-    assert f"{EXTRA[0]}: the label is not the one that remap counted" in deep.message
+    import_tree(with_extra, raw)
+    sample = data.check_sample_frames(raw, tmp_path / "remap")
+    assert f"{EXTRA[0]}: the label differs from the label that remap counted" in sample.message
     (with_extra / member_name(EXTRA[0], COARSE_LABEL_IDS)).unlink()
-    bring(with_extra, raw)
+    import_tree(with_extra, raw)
     _, finding = data.check_packages(raw, train_extra=True)
     assert f"(first: {member_name(EXTRA[0], IMAGE)} has no label: " in finding.message
-    deep = data.check_sample_frames(raw, tmp_path / "remap")
-    assert f"{EXTRA[0]} has no label in {raw / 'train_extra' / 'gtCoarse.zip'}" in deep.message
+    sample = data.check_sample_frames(raw, tmp_path / "remap")
+    assert f"{EXTRA[0]} has no label in {raw / 'train_extra' / 'gtCoarse.zip'}" in sample.message
 
 
 def test_coarse_frames_are_never_held_out(remapped: Callable[..., str], tmp_path: Path) -> None:
-    """Whatever is watched or gives the final number is finely labelled."""
+    """The splits for validation and the final score have finely labeled frames only."""
     remapped(remap.Remap(split="random", held_out=0.9, seed=0, train_extra=True))
     frames = pd.read_csv(tmp_path / "remap" / "frames.csv").set_index("frame")["split"]
     assert {"train": 1, "train_extra": 3, "val": 2, "test": 2} == dict(frames.value_counts())
     assert {"train_extra"} == set(frames[list(EXTRA)])
 
 
-def test_a_city_trained_on_coarsely_and_watched_is_told(
+def test_a_city_in_both_train_extra_and_val_is_a_warning(
     with_extra: Path, remapped: Callable[..., str]
 ) -> None:
-    """Coarse frames of a city that is watched make its neighbours known too: there is a warning."""
+    """Coarse frames of a validation city resemble frames of val: there is a warning."""
     key = "train_extra/lyonesse/lyonesse_000002_000019"
     save_png(with_extra / member_name(key, IMAGE), np.zeros((*SIZE, 3), np.uint8))
     save_png(with_extra / member_name(key, COARSE_LABEL_IDS), np.zeros(SIZE, np.uint8))
@@ -175,20 +178,18 @@ def test_a_city_trained_on_coarsely_and_watched_is_told(
 def test_the_known_broken_frame_is_left_out(
     with_extra: Path, remapped: Callable[..., str], tmp_path: Path
 ) -> None:
-    """As the official package has it, or with the photograph deleted: told, and no mistake."""
+    """As in the official package, or with the photograph deleted: a message, and no error."""
     photograph = with_extra / member_name(TROISDORF, IMAGE)
     save_png(photograph, np.zeros(SIZE, np.uint8))
     save_png(with_extra / member_name(TROISDORF, COARSE_LABEL_IDS), np.zeros(SIZE, np.uint8))
-    assert f"left out: {TROISDORF}, known to be broken" in remapped()
+    assert f"left out: {TROISDORF}, a known broken frame" in remapped()
     photograph.unlink()
     assert "3 train_extra, 2 val frames" in remapped()
     assert TROISDORF not in (tmp_path / "remap" / "frames.csv").read_text()
 
 
-def test_any_other_broken_frame_is_a_mistake(
-    with_extra: Path, remapped: Callable[..., str]
-) -> None:
-    """A coarse label without its photograph and an unknown id come in one message."""
+def test_any_other_broken_frame_is_an_error(with_extra: Path, remapped: Callable[..., str]) -> None:
+    """A coarse label without its photograph and an unknown id are one message."""
     (with_extra / member_name(EXTRA[0], IMAGE)).unlink()
     save_png(with_extra / member_name(EXTRA[1], COARSE_LABEL_IDS), np.full(SIZE, 40, np.uint8))
     with pytest.raises(ValueError, match="remap: 2 problems") as error:
@@ -197,21 +198,20 @@ def test_any_other_broken_frame_is_a_mistake(
     assert f"{member_name(EXTRA[1], COARSE_LABEL_IDS)} has id 40 at" in str(error.value)
 
 
-def test_frames_that_were_not_brought_are_asked_for(
-    remapped: Callable[..., str], tmp_path: Path
-) -> None:
-    """Which zips are missing, and the parameter that brings them; also where pack needs one."""
-    with pytest.raises(ValueError, match=r"leftImg8bit_trainextra\.zip and no .*gtCoarse\.zip"):
-        remapped(brought=False)
+def test_missing_coarse_packages_are_named(remapped: Callable[..., str], tmp_path: Path) -> None:
+    """The error has the missing zips and the parameter that downloads them; so has pack's."""
+    expected = r"leftImg8bit_trainextra\.zip and .*gtCoarse\.zip missing"
+    with pytest.raises(ValueError, match=expected):
+        remapped(train_extra=False)
     remapped()
     (tmp_path / "download" / "train_extra" / "leftImg8bit_trainextra.zip").unlink()
     with pytest.raises(ValueError, match=r"set download\.train_extra to true"):
-        packed(tmp_path)
+        pack_training_frames(tmp_path)
 
 
-def test_coarse_frames_are_left_alone_unless_asked_for(
+def test_coarse_frames_are_ignored_unless_enabled(
     remapped: Callable[..., str], tmp_path: Path
 ) -> None:
-    """Brought, but not asked for by remap, they change nothing."""
+    """Downloaded, but not enabled in remap, they change nothing."""
     remapped(remap.Remap(split="official", held_out=0.2, seed=0))
-    assert list(FRAME_KEYS[:3]) == packed(tmp_path).names
+    assert list(FRAME_KEYS[:3]) == pack_training_frames(tmp_path).names

@@ -156,7 +156,7 @@ def test_duplicate_frame_in_a_table(remapped: Path, name: str) -> None:
     table = pd.read_csv(remapped / name)
     pd.concat([table, table[:1]]).to_csv(remapped / name, index=False)
     (finding,) = data.check_tables(remapped)
-    assert f"{remapped / name} names {FRAME_KEYS[0]} twice" in finding.message
+    assert f"{remapped / name} has {FRAME_KEYS[0]} twice" in finding.message
 
 
 def test_counts_that_do_not_sum_to_the_frame_size(remapped: Path) -> None:

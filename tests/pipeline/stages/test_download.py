@@ -217,7 +217,7 @@ def test_a_damaged_official_package_is_refused(zips: Path, tmp_path: Path) -> No
 def test_half_a_zip_is_refused(zips: Path, tmp_path: Path) -> None:
     """What was cut off on its way here is named, and nothing is written."""
     os.truncate(zips / IMAGE_ZIP, (zips / IMAGE_ZIP).stat().st_size // 2)
-    with pytest.raises(ValueError, match="is not a whole zip file"):
+    with pytest.raises(ValueError, match="is not a complete zip file"):
         download(tmp_path / "out", zips)
     assert [] == list((tmp_path / "out").iterdir())
 
@@ -294,7 +294,7 @@ def test_a_disk_that_fills_while_zips_are_written(tree: Path, tmp_path: Path, so
 def test_a_zip_with_a_damaged_directory_is_refused(zips: Path, tmp_path: Path) -> None:
     """Not only later, by remap; nothing is written."""
     corrupt_zip_directory(zips / IMAGE_ZIP)
-    with pytest.raises(ValueError, match=f"{IMAGE_ZIP} is not a whole zip file: fetch it again"):
+    with pytest.raises(ValueError, match=f"{IMAGE_ZIP} is not a complete zip file: download it again"):
         download(tmp_path / "out", zips)
     assert [] == list((tmp_path / "out").iterdir())
 

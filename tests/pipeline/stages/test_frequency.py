@@ -154,7 +154,7 @@ def test_tables_of_different_frames_are_refused(tmp_path: Path) -> None:
     given = tables(tmp_path, frames, counted([{ROAD: 9}, {ROAD: 9}]))
     shorter = given["pixel_counts"].read_text().splitlines()[:-1]
     given["pixel_counts"].write_text("\n".join(shorter) + "\n")
-    with pytest.raises(ValueError, match=r"first: train/a/a_000001_000000.* written by remap"):
+    with pytest.raises(ValueError, match=r"first: train/a/a_000001_000000.* remap writes both"):
         count_classes(PARAMS, **given, out=tmp_path / "out")
 
 
