@@ -66,11 +66,11 @@ def _read_arm(evaluation: Path, training: Path) -> Arm:
         raise ValueError(f"{path} has {problem}: run `dvc repro --force train@{training.name}`")
     scores = Scores.load(evaluation / "confusions.npz")
     return Arm(
-        evaluation.name,
-        scores,
-        _read_calibrations(evaluation / "counts.npz", len(scores.frames)),
-        history[["step", "val_miou"]].dropna(),
-        int(history["step"].max()),
+        name=evaluation.name,
+        scores=scores,
+        calibrations=_read_calibrations(evaluation / "counts.npz", len(scores.frames)),
+        validation=history[["step", "val_miou"]].dropna(),
+        steps=int(history["step"].max()),
     )
 
 

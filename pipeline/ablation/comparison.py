@@ -22,22 +22,22 @@ from segformer.metrics.calibration import expected_calibration_error
 
 
 class Quantity(IntEnum):
-    """Where the means stand along the axis of the q compared quantities; class IoUs follow."""
+    """Index of a mean along the axis of the q compared quantities; the class IoUs follow."""
 
     MIOU = 0
-    """Of all classes that have pixels on the frames."""
+    """Mean IoU of all classes with true pixels on the frames."""
     RARE_MIOU = 1
     FREQUENT_MIOU = 2
     CALIBRATION_ERROR = 3
-    """The expected calibration error."""
+    """Expected calibration error."""
 
 
 CLASS_IOU = slice(len(Quantity), None)
-"""Where the IoU of each class stands along the same axis, by train id."""
+"""The indices of the class IoUs along the same axis, by train id."""
 
 
-def class_quantity(train_id: int) -> int:
-    """Return where the IoU of one class stands along the axis of the q compared quantities."""
+def class_index(train_id: int) -> int:
+    """Return the index of one class's IoU along the axis of the q compared quantities."""
     return len(Quantity) + train_id
 
 
@@ -145,26 +145,26 @@ def compare_losses(
     for loss, (values, replicates) in measured.items():
         difference = differences.get(loss)
         results[loss] = LossResult(
-            estimate_intervals(values, replicates, occurrences).clip(0, 1),
-            _std_over_seeds(values),
-            difference,
-            adjust_p_values(difference.p[CLASS_IOU]) if difference else None,
-            _adjust_group_p_values(difference) if difference else None,
-            p_arm.get(loss),
-            _validation_curves(arms[loss]),
-            np.sum([arm.calibrations.sum(axis=0) for arm in arms[loss]], axis=0),
+            scores=estimate_intervals(values, replicates, occurrences).clip(0, 1),
+            seed_std=_std_over_seeds(values),
+            difference=difference,
+            p_holm=adjust_p_values(difference.p[CLASS_IOU]) if difference else None,
+            p_groups=_adjust_group_p_values(difference) if difference else None,
+            p_arm=p_arm.get(loss),
+            validation=_validation_curves(arms[loss]),
+            calibration=np.sum([arm.calibrations.sum(axis=0) for arm in arms[loss]], axis=0),
         )
     return Comparison(
-        first.scores.protocol,
-        len(first.scores.frames),
-        list(seeds),
-        first.steps,
-        baseline,
-        share,
-        is_rare,
-        is_frequent,
-        _find_predicted(arms) & ~occurs,
-        results,
+        protocol=first.scores.protocol,
+        num_frames=len(first.scores.frames),
+        seeds=list(seeds),
+        steps=first.steps,
+        baseline=baseline,
+        share=share,
+        is_rare=is_rare,
+        is_frequent=is_frequent,
+        is_predicted_only=_find_predicted(arms) & ~occurs,
+        results=results,
     )
 
 

@@ -9,7 +9,7 @@ from pipeline.ablation.comparison import (
     Comparison,
     LossResult,
     Quantity,
-    class_quantity,
+    class_index,
 )
 from pipeline.ablation.gradients import GradientResults
 from pipeline.ablation.verdict import SIGNIFICANCE_LEVEL
@@ -46,7 +46,7 @@ def plot_differences(comparison: Comparison, path: Path) -> None:
     names = ["all classes", "frequent classes", "rare classes"]
     names += [_format_class(comparison, k) for k in order]
     quantities = [Quantity.MIOU, Quantity.FREQUENT_MIOU, Quantity.RARE_MIOU]
-    quantities += [class_quantity(k) for k in order]
+    quantities += [class_index(k) for k in order]
     heights = np.array([0, 1, 2, *(np.arange(len(order)) + 3.7)])
     bound = _axis_limit([comparison.results[loss] for loss in losses])
     for axes, loss in zip(panes, losses, strict=False):
@@ -231,7 +231,10 @@ def plot_gradients(comparison: Comparison, gradients: GradientResults, path: Pat
         f" {format_count(gradients.num_seeds, 'seed')}; gray: share of the training pixels"
     )
     figure.supxlabel(setup, fontsize=10, color="#555555")
-    add_title(figure, "Gradient by class at the logits (top), of the rare classes by layer (bottom)")
+    add_title(
+        figure,
+        "Gradient share by class at the logits (top) and of the rare classes by layer (bottom)",
+    )
     save_figure(figure, path)
 
 

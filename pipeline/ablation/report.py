@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from pipeline.ablation.comparison import CLASS_IOU, Comparison, Quantity, class_quantity
+from pipeline.ablation.comparison import CLASS_IOU, Comparison, Quantity, class_index
 from pipeline.ablation.gradient_report import format_gradient_section
 from pipeline.ablation.gradients import GradientResults
 from pipeline.ablation.ranking import describe_ranking, mean_validation_miou
@@ -174,7 +174,7 @@ def _class_section(comparison: Comparison) -> str:
         assert result.p_holm is not None
         rows = []
         for k in np.argsort(-comparison.share, kind="stable"):
-            quantity = class_quantity(k)
+            quantity = class_index(k)
             p = result.p_holm[k]
             rows.append(
                 [

@@ -122,8 +122,7 @@ def _decide(
         raise ValueError(f"{error}: run `dvc repro --force evaluate@{challenger.name}`") from None
     if challenger.is_rolled_back:
         return Decision(
-            GateOutcome.ROLLED_BACK,
-            "a user rolled it back, and only a forced promotion makes it champion again",
+            GateOutcome.ROLLED_BACK, "a user rolled it back; promote it again with `--force`"
         )
     if champion is None:
         return Decision(GateOutcome.FIRST, "there was no champion to compare with")
