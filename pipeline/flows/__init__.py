@@ -1,1 +1,1 @@
-"""Retraining in Prefect; alone imports it."""
+"""Scheduled retraining as a Prefect flow; no other package imports Prefect."""

@@ -1,4 +1,4 @@
-"""The deployment `retrain/weekly`: its schedule, its triggers, and what guards its runs."""
+"""The deployment `retrain/weekly`: its schedule, its trigger, and the automation for dead runs."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -34,31 +34,31 @@ from pipeline.flows.retrain import retrain
 
 DEPLOYMENT_NAME = "weekly"
 NEW_DATA_EVENT = "segformer.data.changed"
-"""The event that starts a retraining; `prefect event emit` sends it."""
+"""The Prefect event that starts a retraining; `prefect event emit` sends it."""
 
-_DESCRIPTION = """Brings the results up to date: new data are taken in, what DVC finds stale runs,
-and the gate decides whether the new model becomes the champion. docs/retraining.md tells more."""
+_DESCRIPTION = """Brings the results up to date: imports new data, runs the stale stages, and lets
+the gate decide whether the new model becomes the champion. See docs/retraining.md."""
 
-_MAX_OUTAGE = 3600.0  # seconds that the server may be away
-_MAX_BACKOFF_DOUBLINGS = 3  # of the pause between two questions, which are 10 s apart: 40 s at most
+_MAX_OUTAGE = 3600.0  # seconds without a response of the server
+_MAX_BACKOFF_DOUBLINGS = 3  # of the 10 s between two requests
 _ACTIVE_STATES = FlowRunFilterStateType(
     any_=[StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 )
-_HEARTBEAT_TIMEOUT = 90  # seconds without a heartbeat; there is one every 30
+_HEARTBEAT_TIMEOUT = 90  # seconds without a heartbeat, which is sent every 30
 _TERMINAL_EVENTS = ("Completed", "Cached", "Failed", "Cancelled", "Crashed", "TimedOut")
 _AUTOMATION_NAME = "End retrainings whose machine died"
 
 
 def serve_deployment(cron: str, timezone: str, timeout: float) -> None:
-    """Install the guard and serve the deployment until this process is asked to end.
+    """Install the automation, and serve the deployment until this process is stopped.
 
     Args:
-        cron: when it runs by itself.
-        timezone: in which `cron` is meant.
-        timeout: seconds that the server may take to answer.
+        cron: schedule as a cron expression.
+        timezone: time zone of the schedule.
+        timeout: seconds to wait for the server.
 
     Raises:
-        ValueError: if there is no server, or the schedule cannot be understood.
+        ValueError: if there is no server, or the schedule is invalid.
     """
     schedule = Cron(cron, timezone=timezone)
     install_automation(timeout)
@@ -67,77 +67,77 @@ def serve_deployment(cron: str, timezone: str, timeout: float) -> None:
     retrain.serve(
         DEPLOYMENT_NAME,
         schedules=[schedule],
-        # No limit of Prefect's: it would end a run whose server is away for minutes, and one that
-        # died would hold it for five. The flow itself lets one run at a time in this folder.
+        # Without Prefect's concurrency limit: it would end a run if the server is down for minutes,
+        # and a dead run would hold it for five. The flow itself locks the folder for one run.
         triggers=[_new_data_trigger()],
         parameters={"promote": True},
         description=_DESCRIPTION,
-        pause_on_shutdown=False,  # whoever paused a schedule, or did not, meant it
+        pause_on_shutdown=False,  # only the user pauses the schedule
         print_starting_message=False,
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
 
 
 def _tolerate_outages() -> None:
-    """Outlive a server that is away: Prefect ends after half a minute, and a training with it."""
-    for who_asks in (_scheduled_run_poller, observers):  # for what to run, for what to cancel
-        assert "critical_service_loop" in vars(who_asks), "not in this version of Prefect"
-        vars(who_asks).update(critical_service_loop=_outage_tolerant_loop)
+    """Patch Prefect's loops, which end the training after half a minute without a server."""
+    for module in (_scheduled_run_poller, observers):  # for scheduled runs, for cancellations
+        assert "critical_service_loop" in vars(module), "not in this version of Prefect"
+        vars(module).update(critical_service_loop=_outage_tolerant_loop)
 
 
 async def _outage_tolerant_loop(
     workload: Callable[..., Awaitable[Any]], interval: float, **options: Any
 ) -> None:
-    """Prefect's loop, begun anew where it gives up, until the server was away for an hour."""
-    answered = time.monotonic()
+    """Run Prefect's loop, and restart it when it gives up, for up to _MAX_OUTAGE."""
+    last_success = time.monotonic()
 
-    async def asked() -> None:
-        nonlocal answered
+    async def timed_workload() -> None:
+        nonlocal last_success
         await workload()
-        answered = time.monotonic()
+        last_success = time.monotonic()
 
     while True:
         try:
             return await critical_service_loop(
-                asked, interval, **options, backoff=_MAX_BACKOFF_DOUBLINGS
+                timed_workload, interval, **options, backoff=_MAX_BACKOFF_DOUBLINGS
             )
-        except RuntimeError as given_up:
-            is_its_own = "exceeded error threshold" in str(given_up)
-            if not is_its_own or time.monotonic() - answered > _MAX_OUTAGE:
+        except RuntimeError as error:
+            gave_up = "exceeded error threshold" in str(error)
+            if not gave_up or time.monotonic() - last_success > _MAX_OUTAGE:
                 raise
 
 
 def install_automation(timeout: float) -> None:
-    """Have the server end a retraining that is silent: its machine died, and it blocks the next.
+    """Create or update the automation that marks a retraining without heartbeats as crashed.
 
-    The automation is there once, whoever installs it how often.
+    A run whose machine died would otherwise stay in the state Running.
 
     Args:
-        timeout: seconds that the server may take to answer.
+        timeout: seconds to wait for the server.
 
     Raises:
         ValueError: if there is no server.
     """
     _wait_for_server(timeout)
-    guard = _heartbeat_automation()
+    automation = _heartbeat_automation()
     with get_client(sync_client=True) as client:
-        body = guard.model_dump(mode="json", exclude={"id", "owner_resource"})
-        known = client.request(
+        body = automation.model_dump(mode="json", exclude={"id", "owner_resource"})
+        existing = client.request(
             "POST",
             "/automations/filter",
             json={"automations": {"name": {"any_": [_AUTOMATION_NAME]}}},
         ).json()
-        if known:
-            number = {"id": known[0]["id"]}
-            client.request("PUT", "/automations/{id}", path_params=number, json=body)
+        if existing:
+            path_params = {"id": existing[0]["id"]}
+            client.request("PUT", "/automations/{id}", path_params=path_params, json=body)
         else:
             client.request("POST", "/automations/", json=body)
 
 
 def _mark_dead_runs_crashed() -> None:
-    """Call crashed what died together with the server: the guard forgets, and knows nothing of it.
+    """Mark runs as crashed that died together with the server, which the automation misses.
 
-    Only this process serves the deployment, so where no retraining is at work here, none is at all.
+    Only this process serves the deployment: if no retraining runs in this folder, none runs at all.
     """
     try:
         with locks.lock_workspace("serve", Path.cwd()):
@@ -146,23 +146,23 @@ def _mark_dead_runs_crashed() -> None:
         return
     with get_client(sync_client=True) as client:
         for run in client.read_flow_runs(
-            # On a shared server other projects have a deployment of that name as well.
+            # On a shared server other projects may have a deployment of the same name.
             flow_filter=FlowFilter(name=FlowFilterName(any_=[retrain.name])),
             deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=[DEPLOYMENT_NAME])),
             flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=_ACTIVE_STATES)),
         ):
-            client.set_flow_run_state(run.id, Crashed(message="Its process or machine died."))
+            client.set_flow_run_state(run.id, Crashed(message="The process or the machine died."))
 
 
 def _heartbeat_automation() -> Automation:
     return Automation(
         name=_AUTOMATION_NAME,
-        description="installed by `python -m pipeline serve`",
+        description="Installed by `segformer serve`",
         trigger=EventTrigger(
             after={"prefect.flow-run.heartbeat"},
             expect={f"prefect.flow-run.{event}" for event in ("heartbeat", *_TERMINAL_EVENTS)},
             match={"prefect.resource.id": "prefect.flow-run.*"},
-            # A sign of life tells its deployment's id alone, and that is not there before `serve`.
+            # A heartbeat has only the id of its deployment, which does not exist before `serve`.
             match_related={"prefect.resource.role": "flow", "prefect.resource.name": retrain.name},
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
@@ -172,26 +172,27 @@ def _heartbeat_automation() -> Automation:
         actions=[
             ChangeFlowRunState(
                 state=StateType.CRASHED,
-                message=f"No sign of life for {_HEARTBEAT_TIMEOUT} seconds: its process or machine died.",
+                message=f"No heartbeat for {_HEARTBEAT_TIMEOUT} seconds: the process or the machine"
+                " died.",
             )
         ],
     )
 
 
 def _new_data_trigger() -> DeploymentEventTrigger:
-    return DeploymentEventTrigger(name="New data start a retraining", expect={NEW_DATA_EVENT})
+    return DeploymentEventTrigger(name="New data starts a retraining", expect={NEW_DATA_EVENT})
 
 
 def _wait_for_server(timeout: float) -> None:
     address = PREFECT_API_URL.value()
     if not address:
         raise ValueError(
-            "PREFECT_API_URL is not set: start a Prefect server and set it, say"
-            " PREFECT_API_URL=http://127.0.0.1:4200/api; `make up` starts all that is needed"
+            "PREFECT_API_URL is not set: start a Prefect server and set its address, such as"
+            " PREFECT_API_URL=http://127.0.0.1:4200/api; or start all services with `make up`"
         )
     deadline = time.monotonic() + timeout
     with get_client(sync_client=True) as client:
-        while away := client.api_healthcheck():
+        while error := client.api_healthcheck():
             if time.monotonic() > deadline:
-                raise ValueError(f"the Prefect server at {address} does not answer: {away}")
+                raise ValueError(f"the Prefect server at {address} does not respond: {error}")
             time.sleep(1)

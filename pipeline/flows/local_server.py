@@ -1,4 +1,4 @@
-"""Prefect's server for one machine: it answers programs here and its own pages, no other site's.
+"""Prefect's server for one machine, which rejects requests of other sites' pages.
 
 uvicorn --factory pipeline.flows.local_server:application --host 127.0.0.1 --port 4200
 """
@@ -14,15 +14,15 @@ from starlette.websockets import WebSocketClose
 
 
 class SameOriginMiddleware:
-    """Refuses what a page of another site sends: Prefect's own check leaves out web sockets.
+    """Rejects requests from other origins, also those of web sockets, which Prefect does not check.
 
-    Its own pages may ask this server alone, pictures too: Prefect's ask amplitude.com, analytics on
-    or off.
+    A content security policy limits Prefect's own pages to this server, for requests and images;
+    without it they connect to amplitude.com even if analytics are disabled.
 
     Args:
-        app: what to guard.
-        origins: of the pages that may ask, http://127.0.0.1:4200; their hosts are the names under
-            which this server is known. Another name, though it leads here, is a foreign page's.
+        app: the application to protect.
+        origins: allowed origins, such as http://127.0.0.1:4200. Their hosts are the only allowed
+            values of the header Host, which prevents DNS rebinding.
     """
 
     def __init__(self, app: ASGIApp, origins: list[str]) -> None:
@@ -30,33 +30,32 @@ class SameOriginMiddleware:
         self._origins = origins
         self._hosts = [urlsplit(origin).netloc for origin in origins]
         sockets = [origin.replace("http", "ws", 1) for origin in origins]
-        asked = " ".join([*origins, *sockets])
-        self._policy = f"connect-src {asked}; img-src 'self' data: blob:"
+        self._policy = f"connect-src {' '.join([*origins, *sockets])}; img-src 'self' data: blob:"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or refuse it: status 403."""
+        """Forward a request, or reject it with status 403."""
         if scope["type"] == "lifespan" or self._is_same_origin(Headers(scope=scope)):
             await self._app(scope, receive, self._with_policy(send))
         elif scope["type"] == "websocket":
-            await WebSocketClose(code=1008)(scope, receive, send)  # before it is open: 403
+            await WebSocketClose(code=1008)(scope, receive, send)  # 403 before it is accepted
         else:
-            why = f"only pages of {' and '.join(self._origins)} may ask\n"
-            await PlainTextResponse(why, status_code=403)(scope, receive, send)
+            message = f"only pages of {' and '.join(self._origins)} may send requests\n"
+            await PlainTextResponse(message, status_code=403)(scope, receive, send)
 
     def _with_policy(self, send: Send) -> Send:
-        async def sent(message: Message) -> None:
+        async def send_with_policy(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)["Content-Security-Policy"] = self._policy
             await send(message)
 
-        return sent
+        return send_with_policy
 
     def _is_same_origin(self, headers: Headers) -> bool:
-        origin = headers.get("origin")  # programs send none
+        origin = headers.get("origin")  # clients other than browsers send none
         return headers.get("host") in self._hosts and (origin is None or origin in self._origins)
 
 
 def application() -> ASGIApp:
-    """Make the application, for the origins that the environment allows."""
-    allowed = PREFECT_SERVER_CORS_ALLOWED_ORIGINS.value().split(",")
-    return SameOriginMiddleware(create_app(final=True), allowed)
+    """Return Prefect's application, limited to the CORS origins that Prefect's settings allow."""
+    origins = PREFECT_SERVER_CORS_ALLOWED_ORIGINS.value().split(",")
+    return SameOriginMiddleware(create_app(final=True), origins)

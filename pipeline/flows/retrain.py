@@ -1,5 +1,5 @@
-"""Retraining as a Prefect flow, a task run per DVC stage: the only package that imports Prefect."""
-# No `from __future__ import annotations` here: Prefect cannot resolve them in a served flow.
+"""The Prefect flow `retrain`, with one task run per DVC stage."""
+# No `from __future__ import annotations`: Prefect cannot resolve them in a served flow.
 
 import logging
 import re
@@ -22,52 +22,53 @@ from pipeline import dvc, locks
 from pipeline.download.source_record import find_source_changes
 from pipeline.flows import mlflow_links, report, tasks
 from pipeline.flows.tasks import DOWNLOAD, StageRun
+from pipeline.params.overrides import check_overrides
 from pipeline.process_group import exit_with_parent
 
 _PARAMS = Path("params.yaml")
 
 
-# Lists that may be None would be shown as a choice of types by the form.
+# Prefect's form would show parameters that may be None as a choice of types.
 @flow(name="retrain")
 def retrain(
-    overrides: list[str] = [],
-    stages: list[str] = [],
+    overrides: list[str] = [],  # noqa: B006  never modified
+    stages: list[str] = [],  # noqa: B006
     force: bool = False,
     promote: bool = False,
 ) -> State:
-    """Bring the results up to date: every stage that DVC finds stale runs, the others say so.
+    """Bring the results up to date: run the stages that are stale, and skip the others.
 
     Args:
-        overrides: Parameters that are to differ from params.yaml, one an item: train.steps=20. They
-            run as a DVC experiment named like this flow run; the workspace stays as it is, and
-            `dvc exp apply` takes the experiment over. Left empty: params.yaml as it is.
-        stages: The stages to bring up to date, with all that they need; the name of a matrix, for
-            example train, means all its items. Left empty: all stages.
-        force: Run the stages named (all, if none is named) although nothing changed. Not together
-            with overrides.
-        promote: Then have the gate decide whether the best arm of the newest ablation becomes the
-            champion.
+        overrides: Changed parameters, one per item, such as train.steps=20. The stages then run as
+            a DVC experiment with the name of this flow run, and the workspace stays unchanged;
+            `dvc exp apply` copies the experiment into it. Empty: params.yaml.
+        stages: Stages to bring up to date, with their upstream stages; the name of a matrix, such
+            as train, selects all its items. Empty: all stages.
+        force: Run the selected stages even if they are up to date. Cannot be combined with
+            overrides.
+        promote: Afterwards let the gate decide whether the best arm of the newest ablation becomes
+            the champion.
     """
     logging.getLogger("prefect.task_runs").addFilter(_filter_repeated_failures)
     try:
         with _exit_with_parent(), locks.lock_workspace(f"flow run {flow_run.name}", Path.cwd()):
-            settings, graph, named = _parse_request(overrides, stages, force=force)
-            plan = dvc.transitive_reduction(dvc.upstream_subgraph(graph, named))
-            changed = _stages_with_changed_sources(plan)
+            settings, graph, selected = _parse_request(overrides, stages, force=force)
+            plan = dvc.transitive_reduction(dvc.upstream_subgraph(graph, selected))
+            forced = _stages_with_changed_sources(plan) | (selected if force else set())
             if settings:
                 return _retrain_experiment(settings, plan, promote=promote)
-            return _retrain_workspace(plan, (named if force else set()) | changed, promote=promote)
-    except locks.LockedError as taken:
-        return Cancelled(message=str(taken))
-    except ValueError as mistake:
-        return Failed(message=str(mistake))
+            return _retrain_workspace(plan, forced, promote=promote)
+    except locks.LockedError as error:
+        return Cancelled(message=str(error))
+    except ValueError as error:
+        return Failed(message=str(error))
 
 
 def _exit_with_parent() -> AbstractContextManager[None]:
-    """End where what serves it ended: nobody could cancel it any more, and it holds the folder."""
-    # Only a runner or a worker runs a deployment, in a process that it has started.
-    known = getattr(FlowRunContext.get(), "flow_run", None)
-    return exit_with_parent() if known and known.deployment_id else nullcontext()
+    """End a served run when its parent ends: it locks the folder but can no longer be cancelled."""
+    # Only a runner or a worker runs a deployment, in a child process.
+    run = getattr(FlowRunContext.get(), "flow_run", None)
+    return exit_with_parent() if run and run.deployment_id else nullcontext()
 
 
 def run_flow(
@@ -77,13 +78,19 @@ def run_flow(
     force: bool = False,
     promote: bool = False,
 ) -> None:
-    """Run the flow here and now, for the command line.
+    """Run the flow in this process, for the command line.
+
+    Args:
+        stages: as for `retrain`.
+        overrides: as for `retrain`.
+        force: as for `retrain`.
+        promote: as for `retrain`.
 
     Raises:
-        ValueError: if a stage failed or none could run; the message says which and why.
+        ValueError: if an argument is invalid or a stage fails.
     """
     if stages or overrides:
-        _parse_request(overrides, stages, force=force)  # before a server is started for it
+        _parse_request(overrides, stages, force=force)  # before a server is started
     with _use_server():
         state = retrain(
             overrides=list(overrides),
@@ -98,86 +105,84 @@ def run_flow(
 
 @contextmanager
 def _use_server() -> Iterator[None]:
-    """Use the Prefect server that is set, or, if it does not answer, a temporary one."""
+    """Use the configured Prefect server or, if there is none or it is down, a temporary one."""
     address = PREFECT_API_URL.value()
-    away = None
+    error = None
     if address:
         with get_client(sync_client=True) as client:
-            away = client.api_healthcheck()
-    if away:
-        get_logger().warning("%s does not answer (%s): going on without it", address, away)
-    with temporary_settings(restore_defaults={PREFECT_API_URL} if away else None):
+            error = client.api_healthcheck()
+    if error:
+        get_logger().warning(
+            "%s does not respond (%s): using a temporary server instead", address, error
+        )
+    with temporary_settings(restore_defaults={PREFECT_API_URL} if error else None):
         yield
 
 
 def _filter_repeated_failures(record: logging.LogRecord) -> bool:
-    """Drop the line that says a failure once more, with an empty traceback."""
+    """Reject Prefect's record that repeats a failure with an empty traceback."""
     return not record.getMessage().startswith("Task run failed with state")
 
 
 def _parse_request(
     overrides: Sequence[str], stages: Sequence[str], *, force: bool
 ) -> tuple[list[str], dvc.Graph, set[str]]:
-    """What a retraining was told: its settings, DVC's graph, and the stages that are meant.
+    """Return the overrides as DVC expects them, the graph, and the selected stages.
 
     Raises:
-        ValueError: with every mistake.
+        ValueError: if an argument is invalid; the message lists all problems.
     """
     settings: list[str] = []
-    params, mistakes = None, []
+    params, problems = None, []
     if force and any(map(str.strip, overrides)):
-        mistakes.append(
-            "overrides and force do not go together: DVC would also run again, in the experiment,"
-            " all that comes before; leave one of them out"
+        problems.append(
+            "overrides and force cannot be combined: in the experiment DVC would also force all"
+            " upstream stages; remove one of them"
         )
     try:
         settings, params = _parse_overrides(overrides)
-    except ValueError as mistake:
-        mistakes.append(str(mistake))
-    graph = dvc.load_graph(params)  # they may change the arms, and with them the stages
-    named = set(graph)
+    except ValueError as error:
+        problems.append(str(error))
+    graph = dvc.load_graph(params)  # overrides may change the arms, and with them the stages
+    selected = set(graph)
     try:
-        named = dvc.resolve_targets(graph, stages or graph)
-    except ValueError as mistake:
-        mistakes.append(str(mistake))
-    if mistakes:
-        raise ValueError("\n".join(mistakes))
-    return settings, graph, named
+        selected = dvc.resolve_targets(graph, stages or graph)
+    except ValueError as error:
+        problems.append(str(error))
+    if problems:
+        raise ValueError("\n".join(problems))
+    return settings, graph, selected
 
 
 def _parse_overrides(overrides: Sequence[str]) -> tuple[list[str], dict[str, Any] | None]:
-    """The overrides as DVC takes them, and the parameters with them; None: as they are."""
+    """Return the overrides as DVC expects them, and all parameters with them; None if unchanged."""
     if not overrides:
         return [], None
-    from pipeline.params.overrides import (
-        check_overrides,  # loads every stage, and with them PyTorch
-    )
-
     settings, params = check_overrides(overrides, _PARAMS)
     return settings, params if settings else None
 
 
 def _stages_with_changed_sources(plan: dvc.Graph) -> set[str]:
-    """DVC cannot see the folder that the raw data was taken from, so look there."""
+    """Return `download` if its source folder changed, which DVC does not track."""
     source = dvc.find_output("source.json") if DOWNLOAD in plan else None
     changes = find_source_changes(source) if source else []
     for change in changes:
-        get_run_logger().warning("%s, so %s runs again", change, DOWNLOAD)
+        get_run_logger().warning("%s: running %s again", change, DOWNLOAD)
     return {DOWNLOAD} if changes else set()
 
 
 def _retrain_workspace(plan: dvc.Graph, forced: set[str], *, promote: bool) -> State:
     runs = tasks.run_in_workspace(plan, forced)
-    state, said = _final_state(runs), ""
+    state, decision = _final_state(runs), ""
     if promote and state.is_completed():
         arms = [arm for stage in plan if (arm := stage.partition("@")[2])]
-        state, said = _run_gate(state, mlflow_links.list_arm_runs(dict.fromkeys(arms)))
+        state, decision = _run_gate(state, mlflow_links.list_arm_runs(dict.fromkeys(arms)))
     _publish_report(
         report.RetrainingReport(
             _first_line(state),
             runs,
             dvc.load_results(),
-            promotion=said,
+            promotion=decision,
             links=mlflow_links.list_run_links(None),
         )
     )
@@ -185,37 +190,42 @@ def _retrain_workspace(plan: dvc.Graph, forced: set[str], *, promote: bool) -> S
 
 
 def _retrain_experiment(overrides: list[str], plan: dvc.Graph, *, promote: bool) -> State:
-    # It becomes a part of a name in Git, and of one on a command line.
+    # The name must be valid in a Git reference and on a command line.
     name = re.sub(r"[^\w-]+", "-", str(flow_run.name)).strip("-")
     runs = tasks.run_as_experiment(name, overrides, plan)
-    state, said = _final_state(runs), ""
+    state, decision = _final_state(runs), ""
     if promote and state.is_completed():
-        state, said = _run_gate(state, ["--experiment", name])
-    results, runs_in_mlflow = dvc.load_results(name), mlflow_links.list_run_links(name)
+        state, decision = _run_gate(state, ["--experiment", name])
     _publish_report(
         report.RetrainingReport(
-            _first_line(state), runs, results, name, overrides, said, runs_in_mlflow
+            _first_line(state),
+            runs,
+            dvc.load_results(name),
+            experiment=name,
+            overrides=overrides,
+            promotion=decision,
+            links=mlflow_links.list_run_links(name),
         )
     )
     return state
 
 
 def _run_gate(state: State, promote_arguments: list[str]) -> tuple[State, str]:
-    """Ask the gate about these challengers: the state of all, and what the gate said."""
+    """Run `promote`; return the flow's state and the gate's report, or the error message."""
     with TemporaryDirectory(prefix="gate-") as folder:
-        reasons = Path(folder) / "gate.md"
-        decision = tasks.run_gate(reasons, promote_arguments, return_state=True)
-        if decision.is_completed():
-            return state, reasons.read_text(encoding="utf-8")
-    return Failed(message=f"promote: {decision.message}"), decision.message or ""
+        gate_report = Path(folder) / "gate.md"
+        gate_state = tasks.run_gate(gate_report, promote_arguments, return_state=True)
+        if gate_state.is_completed():
+            return state, gate_report.read_text(encoding="utf-8")
+    return Failed(message=f"promote: {gate_state.message}"), gate_state.message or ""
 
 
 def _publish_report(retraining: report.RetrainingReport) -> None:
-    """Make the artifacts; a server that went away in the meantime does not undo the work."""
+    """Publish the artifacts; log a warning if the server cannot store them."""
     try:
         report.publish(retraining)
-    except httpx.HTTPError as trouble:
-        get_run_logger().warning("the report could not be stored in Prefect: %s", trouble)
+    except httpx.HTTPError as error:
+        get_run_logger().warning("the report could not be stored in Prefect: %s", error)
 
 
 def _first_line(state: State) -> str:
@@ -225,8 +235,8 @@ def _first_line(state: State) -> str:
 def _final_state(runs: list[StageRun]) -> State:
     skipped = [run.stage for run in runs if run.state.name == "NotReady"]
     if failed := tasks.list_failures(runs):
-        left = [f"not run: {', '.join(skipped)}"] if skipped else []
-        return Failed(message="; ".join(failed + left))
+        not_run = [f"not run: {', '.join(skipped)}"] if skipped else []
+        return Failed(message="; ".join(failed + not_run))
     ran = [run.stage for run in runs if run.state.name != "Cached"]
     if not ran:
         return Completed(name="Cached", message="everything is up to date")

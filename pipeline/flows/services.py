@@ -27,32 +27,32 @@ _STARTUP_TIMEOUT = 240  # seconds until all answer
 
 
 def start_services(*, mlflow_port: int, prefect_port: int) -> None:
-    """Start all, say where they are once they answer, and wait until they end.
+    """Start the services of the Procfile, print their addresses, and wait until they end.
 
     Args:
-        mlflow_port: of MLflow's server, on loopback.
-        prefect_port: of Prefect's, likewise.
+        mlflow_port: port of MLflow's server on the loopback address.
+        prefect_port: port of Prefect's server on the loopback address.
 
     Raises:
-        ValueError: if something is in the way, or one of them ended by itself.
+        ValueError: if a service cannot start, or ends by itself.
     """
     with lock_services(project_root() / _LOCK_FILE):
         check_startup({"MLFLOW_PORT": mlflow_port, "PREFECT_PORT": prefect_port})
-        surroundings = build_environment(mlflow_port=mlflow_port, prefect_port=prefect_port)
-        Path(surroundings["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
-        # MLflow's server makes its database step by step; one ended half-way leaves it unusable.
-        made = subprocess.run(
+        environment = build_environment(mlflow_port=mlflow_port, prefect_port=prefect_port)
+        Path(environment["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+        # MLflow's server creates its database in steps; if it is interrupted, it is unusable.
+        process = subprocess.run(
             [sys.executable, "-m", "pipeline.tracking.create_database"], check=False
         )
-        if made.returncode:
+        if process.returncode:
             raise ValueError(
-                f"{store.database_path()} cannot be made or read: the lines above say why"
+                f"{store.database_path()} cannot be created or read; see the messages above"
             )
-        procfile.run_procfile(PROCFILE, surroundings, partial(_announce, surroundings, time.time()))
+        procfile.run_procfile(PROCFILE, environment, partial(_announce, environment, time.time()))
 
 
 def lock_services(lock_file: Path) -> AbstractContextManager[None]:
-    """Hold the folder for one `make up`: two would share its databases, whatever their ports.
+    """Lock the folder for one `make up`: two would share the databases, even with different ports.
 
     Args:
         lock_file: the lock file.
@@ -71,24 +71,24 @@ def lock_services(lock_file: Path) -> AbstractContextManager[None]:
 
 
 def check_startup(ports: dict[str, int]) -> None:
-    """Refuse to start where it cannot work; say what will take long.
+    """Check that the services can start.
 
     Args:
-        ports: by the variable that sets another one.
+        ports: the ports, by the environment variable that sets them.
 
     Raises:
-        ValueError: with what is in the way.
+        ValueError: if a server is already configured, a port is in use, or DVC's project, its
+            cache or the parameters cannot be read.
     """
     for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
         if address := os.environ.get(name):
             raise ValueError(
-                f"{name} is set to {store.redact_secrets(address)}, and `make up` starts servers"
-                f" of its own: unset it, or serve to yours with `python -m pipeline serve`"
+                f"{name} is set to {store.redact_secrets(address)}, but `make up` starts servers of"
+                " its own: unset it, or use your server with `segformer serve`"
             )
     if len(set(ports.values())) < len(ports):
         raise ValueError(
-            f"{' and '.join(ports)} are the same port, {', '.join(map(str, ports.values()))}: each"
-            " server needs one of its own"
+            f"{' and '.join(ports)} are both {next(iter(ports.values()))}: choose different ports"
         )
     for name, port in ports.items():
         _check_port(name, port)
@@ -102,11 +102,11 @@ def _check_port(name: str, port: int) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
         try:
             probe.bind((_HOST, port))
-        except OSError as trouble:
+        except OSError as error:
             raise ValueError(
-                f"port {port} of {_HOST} cannot be had ({trouble.strerror}): `lsof -i :{port}` says"
-                f" who has it; end that, perhaps an earlier `make up`, or choose another:"
-                f" {name}={port + 1} make up"
+                f"port {port} of {_HOST} is not available ({error.strerror}): find its process with"
+                f" `lsof -i :{port}`, perhaps an earlier `make up`, and end it, or choose another"
+                f" port: {name}={port + 1} make up"
             ) from None
 
 
@@ -114,18 +114,18 @@ def _check_cache(folder: Path) -> None:
     default = Path(".dvc", "cache").resolve()
     if folder.resolve() != default and not folder.exists():
         raise ValueError(
-            f"DVC's cache is to be at {folder}, and that is not there: mount it, or"
-            " `dvc cache dir --local PATH` names another folder"
+            f"DVC's cache folder {folder} does not exist: mount it, or set another folder with"
+            " `dvc cache dir --local PATH`"
         )
     if not any(folder.glob("files/md5/*")):
         _print(
-            f"DVC's cache at {folder} is empty: the first retraining makes everything from the"
-            " start; `dvc pull` brings what a remote has"
+            f"DVC's cache {folder} is empty: the first retraining runs all stages; `dvc pull`"
+            " downloads the results of a remote"
         )
 
 
 def build_environment(*, mlflow_port: int, prefect_port: int) -> dict[str, str]:
-    """What the processes of the Procfile are told: addresses, folders, and to be closed."""
+    """Return the environment of the services: addresses, folders, no telemetry, access control."""
     prefect = f"http://{_HOST}:{prefect_port}"
     path = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
     return {
@@ -136,45 +136,43 @@ def build_environment(*, mlflow_port: int, prefect_port: int) -> dict[str, str]:
         "PATH": os.pathsep.join(path),
         "PYTHONUNBUFFERED": "1",
         "MLFLOW_PORT": str(mlflow_port),
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # seven processes that nothing here needs
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # seven processes, not needed here
         "MLFLOW_TRACKING_URI": f"http://{_HOST}:{mlflow_port}",
         "PREFECT_PORT": str(prefect_port),
         "PREFECT_API_URL": f"{prefect}/api",
-        # Neither profiles nor database of another project.
+        # Separate from profiles and databases of other projects.
         "PREFECT_HOME": str(project_root() / ".work" / "prefect"),
-        # A page of another site, open in the same browser, can neither ask (flows.local_server)
+        # A page of another site in the same browser can neither send requests (flows.local_server)
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"{prefect},http://localhost:{prefect_port}",
-        # nor the token without which nothing is changed; Prefect's own page and client fetch one.
+        # nor get the token that changes require; Prefect's own pages and client request one.
         "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
         "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",  # its older name
     }
 
 
 def _announce(environment: dict[str, str], started_at: float) -> None:
-    """Wait until each of them answers, and say where they are."""
+    """Wait until all services respond, and print their addresses."""
     mlflow, api = environment["MLFLOW_TRACKING_URI"], environment["PREFECT_API_URL"]
     deadline = started_at + _STARTUP_TIMEOUT
     _wait_for_url(f"{mlflow}/health", deadline)
     deployment = f"{api}/deployments/name/retrain/weekly"
-    while (found := _wait_for_url(deployment, deadline)) and not _is_polled(found, started_at):
+    while (served := _wait_for_url(deployment, deadline)) and not _is_polled(served, started_at):
         time.sleep(0.5)
-    if not found:
-        _print(
-            f"not all of them answered within {_STARTUP_TIMEOUT} seconds: their lines above say why"
-        )
+    if not served:
+        _print(f"some services did not respond within {_STARTUP_TIMEOUT} s; see their output above")
         return
     prefect = api.removesuffix("/api")
     _print(
         "\n"
         f"  runs and models   {_runs_url(mlflow)}\n"
         f"  flows             {prefect}\n"
-        f"  the retraining    {prefect}/v2/deployments/deployment/{found['id']}\n"
-        "\n  ctrl-C ends all\n"
+        f"  retraining        {prefect}/v2/deployments/deployment/{served['id']}\n"
+        "\n  ctrl-C stops all services\n"
     )
 
 
 def _runs_url(server: str) -> str:
-    """The page of the runs, in the columns that the project comes with."""
+    """Return the URL of the table of runs, with the project's columns."""
     return store.page_url().replace(store.browser_url(), server)
 
 
@@ -184,13 +182,13 @@ def _is_polled(deployment: dict[str, Any], started_at: float) -> bool:
 
 
 def _wait_for_url(url: str, deadline: float) -> dict[str, Any]:
-    """What a page says once it is there, {} for no JSON or when the time is over."""
+    """Wait until a URL responds and return its JSON; {} for other content or after the deadline."""
     while time.time() < deadline:
         try:
-            answer = requests.get(url, timeout=5)
-            if answer.ok:
-                is_json = "json" in answer.headers.get("content-type", "")
-                return dict(answer.json()) if is_json else {}
+            response = requests.get(url, timeout=5)
+            if response.ok:
+                is_json = "json" in response.headers.get("content-type", "")
+                return dict(response.json()) if is_json else {}
         except requests.RequestException:
             pass
         time.sleep(0.5)
@@ -198,4 +196,4 @@ def _wait_for_url(url: str, deadline: float) -> dict[str, Any]:
 
 
 def _print(text: str) -> None:
-    print(text, flush=True)
+    print(text, flush=True)  # noqa: T201  the services print to the same stream

@@ -1,4 +1,4 @@
-"""The pins of fastapi and sqlalchemy in pyproject.toml, which Prefect's own bounds leave open."""
+"""The bounds of fastapi and sqlalchemy in pyproject.toml, which Prefect itself leaves open."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +16,9 @@ from prefect.settings import (
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[TestClient]:
-    """Prefect's server application with an empty database, started without its own services.
+    """Prefect's server application with an empty database, without background services.
 
-    They write to the database in the background, which SQLite at times refuses as locked.
+    These write to the database at the same time, so that SQLite may report it as locked.
     """
     settings = {
         PREFECT_HOME: tmp_path,
@@ -32,12 +32,12 @@ def server(tmp_path: Path) -> Iterator[TestClient]:
         yield client
 
 
-def test_the_server_schedules_a_deployment(server: TestClient) -> None:
-    """A cron schedule becomes flow runs, as the scheduler makes them.
+def test_server_schedules_a_deployment(server: TestClient) -> None:
+    """The server creates flow runs from a cron schedule, as its scheduler does.
 
-    With fastapi from 0.160 on the application cannot be created (`Body(min_items=...)` is gone);
-    with SQLAlchemy 2.1 the schedule is shown and this request, like the scheduler, fails with
-    "Can't evaluate bulk DML statement", so that nothing ever runs. `pip check` finds neither.
+    With fastapi 0.160 or later the application cannot be created (`Body(min_items=...)` was
+    removed). With SQLAlchemy 2.1 the schedule is stored, but this request, like the scheduler,
+    fails with "Can't evaluate bulk DML statement", and nothing runs. `pip check` finds neither.
     """
     flow = server.post("/api/flows/", json={"name": "retrain"}).json()
     body = {
@@ -46,7 +46,7 @@ def test_the_server_schedules_a_deployment(server: TestClient) -> None:
         "schedules": [{"schedule": {"cron": "0 2 * * *", "timezone": "UTC"}, "active": True}],
     }
     deployment = server.post("/api/deployments/", json=body).json()
-    answer = server.post(f"/api/deployments/{deployment['id']}/schedule", json={"min_runs": 3})
-    assert 200 == answer.status_code
+    response = server.post(f"/api/deployments/{deployment['id']}/schedule", json={"min_runs": 3})
+    assert 200 == response.status_code
     runs = server.post("/api/flow_runs/filter", json={}).json()
     assert {"SCHEDULED"} == {run["state_type"] for run in runs}

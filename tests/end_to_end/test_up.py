@@ -1,4 +1,4 @@
-"""`make up` as a whole: the real servers of the Procfile, and what is left once they have ended."""
+"""`make up` with the real servers of the Procfile, and its processes after the end."""
 
 import os
 import re
@@ -22,17 +22,17 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 MARK = "STARTED_BY_THIS_TEST"
-"""A variable that every process inherits from `make up`, whoever is its parent by then."""
+"""An environment variable that all processes inherit from `make up`, also without their parent."""
 
 
-class Up:
-    """`python -m pipeline up` at work in a folder, on two free ports."""
+class RunningServices:
+    """`segformer up`, running in a folder on two free ports."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as one, socket.socket() as other:
-            for probe in (one, other):
+        with socket.socket() as first, socket.socket() as second:
+            for probe in (first, second):
                 probe.bind(("127.0.0.1", 0))
-            ports = [str(probe.getsockname()[1]) for probe in (one, other)]
+            ports = [str(probe.getsockname()[1]) for probe in (first, second)]
         self._log = folder.parent / "up.log"
         self._mark = str(uuid4())
         command = [sys.executable, "-m", "pipeline", "up"]
@@ -47,73 +47,77 @@ class Up:
             )
 
     def addresses(self) -> dict[str, str]:
-        """What it prints once all three answer, by what they are of."""
-        wait_until(lambda: "ctrl-C ends all" in self.said() or self.process.poll(), timeout_s=120)
-        lines = r"^  (runs and models|flows|the retraining) +(http\S+)$"
-        return dict(re.findall(lines, self.said(), re.MULTILINE))
+        """Wait until all services respond, and return the printed addresses by label."""
+        wait_until(
+            lambda: "ctrl-C stops all services" in self.output() or self.process.poll(),
+            timeout_s=120,
+        )
+        pattern = r"^  (runs and models|flows|retraining) +(http\S+)$"
+        return dict(re.findall(pattern, self.output(), re.MULTILINE))
 
-    def said(self) -> str:
-        """All that it and its servers have printed."""
+    def output(self) -> str:
+        """Return the output of the command and its servers."""
         return self._log.read_text(errors="replace")
 
-    def at_work(self) -> dict[int, str]:
-        """Every process that it has started, or that those have: the command by its number."""
-        found = {}
-        for place in Path("/proc").glob("[0-9]*"):
+    def processes(self) -> dict[int, str]:
+        """Return the command line of every running descendant by process id."""
+        commands = {}
+        for folder in Path("/proc").glob("[0-9]*"):
             try:
-                variables = (place / "environ").read_bytes().split(b"\0")  # empty, once it is dead
+                # Empty for a zombie.
+                variables = (folder / "environ").read_bytes().split(b"\0")
                 if f"{MARK}={self._mark}".encode() in variables:
-                    found[int(place.name)] = (place / "cmdline").read_bytes().decode()
+                    commands[int(folder.name)] = (folder / "cmdline").read_bytes().decode()
             except OSError:  # it ended just now
                 continue
-        return found
+        return commands
 
-    def processes_of(self, command: str) -> list[int]:
-        """The numbers of those whose command has this in it."""
-        return [pid for pid, known in self.at_work().items() if command in known]
+    def find_processes(self, text: str) -> list[int]:
+        """Return the ids of processes whose command line contains a text."""
+        return [pid for pid, command in self.processes().items() if text in command]
 
 
 @pytest.fixture
-def up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Up]:
-    """`make up` for a project in miniature, with the Procfile and parameters that are shipped."""
+def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningServices]:
+    """`make up` for a small project, with the Procfile and parameters of this one."""
     for variable in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
         monkeypatch.delenv(variable, raising=False)
-    toy = SampleProject(tmp_path / "toy", monkeypatch)
-    toy.stages["train"]["params"] = ["train.steps"]
-    toy.set_command("train", "cp raw ${item.loss}-${item.seed}")
+    project = SampleProject(tmp_path / "project", monkeypatch)
+    project.stages["train"]["params"] = ["train.steps"]
+    project.set_command("train", "cp raw ${item.loss}-${item.seed}")
     for name in ("Procfile", "params.yaml"):
-        shutil.copy(ROOT / name, toy.folder)
-    up = Up(toy.folder)
+        shutil.copy(ROOT / name, project.folder)
+    services = RunningServices(project.folder)
     try:
-        yield up
+        yield services
     finally:
-        up.process.kill()
-        up.process.wait()
-        for left in up.at_work():
-            os.kill(left, signal.SIGKILL)
+        services.process.kill()
+        services.process.wait()
+        for pid in services.processes():
+            os.kill(pid, signal.SIGKILL)
 
 
-def test_three_addresses_answer_until_ctrl_c(up: Up) -> None:
-    """Each address that is printed gives a page; ctrl-C ends every process, and is no failure."""
-    addresses = up.addresses()
-    assert {"runs and models", "flows", "the retraining"} == addresses.keys(), up.said()
+def test_three_addresses_respond_until_ctrl_c(services: RunningServices) -> None:
+    """Each printed address is a page; ctrl-C ends all processes with exit status 0."""
+    addresses = services.addresses()
+    assert {"runs and models", "flows", "retraining"} == addresses.keys(), services.output()
     for address in addresses.values():
         page = requests.get(address, headers={"Accept": "text/html"}, timeout=20)
         assert "<!doctype html>" in page.text.lower()
-    deployment = addresses["the retraining"].rpartition("/")[2]
-    known = requests.get(f"{addresses['flows']}/api/deployments/{deployment}", timeout=20)
-    assert "weekly" == known.json()["name"]
-    assert len(up.at_work()) > 3
-    up.process.send_signal(signal.SIGINT)
-    assert 0 == up.process.wait(GRACE_SECONDS + 20)
-    assert wait_until(lambda: not up.at_work(), timeout_s=5)
+    deployment = addresses["retraining"].rpartition("/")[2]
+    response = requests.get(f"{addresses['flows']}/api/deployments/{deployment}", timeout=20)
+    assert "weekly" == response.json()["name"]
+    assert len(services.processes()) > 3
+    services.process.send_signal(signal.SIGINT)
+    assert 0 == services.process.wait(GRACE_SECONDS + 20)
+    assert wait_until(lambda: not services.processes(), timeout_s=5)
 
 
-def test_one_that_is_killed_ends_the_others(up: Up) -> None:
-    """Prefect's server killed, the others end as well, with all they started; it is named."""
-    (prefect,) = wait_until(lambda: up.processes_of("local_server"), timeout_s=60)
-    assert wait_until(lambda: up.processes_of("pipeline\0serve"), timeout_s=60)
+def test_killed_server_ends_the_others(services: RunningServices) -> None:
+    """If Prefect's server is killed, all other processes end, and the error names it."""
+    (prefect,) = wait_until(lambda: services.find_processes("local_server"), timeout_s=60)
+    assert wait_until(lambda: services.find_processes("pipeline\0serve"), timeout_s=60)
     os.kill(prefect, signal.SIGKILL)
-    assert 0 != up.process.wait(GRACE_SECONDS + 20)
-    assert "prefect ended by itself (exit status -9)" in up.said()
-    assert wait_until(lambda: not up.at_work(), timeout_s=5)
+    assert 0 != services.process.wait(GRACE_SECONDS + 20)
+    assert "prefect exited with status -9" in services.output()
+    assert wait_until(lambda: not services.processes(), timeout_s=5)

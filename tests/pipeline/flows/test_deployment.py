@@ -1,4 +1,4 @@
-"""pipeline.flows.deployment: how a deployment is served, and what prefect.yaml says of the same."""
+"""pipeline.flows.deployment, and its agreement with prefect.yaml."""
 
 import asyncio
 import inspect
@@ -22,12 +22,12 @@ HEARTBEAT = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
 
 @pytest.fixture
 def deployment() -> dict[str, Any]:
-    """The one deployment of prefect.yaml."""
-    (found,) = YAML(typ="safe").load(Path("prefect.yaml"))["deployments"]
-    return dict(found)
+    """The only deployment in prefect.yaml."""
+    (deployment,) = YAML(typ="safe").load(Path("prefect.yaml"))["deployments"]
+    return dict(deployment)
 
 
-def test_both_ways_of_serving_agree(deployment: dict[str, Any]) -> None:
+def test_prefect_yaml_matches_serve(deployment: dict[str, Any]) -> None:
     """prefect.yaml has the name, the schedule, the event and the heartbeat of `serve`."""
     cron = inspect.signature(services.serve).parameters["cron"].default
     trigger, schedule = deployment["triggers"][0], deployment["schedules"][0]
@@ -37,46 +37,46 @@ def test_both_ways_of_serving_agree(deployment: dict[str, Any]) -> None:
         trigger["name"],
         trigger["expect"],
     )
-    told = deployment["work_pool"]["job_variables"]["env"]
-    assert dvc.default_environment()[HEARTBEAT] == told[HEARTBEAT]
+    environment = deployment["work_pool"]["job_variables"]["env"]
+    assert dvc.default_environment()[HEARTBEAT] == environment[HEARTBEAT]
 
 
-def test_prefect_has_what_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both askers of Prefect look the loop up under the name that is replaced."""
-    for who_asks in (_scheduled_run_poller, observers):
+def test_patched_loop_exists_in_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both modules of Prefect look the loop up under the name that is patched."""
+    for module in (_scheduled_run_poller, observers):
         original = prefect_services.critical_service_loop
-        monkeypatch.setattr(who_asks, "critical_service_loop", original)
+        monkeypatch.setattr(module, "critical_service_loop", original)
     deployment_module._tolerate_outages()
     assert deployment_module._outage_tolerant_loop is _scheduled_run_poller.critical_service_loop
     assert deployment_module._outage_tolerant_loop is observers.critical_service_loop
 
 
-def test_a_server_that_comes_back_is_noticed_within_a_minute(
+def test_requests_are_at_most_a_minute_apart_in_an_outage(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """However long it was away, two questions are never more than 60 s apart."""
+    """However long an outage is, two requests are never more than 60 s apart."""
     pauses: list[float] = []
 
-    async def no_time(seconds: float) -> None:
+    async def record_pause(seconds: float) -> None:
         pauses.append(seconds)
 
-    async def asked() -> None:
+    async def request() -> None:
         if len(pauses) < 40:
-            raise httpx.ConnectError("away")
-        raise KeyboardInterrupt  # it answers, and that is all there is to see
+            raise httpx.ConnectError("no server")
+        raise KeyboardInterrupt  # ends the test
 
-    monkeypatch.setattr(prefect_services.anyio, "sleep", no_time)
+    monkeypatch.setattr(prefect_services.anyio, "sleep", record_pause)
     with pytest.raises(KeyboardInterrupt):
-        asyncio.run(deployment_module._outage_tolerant_loop(asked, 10, printer=lambda *_: None))
+        asyncio.run(deployment_module._outage_tolerant_loop(request, 10, printer=lambda *_: None))
     assert max(pauses) <= 60
 
 
-def test_a_heartbeat_of_ones_own_does_not_get_runs_killed(
+def test_serve_overrides_the_heartbeat_frequency(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The guard takes 90 s of silence for death, so `serve` sets the heartbeat whatever was set."""
+    """`serve` overrides the heartbeat, since runs without one for 90 s are marked as crashed."""
     for name in dvc.default_environment():
-        monkeypatch.setenv(name, os.environ.get(name, "true"))  # so that it is put back
+        monkeypatch.setenv(name, os.environ.get(name, "true"))  # restored after the test
     monkeypatch.setenv(HEARTBEAT, "120")
     services._set_default_environment()
     assert int(os.environ[HEARTBEAT]) * 2 < deployment_module._HEARTBEAT_TIMEOUT

@@ -1,4 +1,4 @@
-"""pipeline.flows.mlflow_links: pages and runs of a retraining."""
+"""pipeline.flows.mlflow_links: links to the runs of a retraining."""
 
 import json
 from collections.abc import Iterator
@@ -15,21 +15,22 @@ from tests.fakes.sample_project import SampleProject
 
 
 class _Mlflow(BaseHTTPRequestHandler):
-    """Knows one experiment, and tells it to whom it is meant to."""
+    """A fake of MLflow's REST API with one experiment."""
 
-    wanted: str | None = None
-    """The header Authorization that it asks for; None: none."""
+    required_authorization: str | None = None
+    """Required value of the header Authorization; None if none is required."""
 
     runs: ClassVar[list[str]] = []
-    """The names of its runs, which are their ids as well."""
+    """Names of its runs, which are also their ids."""
 
     def do_GET(self) -> None:
-        self.send_response(401 if self.wanted not in (None, self.headers["Authorization"]) else 200)
+        is_allowed = self.required_authorization in (None, self.headers["Authorization"])
+        self.send_response(200 if is_allowed else 401)
         self.end_headers()
         runs = [{"info": {"run_name": name, "run_id": name}} for name in self.runs]
         self.wfile.write(json.dumps({"experiment": {"experiment_id": "7"}, "runs": runs}).encode())
 
-    do_POST = do_GET
+    do_POST = do_GET  # noqa: N815  the name is http.server's
 
     def log_message(self, *_: object) -> None:
         pass
@@ -37,7 +38,7 @@ class _Mlflow(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def mlflow() -> Iterator[str]:
-    """Host and port of a server that answers like MLflow's."""
+    """Host and port of a fake MLflow server."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Mlflow)
     Thread(target=server.serve_forever, daemon=True).start()
     yield f"127.0.0.1:{server.server_address[1]}"
@@ -45,8 +46,8 @@ def mlflow() -> Iterator[str]:
     server.server_close()
 
 
-def test_a_link_works_for_whoever_opens_it(mlflow: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has neither a password nor stars in its place, and opens the view of the arms."""
+def test_link_has_no_credentials(mlflow: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link has neither a password nor stars in its place, and opens the view of the arms."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@{mlflow}/")
     (table,) = mlflow_links.list_run_links("mild-otter")
     address, _, view = table.url.partition("?")
@@ -63,11 +64,11 @@ def test_a_link_works_for_whoever_opens_it(mlflow: str, monkeypatch: pytest.Monk
         ({"TOKEN": "secret"}, "Bearer secret"),
     ],
 )
-def test_a_server_with_accounts_is_asked_with_the_one_that_mlflow_uses(
+def test_requests_use_the_credentials_of_mlflow_client(
     account: dict[str, str], header: str, mlflow: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is set for MLflow's client opens it for the links, too, and is in none of them."""
-    monkeypatch.setattr(_Mlflow, "wanted", header)
+    """Requests use the variables of MLflow's client, and no link contains the credentials."""
+    monkeypatch.setattr(_Mlflow, "required_authorization", header)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{mlflow}")
     assert [] == mlflow_links.list_run_links("mild-otter")
     for name, value in account.items():
@@ -76,30 +77,32 @@ def test_a_server_with_accounts_is_asked_with_the_one_that_mlflow_uses(
     assert "secret" not in table.url
 
 
-def test_an_experiments_runs_are_in_order(mlflow: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MLflow names the newest first; a reader looks for a name. Each opens among trainings."""
+def test_runs_of_an_experiment_are_sorted_by_name(
+    mlflow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Links are sorted by name, not by time, and open the run among the trainings."""
     monkeypatch.setattr(_Mlflow, "runs", ["dice-0", "ce-1", "ce-0"])
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{mlflow}")
-    found = mlflow_links.list_run_links("mild-otter")
-    assert ["ce-0", "ce-1", "dice-0", "all runs"] == [link.text for link in found]
+    links = mlflow_links.list_run_links("mild-otter")
+    assert ["ce-0", "ce-1", "dice-0", "all runs"] == [link.text for link in links]
     page = f"http://{mlflow}/#/experiments/7/runs/ce-0?workflowType=machine_learning"
-    assert page == found[0].url
+    assert page == links[0].url
 
 
-def test_the_arms_that_challenge_are_this_graphs(
+def test_challengers_are_the_arms_of_the_graph(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Runs go by their id, or by their key if MLflow has not seen them; a former arm's is not in.
+    """Runs are listed by id, or by key if they are not uploaded yet; former arms are left out.
 
-    The former arm's folder lies beside the others.
+    The folder of a former arm is beside the others.
     """
-    toy = SampleProject(tmp_path / "toy", monkeypatch)
+    project = SampleProject(tmp_path / "project", monkeypatch)
     arms = {"ce-0": ("id of ce", "key"), "dice-0": (None, "key of dice"), "former-0": ("f", "f")}
     for arm, (run, key) in arms.items():
-        (toy.folder / arm).mkdir()
+        (project.folder / arm).mkdir()
         facts = json.dumps({"mlflow_run_id": run, "run_key": key})
-        (toy.folder / arm / "run.json").write_text(facts)
-    toy.stages["train"]["outs"] = ["${item.loss}-${item.seed}/run.json"]
-    toy.stages["ablation"]["deps"] = []
-    toy.save()
+        (project.folder / arm / "run.json").write_text(facts)
+    project.stages["train"]["outs"] = ["${item.loss}-${item.seed}/run.json"]
+    project.stages["ablation"]["deps"] = []
+    project.save()
     assert ["id of ce", "key of dice"] == mlflow_links.list_arm_runs(["ce-0", "dice-0"])

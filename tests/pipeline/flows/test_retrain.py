@@ -1,6 +1,7 @@
-"""pipeline.flows.retrain against a real Prefect server, on a DVC project in miniature."""
+"""pipeline.flows.retrain with a real Prefect server, on a small DVC project."""
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,19 +13,18 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.events.schemas.automations import EventTrigger
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Failed, Running
+from prefect.states import Running
 from prefect.testing.utilities import prefect_test_harness
 
 from pipeline import dvc, locks
-from pipeline.flows import deployment as deployment_module
-from pipeline.flows import retrain as retrain_module
-from pipeline.flows import tasks
+from pipeline.flows import deployment, tasks
+from pipeline.flows import retrain as flow
 from pipeline.stages import download
 from tests.fakes.sample_project import SampleProject
 
 TRAIN = ["train@ce-0", "train@dice-0"]
 ALL = ["download", *TRAIN, "ablation"]
-FRESH = ("Cached", "up to date")
+UP_TO_DATE = ("Cached", "up to date")
 RAN = ("Completed", "ran")
 
 
@@ -36,29 +36,29 @@ def server() -> Iterator[None]:
 
 
 @pytest.fixture
-def toy(server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SampleProject:
-    """A project nothing of which has run."""
-    return SampleProject(tmp_path / "toy", monkeypatch)
+def project(server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SampleProject:
+    """A project in which no stage has run."""
+    return SampleProject(tmp_path / "project", monkeypatch)
 
 
 def retrain(stages: list[str] | None = None, *, force: bool = False) -> State:
     """Run the flow and return its final state."""
-    state: State = retrain_module.retrain(stages=stages or [], force=force, return_state=True)
+    state: State = flow.retrain(stages=stages or [], force=force, return_state=True)
     return state
 
 
 def task_runs(state: State) -> dict[str, tuple[str | None, str]]:
-    """The state and message of each task run of a flow run, in the order in which they started.
+    """Return state and message of each task run of a flow run, in order of their start.
 
-    Task runs reach the database a moment after they happened, so wait until all have settled.
+    Task runs are stored with a delay, so wait until all are final.
     """
     flow_run_id = state.state_details.flow_run_id
     assert isinstance(flow_run_id, UUID)
-    mine = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
+    of_this_run = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         with get_client(sync_client=True) as client:
-            runs = client.read_task_runs(flow_run_filter=mine)
+            runs = client.read_task_runs(flow_run_filter=of_this_run)
         states = [run.state for run in runs if run.state]
         if len(runs) == len(states) and all(s.is_final() or s.name == "NotReady" for s in states):
             runs.sort(key=lambda run: run.created or 0)
@@ -69,190 +69,212 @@ def task_runs(state: State) -> dict[str, tuple[str | None, str]]:
     raise AssertionError(f"task runs did not settle: {states}")
 
 
-def report() -> str:
-    """The latest report artifact."""
+def latest_report() -> str:
+    """Return the text of the latest report artifact."""
     body = {"artifacts": {"key": {"any_": ["retrain-report"]}}, "sort": "CREATED_DESC", "limit": 1}
     with get_client(sync_client=True) as client:
-        (latest,) = client.request("POST", "/artifacts/filter", json=body).json()
-    return str(latest["data"])
+        (artifact,) = client.request("POST", "/artifacts/filter", json=body).json()
+    return str(artifact["data"])
 
 
-def test_every_stage_is_a_task_run(toy: SampleProject) -> None:
-    """The first time all stages run, in order, each as a task run named like it."""
+def test_every_stage_has_a_task_run(project: SampleProject) -> None:
+    """In a new project all stages run, in order, each as a task run with its name."""
     state = retrain()
     assert f"ran: {', '.join(ALL)}" == state.message
     assert dict.fromkeys(ALL, RAN) == task_runs(state)
 
 
-def test_what_does_not_run_says_why(toy: SampleProject) -> None:
-    """A stage that is up to date and one that DVC has in its cache are Cached, and told apart."""
+def test_up_to_date_and_restored_stages_have_different_messages(project: SampleProject) -> None:
+    """Both a stage that is up to date and a restored stage are Cached; their messages differ."""
     for rate in (1, 2):
-        toy.set_learning_rate(rate)
-        toy.repro()
-    toy.set_learning_rate(1)
+        project.set_learning_rate(rate)
+        project.repro()
+    project.set_learning_rate(1)
     state = retrain()
     assert ("Cached", "everything is up to date") == (state.name, state.message)
     restored = ("Cached", "restored from DVC's cache of earlier runs")
-    expected = {"download": FRESH, TRAIN[0]: restored, TRAIN[1]: restored, "ablation": FRESH}
+    expected = {
+        "download": UP_TO_DATE,
+        TRAIN[0]: restored,
+        TRAIN[1]: restored,
+        "ablation": UP_TO_DATE,
+    }
     assert expected == task_runs(state)
 
 
-def test_nothing_stale_is_said(toy: SampleProject, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All are up to date, DVC is asked for none by itself, and the report says so."""
-    toy.repro()
-    monkeypatch.setattr(dvc, "run_stage", lambda *_, **__: pytest.fail("DVC is asked again"))
+def test_retraining_without_stale_stages(
+    project: SampleProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If all stages are up to date, DVC runs none of them, and the report says so."""
+    project.repro()
+    monkeypatch.setattr(dvc, "run_stage", lambda *_, **__: pytest.fail("a stage is run"))
     state = retrain()
     assert ("Cached", "everything is up to date") == (state.name, state.message)
-    assert dict.fromkeys(ALL, FRESH) == task_runs(state)
-    text = report()
+    assert dict.fromkeys(ALL, UP_TO_DATE) == task_runs(state)
+    text = latest_report()
     assert text.startswith("**Everything is up to date.**")
     for stage in ALL:
         assert f"| {stage} | up to date |" in text
 
 
-def test_followers_of_a_failed_stage_do_not_run(toy: SampleProject) -> None:
-    """The failed stage's task holds its last lines, its followers are not ready, others run."""
-    toy.set_command(
+def test_downstream_stages_of_a_failed_stage_do_not_run(project: SampleProject) -> None:
+    """The failed task run has the last lines, downstream stages are NotReady, others run."""
+    project.set_command(
         "train", "test ${item.loss} = dice && cp raw dice-0 || (echo no memory; exit 9)"
     )
     state = retrain()
-    why = "train@ce-0 failed: no memory; not run: ablation"
-    assert ("Failed", why) == (state.name, state.message)
+    message = "train@ce-0 failed: no memory; not run: ablation"
+    assert ("Failed", message) == (state.name, state.message)
     runs = task_runs(state)
     assert ("Failed", "train@ce-0: exit status 9; last lines:\nno memory") == runs["train@ce-0"]
     assert RAN == runs["train@dice-0"]
     assert "NotReady" == runs["ablation"][0]
     assert not Path("ablation.md").exists()
-    assert "| ablation | not run |" in report()
+    assert "| ablation | not run |" in latest_report()
 
 
-def test_a_busy_workspace_is_no_failure_of_the_stage(toy: SampleProject) -> None:
-    """When another DVC process is at work, the task run's state is Busy and says who it is."""
+def test_busy_workspace_has_its_own_state(project: SampleProject) -> None:
+    """While another DVC process is running, the task run is Busy, and its message names it."""
     lock = {"write": {str(Path("raw").resolve()): {"pid": 1, "cmd": "/bin/dvc repro download"}}}
     Path(".dvc/tmp").mkdir()
     Path(".dvc/tmp/rwlock").write_text(json.dumps(lock))
     name, message = task_runs(retrain(["download"]))["download"]
     assert "Busy" == name
-    assert "process 1 (dvc repro download) holds raw" in message
+    assert "process 1 (dvc repro download) has locked raw" in message
 
 
-def test_a_selection_runs_what_it_needs_and_forces_what_it_names(toy: SampleProject) -> None:
-    """`stages` brings the upstream stages along; `force` reruns the named ones only."""
-    toy.repro()
-    expected = {"download": FRESH, "train@dice-0": RAN}
+def test_force_applies_to_the_selected_stages_only(project: SampleProject) -> None:
+    """`stages` includes the upstream stages; `force` runs the selected ones only."""
+    project.repro()
+    expected = {"download": UP_TO_DATE, "train@dice-0": RAN}
     assert expected == task_runs(retrain(["train@dice-0"], force=True))
 
 
-def test_two_retrainings_never_mix(toy: SampleProject) -> None:
-    """Where a retraining is at work in the folder, a second one is cancelled and says why."""
-    with locks.lock_workspace("flow run calm-otter", toy.folder):
+def test_concurrent_retraining_is_cancelled(project: SampleProject) -> None:
+    """A retraining in a folder that another one has locked is cancelled with a message."""
+    with locks.lock_workspace("flow run calm-otter", project.folder):
         state = retrain()
     assert "Cancelled" == state.name
-    assert "a retraining is already running in this folder (flow run calm-otter" in (state.message or "")
+    assert "a retraining is already running in this folder (flow run calm-otter" in (
+        state.message or ""
+    )
 
 
-def test_overrides_and_force_are_refused_together(toy: SampleProject) -> None:
-    """DVC would force all that comes before, too; the message says what to leave out."""
-    with pytest.raises(ValueError, match="overrides and force do not go together"):
-        retrain_module.run_flow(overrides=["lr=2"], force=True)
+def test_overrides_and_force_cannot_be_combined(project: SampleProject) -> None:
+    """Overrides with `force` are rejected, since DVC would also force all upstream stages."""
+    with pytest.raises(ValueError, match="overrides and force cannot be combined"):
+        flow.run_flow(overrides=["lr=2"], force=True)
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
-    [("gave up after 9 tries: the site does not answer", True), ("wrong password", False)],
+    ("exit_status", "num_runs", "state_name"),
+    [(os.EX_TEMPFAIL, 3, "Unavailable"), (1, 1, "Failed")],
 )
-def test_only_a_site_that_is_away_is_tried_again(said: str, expected: bool) -> None:
-    """Another try helps where the stage ran out of patience, and nowhere else."""
-    retries = tasks.run_download_stage.retry_condition_fn
-    assert retries is not None
-    assert expected == retries(tasks.run_download_stage, None, Failed(message=said))
+def test_only_an_unavailable_site_is_retried(
+    project: SampleProject,
+    monkeypatch: pytest.MonkeyPatch,
+    exit_status: int,
+    num_runs: int,
+    state_name: str,
+) -> None:
+    """A download that ends with EX_TEMPFAIL is run again twice; any other failure is final."""
+    without_delay = tasks.run_download_stage.with_options(retry_delay_seconds=0)
+    monkeypatch.setattr(tasks, "run_download_stage", without_delay)
+    project.set_command("download", f"echo run >> runs; echo no server; exit {exit_status}")
+    state = retrain(["download"])
+    assert f"download {state_name.lower()}: no server" == state.message
+    assert num_runs == len(Path("runs").read_text().splitlines())
+    assert state_name == task_runs(state)["download"][0]
+
+
+def test_other_stages_are_not_retried() -> None:
+    """Only the download has retries."""
+    assert 2 == tasks.run_download_stage.retries
     assert 0 == tasks.run_dvc_stage.retries
 
 
-def test_the_guard_waits_for_every_end_of_a_run() -> None:
-    """A run that ended in any of the states that the flow gives is not called dead."""
+def test_automation_expects_all_final_states() -> None:
+    """A run that ended in any of the flow's final states is not marked as crashed."""
     ends = {"Completed", "Cached", "Failed", "Cancelled", "Crashed"}
     expected = {f"prefect.flow-run.{end}" for end in ends}
-    trigger = deployment_module._heartbeat_automation().trigger
+    trigger = deployment._heartbeat_automation().trigger
     assert isinstance(trigger, EventTrigger)
     assert expected <= trigger.expect
 
 
-def test_only_ones_own_dead_are_buried(toy: SampleProject) -> None:
-    """A run of another project's deployment, which is called weekly as well, stays as it is."""
+def test_only_runs_of_this_flow_are_marked_as_crashed(project: SampleProject) -> None:
+    """A run of another project's deployment with the same name is not changed."""
     runs = {}
     with get_client(sync_client=True) as client:
         for name in ("retrain", "billing"):
-            flow = client.request("POST", "/flows/", json={"name": name}).json()
-            body = {"name": deployment_module.DEPLOYMENT_NAME, "flow_id": flow["id"]}
-            deployment = client.request("POST", "/deployments/", json=body).json()["id"]
-            runs[name] = client.create_flow_run_from_deployment(UUID(deployment)).id
+            flow_id = client.request("POST", "/flows/", json={"name": name}).json()["id"]
+            body = {"name": deployment.DEPLOYMENT_NAME, "flow_id": flow_id}
+            deployment_id = client.request("POST", "/deployments/", json=body).json()["id"]
+            runs[name] = client.create_flow_run_from_deployment(UUID(deployment_id)).id
             client.set_flow_run_state(runs[name], Running(), force=True)
-        deployment_module._mark_dead_runs_crashed()
+        deployment._mark_dead_runs_crashed()
         states = {name: client.read_flow_run(run).state_name for name, run in runs.items()}
     assert {"retrain": "Crashed", "billing": "Running"} == states
 
 
-def test_what_is_not_understood_is_refused_at_once(
-    toy: SampleProject, monkeypatch: pytest.MonkeyPatch
+def test_invalid_arguments_are_rejected_before_a_server_starts(
+    project: SampleProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The command line names every mistake, with the right names, before it starts a server."""
-    monkeypatch.setattr(
-        retrain_module, "_use_server", lambda: pytest.fail("a server was asked for")
-    )
-    with pytest.raises(ValueError) as told:
-        retrain_module.run_flow(["trian", "ablatoin"], overrides=["lrr=2"])
+    """The error lists all invalid arguments with suggestions, before a server is started."""
+    monkeypatch.setattr(flow, "_use_server", lambda: pytest.fail("a server is started"))
+    with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared
+        flow.run_flow(["trian", "ablatoin"], overrides=["lrr=2"])
     expected = (
         "overrides: lrr is not a parameter, did you mean lr?\n"
         "trian is not a stage of dvc.yaml, did you mean train?\n"
         "ablatoin is not a stage of dvc.yaml, did you mean ablation?"
     )
-    assert expected == str(told.value)
+    assert expected == str(error.value)
 
 
-def test_a_failure_reaches_the_command_line(toy: SampleProject) -> None:
-    """`run` raises a ValueError that names the stage, the reason and what was not run."""
-    toy.set_command("download", "echo no such city; exit 1")
+def test_failure_is_raised_to_the_command_line(project: SampleProject) -> None:
+    """`run_flow` raises ValueError with the stage, the reason and the stages that did not run."""
+    project.set_command("download", "echo no such city; exit 1")
     with pytest.raises(ValueError, match=r"^download failed: no such city; not run: train@ce-0$"):
-        retrain_module.run_flow(["train@ce-0"])
+        flow.run_flow(["train@ce-0"])
 
 
-def test_a_changed_folder_is_taken_in(toy: SampleProject, tree: Path) -> None:
-    """DVC cannot see the folder that the data came from; a changed file in it reruns download."""
-    drawn = download.Synthetic(train=1, val=1, size=(64, 128), seed=0)
-    params = download.Download(source="folder", folder=str(tree), synthetic=drawn)
+def test_changed_source_folder_reruns_download(project: SampleProject, tree: Path) -> None:
+    """A changed file in the source folder, which DVC does not track, runs `download` again."""
+    synthetic = download.Synthetic(train=1, val=1, size=(64, 128), seed=0)
+    params = download.Download(source="folder", folder=str(tree), synthetic=synthetic)
     download.download_data(params, out=Path("taken"), progress=lambda done, total: None)
-    toy.set_command("download", "echo raw > raw; cp taken/source.json .")
-    toy.repro()
-    assert FRESH == task_runs(retrain(["download"]))["download"]
+    project.set_command("download", "echo raw > raw; cp taken/source.json .")
+    project.repro()
+    assert UP_TO_DATE == task_runs(retrain(["download"]))["download"]
     next(tree.rglob("*.png")).touch()
     assert RAN == task_runs(retrain(["download"]))["download"]
 
 
-def test_the_report_tells_states_scores_and_ablation(toy: SampleProject) -> None:
-    """The artifact holds a row per stage, the mIoU of each arm, and the ablation's own report."""
+def test_report_has_states_scores_and_ablation(project: SampleProject) -> None:
+    """The artifact has a row per stage, the mIoU of each arm, and the ablation report."""
     metrics = {"evaluate/ce-0/metrics.json": {"cache": False}}
-    toy.stages = {"ablation": {"cmd": "true", "metrics": [metrics], "outs": ["ablation.md"]}}
+    project.stages = {"ablation": {"cmd": "true", "metrics": [metrics], "outs": ["ablation.md"]}}
     score = json.dumps({"miou": 0.12344, "miou_low": 0.1, "miou_high": None, "protocol": "val5"})
     scoring = f"mkdir -p evaluate/ce-0; echo '{score}' > evaluate/ce-0/metrics.json"
-    toy.set_command("ablation", f"{scoring}; echo '# Dice or CE' > ablation.md")
+    project.set_command("ablation", f"{scoring}; echo '# Dice or CE' > ablation.md")
     retrain()
-    text = report()
+    text = latest_report()
     assert "| ablation | ran |" in text
     assert "| ce-0 | 12.3 | 10.0 to - | val5 |" in text
     assert text.endswith("\n\n## Dice or CE\n")
 
 
-def test_the_form_explains_its_fields() -> None:
-    """The parameters that Prefect's form shows come with a description."""
-    properties = retrain_module.retrain.parameters.properties
+def test_parameters_have_descriptions() -> None:
+    """All parameters in Prefect's form have a description."""
+    properties = flow.retrain.parameters.properties
     assert {"overrides", "stages", "force", "promote"} == set(properties)
     assert all(field.get("description") for field in properties.values())
 
 
-def test_a_server_that_does_not_answer_is_done_without() -> None:
-    """With PREFECT_API_URL set to nobody's address the flow uses a temporary server."""
+def test_unreachable_server_is_replaced_by_a_temporary_one() -> None:
+    """If the server at PREFECT_API_URL does not respond, the flow uses a temporary server."""
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
-        with retrain_module._use_server():
+        with flow._use_server():
             assert PREFECT_API_URL.value() is None
         assert "http://127.0.0.1:1/api" == PREFECT_API_URL.value()
