@@ -1,4 +1,4 @@
-"""The official evaluation, run as its authors wrote it on PNGs, to compare our scores with."""
+"""Run the official evaluation script, unchanged, on PNGs as a reference for our scores."""
 
 import copy
 import importlib
@@ -15,7 +15,7 @@ from PIL import Image
 
 
 class OfficialFrame(NamedTuple):
-    """One frame as the script reads it, all (h, w): label ids twice, and instance ids."""
+    """One frame as the script reads it, all (h, w): predicted and true label ids, instance ids."""
 
     predicted: NDArray[np.uint8]
     label_ids: NDArray[np.uint8]
@@ -23,19 +23,19 @@ class OfficialFrame(NamedTuple):
 
 
 def load_official_script() -> ModuleType:
-    """The module of the official script."""
+    """Import the module of the official script."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # not ours: what it imports has its own deprecations
+        warnings.simplefilter("ignore")  # deprecations in the modules that the script imports
         return importlib.import_module(
             "cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling"
         )
 
 
 def run_official_script(folder: Path, frames: Sequence[OfficialFrame]) -> dict[str, Any]:
-    """Write the frames below `folder` and let the script score them: its dictionary of results."""
+    """Write the frames into `folder`, let the script score them, and return its results."""
     script = load_official_script()
-    quiet = copy.copy(script.args)
-    quiet.quiet, quiet.JSONOutput = True, False
+    arguments = copy.copy(script.args)
+    arguments.quiet, arguments.JSONOutput = True, False
     predictions, labels = [], []
     for number, frame in enumerate(frames):
         names = ("predicted", "gtFine_labelIds", "gtFine_instanceIds")
@@ -45,7 +45,7 @@ def run_official_script(folder: Path, frames: Sequence[OfficialFrame]) -> dict[s
         predictions.append(str(paths[0]))
         labels.append(str(paths[1]))
     with pytest.MonkeyPatch.context() as patch:
-        # NumPy 2.4 dropped in1d, which the script calls; isin is what replaced it.
+        # NumPy 2.4 removed in1d, which the script calls, in favor of isin.
         patch.setattr(np, "in1d", np.isin, raising=False)
-        results: dict[str, Any] = script.evaluateImgLists(predictions, labels, quiet)
+        results: dict[str, Any] = script.evaluateImgLists(predictions, labels, arguments)
     return results

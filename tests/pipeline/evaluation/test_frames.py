@@ -15,7 +15,7 @@ SIZE = (4, 6)
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Seven frames of which the i-th is all i: photograph, labels and instances."""
+    """Seven frames whose photograph, labels and instances have the constant value i."""
     for i, key in enumerate(KEYS):
         save_png(tmp_path / member_name(key, IMAGE), np.full((*SIZE, 3), i, np.uint8))
         save_png(tmp_path / member_name(key, TRAIN_IDS), np.full(SIZE, i, np.uint8))
@@ -23,76 +23,76 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def reader(tree: Path, keys: list[str] = KEYS) -> FrameReader:
-    """All three packages are one folder."""
+def make_reader(tree: Path, keys: list[str] = KEYS) -> FrameReader:
+    """A reader whose three packages are one folder."""
     return FrameReader(keys, *[Archive(tree)] * 3)
 
 
-def test_frames_come_whole_and_in_order(tree: Path) -> None:
-    """Every frame once, its own photograph, labels and instances together, however many threads."""
-    frames = list(reader(tree).prefetch())
+def test_frames_are_prefetched_in_order(tree: Path) -> None:
+    """Every frame comes once, with its own photograph, labels and instances, in any thread."""
+    frames = list(make_reader(tree).prefetch())
     assert KEYS == [frame.key for frame in frames]
     for i, frame in enumerate(frames):
         assert frame.instance_ids is not None
-        for one, value in (
+        for pixels, value in (
             (frame.photograph, i),
             (frame.labels, i),
             (frame.instance_ids, 26000 + i),
         ):
-            assert (one == value).all()
+            assert (pixels == value).all()
 
 
-def test_frames_of_the_past_are_let_go(tree: Path) -> None:
-    """However many frames there are, those that were worked on take no memory."""
-    alive: list[weakref.ref[np.ndarray]] = []
-    for frame in reader(tree, KEYS * 3).prefetch():
-        alive.append(weakref.ref(frame.photograph))
-        assert 2 >= sum(each() is not None for each in alive)
-    assert 21 == len(alive)
+def test_processed_frames_are_freed(tree: Path) -> None:
+    """Memory does not grow with the number of frames."""
+    references: list[weakref.ref[np.ndarray]] = []
+    for frame in make_reader(tree, KEYS * 3).prefetch():
+        references.append(weakref.ref(frame.photograph))
+        assert 2 >= sum(reference() is not None for reference in references)
+    assert 21 == len(references)
 
 
-def test_no_instances_at_all_are_none(tree: Path) -> None:
-    """Other data sets in this layout have none."""
+def test_data_set_without_instances(tree: Path) -> None:
+    """Without any instanceIds PNG, as in other data sets of this layout, instances are None."""
     for path in tree.rglob("*_instanceIds.png"):
         path.unlink()
-    assert [None] * 7 == [frame.instance_ids for frame in reader(tree).prefetch()]
+    assert [None] * 7 == [frame.instance_ids for frame in make_reader(tree).prefetch()]
 
 
-def test_a_single_frame_without_instances_is_a_mistake(tree: Path) -> None:
-    """A score of some frames alone would be of another set than it says."""
+def test_single_frame_without_instances_is_refused(tree: Path) -> None:
+    """Instances of some frames only are refused: their score would be of another set."""
     (tree / member_name(KEYS[1], INSTANCE_IDS)).unlink()
     with pytest.raises(
         ValueError, match=r"1 of 7 frames have no instanceIds PNG \(first: .*_000001"
     ):
-        reader(tree)
+        make_reader(tree)
 
 
-@pytest.mark.parametrize(("kind", "told"), [(IMAGE, "photograph"), (INSTANCE_IDS, "instanceIds")])
-def test_a_picture_of_another_size_is_named(tree: Path, kind: str, told: str) -> None:
-    """What does not lie over the labels is not scored."""
+@pytest.mark.parametrize(("kind", "name"), [(IMAGE, "photograph"), (INSTANCE_IDS, "instanceIds")])
+def test_picture_of_another_size_is_refused(tree: Path, kind: str, name: str) -> None:
+    """A picture of another size than the labels is named."""
     shape, dtype = ((3, 6, 3), np.uint8) if kind == IMAGE else ((3, 6), np.uint16)
     save_png(tree / member_name(KEYS[2], kind), np.zeros(shape, dtype))
-    with pytest.raises(ValueError, match=f"_000002_000019: the {told}.* repeat remap"):
-        list(reader(tree).prefetch())
+    with pytest.raises(ValueError, match=f"_000002_000019: the {name}.* repeat remap"):
+        list(make_reader(tree).prefetch())
 
 
-def test_instances_in_eight_bits_are_refused(tree: Path) -> None:
-    """They would be label ids under a wrong name."""
+def test_8_bit_instances_are_refused(tree: Path) -> None:
+    """An 8-bit instanceIds PNG holds label ids under a wrong name."""
     save_png(tree / member_name(KEYS[0], INSTANCE_IDS), np.zeros(SIZE, np.uint8))
     with pytest.raises(ValueError, match="should be 16 bit grey"):
-        reader(tree).read(KEYS[0])
+        make_reader(tree).read(KEYS[0])
 
 
-def test_the_final_number_comes_from_the_split_test(tmp_path: Path) -> None:
-    """Frames that are kept for the final number are scored alone; else those of val."""
+def test_split_test_is_scored_before_val(tmp_path: Path) -> None:
+    """The frames of the split test are scored if there are any, otherwise those of val."""
     path = tmp_path / "frames.csv"
     for splits, expected in ((["val", "test", "test", "train"], [1, 2]), (["train", "val"], [1])):
         pd.DataFrame({"frame": range(len(splits)), "split": splits}).to_csv(path, index=False)
         assert expected == select_scored_rows(path)["frame"].tolist()
 
 
-def test_no_validation_frame(tmp_path: Path) -> None:
-    """A table without validation frames is refused."""
+def test_table_without_scored_frames_is_refused(tmp_path: Path) -> None:
+    """A table without test and val frames is refused."""
     path = tmp_path / "frames.csv"
     pd.DataFrame({"frame": ["a"], "split": ["train"]}).to_csv(path, index=False)
     with pytest.raises(ValueError, match=r"frames\.csv: no frame in the split test or val"):

@@ -8,23 +8,23 @@ from pipeline.evaluation.corruptions.registry import SEVERITIES
 from pipeline.evaluation.robustness import ALL_CORRUPTIONS, build_robustness_table, plot_robustness
 
 
-def confusion(right: int) -> np.ndarray:
-    """Two classes of 100 pixels, of which `right` each are right: IoU right / (200 - right)."""
+def make_confusion(correct: int) -> np.ndarray:
+    """Two classes of 100 pixels, `correct` of them correct: IoU correct / (200 - correct)."""
     counts = np.zeros((19, 19), dtype=np.int64)
-    counts[:2, :2] = [[right, 100 - right], [100 - right, right]]
+    counts[:2, :2] = [[correct, 100 - correct], [100 - correct, correct]]
     return counts
 
 
 CORRUPTED = {
-    (name, severity): confusion(100 - step * severity)
+    (name, severity): make_confusion(100 - step * severity)
     for name, step in (("fog", 10), ("jpeg", 2))
     for severity in SEVERITIES
 }
 
 
-def test_table_relates_to_the_clean_score_by_hand() -> None:
-    """Fog and JPEG at every severity, their means, and their shares of the clean mIoU."""
-    table = build_robustness_table(confusion(80), CORRUPTED).set_index("corruption")
+def test_table_by_hand() -> None:
+    """The table has mIoU of fog and JPEG, their means, and both relative to the clean mIoU."""
+    table = build_robustness_table(make_confusion(80), CORRUPTED).set_index("corruption")
     assert ["fog", "jpeg", ALL_CORRUPTIONS] == table.index.tolist()
     assert ["weather", "digital", ALL_CORRUPTIONS] == table["family"].tolist()
     fog = [(100 - 10 * s) / (100 + 10 * s) for s in SEVERITIES]
@@ -37,14 +37,14 @@ def test_table_relates_to_the_clean_score_by_hand() -> None:
     assert pytest.approx(np.mean(fog + jpeg) / clean) == table.loc[ALL_CORRUPTIONS, "relative"]
 
 
-def test_nothing_relates_to_a_score_of_nought() -> None:
-    """Where the clean mIoU is 0, what is kept of it is undefined, not infinite."""
-    assert build_robustness_table(confusion(0), CORRUPTED)["relative"].isna().all()
+def test_clean_miou_of_zero() -> None:
+    """If the clean mIoU is 0, relative values are undefined, not infinite."""
+    assert build_robustness_table(make_confusion(0), CORRUPTED)["relative"].isna().all()
 
 
-def test_chart_is_the_same_file_each_time(tmp_path: Path) -> None:
-    """A PNG of the two families, drawn again with the same bytes."""
-    table = build_robustness_table(confusion(80), CORRUPTED)
+def test_plot_is_reproducible(tmp_path: Path) -> None:
+    """The plot of two families is a PNG of fixed size; drawing it again gives the same bytes."""
+    table = build_robustness_table(make_confusion(80), CORRUPTED)
     for name in ("one.png", "two.png"):
         plot_robustness(table, 0.67, name="ce-0", protocol="val2", path=tmp_path / name)
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()

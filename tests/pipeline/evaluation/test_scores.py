@@ -8,7 +8,7 @@ from tests.fakes.score_factory import PROTOCOL, make_scores
 
 
 def test_metrics_of_two_frames_by_hand() -> None:
-    """Two classes: 6 and 1 right of 8 and 2 pixels, one mistake each way but for one more."""
+    """Two classes with 6 of 8 and 1 of 2 pixels correct."""
     confusions = np.zeros((2, 19, 19), dtype=np.int64)
     confusions[0, 0, 0], confusions[0, 0, 1] = 4, 2
     confusions[1, 0, 0], confusions[1, 1, 1], confusions[1, 1, 0] = 2, 1, 1
@@ -20,8 +20,8 @@ def test_metrics_of_two_frames_by_hand() -> None:
     assert 2 == metrics["frames"]
 
 
-def test_interval_holds_the_score_and_is_repeatable() -> None:
-    """The score lies within its interval, and the same seed gives the same interval."""
+def test_interval_contains_the_score_and_is_reproducible() -> None:
+    """The score is within its interval, and the same seed gives the same interval."""
     scores = make_scores(0.7)
     metrics = scores.metrics(500, 0)
     low, miou, high = (metrics[name] for name in ("miou_low", "miou", "miou_high"))
@@ -33,7 +33,7 @@ def test_interval_holds_the_score_and_is_repeatable() -> None:
     assert metrics != scores.metrics(500, 1)
 
 
-def test_absent_class_is_empty_and_not_zero() -> None:
+def test_absent_class_has_no_iou() -> None:
     """A class in neither truth nor prediction has no IoU and does not lower the mean."""
     confusions = np.zeros((1, 19, 19), dtype=np.int64)
     confusions[0, 3, 3] = 5
@@ -46,8 +46,8 @@ def test_absent_class_is_empty_and_not_zero() -> None:
     assert "road,0,flat,,0,0" in scores.per_class().to_csv(index=False)
 
 
-def test_nothing_labelled_is_undefined() -> None:
-    """Where every pixel is void there is no score, and the sentence says so."""
+def test_scores_without_labeled_pixels_are_undefined() -> None:
+    """If every pixel is void there is no score, and the sentence says so."""
     scores = Scores(PROTOCOL, ["a"], np.zeros((1, 19, 19), dtype=np.int64))
     metrics = scores.metrics(10, 0)
     assert metrics["miou"] is None
@@ -55,19 +55,19 @@ def test_nothing_labelled_is_undefined() -> None:
     assert "undefined" in scores.summarize(metrics)
 
 
-def test_saved_scores_are_read_back_and_the_bytes_are_the_same(tmp_path: Path) -> None:
-    """What is read equals what was saved, and saving twice gives the same file."""
+def test_saved_scores_are_loaded_and_reproducible(tmp_path: Path) -> None:
+    """Loaded scores equal the saved ones, and saving twice gives the same bytes."""
     scores = make_scores(0.7, frames=3)
     for name in ("one.npz", "two.npz"):
         scores.save(tmp_path / name)
-    read = Scores.load(tmp_path / "one.npz")
-    assert (scores.protocol, scores.frames) == (read.protocol, read.frames)
-    np.testing.assert_array_equal(scores.confusions, read.confusions)
+    loaded = Scores.load(tmp_path / "one.npz")
+    assert (scores.protocol, scores.frames) == (loaded.protocol, loaded.frames)
+    np.testing.assert_array_equal(scores.confusions, loaded.confusions)
     assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
 
 
-def test_damaged_file_is_named(tmp_path: Path) -> None:
-    """A missing, cut or foreign file ends with its name."""
+def test_damaged_file_is_refused(tmp_path: Path) -> None:
+    """A missing, truncated or foreign file is named, with the remedy."""
     path = tmp_path / "confusions.npz"
     with pytest.raises(ValueError, match=r"confusions\.npz is missing: evaluate again"):
         Scores.load(path)

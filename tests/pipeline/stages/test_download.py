@@ -13,8 +13,8 @@ import pytest
 
 from pipeline.dataset.archive import IMAGE, LABEL_IDS, member_name
 from pipeline.dataset.packages import OFFICIAL_PACKAGES, Package
-from pipeline.params.download import Download, Synthetic
 from pipeline.download.source_record import find_source_changes
+from pipeline.params.download import Download, Synthetic
 from pipeline.stages.download import (
     IMAGE_ZIP,
     LABEL_ZIP,
@@ -23,7 +23,7 @@ from pipeline.stages.download import (
 )
 from tests.pipeline.conftest import FRAME_KEYS, corrupt_zip_directory, limit_file_size, save_png
 
-DRAWN = Synthetic(train=2, val=1, size=(32, 64), seed=0)
+SYNTHETIC = Synthetic(train=2, val=1, size=(32, 64), seed=0)
 
 
 def download(
@@ -33,54 +33,54 @@ def download(
     train_extra: bool = False,
     packages: tuple[Package, ...] = OFFICIAL_PACKAGES,
 ) -> list[str]:
-    """Run the stage; what it said."""
-    said: list[str] = []
+    """Run the stage and return its messages."""
+    messages: list[str] = []
     params = Download(
         source="folder" if folder else "synthetic",
         folder=str(folder) if folder else None,
         train_extra=train_extra,
-        synthetic=DRAWN,
+        synthetic=SYNTHETIC,
     )
     download_data(
         params,
         out=out,
         progress=lambda done, total: None,
-        notify=said.append,
+        notify=messages.append,
         services=DownloadServices(packages=packages),
     )
-    return said
+    return messages
 
 
-def names(path: Path) -> list[str]:
-    """What a zip holds, after checking its sums."""
+def read_names(path: Path) -> list[str]:
+    """Check the CRCs of a zip and return its names."""
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None
         return archive.namelist()
 
 
-def test_a_tree_becomes_the_two_zips(tree: Path, tmp_path: Path) -> None:
-    """Every file of an extracted tree lies in the zip of its package, byte for byte."""
+def test_extracted_tree_is_packed_into_the_two_zips(tree: Path, tmp_path: Path) -> None:
+    """Every file of an extracted tree is in the zip of its package, byte for byte."""
     download(tmp_path / "out", tree)
-    inside = names(tmp_path / "out" / IMAGE_ZIP) + names(tmp_path / "out" / LABEL_ZIP)
+    packed = read_names(tmp_path / "out" / IMAGE_ZIP) + read_names(tmp_path / "out" / LABEL_ZIP)
     assert sorted(path.relative_to(tree).as_posix() for path in tree.rglob("*.png")) == sorted(
-        inside
+        packed
     )
     with zipfile.ZipFile(tmp_path / "out" / IMAGE_ZIP) as archive:
         for name in archive.namelist():
             assert (tree / name).read_bytes() == archive.read(name)
 
 
-def test_the_official_zips_are_taken_as_they_are(tree: Path, tmp_path: Path) -> None:
-    """Zips in the folder are taken byte for byte, and not doubled on the disk."""
+def test_zips_are_imported_unchanged(tree: Path, tmp_path: Path) -> None:
+    """Zips in the folder are imported byte for byte, without a second copy if possible."""
     download(tmp_path / "zips", tree)
-    said = download(tmp_path / "out", tmp_path / "zips")
+    messages = download(tmp_path / "out", tmp_path / "zips")
     for name in (IMAGE_ZIP, LABEL_ZIP):
         assert (tmp_path / "zips" / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
-        assert any(f"{name}: " in text and "taken by" in text for text in said)
+        assert any(f"{name}: " in text and "taken by" in text for text in messages)
 
 
-def official(folder: Path) -> tuple[Package, ...]:
-    """The packages, as if those in a folder were the official ones."""
+def make_official(folder: Path) -> tuple[Package, ...]:
+    """Return the packages with the sizes and MD5 sums of the zips in a folder."""
     return tuple(
         replace(
             package,
@@ -93,7 +93,7 @@ def official(folder: Path) -> tuple[Package, ...]:
     )
 
 
-def test_synthetic_frames_are_the_same_every_time(tmp_path: Path) -> None:
+def test_synthetic_frames_are_reproducible(tmp_path: Path) -> None:
     """The same seed gives the same two zips and the same source.json."""
     download(tmp_path / "a")
     download(tmp_path / "b")
@@ -101,8 +101,8 @@ def test_synthetic_frames_are_the_same_every_time(tmp_path: Path) -> None:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-def test_what_lies_there_is_replaced_not_written_into(tree: Path, tmp_path: Path) -> None:
-    """A second download leaves a file alone that shares its content with the first one's zip."""
+def test_existing_zips_are_replaced_not_overwritten(tree: Path, tmp_path: Path) -> None:
+    """A second download does not change a hard link to the zip of the first one."""
     download(tmp_path / "out", tree)
     cached = tmp_path / "cached.zip"
     os.link(tmp_path / "out" / IMAGE_ZIP, cached)
@@ -113,21 +113,21 @@ def test_what_lies_there_is_replaced_not_written_into(tree: Path, tmp_path: Path
     assert before != (tmp_path / "out" / IMAGE_ZIP).read_bytes()
 
 
-@pytest.mark.parametrize("what", ["nothing", "empty", "images"])
-def test_a_folder_without_the_data_is_refused(tree: Path, tmp_path: Path, what: str) -> None:
-    """No folder, an empty one, or one without label maps: one message, and nothing is written."""
+@pytest.mark.parametrize("content", ["no folder", "empty", "images"])
+def test_folder_without_the_data_is_refused(tree: Path, tmp_path: Path, content: str) -> None:
+    """A missing or empty folder, or one without labels, is refused; nothing is written."""
     folder = tmp_path / "folder"
-    if what != "nothing":
+    if content != "no folder":
         folder.mkdir()
-    if what == "images":
+    if content == "images":
         (tree / "leftImg8bit").rename(folder / "leftImg8bit")
-    expected = "is not a folder" if what == "nothing" else f"neither .*{LABEL_ZIP} nor gtFine/"
+    expected = "is not a folder" if content == "no folder" else f"neither .*{LABEL_ZIP} nor gtFine/"
     with pytest.raises(ValueError, match=expected):
         download(tmp_path / "out", folder)
     assert [] == list((tmp_path / "out").iterdir())
 
 
-def test_an_unchanged_folder_has_no_changes(tree: Path, tmp_path: Path) -> None:
+def test_unchanged_folder_has_no_changes(tree: Path, tmp_path: Path) -> None:
     """Right after a download nothing has changed; a synthetic source never does."""
     download(tmp_path / "out", tree)
     assert [] == find_source_changes(tmp_path / "out" / "source.json")
@@ -135,8 +135,8 @@ def test_an_unchanged_folder_has_no_changes(tree: Path, tmp_path: Path) -> None:
     assert [] == find_source_changes(tmp_path / "drawn" / "source.json")
 
 
-def test_changes_of_the_folder_are_told(tree: Path, tmp_path: Path) -> None:
-    """A file added, one removed and one touched are told, each with its name."""
+def test_changes_of_the_folder_are_listed(tree: Path, tmp_path: Path) -> None:
+    """An added, a removed and a modified file are listed by name."""
     download(tmp_path / "out", tree)
     first, second, third = sorted((tree / "leftImg8bit").rglob("*.png"))[:3]
     second.unlink()
@@ -150,35 +150,35 @@ def test_changes_of_the_folder_are_told(tree: Path, tmp_path: Path) -> None:
     assert third.name in changes[2]
 
 
-def test_a_folder_that_is_gone_is_no_change(tree: Path, tmp_path: Path) -> None:
-    """What was taken in stays good when its folder is unmounted."""
+def test_missing_folder_is_no_change(tree: Path, tmp_path: Path) -> None:
+    """Imported data stays valid when its folder is gone."""
     download(tmp_path / "out", tree)
     tree.rename(tmp_path / "elsewhere")
     assert [] == find_source_changes(tmp_path / "out" / "source.json")
 
 
-def test_an_emptied_folder_is_no_change(tree: Path, tmp_path: Path) -> None:
-    """A disk that is not mounted leaves an empty folder: what was taken in stays good."""
+def test_emptied_folder_is_no_change(tree: Path, tmp_path: Path) -> None:
+    """Imported data stays valid when its folder is empty, as that of an unmounted disk."""
     download(tmp_path / "out", tree)
     for package in list(tree.iterdir()):
         package.rename(tmp_path / package.name)
     assert [] == find_source_changes(tmp_path / "out" / "source.json")
 
 
-def test_a_relative_folder_is_meant_from_the_project(
+def test_relative_folder_is_relative_to_the_project(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A queued experiment runs in a copy of the project and still finds the folder."""
+    """A queued experiment runs in a copy of the project and finds the same folder."""
     copy = tmp_path / "project" / ".dvc" / "tmp" / "exps" / "one"
     copy.mkdir(parents=True)
     monkeypatch.chdir(copy)
     monkeypatch.setenv("DVC_ROOT", str(copy))
     download(tmp_path / "out", Path("..") / tree.name)
-    assert 2 * len(FRAME_KEYS) == len(names(tmp_path / "out" / IMAGE_ZIP)) * 2
+    assert 2 * len(FRAME_KEYS) == len(read_names(tmp_path / "out" / IMAGE_ZIP)) * 2
 
 
 def test_source_json_names_the_files(tree: Path, tmp_path: Path) -> None:
-    """source.json holds the folder, and name, size and time of every file."""
+    """source.json has the folder, and name, size and time of every file."""
     download(tmp_path / "out", tree)
     facts = json.loads((tmp_path / "out" / "source.json").read_text())
     assert str(tree.resolve()) == facts["folder"]
@@ -192,20 +192,20 @@ def zips(tree: Path, tmp_path: Path) -> Path:
     return tmp_path / "zips"
 
 
-def test_official_packages_are_recognised(zips: Path, tmp_path: Path) -> None:
-    """By their sums, which source.json keeps; of others it is said that they are others."""
-    packages = official(zips)
-    said = download(tmp_path / "out", zips, packages=packages)
-    assert not any("not the official package" in text for text in said)
+def test_official_packages_are_recognized(zips: Path, tmp_path: Path) -> None:
+    """Official packages are recognized by MD5, kept in source.json; others give a message."""
+    packages = make_official(zips)
+    messages = download(tmp_path / "out", zips, packages=packages)
+    assert not any("not the official package" in text for text in messages)
     facts = json.loads((tmp_path / "out" / "source.json").read_text())
     assert {package.name: package.md5 for package in packages[:2]} == facts["md5"]
-    said = download(tmp_path / "out", zips)
-    assert 2 == sum("not the official package" in text for text in said)
+    messages = download(tmp_path / "out", zips)
+    assert 2 == sum("not the official package" in text for text in messages)
 
 
-def test_a_damaged_official_package_is_refused(zips: Path, tmp_path: Path) -> None:
-    """The official size with another sum is a damaged file: named, and nothing is written."""
-    packages = official(zips)
+def test_damaged_official_package_is_refused(zips: Path, tmp_path: Path) -> None:
+    """A file of the official size with another MD5 is refused; nothing is written."""
+    packages = make_official(zips)
     with (zips / IMAGE_ZIP).open("r+b") as file:
         file.seek(200)
         file.write(b"?")
@@ -214,39 +214,39 @@ def test_a_damaged_official_package_is_refused(zips: Path, tmp_path: Path) -> No
     assert [] == list((tmp_path / "out").iterdir())
 
 
-def test_half_a_zip_is_refused(zips: Path, tmp_path: Path) -> None:
-    """What was cut off on its way here is named, and nothing is written."""
+def test_truncated_zip_is_refused(zips: Path, tmp_path: Path) -> None:
+    """A truncated zip is named, and nothing is written."""
     os.truncate(zips / IMAGE_ZIP, (zips / IMAGE_ZIP).stat().st_size // 2)
     with pytest.raises(ValueError, match="is not a complete zip file"):
         download(tmp_path / "out", zips)
     assert [] == list((tmp_path / "out").iterdir())
 
 
-def test_a_link_where_the_disk_can(zips: Path, tmp_path: Path) -> None:
-    """No second copy; and what replaces the link leaves the folder's own zip alone."""
+def test_zips_are_linked_on_the_same_disk(zips: Path, tmp_path: Path) -> None:
+    """There is no second copy, and replacing the link does not change the folder's zip."""
     before = (zips / IMAGE_ZIP).read_bytes()
-    said = download(tmp_path / "out", zips)
-    ways = {text.rpartition(" taken by ")[2] for text in said if " taken by " in text}
-    assert ways <= {"hard link", "shared blocks"}
-    if ways == {"hard link"}:
+    messages = download(tmp_path / "out", zips)
+    methods = {text.rpartition(" taken by ")[2] for text in messages if " taken by " in text}
+    assert methods <= {"hard link", "shared blocks"}
+    if methods == {"hard link"}:
         assert (zips / IMAGE_ZIP).samefile(tmp_path / "out" / IMAGE_ZIP)
     download(tmp_path / "out")
     assert before == (zips / IMAGE_ZIP).read_bytes() != (tmp_path / "out" / IMAGE_ZIP).read_bytes()
 
 
-def refuse(*_: Any, **__: Any) -> None:
-    """What another disk says to a link."""
+def refuse_link(*_: Any, **__: Any) -> None:
+    """Fail as a link to another disk does."""
     raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
 
 
-def test_a_copy_where_it_cannot(
+def test_zips_are_copied_from_another_disk(
     zips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From another disk there is a copy, made once: a second run leaves it alone."""
-    monkeypatch.setattr(os, "link", refuse)
-    monkeypatch.setattr("fcntl.ioctl", refuse)
-    said = download(tmp_path / "out", zips)
-    assert 2 == sum("taken by copy" in text for text in said)
+    """Zips on another disk are copied once: a second run does not copy again."""
+    monkeypatch.setattr(os, "link", refuse_link)
+    monkeypatch.setattr("fcntl.ioctl", refuse_link)
+    messages = download(tmp_path / "out", zips)
+    assert 2 == sum("taken by copy" in text for text in messages)
     assert (zips / IMAGE_ZIP).read_bytes() == (tmp_path / "out" / IMAGE_ZIP).read_bytes()
     before = (tmp_path / "out" / IMAGE_ZIP).stat().st_ino
     assert before != (zips / IMAGE_ZIP).stat().st_ino
@@ -254,24 +254,26 @@ def test_a_copy_where_it_cannot(
     assert before == (tmp_path / "out" / IMAGE_ZIP).stat().st_ino
 
 
-@pytest.mark.parametrize("what", ["zips", "tree"])
-def test_a_disk_that_is_too_small(
-    zips: Path, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+@pytest.mark.parametrize("source", ["zips", "tree"])
+def test_disk_that_is_too_small(
+    zips: Path, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
-    """Where a copy has to be made, the room for it is asked for first."""
-    monkeypatch.setattr(os, "link", refuse)
-    monkeypatch.setattr("fcntl.ioctl", refuse)
+    """The space for a copy is checked before copying."""
+    monkeypatch.setattr(os, "link", refuse_link)
+    monkeypatch.setattr("fcntl.ioctl", refuse_link)
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10))
     with pytest.raises(ValueError, match=rf"{IMAGE_ZIP}: .* and only\s+10 bytes are free"):
-        download(tmp_path / "out", {"zips": zips, "tree": tree}[what])
+        download(tmp_path / "out", {"zips": zips, "tree": tree}[source])
     assert [] == list((tmp_path / "out").iterdir())
 
 
-def test_a_disk_that_gets_full(zips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A copy that finds no room after all is one message with a remedy, and leaves nothing."""
-    monkeypatch.setattr(os, "link", refuse)
-    monkeypatch.setattr("fcntl.ioctl", refuse)
+def test_disk_that_fills_during_a_copy(
+    zips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy that fails on a full disk gives one message with a remedy and leaves nothing."""
+    monkeypatch.setattr(os, "link", refuse_link)
+    monkeypatch.setattr("fcntl.ioctl", refuse_link)
 
     def fill(*_: Any) -> None:
         raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
@@ -282,65 +284,67 @@ def test_a_disk_that_gets_full(zips: Path, tmp_path: Path, monkeypatch: pytest.M
     assert [] == list((tmp_path / "out").iterdir())
 
 
-@pytest.mark.parametrize("source", ["tree", "drawn"])
-def test_a_disk_that_fills_while_zips_are_written(tree: Path, tmp_path: Path, source: str) -> None:
-    """Of a tree, or of drawn streets: one message with a remedy, and nothing is left."""
+@pytest.mark.parametrize("source", ["tree", "synthetic"])
+def test_disk_that_fills_while_zips_are_written(tree: Path, tmp_path: Path, source: str) -> None:
+    """For a tree and synthetic frames there is one message with a remedy, and nothing is left."""
     full = r"^download.* is full \(File too large\); .* larger disk"
     with limit_file_size(2000), pytest.raises(ValueError, match=full):
         download(tmp_path / "out", tree if source == "tree" else None)
     assert [] == list((tmp_path / "out").iterdir())
 
 
-def test_a_zip_with_a_damaged_directory_is_refused(zips: Path, tmp_path: Path) -> None:
-    """Not only later, by remap; nothing is written."""
+def test_zip_with_a_damaged_directory_is_refused(zips: Path, tmp_path: Path) -> None:
+    """A damaged zip directory is refused by download, before remap; nothing is written."""
     corrupt_zip_directory(zips / IMAGE_ZIP)
-    with pytest.raises(ValueError, match=f"{IMAGE_ZIP} is not a complete zip file: download it again"):
+    with pytest.raises(
+        ValueError, match=f"{IMAGE_ZIP} is not a complete zip file: download it again"
+    ):
         download(tmp_path / "out", zips)
     assert [] == list((tmp_path / "out").iterdir())
 
 
-def test_the_folder_may_be_the_stages_own(zips: Path) -> None:
-    """Zips put by hand where the stage would put them stay there."""
+def test_folder_may_be_the_output_folder(zips: Path) -> None:
+    """Zips put by hand into the output folder of the stage stay there."""
     before = (zips / IMAGE_ZIP).stat().st_ino
     download(zips, zips)
     assert before == (zips / IMAGE_ZIP).stat().st_ino
 
 
 def test_zips_extracted_each_into_its_own_folder(tree: Path, tmp_path: Path) -> None:
-    """Names in the zip begin with the package, also if the tree lies in a folder named so."""
+    """Names in the zips begin with the package, also if each was extracted into its own folder."""
     (tmp_path / "apart" / Path(IMAGE_ZIP).stem).mkdir(parents=True)
     (tree / "leftImg8bit").rename(tmp_path / "apart" / Path(IMAGE_ZIP).stem / "leftImg8bit")
     (tree / "gtFine").rename(tmp_path / "apart" / "gtFine")
     download(tmp_path / "out", tmp_path / "apart")
-    assert sorted(member_name(key, IMAGE) for key in FRAME_KEYS) == names(
+    assert sorted(member_name(key, IMAGE) for key in FRAME_KEYS) == read_names(
         tmp_path / "out" / IMAGE_ZIP
     )
-    assert sorted(member_name(key, LABEL_IDS) for key in FRAME_KEYS) == names(
+    assert sorted(member_name(key, LABEL_IDS) for key in FRAME_KEYS) == read_names(
         tmp_path / "out" / LABEL_ZIP
     )
 
 
-def test_what_a_mac_leaves_is_no_picture(tree: Path, tmp_path: Path) -> None:
+def test_macos_files_are_ignored(tree: Path, tmp_path: Path) -> None:
     """`._name.png` beside `name.png` is left out."""
     first = sorted((tree / "leftImg8bit").rglob("*.png"))[0]
     first.with_name(f"._{first.name}").write_bytes(b"\0\5\x16\7")
     download(tmp_path / "out", tree)
-    assert len(FRAME_KEYS) == len(names(tmp_path / "out" / IMAGE_ZIP))
+    assert len(FRAME_KEYS) == len(read_names(tmp_path / "out" / IMAGE_ZIP))
 
 
-def test_a_linked_city_is_taken_too(tree: Path, tmp_path: Path) -> None:
-    """A city on another disk is not passed over: its frames are in the zip as any other's."""
+def test_linked_city_is_included(tree: Path, tmp_path: Path) -> None:
+    """The frames of a city that is a symbolic link are in the zip."""
     city = tree / "leftImg8bit/train/avalon"
     city.rename(tmp_path / "elsewhere")
     city.symlink_to(tmp_path / "elsewhere")
     download(tmp_path / "out", tree)
-    assert sorted(member_name(key, IMAGE) for key in FRAME_KEYS) == names(
+    assert sorted(member_name(key, IMAGE) for key in FRAME_KEYS) == read_names(
         tmp_path / "out" / IMAGE_ZIP
     )
 
 
-def test_links_to_no_picture_are_refused(tree: Path, tmp_path: Path) -> None:
-    """A password file under a picture's name and a link to nothing: both named, nothing taken."""
+def test_links_to_other_files_are_refused(tree: Path, tmp_path: Path) -> None:
+    """A link to a file outside the tree and a broken link are named; nothing is imported."""
     first, second = sorted((tree / "leftImg8bit").rglob("*.png"))[:2]
     first.unlink()
     first.symlink_to("/etc/passwd")
@@ -354,8 +358,8 @@ def test_links_to_no_picture_are_refused(tree: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def with_extra(tree: Path) -> Path:
-    """The tree, with a coarsely labelled frame."""
+def tree_with_extra(tree: Path) -> Path:
+    """The tree with a coarsely labeled frame."""
     pixels = np.zeros((4, 8, 3), np.uint8)
     stem = "train_extra/erlangen/erlangen_000000_000000"
     save_png(tree / "leftImg8bit" / f"{stem}_leftImg8bit.png", pixels)
@@ -363,10 +367,10 @@ def with_extra(tree: Path) -> Path:
     return tree
 
 
-def test_train_extra_is_left_out_unless_asked_for(with_extra: Path, tmp_path: Path) -> None:
-    """Without it the two zips hold what they always do."""
-    download(tmp_path / "out", with_extra)
-    assert sorted(member_name(key, IMAGE) for key in FRAME_KEYS) == names(
+def test_train_extra_is_left_out_by_default(tree_with_extra: Path, tmp_path: Path) -> None:
+    """Without train_extra the two zips have the usual frames."""
+    download(tmp_path / "out", tree_with_extra)
+    assert sorted(member_name(key, IMAGE) for key in FRAME_KEYS) == read_names(
         tmp_path / "out" / IMAGE_ZIP
     )
     extra = tmp_path / "out" / "train_extra"
@@ -374,33 +378,35 @@ def test_train_extra_is_left_out_unless_asked_for(with_extra: Path, tmp_path: Pa
     assert [] == json.loads((extra / "packages.json").read_text())
 
 
-def test_train_extra_has_zips_of_its_own(with_extra: Path, tmp_path: Path) -> None:
-    """Asked for, its frames are two zips more, and their folder is watched too."""
-    download(tmp_path / "out", with_extra, train_extra=True)
-    assert sorted(member_name(key, IMAGE) for key in FRAME_KEYS) == names(
+def test_train_extra_has_its_own_zips(tree_with_extra: Path, tmp_path: Path) -> None:
+    """With train_extra there are two more zips, and changes of its folder are found."""
+    download(tmp_path / "out", tree_with_extra, train_extra=True)
+    assert sorted(member_name(key, IMAGE) for key in FRAME_KEYS) == read_names(
         tmp_path / "out" / IMAGE_ZIP
     )
     extra = tmp_path / "out" / "train_extra"
     stem = "train_extra/erlangen/erlangen_000000_000000"
-    assert [f"leftImg8bit/{stem}_leftImg8bit.png"] == names(extra / "leftImg8bit_trainextra.zip")
-    assert [f"gtCoarse/{stem}_gtCoarse_labelIds.png"] == names(extra / "gtCoarse.zip")
+    assert [f"leftImg8bit/{stem}_leftImg8bit.png"] == read_names(
+        extra / "leftImg8bit_trainextra.zip"
+    )
+    assert [f"gtCoarse/{stem}_gtCoarse_labelIds.png"] == read_names(extra / "gtCoarse.zip")
     assert ["leftImg8bit_trainextra.zip", "gtCoarse.zip"] == json.loads(
         (extra / "packages.json").read_text()
     )
     assert [] == find_source_changes(tmp_path / "out" / "source.json")
-    (with_extra / "gtCoarse" / f"{stem}_gtCoarse_labelIds.png").unlink()
+    (tree_with_extra / "gtCoarse" / f"{stem}_gtCoarse_labelIds.png").unlink()
     assert 1 == len(find_source_changes(tmp_path / "out" / "source.json"))
 
 
-def test_train_extra_is_not_drawn() -> None:
-    """Asked for with drawn streets, it is a mistake that is told."""
-    _, mistakes = Download.parse(
+def test_synthetic_train_extra_is_refused() -> None:
+    """train_extra is refused with the synthetic source."""
+    _, problems = Download.parse(
         "download",
         {
             "source": "synthetic",
             "folder": None,
             "train_extra": True,
-            "synthetic": DRAWN.model_dump(),
+            "synthetic": SYNTHETIC.model_dump(),
         },
     )
-    assert ["download: train_extra needs the source cityscapes or folder"] == mistakes
+    assert ["download: train_extra needs the source cityscapes or folder"] == problems

@@ -23,7 +23,7 @@ from segformer.weights.checkpoint import save
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Five frames of noise, labelled road, car and void, and untrained models of two arms."""
+    """Five frames of noise, labeled road, car and void, and untrained models of two arms."""
     rng = np.random.default_rng(0)
     names = [f"train/{i}" for i in range(5)]
     with create(tmp_path / "pack" / "train", names, (32, 40)) as (images, labels):
@@ -39,7 +39,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def measure(data: Path, frames: int = 2) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Run the stage; give back both tables."""
+    """Run the stage and return both tables."""
     measure_gradients(
         Gradients(frames=frames, seeds=1),
         arms=ArmSelection(["ce", "dice"], [7, 8], "enet"),
@@ -54,10 +54,12 @@ def measure(data: Path, frames: int = 2) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def test_every_loss_is_measured_at_the_same_weights(data: Path) -> None:
-    """Both losses, at the start and at what each ended with; the same pixels are wrong for both."""
+    """Both losses are measured at the start and the end of each arm, with the same wrong pixels."""
     classes, batches = measure(data)
-    places = [(START, 0), ("ce", 40), ("dice", 40)]
-    expected = [(weights, 7, step, loss) for weights, step in places for loss in ("ce", "dice")]
+    arm_weights = [(START, 0), ("ce", 40), ("dice", 40)]
+    expected = [
+        (weights, 7, step, loss) for weights, step in arm_weights for loss in ("ce", "dice")
+    ]
     columns = ["weights", "seed", "step", "loss"]
     assert expected == list(batches[columns].itertuples(index=False, name=None))
     assert len(expected) * len(CLASS_NAMES) == len(classes)
@@ -67,32 +69,32 @@ def test_every_loss_is_measured_at_the_same_weights(data: Path) -> None:
     assert 2 == batches["frames"].iloc[0]
 
 
-def test_only_what_occurs_pulls(data: Path) -> None:
-    """Road and car have numbers above 0, the other classes none."""
+def test_only_present_classes_have_gradients(data: Path) -> None:
+    """Road and car have values above 0, absent classes have none."""
     classes, _ = measure(data)
-    occurs = classes["class"].isin(["road", "car"])
+    is_present = classes["class"].isin(["road", "car"])
     columns = ["scores", *LAYERS]
-    assert (classes.loc[occurs, columns] > 0).all(axis=None)
-    assert classes.loc[~occurs, columns].isna().all(axis=None)
+    assert (classes.loc[is_present, columns] > 0).all(axis=None)
+    assert classes.loc[~is_present, columns].isna().all(axis=None)
 
 
-def test_the_same_tables_each_time(data: Path) -> None:
-    """Nothing is left to chance: dropout and drop path are off."""
+def test_tables_are_reproducible(data: Path) -> None:
+    """Two runs write the same bytes, without dropout and drop path."""
     measure(data)
     first = {path.name: path.read_bytes() for path in (data / "out").iterdir()}
     measure(data)
     assert first == {path.name: path.read_bytes() for path in (data / "out").iterdir()}
 
 
-def test_more_frames_than_there_are(data: Path) -> None:
-    """Five frames make two batches of two, however many are asked for."""
+def test_more_frames_requested_than_exist(data: Path) -> None:
+    """Five frames make two batches of two, even if more are requested."""
     _, batches = measure(data, frames=50)
     assert 2 == batches["frames"].iloc[0]
     assert batches["steadiness"].between(-1, 1).all()
 
 
-def test_the_start_is_that_of_its_seed(data: Path) -> None:
-    """The weights before the first step are drawn from the arm's seed, by whatever loss it is."""
+def test_initial_model_depends_on_the_seed_only(data: Path) -> None:
+    """The weights before the first step depend on the arm's seed, not on its loss."""
     ce, dice = (
         load_initial_model(data / "train" / f"{loss}-7", 7, data) for loss in ("ce", "dice")
     )

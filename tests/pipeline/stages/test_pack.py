@@ -16,12 +16,12 @@ from segformer.cityscapes import train_id_table
 from segformer.data.packed_frames import PackedFrames
 from tests.pipeline.conftest import FRAME_KEYS, SIZE
 
-HEAD = "frame,split,city,rows,columns"
+HEADER = "frame,split,city,rows,columns"
 
 
 @pytest.fixture
 def remapped(tree: Path, tmp_path: Path) -> Path:
-    """What `remap` writes for the tree."""
+    """The output of `remap` for the tree."""
     out = tmp_path / "remap"
     remap.remap_labels(
         remap.Remap(split="official", held_out=0.2, seed=0),
@@ -55,7 +55,7 @@ def pack(
 def test_frames_at_their_own_size_are_packed_unchanged(
     tree: Path, remapped: Path, tmp_path: Path
 ) -> None:
-    """At the frames' own size every packed pixel and train id is the file's."""
+    """At the frames' own size, packed pixels and train ids are those of the files."""
     pack(tree, remapped, tmp_path / "out")
     for split, keys in (("train", FRAME_KEYS[:3]), ("val", FRAME_KEYS[3:])):
         frames = PackedFrames.open(tmp_path / "out" / split)
@@ -67,28 +67,26 @@ def test_frames_at_their_own_size_are_packed_unchanged(
             np.testing.assert_array_equal(train_id_table()[label_ids], frames.labels[i])
 
 
-def test_another_size(tree: Path, remapped: Path, tmp_path: Path) -> None:
-    """Frames are packed at the size asked for, and no new class appears."""
+def test_frames_are_resized(tree: Path, remapped: Path, tmp_path: Path) -> None:
+    """Frames are packed at the requested size, without new train ids."""
     pack(tree, remapped, tmp_path / "out", (31, 45))
     frames = PackedFrames.open(tmp_path / "out" / "train")
     assert (3, 31, 45, 3) == frames.images.shape
     assert set(np.unique(frames.labels)) <= {*range(19), 255}
 
 
-def test_an_unreadable_photograph_is_named(tree: Path, remapped: Path, tmp_path: Path) -> None:
-    """It stops with the file's name, and nothing is written."""
+def test_unreadable_photograph_is_refused(tree: Path, remapped: Path, tmp_path: Path) -> None:
+    """The file is named, and nothing is written."""
     (tree / member_name(FRAME_KEYS[3], IMAGE)).write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"lyonesse_000000_000019_leftImg8bit\.png cannot be read"):
         pack(tree, remapped, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_every_picture_that_cannot_be_decoded_is_named(
-    tree: Path, remapped: Path, tmp_path: Path
-) -> None:
-    """All in one message; those of which only the pixels are damaged pass `remap`."""
+def test_all_damaged_pictures_are_named(tree: Path, remapped: Path, tmp_path: Path) -> None:
+    """One message names all; pictures with damaged pixels alone pass `remap`."""
     for key in (FRAME_KEYS[0], FRAME_KEYS[4]):
-        spoil_pixels(tree / member_name(key, IMAGE))
+        corrupt_pixels(tree / member_name(key, IMAGE))
     remap.remap_labels(
         remap.Remap(split="official", held_out=0.2, seed=0),
         images=tree,
@@ -103,20 +101,18 @@ def test_every_picture_that_cannot_be_decoded_is_named(
     assert [] == list(tmp_path.glob("out*"))
 
 
-def spoil_pixels(path: Path) -> None:
-    """Put noise where the pixels are, with the right checksum."""
+def corrupt_pixels(path: Path) -> None:
+    """Overwrite the compressed pixels, with a valid checksum."""
     content = path.read_bytes()
     start = content.index(b"IDAT")
     size = int.from_bytes(content[start - 4 : start], "big")
     chunk = b"IDAT" + b"?" * size
-    spoilt = chunk + zlib.crc32(chunk).to_bytes(4, "big")
-    path.write_bytes(content[:start] + spoilt + content[start + len(spoilt) :])
+    corrupted = chunk + zlib.crc32(chunk).to_bytes(4, "big")
+    path.write_bytes(content[:start] + corrupted + content[start + len(corrupted) :])
 
 
-def test_any_number_of_processes_writes_the_same_bytes(
-    tree: Path, remapped: Path, tmp_path: Path
-) -> None:
-    """What one process writes, two write too."""
+def test_processes_do_not_change_the_bytes(tree: Path, remapped: Path, tmp_path: Path) -> None:
+    """One and two processes write the same bytes."""
     for processes in (1, 2):
         pack(tree, remapped, tmp_path / str(processes), (31, 45), processes)
     one, two = (
@@ -127,10 +123,8 @@ def test_any_number_of_processes_writes_the_same_bytes(
     assert one == two
 
 
-def test_frames_kept_for_the_final_number_are_not_packed(
-    tree: Path, remapped: Path, tmp_path: Path
-) -> None:
-    """Training sees train and val; test stays in the zip."""
+def test_test_frames_are_not_packed(tree: Path, remapped: Path, tmp_path: Path) -> None:
+    """Frames of train and val are packed, those of the split test are not."""
     table = (remapped / "frames.csv").read_text()
     rows = table.replace(",val,", ",test,").replace(
         f"{FRAME_KEYS[2]},train,", f"{FRAME_KEYS[2]},val,"
@@ -142,8 +136,8 @@ def test_frames_kept_for_the_final_number_are_not_packed(
     assert [FRAME_KEYS[2]] == PackedFrames.open(tmp_path / "out" / "val").names
 
 
-def test_a_split_without_frames_is_told(tree: Path, remapped: Path, tmp_path: Path) -> None:
-    """Without frames to watch, training could not begin: it stops here."""
+def test_split_without_frames_is_refused(tree: Path, remapped: Path, tmp_path: Path) -> None:
+    """Without validation frames the stage is refused, since training needs them."""
     table = (remapped / "frames.csv").read_text()
     (remapped / "frames.csv").write_text(table.replace(",val,", ",test,"))
     with pytest.raises(ValueError, match="no frame in the split val"):
@@ -151,33 +145,33 @@ def test_a_split_without_frames_is_told(tree: Path, remapped: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("table", "words"),
+    ("table", "message"),
     [
         ("frame,city\na,b\n", "has no column 'split'"),
         ("", "has no column 'frame'"),
-        (f"{HEAD}\n", "has no frames"),
-        (f"{HEAD}\na/b/c,train\n", "has a row with too few"),
-        (f"{HEAD}\na/b/c,train,b,1,1\na/b/c,val,b,1,1\n", "has a/b/c twice"),
-        (f'{HEAD}\n"a,train\n', "is not a CSV table"),
+        (f"{HEADER}\n", "has no frames"),
+        (f"{HEADER}\na/b/c,train\n", "has a row with too few"),
+        (f"{HEADER}\na/b/c,train,b,1,1\na/b/c,val,b,1,1\n", "has a/b/c twice"),
+        (f'{HEADER}\n"a,train\n', "is not a CSV table"),
         (b"\xff\xfe", "is not a CSV table"),
         (None, "is missing"),
     ],
 )
-def test_an_odd_table_is_one_message(
-    tree: Path, remapped: Path, tmp_path: Path, table: str | bytes | None, words: str
+def test_invalid_table_is_refused(
+    tree: Path, remapped: Path, tmp_path: Path, table: str | bytes | None, message: str
 ) -> None:
-    """A table that remap did not write is named, with what is wrong with it."""
+    """A table that is not one of `remap` is refused with its problem."""
     path = remapped / "frames.csv"
     if table is None:
         path.unlink()
     else:
         path.write_bytes(table.encode() if isinstance(table, str) else table)
-    with pytest.raises(ValueError, match=rf"frames\.csv:? .*({words}).*repeat remap"):
+    with pytest.raises(ValueError, match=rf"frames\.csv:? .*({message}).*repeat remap"):
         pack(tree, remapped, tmp_path / "out")
 
 
-def test_a_failure_keeps_what_was_packed_before(tree: Path, remapped: Path, tmp_path: Path) -> None:
-    """The new frames take the old ones' place when they are whole, in one step."""
+def test_failure_keeps_the_previous_output(tree: Path, remapped: Path, tmp_path: Path) -> None:
+    """The output is replaced only after all frames are written."""
     pack(tree, remapped, tmp_path / "out")
     before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")}
     (tree / member_name(FRAME_KEYS[4], IMAGE)).write_bytes(b"no picture")
@@ -187,10 +181,8 @@ def test_a_failure_keeps_what_was_packed_before(tree: Path, remapped: Path, tmp_
     assert [] == list(tmp_path.glob("*.part"))
 
 
-def test_too_little_room_is_told_before_anything_is_decoded(
-    tree: Path, remapped: Path, tmp_path: Path
-) -> None:
-    """What it takes and what is free are said; five frames of 2^46 pixels fit on no disk."""
+def test_disk_space_is_checked_before_decoding(tree: Path, remapped: Path, tmp_path: Path) -> None:
+    """The message has required and free space; five frames of 2^46 pixels fit on no disk."""
     for key in FRAME_KEYS:
         (tree / member_name(key, IMAGE)).unlink()
     with pytest.raises(ValueError, match=r": 1407\d+\.\d GB more .* only \d+\.\d GB are free"):
@@ -199,10 +191,10 @@ def test_too_little_room_is_told_before_anything_is_decoded(
 
 
 @pytest.mark.parametrize("call", ["posix_fallocate", "write"])
-def test_a_disk_that_fills_is_one_message(
+def test_full_disk_keeps_nothing(
     tree: Path, remapped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    """Full while the space is taken, or later where writing takes more: nothing is kept."""
+    """A disk that fills during allocation or writing gives one message, and nothing is kept."""
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -216,12 +208,14 @@ def test_a_disk_that_fills_is_one_message(
     assert [] == list(tmp_path.glob("out*"))
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells the peak")
-def test_memory_does_not_grow_with_the_set(tree: Path, remapped: Path, tmp_path: Path) -> None:
-    """Packing 120 MB takes no more memory at its peak than a few frames do."""
-    pack(tree, remapped, tmp_path / "out", (512, 1024))  # what is loaded once is loaded
-    head, *rows = (remapped / "frames.csv").read_text().splitlines()
-    table = [head, rows[3]]
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="needs Linux to measure the peak"
+)
+def test_memory_does_not_grow_with_the_data_set(tree: Path, remapped: Path, tmp_path: Path) -> None:
+    """The peak memory of packing 120 MB is that of a few frames."""
+    pack(tree, remapped, tmp_path / "out", (512, 1024))  # loads libraries
+    header, *rows = (remapped / "frames.csv").read_text().splitlines()
+    table = [header, rows[3]]
     for number in range(60):
         key = f"train/avalon/avalon_{number:06}_000020"
         table.append(rows[0].replace(FRAME_KEYS[0], key))
@@ -231,7 +225,7 @@ def test_memory_does_not_grow_with_the_set(tree: Path, remapped: Path, tmp_path:
         content = labels.read(member_name(FRAME_KEYS[0], TRAIN_IDS))
         for row in table[2:]:
             labels.writestr(member_name(row.split(",")[0], TRAIN_IDS), content)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from now
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = peak_mib()
     pack(tree, remapped, tmp_path / "out", (512, 1024), processes=1)
     assert 120 < sum(path.stat().st_size for path in (tmp_path / "out").rglob("*")) / 2**20
@@ -239,6 +233,6 @@ def test_memory_does_not_grow_with_the_set(tree: Path, remapped: Path, tmp_path:
 
 
 def peak_mib() -> float:
-    """Most memory that this process had."""
+    """Return the peak memory of this process."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024

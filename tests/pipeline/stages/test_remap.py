@@ -47,8 +47,8 @@ def test_ids_become_train_ids(tree: Path, tmp_path: Path) -> None:
     assert [0, 12, 18, 255, 255, 255] == train_ids[0, :6].tolist()
 
 
-def test_tables_hold_every_frame(tree: Path, tmp_path: Path) -> None:
-    """frames.csv has a row per frame in key order; the counts of a frame sum to its pixels."""
+def test_tables_have_every_frame(tree: Path, tmp_path: Path) -> None:
+    """frames.csv has a row per frame in key order; pixel_counts.csv has the counts of label ids."""
     remap(tree, tmp_path / "out")
     frames = pd.read_csv(tmp_path / "out" / "frames.csv")
     assert sorted(FRAME_KEYS) == frames["frame"].tolist()
@@ -59,18 +59,18 @@ def test_tables_hold_every_frame(tree: Path, tmp_path: Path) -> None:
     assert np.bincount(label_ids.ravel(), minlength=34).tolist() == counts.iloc[0, 1:].tolist()
 
 
-def test_the_test_split_is_left_out_knowingly(tree: Path, tmp_path: Path) -> None:
-    """Test frames, all void since their labels are withheld, are not taken, and this is told."""
+def test_test_split_is_left_out_with_a_message(tree: Path, tmp_path: Path) -> None:
+    """Test frames, whose labels are not published, are left out, and the message says so."""
     key = "test/berlin/berlin_000000_000019"
     save_png(tree / member_name(key, IMAGE), np.zeros((*SIZE, 3), np.uint8))
     save_png(tree / member_name(key, LABEL_IDS), np.zeros(SIZE, np.uint8))
-    told = remap(tree, tmp_path / "out")
-    assert "left out: 1 test frames" in told
+    message = remap(tree, tmp_path / "out")
+    assert "left out: 1 test frames" in message
     assert key not in (tmp_path / "out" / "frames.csv").read_text()
 
 
-def test_a_missing_label_in_the_middle_shifts_nothing(tree: Path, tmp_path: Path) -> None:
-    """One label is removed: that frame is named, and nothing is written."""
+def test_missing_label_is_refused(tree: Path, tmp_path: Path) -> None:
+    """The frame without label is named, and nothing is written."""
     (tree / member_name(FRAME_KEYS[1], LABEL_IDS)).unlink()
     with pytest.raises(
         ValueError, match=rf"1 problem .*\n{member_name(FRAME_KEYS[1], IMAGE)} has no label"
@@ -79,8 +79,8 @@ def test_a_missing_label_in_the_middle_shifts_nothing(tree: Path, tmp_path: Path
     assert [] == list(tmp_path.glob("out/*"))
 
 
-def test_every_problem_at_once(tree: Path, tmp_path: Path) -> None:
-    """Unknown id, missing photograph, unreadable picture and unlike size come in one message."""
+def test_one_message_has_every_problem(tree: Path, tmp_path: Path) -> None:
+    """Unknown id, missing photograph, unreadable picture and wrong size are in one message."""
     save_png(tree / member_name(FRAME_KEYS[0], LABEL_IDS), np.full(SIZE, 77, np.uint8))
     (tree / member_name(FRAME_KEYS[1], IMAGE)).unlink()
     (tree / member_name(FRAME_KEYS[2], LABEL_IDS)).write_bytes(b"no picture")
@@ -97,8 +97,8 @@ def test_every_problem_at_once(tree: Path, tmp_path: Path) -> None:
     )
 
 
-def test_an_empty_split_is_told(tree: Path, tmp_path: Path) -> None:
-    """Without validation frames nothing could be scored: it stops here."""
+def test_empty_split_is_refused(tree: Path, tmp_path: Path) -> None:
+    """Without validation frames the stage is refused, since nothing could be scored."""
     for key in FRAME_KEYS[3:]:
         (tree / member_name(key, IMAGE)).unlink()
         (tree / member_name(key, LABEL_IDS)).unlink()
@@ -106,16 +106,16 @@ def test_an_empty_split_is_told(tree: Path, tmp_path: Path) -> None:
         remap(tree, tmp_path / "out")
 
 
-def test_a_frame_of_another_size_is_named(tree: Path, tmp_path: Path) -> None:
-    """Frames may have any size, but one."""
+def test_frame_of_another_size_is_refused(tree: Path, tmp_path: Path) -> None:
+    """All frames must have the same size; it may be any."""
     save_png(tree / member_name(FRAME_KEYS[2], IMAGE), np.zeros((8, 8, 3), np.uint8))
     save_png(tree / member_name(FRAME_KEYS[2], LABEL_IDS), np.zeros((8, 8), np.uint8))
     with pytest.raises(ValueError, match=r"camelot_000000_000019_leftImg8bit\.png is 8 x 8 pixels"):
         remap(tree, tmp_path / "out")
 
 
-def test_the_list_of_problems_is_bounded(tmp_path: Path) -> None:
-    """Of very many problems twenty are listed and the rest is counted."""
+def test_list_of_problems_is_limited(tmp_path: Path) -> None:
+    """Of many problems twenty are listed and the others are counted."""
     for number in range(30):
         key = f"train/avalon/avalon_{number:06}_000019"
         save_png(tmp_path / "tree" / member_name(key, IMAGE), np.zeros((4, 4, 3), np.uint8))
@@ -124,8 +124,8 @@ def test_the_list_of_problems_is_bounded(tmp_path: Path) -> None:
     assert "and 12 more" in str(error.value)
 
 
-def test_any_number_of_processes_writes_the_same_bytes(tree: Path, tmp_path: Path) -> None:
-    """What one process writes, two write too."""
+def test_processes_do_not_change_the_bytes(tree: Path, tmp_path: Path) -> None:
+    """One and two processes write the same bytes."""
     for processes in (1, 2):
         remap(tree, tmp_path / str(processes), processes=processes)
     written = sorted(path.name for path in (tmp_path / "1").iterdir())
@@ -134,8 +134,8 @@ def test_any_number_of_processes_writes_the_same_bytes(tree: Path, tmp_path: Pat
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
 
 
-def test_a_failure_keeps_what_was_written_before(tree: Path, tmp_path: Path) -> None:
-    """All three files stay as they were, and nothing lies beside them."""
+def test_failure_keeps_the_previous_output(tree: Path, tmp_path: Path) -> None:
+    """After a failure all three files are unchanged, and there are no others."""
     out = tmp_path / "out"
     remap(tree, out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
@@ -145,17 +145,20 @@ def test_a_failure_keeps_what_was_written_before(tree: Path, tmp_path: Path) -> 
     assert before == {path.name: path.read_bytes() for path in out.iterdir()}
 
 
-def test_a_disk_that_fills_is_one_message(tree: Path, tmp_path: Path) -> None:
-    """A real error in the middle of writing: told with the stage and what to do, nothing kept."""
-    with limit_file_size(3000), pytest.raises(ValueError, match=r"^remap: .* is full .*free some space"):
+def test_full_disk_keeps_nothing(tree: Path, tmp_path: Path) -> None:
+    """A disk that fills during writing gives one message with a remedy, and nothing is kept."""
+    with (
+        limit_file_size(3000),
+        pytest.raises(ValueError, match=r"^remap: .* is full .*free some space"),
+    ):
         remap(tree, tmp_path / "out")
     assert [] == list((tmp_path / "out").iterdir())
 
 
-def test_too_little_room_is_told_first(
+def test_disk_space_is_checked_first(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A quarter more than the label maps take is asked for."""
+    """The stage requires a quarter more space than the label maps take."""
     label_ids = sum(path.stat().st_size for path in tree.rglob("*labelIds.png"))
     usage = shutil.disk_usage(tmp_path)
     free = round(1.25 * label_ids) - 100
@@ -165,8 +168,8 @@ def test_too_little_room_is_told_first(
     assert [] == list((tmp_path / "out").iterdir())
 
 
-def test_a_misnamed_frame_is_told(tree: Path, tmp_path: Path) -> None:
-    """A pair of files under another city's name is not passed over in silence."""
+def test_misnamed_frame_is_refused(tree: Path, tmp_path: Path) -> None:
+    """A pair of files with the name of another city is named."""
     for kind in (IMAGE, LABEL_IDS):
         name = tree / member_name(FRAME_KEYS[2], kind)
         name.rename(name.with_name(name.name.replace("camelot", "avalon")))
@@ -176,7 +179,7 @@ def test_a_misnamed_frame_is_told(tree: Path, tmp_path: Path) -> None:
 
 
 def test_coarse_frames_are_paired_by_key(tmp_path: Path) -> None:
-    """Photographs of train_extra find their gtCoarse labels; one that has none is told."""
+    """Photographs of train_extra are paired with gtCoarse labels; one without label is named."""
     keys = [f"train_extra/bad-honnef/bad-honnef_000000_{number:06}" for number in range(3)]
     for key in keys:
         save_png(tmp_path / member_name(key, IMAGE), np.zeros((*SIZE, 3), np.uint8))
@@ -184,8 +187,8 @@ def test_coarse_frames_are_paired_by_key(tmp_path: Path) -> None:
         save_png(tmp_path / member_name(key, COARSE_LABEL_IDS), np.zeros(SIZE, np.uint8))
     problems: list[str] = []
     with Archive(tmp_path) as archive:
-        packages = LabeledSet(archive, archive, COARSE_LABEL_IDS, ("train_extra",))
-        pairs = pair_frames(packages, problems)
+        labeled_set = LabeledSet(archive, archive, COARSE_LABEL_IDS, ("train_extra",))
+        pairs = pair_frames(labeled_set, problems)
     assert [keys[0], keys[2]] == list(pairs)
     for key, (photograph, label_map) in pairs.items():
         assert f"leftImg8bit/{key}_leftImg8bit.png" == photograph.name
@@ -195,27 +198,27 @@ def test_coarse_frames_are_paired_by_key(tmp_path: Path) -> None:
 
 
 def test_held_out_cities_are_val_and_the_official_val_is_test(tree: Path, tmp_path: Path) -> None:
-    """The division reaches frames.csv, one row and one split per frame."""
+    """frames.csv has one row and one split per frame."""
     remap(tree, tmp_path / "out", Remap(split="city", held_out=("camelot",), seed=0))
     frames = pd.read_csv(tmp_path / "out" / "frames.csv")
     assert frames["frame"].is_unique
     assert ["train", "train", "val", "test", "test"] == frames["split"].tolist()
 
 
-def test_a_random_split_warns_of_neighbours(tree: Path, tmp_path: Path) -> None:
-    """Frames of one city on both sides are told; with whole cities there is nothing to tell."""
+def test_random_split_warns_of_shared_cities(tree: Path, tmp_path: Path) -> None:
+    """A city with frames in both train and val causes a warning, whole cities do not."""
     for number in range(2, 8):
         for kind, pixels in ((IMAGE, np.zeros((*SIZE, 3))), (LABEL_IDS, np.zeros(SIZE))):
             key = f"train/avalon/avalon_{number:06}_000019"
             save_png(tree / member_name(key, kind), pixels.astype(np.uint8))
-    told = remap(tree, tmp_path / "out", Remap(split="random", held_out=0.4, seed=0))
-    assert "5 train, 4 val, 2 test frames (random-0.4-0)" in told
-    assert "warning: 1 city has frames in both train and val (first: avalon)" in told
+    message = remap(tree, tmp_path / "out", Remap(split="random", held_out=0.4, seed=0))
+    assert "5 train, 4 val, 2 test frames (random-0.4-0)" in message
+    assert "warning: 1 city has frames in both train and val (first: avalon)" in message
     assert "warning" not in remap(tree, tmp_path / "out", OFFICIAL)
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("values", "message"),
     [
         ({"held_out": 0}, "over 0 and under 1"),
         ({"held_out": 1.0}, "over 0 and under 1"),
@@ -226,28 +229,28 @@ def test_a_random_split_warns_of_neighbours(tree: Path, tmp_path: Path) -> None:
         ({"split": "random", "held_out": ["ulm"]}, "takes a share of the frames"),
     ],
 )
-def test_impossible_shares_are_named(values: dict[str, object], words: str) -> None:
-    """What cannot be held out is refused with what can."""
-    given = {"split": "city", "held_out": 0.2, "seed": 0} | values
-    section, mistakes = Remap.parse("remap", given)
+def test_invalid_held_out_is_refused(values: dict[str, object], message: str) -> None:
+    """An invalid `held_out` is refused with the allowed values."""
+    parameters = {"split": "city", "held_out": 0.2, "seed": 0} | values
+    section, problems = Remap.parse("remap", parameters)
     assert section is None
-    assert 1 == len(mistakes)
-    assert words in mistakes[0]
+    assert 1 == len(problems)
+    assert message in problems[0]
 
 
-def test_parameters_from_a_file_are_taken() -> None:
-    """A share and a list of cities are both read, and both are part of the protocol."""
+def test_split_id_has_the_held_out_frames() -> None:
+    """A share and a list of cities are both accepted, and are part of the split id."""
     rules = []
     for held_out in (0.15, ["ulm", "aachen"]):
-        section, mistakes = Remap.parse("remap", {"split": "city", "held_out": held_out, "seed": 3})
-        assert [] == mistakes
+        section, problems = Remap.parse("remap", {"split": "city", "held_out": held_out, "seed": 3})
+        assert [] == problems
         assert section is not None
         rules.append(split_id(section.split, section.held_out, section.seed))
     assert ["city-0.15-3", "city-aachen+ulm"] == rules
 
 
-def test_one_division_has_one_form() -> None:
-    """Neither the order of the cities nor one named twice makes another section of it."""
+def test_order_of_held_out_cities_does_not_matter() -> None:
+    """Another order of the cities, or a city named twice, gives an equal section."""
     one, two = (
         Remap(split="city", held_out=cities, seed=0)
         for cities in (("jena", "ulm"), ("ulm", "jena", "ulm"))
@@ -268,14 +271,14 @@ OBJECTS = [
 ]
 
 
-def draw_officially(key: str, tree: Path) -> Path:
-    """Give a frame of random polygons, as the official tools draw it, in ids and in train ids."""
+def draw_with_official_tools(key: str, tree: Path) -> Path:
+    """Draw a frame of random polygons with the official tools; return the map of train ids."""
     from cityscapesscripts.preparation.json2labelImg import json2labelImg
 
-    random = np.random.default_rng(int(key[-13:-7]))
+    rng = np.random.default_rng(int(key[-13:-7]))
     objects = [
-        {"label": label, "polygon": polygon, "deleted": int(random.random() < 0.2)}
-        for label, polygon in random.permutation(np.array(OBJECTS, dtype=object)).tolist()
+        {"label": label, "polygon": polygon, "deleted": int(rng.random() < 0.2)}
+        for label, polygon in rng.permutation(np.array(OBJECTS, dtype=object)).tolist()
     ]
     polygons = tree / f"gtFine/{key}_gtFine_polygons.json"
     polygons.parent.mkdir(parents=True, exist_ok=True)
@@ -287,13 +290,13 @@ def draw_officially(key: str, tree: Path) -> Path:
     return expected
 
 
-def test_train_ids_equal_the_official_tool_s(tmp_path: Path) -> None:
-    """Frames with polygons: groups, licence plates, deleted and outside ones come out the same."""
+def test_train_ids_equal_those_of_the_official_tool(tmp_path: Path) -> None:
+    """Groups, license plates, deleted polygons and polygons outside the frame agree."""
     tree = tmp_path / "tree"
     keys = [f"train/avalon/avalon_{number:06}_000019" for number in range(4)]
-    expected = {key: draw_officially(key, tree) for key in [*keys, FRAME_KEYS[3]]}
+    expected = {key: draw_with_official_tools(key, tree) for key in [*keys, FRAME_KEYS[3]]}
     remap(tree, tmp_path / "out")
-    seen = set()
+    train_ids = set()
     with zipfile.ZipFile(tmp_path / "out" / "labels.zip") as labels:
         assert {f"gtFine/{key}_gtFine_labelTrainIds.png" for key in expected} == set(
             labels.namelist()
@@ -303,5 +306,5 @@ def test_train_ids_equal_the_official_tool_s(tmp_path: Path) -> None:
                 ours = Image.open(file)
                 assert ("L", "PNG") == (ours.mode, ours.format)
                 np.testing.assert_array_equal(np.asarray(Image.open(official)), np.asarray(ours))
-                seen |= set(np.unique(np.asarray(ours)).tolist())
-    assert {0, 10, 13, 16, 18, 255} == seen
+                train_ids |= set(np.unique(np.asarray(ours)).tolist())
+    assert {0, 10, 13, 16, 18, 255} == train_ids

@@ -1,4 +1,4 @@
-"""Polygons and bars on the canvas, and the fading of distance, against slower ways."""
+"""Polygons, bars and the fading with distance equal slower references."""
 
 import math
 
@@ -14,36 +14,36 @@ SIZE = (40, 60)
 
 
 @pytest.mark.parametrize("corners", [3, 4, 7, 16])
-def test_a_polygon_covers_the_pixels_whose_middles_it_holds(corners: int) -> None:
-    """Convex outlines of any number of corners, also half outside, equal scikit-image's."""
+def test_polygons_equal_those_of_scikit_image(corners: int) -> None:
+    """Convex polygons of any number of corners, also partly outside, cover the same pixels."""
     rng = np.random.default_rng(corners)
     for _ in range(20):
         turn = np.sort(rng.uniform(0, 2 * np.pi, corners))
-        middle, radii = rng.uniform(-5, 55, 2), rng.uniform(0.5, 30, 2)
-        points = middle + np.stack([np.sin(turn), np.cos(turn)], axis=1) * radii
+        center, radii = rng.uniform(-5, 55, 2), rng.uniform(0.5, 30, 2)
+        points = center + np.stack([np.sin(turn), np.cos(turn)], axis=1) * radii
         expected = np.zeros(SIZE, bool)
         expected[polygon(points[:, 0] - 0.5, points[:, 1] - 0.5, SIZE)] = True
-        found = np.zeros(SIZE, bool)
+        actual = np.zeros(SIZE, bool)
         cover = rasterize_polygon(points, SIZE)
         if cover is not None:
-            found[cover[0], cover[1]] = cover[2]
-        assert np.array_equal(expected, found)
+            actual[cover[0], cover[1]] = cover[2]
+        assert np.array_equal(expected, actual)
 
 
-def test_a_bar_is_round_at_both_ends() -> None:
-    """A bar holds what is nearer to its middle line than its radius there, pixel by pixel."""
+def test_capsule_covers_pixels_within_its_radius() -> None:
+    """A capsule covers the pixels nearer to its center line than its radius there."""
     canvas = Canvas(*SIZE)
     canvas.capsule(np.array([[8.0, 10.0], [30.0, 41.0]]), (6.0, 3.0), np.ones(3), (17, 5.0))
     for row in range(SIZE[0]):
         for column in range(SIZE[1]):
             down, across = row + 0.5 - 8, column + 0.5 - 10
             along = min(max((down * 22 + across * 31) / (22**2 + 31**2), 0), 1)
-            off = math.dist((down, across), (22 * along, 31 * along))
-            assert (off < 6 - 3 * along) == (canvas.ids[row, column] == 17)
+            distance = math.dist((down, across), (22 * along, 31 * along))
+            assert (distance < 6 - 3 * along) == (canvas.ids[row, column] == 17)
 
 
-def test_fading_is_nearly_the_exponential() -> None:
-    """The share that is left falls from 1 to 0 and is within 0.03 of exp(-distance)."""
+def test_fading_approximates_the_exponential() -> None:
+    """The value falls from 1 to 0 and is within 0.03 of exp(-distance)."""
     distance = np.linspace(0, 20, 200)
     assert np.allclose(np.exp(-distance), approximate_exp_decay(distance), atol=0.03)
     assert (np.diff(approximate_exp_decay(distance)) < 0).all()

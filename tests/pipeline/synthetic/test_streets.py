@@ -1,4 +1,4 @@
-"""The drawn streets: every class, the real set's shares and names, the same bytes twice."""
+"""Drawn streets have all classes, realistic shares, official names and reproducible bytes."""
 
 import hashlib
 import io
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy._core._multiarray_umath import (  # the only list of what may be switched off
+from numpy._core._multiarray_umath import (  # the only list of CPU features that can be disabled
     __cpu_dispatch__,
     __cpu_features__,
 )
@@ -30,19 +30,19 @@ from pipeline.synthetic.writing import CITIES, FIRST_SEQUENCE
 from segformer.cityscapes import CLASSES, LABELS
 
 
-def _frame(*seed: int, size: tuple[int, int] = (64, 128)) -> SyntheticFrame:
+def _draw(*seed: int, size: tuple[int, int] = (64, 128)) -> SyntheticFrame:
     return draw_frame(np.random.default_rng(seed), size)
 
 
 @pytest.fixture(scope="module")
 def counts() -> NDArray[np.int64]:
     """(34,) pixels of each label id over sixteen small frames."""
-    frames = [_frame(6, number) for number in range(16)]
+    frames = [_draw(6, number) for number in range(16)]
     return np.bincount(np.stack([f.label_ids for f in frames]).ravel(), minlength=len(LABELS))
 
 
 def _ignore(done: int, total: int) -> None:
-    """Take a report of progress and do nothing with it."""
+    """Ignore progress."""
 
 
 def _write(folder: Path, *, seed: int = 3, processes: int | None = 1) -> tuple[Path, Path]:
@@ -69,12 +69,12 @@ def _pictures(archive: Path, ending: str) -> Iterator[Image.Image]:
 
 
 def test_every_class_occurs(counts: NDArray[np.int64]) -> None:
-    """All 19 classes are found in a small set."""
+    """All 19 classes occur in a small set."""
     assert [] == [label.name for label in CLASSES if not counts[label.label_id]]
 
 
 def test_void_is_about_a_tenth(counts: NDArray[np.int64]) -> None:
-    """Void covers 6 to 15 percent, where the real set has 11.5, and is of many kinds."""
+    """Void covers 6 to 15 % (the real set: 11.5 %), with many kinds."""
     scored = sum(int(counts[label.label_id]) for label in CLASSES)
     assert 0.06 < 1 - scored / counts.sum() < 0.15
     names = ("ego vehicle", "rectification border", "out of roi", "static", "ground", "parking")
@@ -83,7 +83,7 @@ def test_void_is_about_a_tenth(counts: NDArray[np.int64]) -> None:
 
 
 def test_classes_are_as_unequal_as_the_real_ones(counts: NDArray[np.int64]) -> None:
-    """Road covers over 30 percent and more than any other; motorcycles under one percent."""
+    """Road covers over 30 %, more than any other class; motorcycles cover under 1 %."""
     share = {label.name: counts[label.label_id] / counts.sum() for label in LABELS}
     assert "road" == max(share, key=lambda name: share[name])
     assert share["road"] > 0.30
@@ -94,19 +94,20 @@ def test_classes_are_as_unequal_as_the_real_ones(counts: NDArray[np.int64]) -> N
 
 
 def test_frequent_classes_have_about_the_real_share(counts: NDArray[np.int64]) -> None:
-    """Every class with over a percent of the real train split has half to twice its share here."""
+    """Classes above 1 % of the real train split have half to twice their share there."""
     real = np.array(OFFICIAL_PIXELS) / sum(OFFICIAL_PIXELS)
-    frequent = [one for one in CLASSES if real[one.label_id] > 0.01]
+    frequent = [label for label in CLASSES if real[label.label_id] > 0.01]
     assert 9 == len(frequent)
     ratios = {
-        one.name: counts[one.label_id] / counts.sum() / real[one.label_id] for one in frequent
+        label.name: counts[label.label_id] / counts.sum() / real[label.label_id]
+        for label in frequent
     }
     assert {} == {name: ratio for name, ratio in ratios.items() if not 0.5 <= ratio <= 2}
 
 
 def test_shapes_and_types() -> None:
-    """A frame is an RGB picture of the asked size with ids of the official types."""
-    frame = _frame(1, size=(40, 72))
+    """A frame has an RGB image of the requested size and ids of the official types."""
+    frame = _draw(1, size=(40, 72))
     assert ((40, 72, 3), np.uint8) == (frame.image.shape, frame.image.dtype)
     assert ((40, 72), np.uint8) == (frame.label_ids.shape, frame.label_ids.dtype)
     assert ((40, 72), np.uint16) == (frame.instance_ids.shape, frame.instance_ids.dtype)
@@ -116,43 +117,43 @@ def test_instances_agree_with_labels() -> None:
     """An instance id divided by 1000 is its label; a smaller one is the label itself."""
     with_instances = {label.label_id for label in LABELS if label.has_instances}
     for number in range(4):
-        frame = _frame(2, number)
+        frame = _draw(2, number)
         ids = frame.instance_ids.astype(int)
         expected = np.where(ids >= 1000, ids // 1000, ids)
         assert np.array_equal(expected, frame.label_ids)
         assert {int(i) for i in np.unique(expected[ids >= 1000])} <= with_instances
 
 
-def test_far_off_things_are_groups() -> None:
-    """What is too far away to be told apart has its class alone for an instance id, below 1000."""
+def test_distant_objects_are_groups() -> None:
+    """Objects beyond some distance have their label id as instance id, as groups do."""
     canvas = Canvas(32, 32)
     assert [26_000, 26_001, 26] == [canvas.new_instance("car", z) for z in (9.0, 70.0, 90.0)]
 
 
 @pytest.mark.parametrize("size", [(97, 131), (32, 32), (130, 61), (33, 200), (514, 64)])
 def test_any_size_can_be_drawn(size: tuple[int, int]) -> None:
-    """Odd, square, upright and wide frames are drawn as well as the usual 1:2 ones."""
-    frame = _frame(5, size=size)
+    """Odd, square, upright and wide frames can be drawn."""
+    frame = _draw(5, size=size)
     assert size == frame.label_ids.shape
     assert np.isin(frame.label_ids, [7, 11, 21]).mean() > 0.2
 
 
-def test_a_frame_too_small_is_refused() -> None:
-    """Under 32 pixels a side there is nothing to see, and the message says so."""
+def test_too_small_frame_is_refused() -> None:
+    """A side below 32 pixels is refused."""
     with pytest.raises(ValueError, match="20x64 is too small; use 32x32 or more"):
-        _frame(1, size=(20, 64))
+        _draw(1, size=(20, 64))
 
 
-def test_the_same_generator_gives_the_same_frame() -> None:
-    """A frame is decided by its generator alone: equal ones agree, another one differs."""
-    first, again, other = _frame(1, 2), _frame(1, 2), _frame(1, 3)
+def test_same_generator_gives_the_same_frame() -> None:
+    """Equal generators give equal frames, another generator gives another frame."""
+    first, again, other = _draw(1, 2), _draw(1, 2), _draw(1, 3)
     assert first.image.tobytes() == again.image.tobytes()
     assert first.instance_ids.tobytes() == again.instance_ids.tobytes()
     assert first.image.tobytes() != other.image.tobytes()
 
 
 _DIGEST_OF_A_FRAME = "16968014c6fef78d4f94be78aec68c6f8262ba10472f6d5e261504ffcd44acf6"
-"""Of the pixels of frame (1, 2); whoever changes the drawing changes the demo's data, and this."""
+"""The digest of frame (1, 2); a change of the drawing changes the demo's data and this digest."""
 
 _PRINT_EXPOSURE = """
 import numpy
@@ -165,19 +166,22 @@ print(expose(view, 1).tobytes().hex())
 """
 
 
-def test_a_known_frame_is_drawn() -> None:
-    """The pixels of one frame are those that they were when this was written."""
-    frame = _frame(1, 2)
+def test_pixels_of_a_known_frame() -> None:
+    """The pixels of one frame have not changed since this test was written."""
+    frame = _draw(1, 2)
     pixels = frame.image.tobytes() + frame.instance_ids.tobytes()
     assert _DIGEST_OF_A_FRAME == hashlib.sha256(pixels).hexdigest()
 
 
 def test_every_processor_draws_the_same() -> None:
-    """Without today's vector instructions the picture is the same to the last bit of each float."""
-    skilled = [name for name in __cpu_dispatch__ if __cpu_features__[name]]
-    plain = os.environ | {"NPY_DISABLE_CPU_FEATURES": " ".join(skilled), "OMP_NUM_THREADS": "1"}
+    """Without modern vector instructions the image has the same bits."""
+    features = [name for name in __cpu_dispatch__ if __cpu_features__[name]]
+    environment = os.environ | {
+        "NPY_DISABLE_CPU_FEATURES": " ".join(features),
+        "OMP_NUM_THREADS": "1",
+    }
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _PRINT_EXPOSURE], env=plain, check=True,
+        [sys.executable, "-W", "ignore", "-c", _PRINT_EXPOSURE], env=environment, check=True,
         capture_output=True, text=True,
     )  # fmt: skip
     view = open_view(np.random.default_rng((1, 2)), 64, 128)
@@ -185,19 +189,19 @@ def test_every_processor_draws_the_same() -> None:
     assert expose(view, 1).tobytes().hex() == done.stdout.strip()
 
 
-def test_the_same_seed_writes_the_same_bytes(zips: tuple[Path, Path], tmp_path: Path) -> None:
+def test_same_seed_writes_the_same_bytes(zips: tuple[Path, Path], tmp_path: Path) -> None:
     """Both zips are equal byte for byte with one seed and differ with another."""
     assert _digests(zips) == _digests(_write(tmp_path / "again"))
     assert not set(_digests(zips)) & set(_digests(_write(tmp_path / "other", seed=4)))
 
 
 def test_processes_do_not_change_the_bytes(zips: tuple[Path, Path], tmp_path: Path) -> None:
-    """Two processes write what one writes."""
+    """One and two processes write the same bytes."""
     assert _digests(zips) == _digests(_write(tmp_path, processes=2))
 
 
-def test_a_longer_set_begins_with_the_shorter(zips: tuple[Path, Path], tmp_path: Path) -> None:
-    """A frame does not depend on how many others are drawn."""
+def test_longer_set_begins_with_the_shorter_one(zips: tuple[Path, Path], tmp_path: Path) -> None:
+    """A frame does not depend on the number of frames."""
     write(
         tmp_path / "i.zip", tmp_path / "l.zip", train=1, val=1, size=(32, 64), seed=3,
         progress=_ignore,
@@ -208,9 +212,9 @@ def test_a_longer_set_begins_with_the_shorter(zips: tuple[Path, Path], tmp_path:
 
 
 def test_names_follow_the_official_layout(zips: tuple[Path, Path]) -> None:
-    """Files lie where the official zips have them, four for every frame."""
+    """File names are those of the official zips, four per frame."""
     with zipfile.ZipFile(zips[0]) as images, zipfile.ZipFile(zips[1]) as labels:
-        names, truths = images.namelist(), labels.namelist()
+        names, label_names = images.namelist(), labels.namelist()
         assert images.testzip() is None
     assert "leftImg8bit/train/aachen/aachen_900000_000019_leftImg8bit.png" == names[0]
     assert {"train": 3, "val": 2} == {
@@ -219,12 +223,14 @@ def test_names_follow_the_official_layout(zips: tuple[Path, Path]) -> None:
     }
     stems = [n.removeprefix("leftImg8bit/").removesuffix("_leftImg8bit.png") for n in names]
     kinds = ("color", "instanceIds", "labelIds")
-    assert {f"gtFine/{stem}_gtFine_{kind}.png" for stem in stems for kind in kinds} == set(truths)
-    assert len(set(truths)) == len(truths)
+    assert {f"gtFine/{stem}_gtFine_{kind}.png" for stem in stems for kind in kinds} == set(
+        label_names
+    )
+    assert len(set(label_names)) == len(label_names)
 
 
 def test_train_and_val_share_no_city_and_no_frame(zips: tuple[Path, Path]) -> None:
-    """The splits come from different cities and no picture is in both."""
+    """The splits have different cities and different pictures."""
     with zipfile.ZipFile(zips[0]) as images:
         contents = [images.read(name) for name in images.namelist()]
         cities = {split: {n.split("/")[2] for n in images.namelist() if f"/{split}/" in n}
@@ -245,7 +251,7 @@ def test_train_and_val_share_no_city_and_no_frame(zips: tuple[Path, Path]) -> No
 def test_pictures_have_the_official_modes(
     zips: tuple[Path, Path], which: int, ending: str, modes: set[str]
 ) -> None:
-    """Images are RGB, label ids 8 bit, instance ids 16 bit and colours RGBA, all of one size."""
+    """Images are RGB, label ids 8 bit, instance ids 16 bit and colors RGBA, all of one size."""
     pictures = list(_pictures(zips[which], ending))
     assert 5 == len(pictures)
     assert {(64, 32)} == {picture.size for picture in pictures}
@@ -260,7 +266,7 @@ def test_colors_show_the_labels(zips: tuple[Path, Path]) -> None:
         assert np.array_equal(palette[np.asarray(label)], np.asarray(color))
 
 
-def test_no_drawn_frame_has_a_real_ones_name() -> None:
+def test_no_drawn_frame_has_the_name_of_a_real_one() -> None:
     """The cities are official ones of the right split; the sequences are none that was driven."""
     assert set(CITIES["val"]) == {"frankfurt", "lindau", "munster"}
     assert len(CITIES["train"]) > 3

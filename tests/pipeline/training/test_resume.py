@@ -6,32 +6,32 @@ import torch
 
 from pipeline.training.resume import ResumeFolder
 
-INGREDIENTS = {"train.steps": "120", "segformer/model/layers.py": "a" * 64, "torch": "2.13"}
+INPUTS = {"train.steps": "120", "segformer/model/layers.py": "a" * 64, "torch": "2.13"}
 
 
-def folder(work: Path, **changes: str) -> ResumeFolder:
-    """The folder of a training with the ingredients above, but for some."""
-    return ResumeFolder(work, "ce-0", INGREDIENTS | changes)
+def make_folder(work: Path, **changes: str) -> ResumeFolder:
+    """The folder of a training with the inputs above and some changes."""
+    return ResumeFolder(work, "ce-0", INPUTS | changes)
 
 
-def test_equal_ingredients_share_a_folder_and_others_do_not(tmp_path: Path) -> None:
-    """Whatever their order; one other value is another folder."""
-    same = ResumeFolder(tmp_path, "ce-0", dict(reversed(INGREDIENTS.items())))
-    assert folder(tmp_path).path == same.path
-    assert folder(tmp_path).path != folder(tmp_path, torch="2.14").path
-    assert folder(tmp_path).path.name.startswith("ce-0-")
+def test_equal_inputs_share_a_folder(tmp_path: Path) -> None:
+    """The order of the inputs does not matter; another value gives another folder."""
+    same = ResumeFolder(tmp_path, "ce-0", dict(reversed(INPUTS.items())))
+    assert make_folder(tmp_path).path == same.path
+    assert make_folder(tmp_path).path != make_folder(tmp_path, torch="2.14").path
+    assert make_folder(tmp_path).path.name.startswith("ce-0-")
 
 
-def test_an_unfinished_training_of_other_ingredients_is_told_and_left(
+def test_unfinished_training_with_other_inputs_is_kept_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What differs is named: values as they are, digests by the file alone; nothing is resumed."""
-    other = folder(tmp_path, **{"train.steps": "60", "segformer/model/layers.py": "b" * 64})
+    """The warning has short values, and of digests the file only; nothing is resumed."""
+    other = make_folder(tmp_path, **{"train.steps": "60", "segformer/model/layers.py": "b" * 64})
     with other.lock():
         other.snapshots.write({"step": 40, "weights": torch.zeros(1)})
-    mine = folder(tmp_path)
-    with caplog.at_level(logging.WARNING), mine.lock():
-        assert mine.load_latest() is None
+    own = make_folder(tmp_path)
+    with caplog.at_level(logging.WARNING), own.lock():
+        assert own.load_latest() is None
     [message] = [record.message for record in caplog.records]
     assert (
         f"{other.path}: unfinished training with other settings (segformer/model/layers.py,"
@@ -40,60 +40,60 @@ def test_an_unfinished_training_of_other_ingredients_is_told_and_left(
     assert [40] == other.snapshots.steps()
 
 
-def test_another_arm_is_no_stranger(tmp_path: Path) -> None:
-    """The training of ce-01 or dice-0 says nothing about that of ce-0."""
+def test_other_arms_are_not_reported(tmp_path: Path) -> None:
+    """Unfinished trainings of ce-01 and dice-0 are not reported for ce-0."""
     for name in ("ce-01", "dice-0"):
         other = ResumeFolder(tmp_path, name, {"a": "b"})
         with other.lock():
             other.snapshots.write({"step": 1})
-    assert [] == folder(tmp_path).list_other_unfinished()
+    assert [] == make_folder(tmp_path).list_other_unfinished()
 
 
-def test_one_process_at_a_time(tmp_path: Path) -> None:
-    """While a process trains, a second one is told who it is; afterwards it may."""
-    with folder(tmp_path).lock():
-        second = folder(tmp_path).lock()
+def test_folder_is_locked_by_one_process(tmp_path: Path) -> None:
+    """A second process is refused with the id of the first, until the first one has ended."""
+    with make_folder(tmp_path).lock():
+        second = make_folder(tmp_path).lock()
         with pytest.raises(ValueError, match=r"ce-0 is being trained by process \d+, perhaps"):
             second.__enter__()
-    with folder(tmp_path).lock():
+    with make_folder(tmp_path).lock():
         pass
 
 
-def test_the_run_is_remembered_until_the_training_is_done(tmp_path: Path) -> None:
-    """Its id is there for the next process, an unknown one leaves none, and in the end all goes."""
-    mine = folder(tmp_path)
-    with mine.lock():
-        assert mine.read_run_key() is None
-        mine.record_run("abc")
-    assert "abc" == folder(tmp_path).read_run_key()
-    mine.remove()
-    assert not mine.path.exists()
-    assert folder(tmp_path).read_run_key() is None
+def test_run_key_is_kept_until_the_training_is_done(tmp_path: Path) -> None:
+    """The run key is there for the next process; removing the folder removes it."""
+    own = make_folder(tmp_path)
+    with own.lock():
+        assert own.read_run_key() is None
+        own.record_run("abc")
+    assert "abc" == make_folder(tmp_path).read_run_key()
+    own.remove()
+    assert not own.path.exists()
+    assert make_folder(tmp_path).read_run_key() is None
 
 
 @pytest.mark.parametrize("content", [None, "", '{"train.steps": '], ids=["none", "empty", "cut"])
-def test_a_stranger_without_ingredients_blocks_nobody(tmp_path: Path, content: str | None) -> None:
-    """It is told all the same, and that nobody knows what differs."""
-    other = folder(tmp_path, torch="2.14")
+def test_other_training_with_unreadable_inputs(tmp_path: Path, content: str | None) -> None:
+    """It is reported with an unknown difference."""
+    other = make_folder(tmp_path, torch="2.14")
     other.snapshots.write({"step": 40})
     if content is not None:
         (other.path / "ingredients.json").write_text(content)
-    [message] = folder(tmp_path).list_other_unfinished()
+    [message] = make_folder(tmp_path).list_other_unfinished()
     assert "with other settings (unknown: ingredients.json cannot be read) at step 40" in message
 
 
-def test_what_a_killed_removal_left_is_no_training(
+def test_partly_removed_folder_is_not_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed before the files are gone: nobody goes on from it, and the next training clears up."""
-    mine, other = folder(tmp_path), folder(tmp_path, torch="2.14")
-    with mine.lock():
-        mine.snapshots.write({"step": 40})
-    with monkeypatch.context() as killed:
-        killed.setattr("shutil.rmtree", lambda *_, **__: None)
-        mine.remove()
+    """If the removal is killed, nothing resumes from the rest, and the next training deletes it."""
+    own, other = make_folder(tmp_path), make_folder(tmp_path, torch="2.14")
+    with own.lock():
+        own.snapshots.write({"step": 40})
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", lambda *_, **__: None)
+        own.remove()
     assert [] == other.list_other_unfinished()
-    assert folder(tmp_path).load_latest() is None
+    assert make_folder(tmp_path).load_latest() is None
     assert [] != list(tmp_path.iterdir())
     with other.lock():
         assert [other.path] == list(tmp_path.iterdir())
