@@ -18,7 +18,8 @@ Model = Annotated[
     str,
     typer.Option(
         "--model",
-        help="Model: `champion`, the folder of a trained model, or an MLflow URI (models:/...).",
+        help="Model: `champion` (the promoted model), the folder of a trained model, or an MLflow"
+        " URI (models:/...).",
     ),
 ]
 Size = Annotated[

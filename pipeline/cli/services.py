@@ -28,7 +28,7 @@ def retrain(
     stages: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Stages to bring up to date, with their upstream stages. Default: all."
+            help="Stages to update, such as train, with their upstream stages. Default: all."
         ),
     ] = None,
     overrides: Overrides = None,
@@ -65,7 +65,9 @@ def serve(
         ),
     ] = False,
 ) -> None:
-    """Serve the deployment retrain/weekly to the Prefect server at PREFECT_API_URL.
+    """Retrain on a schedule: serve the deployment retrain/weekly to a Prefect server.
+
+    PREFECT_API_URL is the address of the server. See docs/retraining.md.
 
     Example: PREFECT_API_URL=http://127.0.0.1:4200/api segformer serve
     """

@@ -23,7 +23,9 @@ def submit(
         Path | None,
         typer.Option("--check", help="Instead of predicting: list all problems of this zip."),
     ] = None,
-    split: Annotated[str, typer.Option("--split", help="Split of the images.")] = "test",
+    split: Annotated[
+        str, typer.Option("--split", help="Split to predict; the server accepts only test.")
+    ] = "test",
     params: Params = PARAMS,
 ) -> None:
     """Predict the test frames and write the zip for the Cityscapes test server, or check a zip.

@@ -31,7 +31,7 @@ RAN = ("Completed", "ran")
 @pytest.fixture(scope="session")
 def server() -> Iterator[None]:
     """A Prefect server with an empty database."""
-    with prefect_test_harness(server_startup_timeout=60):
+    with prefect_test_harness(server_startup_timeout=180):
         yield
 
 
