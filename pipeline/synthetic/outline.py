@@ -32,9 +32,9 @@ def rasterize_polygon(points: FloatArray, shape: tuple[int, int]) -> PolygonMask
         return None
     line = np.arange(first + 0.5, last)
     cut = _scan_vectorized if len(row) >= _VECTORIZE_FROM_CORNERS else _scan_by_edge
-    one, other = cut(points, line, first)
+    entry, exit_ = cut(points, line, first)
     middle = np.arange(left + 0.5, right)
-    begin, end = np.minimum(one, other)[:, None], np.maximum(one, other)[:, None]
+    begin, end = np.minimum(entry, exit_)[:, None], np.maximum(entry, exit_)[:, None]
     return slice(first, last), slice(left, right), (middle >= begin) & (middle < end)
 
 

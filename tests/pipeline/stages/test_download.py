@@ -76,7 +76,7 @@ def test_zips_are_imported_unchanged(tree: Path, tmp_path: Path) -> None:
     messages = download(tmp_path / "out", tmp_path / "zips")
     for name in (IMAGE_ZIP, LABEL_ZIP):
         assert (tmp_path / "zips" / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
-        assert any(f"{name}: " in text and "taken by" in text for text in messages)
+        assert any(f"{name}: " in text and "imported by" in text for text in messages)
 
 
 def make_official(folder: Path) -> tuple[Package, ...]:
@@ -226,7 +226,7 @@ def test_zips_are_linked_on_the_same_disk(zips: Path, tmp_path: Path) -> None:
     """There is no second copy, and replacing the link does not change the folder's zip."""
     before = (zips / IMAGE_ZIP).read_bytes()
     messages = download(tmp_path / "out", zips)
-    methods = {text.rpartition(" taken by ")[2] for text in messages if " taken by " in text}
+    methods = {text.rpartition(" imported by ")[2] for text in messages if " imported by " in text}
     assert methods <= {"hard link", "shared blocks"}
     if methods == {"hard link"}:
         assert (zips / IMAGE_ZIP).samefile(tmp_path / "out" / IMAGE_ZIP)
@@ -246,7 +246,7 @@ def test_zips_are_copied_from_another_disk(
     monkeypatch.setattr(os, "link", refuse_link)
     monkeypatch.setattr("fcntl.ioctl", refuse_link)
     messages = download(tmp_path / "out", zips)
-    assert 2 == sum("taken by copy" in text for text in messages)
+    assert 2 == sum("imported by copy" in text for text in messages)
     assert (zips / IMAGE_ZIP).read_bytes() == (tmp_path / "out" / IMAGE_ZIP).read_bytes()
     before = (tmp_path / "out" / IMAGE_ZIP).stat().st_ino
     assert before != (zips / IMAGE_ZIP).stat().st_ino
@@ -263,7 +263,7 @@ def test_disk_that_is_too_small(
     monkeypatch.setattr("fcntl.ioctl", refuse_link)
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10))
-    with pytest.raises(ValueError, match=rf"{IMAGE_ZIP}: .* and only\s+10 bytes are free"):
+    with pytest.raises(ValueError, match=rf"{IMAGE_ZIP}: .* but only 10 bytes are free"):
         download(tmp_path / "out", {"zips": zips, "tree": tree}[source])
     assert [] == list((tmp_path / "out").iterdir())
 
@@ -350,7 +350,7 @@ def test_links_to_other_files_are_refused(tree: Path, tmp_path: Path) -> None:
     first.symlink_to("/etc/passwd")
     second.unlink()
     second.symlink_to("nowhere.png")
-    with pytest.raises(ValueError, match="2 problems and nothing was taken") as error:
+    with pytest.raises(ValueError, match="2 problems and nothing was imported") as error:
         download(tmp_path / "out", tree)
     assert f"{first.name} is a link that leads out, to /etc/passwd" in str(error.value)
     assert f"{second.name} cannot be read (No such file" in str(error.value)

@@ -90,7 +90,7 @@ def test_one_message_has_every_problem(tree: Path, tmp_path: Path) -> None:
     message = str(error.value)
     assert f"{member_name(FRAME_KEYS[0], LABEL_IDS)} has id 77 at 2048 pixels" in message
     assert f"{member_name(FRAME_KEYS[1], LABEL_IDS)} has no photograph" in message
-    assert f"{member_name(FRAME_KEYS[2], LABEL_IDS)} cannot be read" in message
+    assert f"{member_name(FRAME_KEYS[2], LABEL_IDS)}: not a PNG" in message
     assert (
         f"{member_name(FRAME_KEYS[3], LABEL_IDS)} is 16 x 31 pixels, but its photograph is"
         in message
@@ -175,7 +175,9 @@ def test_misnamed_frame_is_refused(tree: Path, tmp_path: Path) -> None:
         name.rename(name.with_name(name.name.replace("camelot", "avalon")))
     with pytest.raises(ValueError, match="2 problems") as error:
         remap(tree, tmp_path / "out")
-    assert "camelot/avalon_000000_000019_leftImg8bit.png is not named as" in str(error.value)
+    assert "camelot/avalon_000000_000019_leftImg8bit.png does not follow the naming scheme" in str(
+        error.value
+    )
 
 
 def test_coarse_frames_are_paired_by_key(tmp_path: Path) -> None:
@@ -220,13 +222,13 @@ def test_random_split_warns_of_shared_cities(tree: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"held_out": 0}, "over 0 and under 1"),
-        ({"held_out": 1.0}, "over 0 and under 1"),
+        ({"held_out": 0}, "a share between 0 and 1"),
+        ({"held_out": 1.0}, "a share between 0 and 1"),
         ({"held_out": []}, "a list of training cities"),
         ({"held_out": "ulm"}, "a list of training cities"),
         ({"held_out": ["ulm+jena"]}, "a list of training cities"),
         ({"held_out": ["0.2-0"]}, "a list of training cities"),
-        ({"split": "random", "held_out": ["ulm"]}, "takes a share of the frames"),
+        ({"split": "random", "held_out": ["ulm"]}, "needs a share of frames"),
     ],
 )
 def test_invalid_held_out_is_refused(values: dict[str, object], message: str) -> None:

@@ -283,26 +283,26 @@ def test_half_as_far_is_four_times_as_large() -> None:
     assert 4 == pytest.approx(covers[0] / covers[1], rel=0.1)
 
 
-def test_what_is_nearer_hides_what_is_farther() -> None:
-    """Whatever the order in which things were placed, the nearest is seen where they overlap."""
-    seen: list[float] = []
-    items = [(z, partial(seen.append, z)) for z in (20.0, 5.0, 80.0, 5.5)]
+def test_near_objects_hide_far_ones() -> None:
+    """Objects are painted from far to near, in whatever order they were placed."""
+    painted: list[float] = []
+    items = [(z, partial(painted.append, z)) for z in (20.0, 5.0, 80.0, 5.5)]
     paint_back_to_front(items)
-    assert [80.0, 20.0, 5.5, 5.0] == seen
+    assert [80.0, 20.0, 5.5, 5.0] == painted
 
 
 def test_progress_counts_every_frame(tmp_path: Path) -> None:
-    """Progress is told after each frame, with the number of all of them."""
-    told: list[tuple[int, int]] = []
+    """Progress is reported after each frame, with the total number of frames."""
+    reports: list[tuple[int, int]] = []
     write(
         tmp_path / "i.zip", tmp_path / "l.zip", train=2, val=1, size=(32, 64), seed=0,
-        progress=lambda done, total: told.append((done, total)),
+        progress=lambda done, total: reports.append((done, total)),
     )  # fmt: skip
-    assert [(1, 3), (2, 3), (3, 3)] == told
+    assert [(1, 3), (2, 3), (3, 3)] == reports
 
 
-def test_nothing_is_left_of_an_interrupted_writing(tmp_path: Path) -> None:
-    """Whoever stops the writing finds neither half a zip nor what was written beside it."""
+def test_interrupted_writing_leaves_no_files(tmp_path: Path) -> None:
+    """After an interruption there is neither a partial zip nor a temporary file."""
 
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
@@ -316,8 +316,8 @@ def test_nothing_is_left_of_an_interrupted_writing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("train", "val"), [(0, 0), (-1, 3)])
-def test_an_empty_set_is_refused(tmp_path: Path, train: int, val: int) -> None:
-    """No frame at all, or fewer than none, is a mistake that is told before anything is written."""
+def test_empty_set_is_refused(tmp_path: Path, train: int, val: int) -> None:
+    """Zero or negative numbers of frames are refused before anything is written."""
     with pytest.raises(ValueError, match=f"cannot draw {train} train and {val} val frames"):
         write(
             tmp_path / "i.zip", tmp_path / "l.zip", train=train, val=val, size=(32, 64), seed=0,
