@@ -8,8 +8,8 @@ from segformer.atomic import replacing, write_text
 
 
 @pytest.fixture
-def settled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
-    """What has to be on the disk before the work goes on: a name, and whether it was a folder."""
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
+    """Every (name, is_folder) that is flushed to the disk, in order."""
     if not Path("/proc/self/fd").exists():
         pytest.skip("only Linux tells the name of an open file")
     noted: list[tuple[str, bool]] = []
@@ -24,31 +24,25 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
     return noted
 
 
-def test_a_file_is_on_the_disk_before_it_gets_its_name(
-    tmp_path: Path, settled: list[tuple[str, bool]]
-) -> None:
-    """First the content, under its passing name, then the folder that holds the new name."""
+def test_file_is_synced_before_the_rename(tmp_path: Path, synced: list[tuple[str, bool]]) -> None:
+    """The content is flushed under its temporary name, then the folder with the final name."""
     folder = tmp_path / "folder"
     write_text(folder / "a.txt", "whole")
-    assert [("a.txt.part", False), ("folder", True)] == settled
+    assert [("a.txt.part", False), ("folder", True)] == synced
     assert "whole" == (folder / "a.txt").read_text()
 
 
-def test_a_folder_is_on_the_disk_with_all_it_holds(
-    tmp_path: Path, settled: list[tuple[str, bool]]
-) -> None:
-    """Every file and folder in it, before the folder gets its name."""
+def test_folder_is_synced_recursively(tmp_path: Path, synced: list[tuple[str, bool]]) -> None:
+    """Every file and folder in it is flushed before the folder is renamed."""
     with replacing(tmp_path / "out") as part:
         (part / "inner").mkdir(parents=True)
         (part / "inner" / "a.txt").write_text("a")
-    assert {("out.part", True), ("inner", True), ("a.txt", False)} == set(settled[:-1])
-    assert (tmp_path.name, True) == settled[-1]
+    assert {("out.part", True), ("inner", True), ("a.txt", False)} == set(synced[:-1])
+    assert (tmp_path.name, True) == synced[-1]
 
 
-def test_what_cannot_be_written_leaves_what_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A disk that fails at the last moment takes nothing away and leaves nothing half."""
+def test_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk error during the flush leaves the old file and no partial file."""
     path = tmp_path / "a.txt"
     path.write_text("before")
 

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from segformer.device import maybe_compile
 
 
-class Watched(nn.Module):
-    """Doubles, and notes whether it is being compiled."""
+class CompileProbe(nn.Module):
+    """Doubles its input, and records whether it is being compiled."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,10 +23,10 @@ class Watched(nn.Module):
 
 # PyTorch's compiler imports what PyTorch has deprecated.
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
-def test_the_network_itself_stays_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who validates calls it as it was; only what is returned is compiled, and does the same."""
+def test_maybe_compile_leaves_the_network_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the returned network is compiled; both compute the same."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))  # in no time
-    network = Watched()
+    network = CompileProbe()
     fast = maybe_compile(network, True, torch.device("cpu"))
     values = torch.arange(3.0)
     assert torch.equal(2 * values, network(values))
@@ -35,8 +35,8 @@ def test_the_network_itself_stays_uncompiled(monkeypatch: pytest.MonkeyPatch) ->
     assert network.is_compiled
 
 
-def test_a_wish_for_nothing_is_heard() -> None:
-    """On a CPU `auto` compiles nothing either."""
-    network = Watched()
+def test_maybe_compile_can_return_the_network_itself() -> None:
+    """With False, and with `auto` on a CPU, nothing is compiled."""
+    network = CompileProbe()
     assert maybe_compile(network, False, torch.device("cpu")) is network
     assert maybe_compile(network, "auto", torch.device("cpu")) is network

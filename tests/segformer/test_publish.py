@@ -5,46 +5,46 @@ import pytest
 from segformer.atomic import replacing_contents
 
 
-def fill(out: Path, text: str) -> None:
-    """Publish a file and a folder."""
+def write_results(out: Path, text: str) -> None:
+    """Write a file and a folder."""
     with replacing_contents(out) as folder:
         (folder / "table.csv").write_text(text)
         (folder / "panels").mkdir()
         (folder / "panels" / f"{text}.png").write_text(text)
 
 
-def listing(folder: Path) -> set[str]:
+def list_files(folder: Path) -> set[str]:
     """All files below a folder."""
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_results_are_replaced_and_the_rest_stays(tmp_path: Path) -> None:
-    """A second run replaces the first one's files and folders and touches nothing else."""
+def test_contents_are_replaced_and_other_files_stay(tmp_path: Path) -> None:
+    """A second run replaces the files and folders of the first and touches nothing else."""
     out = tmp_path / "evaluate" / "ce-0"
-    fill(out, "first")
+    write_results(out, "first")
     (out / ".gitignore").write_text("/confusions.npz")
-    fill(out, "second")
-    assert {"table.csv", "panels/second.png", ".gitignore"} == listing(out)
+    write_results(out, "second")
+    assert {"table.csv", "panels/second.png", ".gitignore"} == list_files(out)
     assert "second" == (out / "table.csv").read_text()
     assert [out] == list(out.parent.iterdir())
 
 
-def test_read_only_links_into_a_cache_are_not_written_into(tmp_path: Path) -> None:
-    """Where the old result is a link, the link is replaced and what it points at stays."""
+def test_links_into_a_cache_are_replaced(tmp_path: Path) -> None:
+    """If the old result is a link, the link is replaced and its target is unchanged."""
     out = tmp_path / "out"
     out.mkdir()
     cached = tmp_path / "cached"
     cached.write_text("kept")
     (out / "table.csv").symlink_to(cached)
-    fill(out, "new")
+    write_results(out, "new")
     assert "kept" == cached.read_text()
     assert "new" == (out / "table.csv").read_text()
 
 
-def test_an_error_leaves_everything_as_it_was(tmp_path: Path) -> None:
-    """When a result cannot be made, none is published and nothing is left beside."""
+def test_error_changes_nothing(tmp_path: Path) -> None:
+    """After an error no result is moved and no temporary folder is left."""
     out = tmp_path / "out"
-    fill(out, "first")
+    write_results(out, "first")
 
     def fail() -> None:
         with replacing_contents(out) as folder:
@@ -53,6 +53,6 @@ def test_an_error_leaves_everything_as_it_was(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="broken"):
         fail()
-    assert {"table.csv", "panels/first.png"} == listing(out)
+    assert {"table.csv", "panels/first.png"} == list_files(out)
     assert "first" == (out / "table.csv").read_text()
     assert [out] == list(tmp_path.iterdir())

@@ -18,8 +18,8 @@ from tests.reference.crops import (
 )
 
 
-def patches(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """One noisy frame (1, 23, 31, 3) and labels in patches, road and void for the most part."""
+def make_patches(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """One noisy frame (1, 23, 31, 3) and labels in patches, mostly road and void."""
     generator = np.random.default_rng(seed)
     labels = generator.choice([0, 0, 0, 0, 5, 13, IGNORE], (6, 8)).repeat(4, 0).repeat(4, 1)
     image = generator.integers(0, 256, (1, 23, 31, 3), dtype=np.uint8)
@@ -27,9 +27,9 @@ def patches(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 
 @pytest.mark.parametrize("seed", range(24))
-def test_one_frame_by_the_slow_way(seed: int) -> None:
-    """Scale, place, flip, colors and padding together: what a plain loop over pixels makes."""
-    image, labels = patches(seed)
+def test_frame_equals_the_reference(seed: int) -> None:
+    """Scale, crop, flip, colors and padding together equal a plain loop over pixels."""
+    image, labels = make_patches(seed)
     augment = Augment((12, 17), max_class_share=0.5)
     draws = np.random.default_rng(100 + seed).random(NUM_RANDOM)
     expected, expected_labels = augment_module.augment_frame(image[0], labels[0], draws, augment)
@@ -40,8 +40,8 @@ def test_one_frame_by_the_slow_way(seed: int) -> None:
 
 @pytest.mark.parametrize("factor", [0.5, 0.6, 1.0, 1.3, 2.0])
 @pytest.mark.parametrize("flip", [False, True])
-def test_image_and_label_move_together(factor: float, flip: bool) -> None:
-    """Where the image shows a coordinate, the label holds the pixel nearest to it."""
+def test_image_and_label_are_aligned(factor: float, flip: bool) -> None:
+    """The label of a pixel is that of the nearest source coordinate shown by the image."""
     images, rows, columns = make_coordinate_frames(6)
     augment = make_augment((24, 40), factor, flip=flip)
     pixels, row_labels = augment_batch(augment, images, rows)
@@ -55,8 +55,8 @@ def test_image_and_label_move_together(factor: float, flip: bool) -> None:
         assert 0.5 + 1e-3 >= difference.abs().max()
 
 
-def test_without_change_of_size_a_crop_is_a_copy() -> None:
-    """At factor 1 every pixel of the crop is a pixel of the frame, beside its own label."""
+def test_crop_at_scale_1_is_a_copy() -> None:
+    """Every pixel of the crop is a pixel of the frame, with its own label."""
     images, rows, _ = make_coordinate_frames(3)
     pixels, labels = augment_batch(make_augment((10, 20), 1.0), images, rows)
     torch.testing.assert_close(labels.float(), denormalize(pixels)[:, 0], atol=1e-3, rtol=0)
@@ -64,8 +64,8 @@ def test_without_change_of_size_a_crop_is_a_copy() -> None:
     assert 3 == len(corners)  # each frame is cut elsewhere
 
 
-def test_the_frames_stay_as_they_are() -> None:
-    """Packed frames are used again and again."""
+def test_frames_are_not_modified() -> None:
+    """Packed frames are used again."""
     images, rows, _ = make_coordinate_frames(2)
     before = images.copy(), rows.copy()
     augment_batch(Augment((24, 40)), images, rows)
@@ -74,7 +74,7 @@ def test_the_frames_stay_as_they_are() -> None:
 
 
 def test_labels_get_no_new_class() -> None:
-    """Nothing lies between the classes 0 and 18."""
+    """Labels of classes 0 and 18 never become a class between them."""
     images, _, _ = make_coordinate_frames(8)
     labels = 18 * np.random.default_rng(0).integers(0, 2, (8, H, W), dtype=np.uint8)
     _, target = augment_batch(Augment((24, 40)), images, labels)
@@ -82,7 +82,7 @@ def test_labels_get_no_new_class() -> None:
 
 
 def mostly_road(b: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Frames all road but for a strip of car at the right, void at the left."""
+    """Frames of road, with a strip of car at the right and void at the left."""
     images, _, _ = make_coordinate_frames(b)
     labels = np.zeros((b, H, W), np.uint8)
     labels[:, :, 80:] = 13
@@ -91,13 +91,13 @@ def mostly_road(b: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 
 def largest_share(target: Tensor) -> float:
-    """The share of the labeled pixels that the commonest class has."""
+    """The share of the labeled pixels of the most frequent class."""
     counts = target[target != IGNORE].bincount()
     return (counts.max() / counts.sum()).item()
 
 
-def test_no_class_has_more_than_its_share() -> None:
-    """Void not counted, no crop is more than three quarters road; without the rule many are."""
+def test_max_class_share_holds() -> None:
+    """Without void, no crop has more than three quarters road; without the rule many have."""
     images, labels = mostly_road(64)
     # Every second place will do, so that ten tries fail once in a thousand frames.
     ruled = augment_batch(make_augment((20, 80), 1.0, max_class_share=0.75), images, labels, 1)[1]
@@ -106,8 +106,8 @@ def test_no_class_has_more_than_its_share() -> None:
     assert 20 < sum(largest_share(one) > 0.75 for one in free)
 
 
-def test_varied_is_what_a_count_of_all_classes_says() -> None:
-    """Whichever classes are counted first, the answer is that of a full histogram."""
+def test_meets_class_share_equals_a_histogram() -> None:
+    """The result does not depend on the classes counted first."""
     generator = np.random.default_rng(0)
     answers = []
     for max_class_share in [0.2, 0.3, 0.5, 0.75, 1.0] * 40:
@@ -119,16 +119,16 @@ def test_varied_is_what_a_count_of_all_classes_says() -> None:
 
 
 @pytest.mark.parametrize(("count", "expected"), [(75, True), (76, False)])
-def test_a_share_may_be_reached_and_not_passed(count: int, expected: bool) -> None:
-    """Of a hundred labeled pixels beside void, 75 are not more than 0.75, and 76 are."""
+def test_max_class_share_is_inclusive(count: int, expected: bool) -> None:
+    """Of a hundred labeled pixels, 75 are not more than 0.75, and 76 are."""
     labels = np.full((10, 12), IGNORE, np.uint8)
     labels.flat[:100] = 7
     labels.flat[: 100 - count] = 3
     assert expected == meets_class_share(labels, 0.75)
 
 
-def test_a_frame_of_one_class_is_taken_in_the_end() -> None:
-    """If no place will do, the last one is taken."""
+def test_last_try_is_accepted() -> None:
+    """If no position meets the share, the last one is used."""
     _, rows, _ = make_coordinate_frames(1)
     draws = np.zeros(NUM_RANDOM)
     draws[19:21] = 0.999
@@ -138,8 +138,8 @@ def test_a_frame_of_one_class_is_taken_in_the_end() -> None:
     assert not cut.labels.any()
 
 
-def test_a_crop_of_void_is_placed_anew() -> None:
-    """A crop without a label teaches nothing, whatever share is allowed."""
+def test_crops_without_labels_are_retried() -> None:
+    """A crop of void is useless, whatever share is allowed."""
     images, _, _ = make_coordinate_frames(64)
     labels = np.full((64, H, W), IGNORE, np.uint8)
     labels[:, :, 60:] = 0
@@ -148,7 +148,7 @@ def test_a_crop_of_void_is_placed_anew() -> None:
 
 
 def test_half_of_the_frames_are_flipped() -> None:
-    """Left and right, never top and bottom."""
+    """Horizontally, never vertically."""
     images, _, columns = make_coordinate_frames(200)
     target = augment_batch(make_augment((H, W), 1.0, flip=True), images, columns)[1]
     is_flipped = target[:, 0, 0] == W - 1
@@ -158,8 +158,8 @@ def test_half_of_the_frames_are_flipped() -> None:
     assert torch.equal(expected.flip(1), target[is_flipped][0])
 
 
-def test_a_crop_may_lie_anywhere() -> None:
-    """Over many frames, it begins in every row and column in which it fits, the last ones too."""
+def test_crops_cover_all_positions() -> None:
+    """Over many frames, crops start in every possible row and column, including the last."""
     _, rows, columns = make_coordinate_frames(1)
     augment = make_augment((H - 5, W - 5), 1.0)
     draws = np.random.default_rng(0).random((400, NUM_RANDOM))
@@ -167,8 +167,8 @@ def test_a_crop_may_lie_anywhere() -> None:
         assert set(range(6)) == {int(augment.plan(labels, row).labels[0, 0]) for row in draws}
 
 
-def test_scales_fill_their_range() -> None:
-    """Factors from 0.5 to 2: the columns that a crop takes say which."""
+def test_scales_cover_their_range() -> None:
+    """Factors from 0.5 to 2, computed from the columns of the windows."""
     _, rows, _ = make_coordinate_frames(1)
     augment = Augment((20, 40), max_class_share=1.0)
     draws = np.random.default_rng(0).random((100, NUM_RANDOM))
@@ -188,7 +188,7 @@ def test_scales_fill_their_range() -> None:
         ({"crop": (8, 8), "max_class_share": 1.5}, "at most 1"),
     ],
 )
-def test_impossible_settings_are_refused(settings: dict, message: str) -> None:
+def test_invalid_settings_are_refused(settings: dict, message: str) -> None:
     """Before the first batch."""
     with pytest.raises(ValueError, match=message):
         Augment(**settings)

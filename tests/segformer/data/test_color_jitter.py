@@ -18,8 +18,8 @@ from segformer.data.packed_frames import normalize
 from tests.reference.crops import denormalize
 
 
-def changed(color: tuple[float, ...], draws: np.ndarray) -> Tensor:
-    """(3,) one color after the changes, 0..255."""
+def apply_to_color(color: tuple[float, ...], draws: np.ndarray) -> Tensor:
+    """(3,): one color after the changes, 0..255."""
     pixels = torch.tensor(color).reshape(3, 1, 1)
     numbers = torch.from_numpy(fold_normalization(color_matrix(draws)[None]))[0]
     result = torch.full_like(pixels, math.nan)
@@ -27,8 +27,8 @@ def changed(color: tuple[float, ...], draws: np.ndarray) -> Tensor:
     return denormalize(result[None]).flatten()
 
 
-def only(which: int, place: float) -> np.ndarray:
-    """Draws of which one change comes, at a known place within its range."""
+def single_change(which: int, place: float) -> np.ndarray:
+    """Random numbers with a single change, at a given position in its range."""
     draws = np.ones(NUM_COLOR_RANDOM)
     draws[which], draws[4 + which] = 0, place
     return draws
@@ -47,44 +47,44 @@ def only(which: int, place: float) -> np.ndarray:
 )
 def test_each_change_by_hand(which: int, place: float, expected: list[float]) -> None:
     """The ends of every range, on one color."""
-    result = changed((100.0, 60, 40), only(which, place))
+    result = apply_to_color((100.0, 60, 40), single_change(which, place))
     torch.testing.assert_close(torch.tensor(expected, dtype=torch.float32), result)
 
 
 @pytest.mark.parametrize("place", [0.0, 0.3, 1.0])
-def test_saturation_is_that_of_hsv(place: float) -> None:
-    """Python's own conversion: the saturation is multiplied, hue and value stay."""
+def test_saturation_equals_hsv(place: float) -> None:
+    """As in Python's colorsys: the saturation is multiplied, hue and value are unchanged."""
     hue, saturation, value = colorsys.rgb_to_hsv(0.5, 0.35, 0.4)
     expected = colorsys.hsv_to_rgb(hue, saturation * (0.5 + place), value)
-    result = changed((127.5, 89.25, 102.0), only(2, place))
+    result = apply_to_color((127.5, 89.25, 102.0), single_change(2, place))
     torch.testing.assert_close(255 * torch.tensor(expected), result)
 
 
-def test_hue_turns_red_toward_green() -> None:
-    """The hue of a soft red, as the color circle has it, moves by 36 degrees; grays stay."""
-    red, green, blue = changed((140.0, 100, 100), only(3, 1.0)).tolist()
+def test_hue_rotates_red_toward_green() -> None:
+    """The hue of a soft red moves by 36 degrees; the gray part is unchanged."""
+    red, green, blue = apply_to_color((140.0, 100, 100), single_change(3, 1.0)).tolist()
     hue = math.degrees(math.atan2(math.sqrt(3) * (green - blue), 2 * red - green - blue))
     assert HUE == pytest.approx(hue, abs=1e-3)
     assert 340 == pytest.approx(red + green + blue, rel=1e-5)
 
 
-def test_hue_rotation_keeps_grays_and_turns_by_thirds() -> None:
-    """A third of the circle carries red to green, green to blue and blue to red."""
+def test_hue_rotation_by_a_third() -> None:
+    """A third of the circle maps red to green, green to blue and blue to red; grays stay."""
     turn = hue_rotation(2 * math.pi / 3)
     np.testing.assert_allclose([0, 1, 0], turn @ [1, 0, 0], atol=1e-15)
     np.testing.assert_allclose([0, 0, 1], turn @ [0, 1, 0], atol=1e-15)
     np.testing.assert_allclose([7, 7, 7], turn @ [7, 7, 7])
 
 
-def test_some_images_stay_as_they_are() -> None:
-    """Each of four changes comes in half of the images: about one in sixteen has none."""
+def test_some_images_are_unchanged() -> None:
+    """Each of four changes has probability 1/2: about one in sixteen images has none."""
     draws = np.random.default_rng(0).random((320, NUM_COLOR_RANDOM))
     same = color_matrix(np.ones(NUM_COLOR_RANDOM))
     assert 8 <= sum(np.array_equal(same, color_matrix(row)) for row in draws) <= 36
 
 
 def test_unchanged_colors_are_only_normalized() -> None:
-    """With no change the result is that of frames.normalize, which evaluation uses."""
+    """Without changes the result is that of packed_frames.normalize, which evaluation uses."""
     pixels = 255 * torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(0))
     numbers = torch.from_numpy(fold_normalization(color_matrix(np.ones(NUM_COLOR_RANDOM))[None]))[0]
     result = torch.empty_like(pixels)
@@ -93,8 +93,8 @@ def test_unchanged_colors_are_only_normalized() -> None:
 
 
 def test_colors_stay_in_range() -> None:
-    """Bytes stay bytes: 0 to 255, both of which are reached."""
+    """Results are clamped to 0 and 255, both of which occur."""
     draws = np.random.default_rng(0).random((200, NUM_COLOR_RANDOM))
-    colors = [changed(tuple(255.0 * row[:3].round()), row) for row in draws]
+    colors = [apply_to_color(tuple(255.0 * row[:3].round()), row) for row in draws]
     assert 0 == pytest.approx(torch.stack(colors).min().item(), abs=1e-4)
     assert 255 == pytest.approx(torch.stack(colors).max().item(), abs=1e-4)

@@ -30,110 +30,110 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> PackedFrames:
     return PackedFrames.open(folder)
 
 
-def batches(frames: PackedFrames, seed: int = 3, **settings: object) -> BatchLoader:
-    """Batches of four."""
+def make_loader(frames: PackedFrames, seed: int = 3, **settings: object) -> BatchLoader:
+    """A loader of batches of four."""
     order = shuffled(NUM_FRAMES, BATCH, seed)
     return BatchLoader(frames, order, AUGMENT, seed=seed, device=CPU, **settings)
 
 
-def taken(source: Iterator[tuple[Tensor, Tensor]], count: int) -> list[bytes]:
+def take_bytes(source: Iterator[tuple[Tensor, Tensor]], count: int) -> list[bytes]:
     """The bytes of the next batches."""
     return [
         b"".join(tensor.numpy().tobytes() for tensor in batch) for batch in islice(source, count)
     ]
 
 
-def test_a_batch_is_the_frames_of_the_order_cut_by_the_seed(frames: PackedFrames) -> None:
-    """The third batch, put together by hand from the frames, the order and the draws."""
+def test_batch_follows_from_sampler_and_seed(frames: PackedFrames) -> None:
+    """The third batch, computed from the frames, the sampler and the random numbers."""
     indices = shuffled(NUM_FRAMES, BATCH, 3)(2)
     draws = np.random.default_rng((3, 2, 2)).random((BATCH, NUM_RANDOM))
     expected = augment_with(AUGMENT, frames.images[indices], frames.labels[indices], draws)
-    pixels, target = next(batches(frames)(2))
+    pixels, target = next(make_loader(frames)(2))
     assert ((BATCH, 3, 12, 20), torch.float32) == (pixels.shape, pixels.dtype)
     assert ((BATCH, 12, 20), torch.int64) == (target.shape, target.dtype)
     assert torch.equal(expected[0], pixels)
     assert torch.equal(expected[1], target)
 
 
-def test_a_training_may_go_on_at_any_update(frames: PackedFrames) -> None:
-    """What comes after three updates is the same bytes whether they were made here or not."""
-    assert taken(batches(frames)(0), 6)[3:] == taken(batches(frames)(3), 3)
+def test_loader_can_start_at_any_update(frames: PackedFrames) -> None:
+    """The batches after three updates are the same in a new loader."""
+    assert take_bytes(make_loader(frames)(0), 6)[3:] == take_bytes(make_loader(frames)(3), 3)
 
 
-def test_the_same_batches_wherever_the_frames_lie(frames: PackedFrames) -> None:
-    """On the device whole or read as they are needed: the same bytes."""
-    here, there = (batches(frames, residency=residency) for residency in ("host", "device"))
+def test_batches_do_not_depend_on_the_residency(frames: PackedFrames) -> None:
+    """Images on the device or on the host give the same bytes."""
+    here, there = (make_loader(frames, residency=residency) for residency in ("host", "device"))
     assert ("host", "device") == (here.residency, there.residency)
-    assert taken(here(0), 4) == taken(there(0), 4)
+    assert take_bytes(here(0), 4) == take_bytes(there(0), 4)
 
 
 @pytest.mark.parametrize(("residency", "expected"), [("auto", "host"), ("device", "device")])
-def test_a_cpu_leaves_the_frames_where_they_are(
+def test_auto_residency_on_a_cpu_is_host(
     frames: PackedFrames, residency: Residency, expected: str
 ) -> None:
-    """Unless it is told to read them all."""
-    assert expected == batches(frames, residency=residency).residency
+    """The images are copied only on request."""
+    assert expected == make_loader(frames, residency=residency).residency
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_processes_share_what_one_would_take(frames: PackedFrames, count: int) -> None:
-    """Their parts, one after the other, are the batch of a single process, byte for byte."""
-    expected = next(islice(batches(frames)(0), 1, 2))
-    parts = [next(batches(frames, shard=(i, count))(1)) for i in range(count)]
+def test_shards_are_parts_of_the_whole_batch(frames: PackedFrames, count: int) -> None:
+    """The concatenated shards are the batch of a single process, byte for byte."""
+    expected = next(islice(make_loader(frames)(0), 1, 2))
+    parts = [next(make_loader(frames, shard=(i, count))(1)) for i in range(count)]
     for whole, pieces in zip(expected, zip(*parts, strict=True), strict=True):
         assert torch.equal(whole, torch.cat(pieces))
 
 
-def test_a_batch_that_cannot_be_shared_is_refused(frames: PackedFrames) -> None:
+def test_uneven_shards_are_refused(frames: PackedFrames) -> None:
     """Four frames for three processes."""
     with pytest.raises(ValueError, match=r"batch of 4 .* between 3 processes; .* a multiple of 3"):
-        batches(frames, shard=(0, 3))
+        make_loader(frames, shard=(0, 3))
 
 
-def test_the_seed_decides_the_crops(frames: PackedFrames) -> None:
-    """The same seed gives the same bytes whatever the global one is, another seed others."""
+def test_seed_determines_the_crops(frames: PackedFrames) -> None:
+    """The same seed gives the same bytes with any global seed; another seed gives others."""
     torch.manual_seed(5)
-    one = taken(batches(frames)(0), 2)
+    one = take_bytes(make_loader(frames)(0), 2)
     torch.manual_seed(6)
-    assert one == taken(batches(frames)(0), 2)
-    assert not set(one) & set(taken(batches(frames, seed=4)(0), 2))
+    assert one == take_bytes(make_loader(frames)(0), 2)
+    assert not set(one) & set(take_bytes(make_loader(frames, seed=4)(0), 2))
 
 
-def test_making_batches_leaves_the_global_generator_alone(frames: PackedFrames) -> None:
-    """Dropout in a resumed training draws what it would have drawn."""
+def test_global_generator_is_not_used(frames: PackedFrames) -> None:
+    """Dropout in a resumed training has the same random numbers."""
     before = torch.get_rng_state()
-    taken(batches(frames)(0), 2)
+    take_bytes(make_loader(frames)(0), 2)
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_a_batch_may_be_changed(frames: PackedFrames) -> None:
-    """It is nobody else's: what comes next does not change with it."""
-    source = batches(frames, residency="device")
-    expected = taken(source(0), 3)
+def test_batches_are_independent(frames: PackedFrames) -> None:
+    """Changing a batch does not change later ones."""
+    source = make_loader(frames, residency="device")
+    expected = take_bytes(source(0), 3)
     for i, (pixels, target) in enumerate(islice(source(0), 3)):
         assert expected[i] == pixels.numpy().tobytes() + target.numpy().tobytes()
         pixels.zero_()
         target.zero_()
 
 
-def test_the_frames_of_an_update_have_names(frames: PackedFrames) -> None:
-    """The first update is step 1; its frames are all those of the batch, whatever the share."""
+def test_frame_names_of_a_step(frames: PackedFrames) -> None:
+    """The first update is step 1; the names are those of the whole batch, for any shard."""
     indices = shuffled(NUM_FRAMES, BATCH, 3)(4)
     expected = [f"frame {i}" for i in indices]
-    assert expected == batches(frames, shard=(1, 2)).frame_names(5)
+    assert expected == make_loader(frames, shard=(1, 2)).frame_names(5)
 
 
-def test_waiting_is_counted(frames: PackedFrames) -> None:
-    """The first batch is always waited for."""
-    source = batches(frames)
+def test_waiting_is_measured(frames: PackedFrames) -> None:
+    """The loader always waits for the first batch."""
+    source = make_loader(frames)
     assert 0 == source.wait_seconds
     next(source(0))
     assert 0 < source.wait_seconds < 60
 
 
 def test_no_thread_is_left(frames: PackedFrames) -> None:
-    """Neither when the iterator is closed, nor when it is dropped."""
-    closed, dropped = batches(frames)(0), batches(frames)(0)
+    """Neither when the iterator is closed, nor when it is deleted."""
+    closed, dropped = make_loader(frames)(0), make_loader(frames)(0)
     next(closed)
     next(dropped)
     assert 2 == num_threads()
@@ -142,8 +142,8 @@ def test_no_thread_is_left(frames: PackedFrames) -> None:
     assert 0 == num_threads()
 
 
-def test_an_error_while_making_a_batch_reaches_the_caller(tmp_path: Path) -> None:
-    """Frames that the order names and that are not there, found in the thread."""
+def test_error_in_a_batch_is_raised_in_the_caller(tmp_path: Path) -> None:
+    """The sampler names frames that do not exist, which the thread finds."""
     images = np.zeros((2, 16, 24, 3), np.uint8)
     source = BatchLoader(
         PackedFrames(images, images[..., 0], ["a", "b"]),

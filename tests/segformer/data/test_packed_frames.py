@@ -7,8 +7,8 @@ import torch
 from segformer.data.packed_frames import MEAN, STD, PackedFrames, create, normalize
 
 
-def pack(folder: Path, names: list[str], size: tuple[int, int] = (4, 6)) -> Path:
-    """Pack frames whose every image byte is the frame's number and every label ten more."""
+def write_packed_frames(folder: Path, names: list[str], size: tuple[int, int] = (4, 6)) -> Path:
+    """Pack frames with the frame number in every image byte, and ten more in every label."""
     with create(folder, names, size) as (images, labels):
         for i in range(len(names)):
             images[i] = i
@@ -16,9 +16,9 @@ def pack(folder: Path, names: list[str], size: tuple[int, int] = (4, 6)) -> Path
     return folder
 
 
-def test_what_is_packed_is_read_back(tmp_path: Path) -> None:
-    """Names, order, types and bytes survive the disk."""
-    frames = PackedFrames.open(pack(tmp_path / "train", ["b", "a,1", "ä"]))
+def test_packed_frames_are_read_back(tmp_path: Path) -> None:
+    """Names, order, types and bytes are those written."""
+    frames = PackedFrames.open(write_packed_frames(tmp_path / "train", ["b", "a,1", "ä"]))
     images, labels = frames.batch([2, 0])
 
     assert ["b", "a,1", "ä"] == frames.names
@@ -29,9 +29,9 @@ def test_what_is_packed_is_read_back(tmp_path: Path) -> None:
     assert [12, 10] == labels[:, 3, 5].tolist()
 
 
-def test_a_batch_may_be_changed_without_changing_the_frames(tmp_path: Path) -> None:
-    """A batch is a copy; the file behind it is opened read-only."""
-    frames = PackedFrames.open(pack(tmp_path / "train", ["a"]))
+def test_batch_is_a_copy(tmp_path: Path) -> None:
+    """Changing a batch does not change the frames; the files are opened read-only."""
+    frames = PackedFrames.open(write_packed_frames(tmp_path / "train", ["a"]))
     frames.batch(torch.tensor([0]))[0].fill_(9)
 
     assert 0 == int(frames.batch(range(1))[0].max())
@@ -39,15 +39,15 @@ def test_a_batch_may_be_changed_without_changing_the_frames(tmp_path: Path) -> N
         frames.images[0] = 1
 
 
-def test_the_same_frames_are_the_same_bytes(tmp_path: Path) -> None:
-    """Packing is repeatable, byte for byte."""
-    one, two = (pack(tmp_path / name, ["a", "b"]) for name in ("one", "two"))
+def test_packing_is_reproducible(tmp_path: Path) -> None:
+    """The same frames give the same bytes."""
+    one, two = (write_packed_frames(tmp_path / name, ["a", "b"]) for name in ("one", "two"))
     for name in ("images.npy", "labels.npy", "frames.csv"):
         assert (one / name).read_bytes() == (two / name).read_bytes()
 
 
-def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
-    """An error half-way leaves neither the folder nor its unfinished half."""
+def test_failure_leaves_no_partial_folder(tmp_path: Path) -> None:
+    """After an error neither the folder nor a temporary one exists."""
 
     def fail() -> None:
         with create(tmp_path / "train", ["a", "b"], (4, 6)) as (images, _):
@@ -59,21 +59,23 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
     assert [] == list(tmp_path.iterdir())
 
 
-def test_a_failure_keeps_what_was_there(tmp_path: Path) -> None:
-    """Packing anew replaces the old frames only when it succeeds."""
-    folder = pack(tmp_path / "train", ["old"])
+def test_failure_keeps_the_old_frames(tmp_path: Path) -> None:
+    """Old frames are replaced only on success."""
+    folder = write_packed_frames(tmp_path / "train", ["old"])
     with pytest.raises(KeyError), create(folder, ["new"], (4, 6)):
         raise KeyError
     assert ["old"] == PackedFrames.open(folder).names
 
-    assert ["new"] == PackedFrames.open(pack(folder, ["new"])).names
+    assert ["new"] == PackedFrames.open(write_packed_frames(folder, ["new"])).names
 
 
 @pytest.mark.parametrize(
     ("names", "message"), [([], "no frame"), (["a", "b", "a"], r"more than once \(first: a\)")]
 )
-def test_names_are_some_and_unique(tmp_path: Path, names: list[str], message: str) -> None:
-    """Nothing to pack, or a name packed twice, is refused."""
+def test_empty_and_duplicate_names_are_refused(
+    tmp_path: Path, names: list[str], message: str
+) -> None:
+    """At least one frame, and no name twice."""
     with (
         pytest.raises(ValueError, match=message),
         create(tmp_path / "train", names, (4, 6)),
@@ -82,18 +84,18 @@ def test_names_are_some_and_unique(tmp_path: Path, names: list[str], message: st
 
 
 @pytest.mark.parametrize("name", ["images.npy", "labels.npy", "frames.csv"])
-def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
-    """The message says which file lacks, and where."""
-    folder = pack(tmp_path / "train", ["a"])
+def test_missing_file_is_named(tmp_path: Path, name: str) -> None:
+    """The message has the missing file and the folder."""
+    folder = write_packed_frames(tmp_path / "train", ["a"])
     (folder / name).unlink()
     with pytest.raises(ValueError, match=rf"train: missing files: {name}; pack the frames again"):
         PackedFrames.open(folder)
 
 
 @pytest.mark.parametrize("kept", [0, 40, 130])
-def test_a_damaged_array_is_named(tmp_path: Path, kept: int) -> None:
-    """An array cut off in its middle, its header or before it is refused, never read as pickle."""
-    file = pack(tmp_path / "train", ["a"]) / "labels.npy"
+def test_damaged_array_is_named(tmp_path: Path, kept: int) -> None:
+    """An array truncated anywhere is refused, and never loaded as pickle."""
+    file = write_packed_frames(tmp_path / "train", ["a"]) / "labels.npy"
     file.write_bytes(file.read_bytes()[:kept])
     with pytest.raises(ValueError, match=r"labels\.npy: damaged"):
         PackedFrames.open(tmp_path / "train")
@@ -109,11 +111,11 @@ def test_a_damaged_array_is_named(tmp_path: Path, kept: int) -> None:
         ("labels.npy", np.zeros((3, 4, 6), np.uint8), "inconsistent shapes"),
     ],
 )
-def test_parts_that_do_not_agree_are_refused(
+def test_inconsistent_parts_are_refused(
     tmp_path: Path, name: str, array: np.ndarray, message: str
 ) -> None:
-    """Images, labels and names must be of the same frames, of the same size, of bytes."""
-    folder = pack(tmp_path / "train", ["a", "b"])
+    """Images, labels and names must match in number, size and type."""
+    folder = write_packed_frames(tmp_path / "train", ["a", "b"])
     np.save(folder / name, array)
     with pytest.raises(ValueError, match=message):
         PackedFrames.open(folder)
@@ -123,16 +125,16 @@ def test_parts_that_do_not_agree_are_refused(
     ("text", "message"),
     [("frame\na\n", "1 names"), ("name\na\nb\n", "no column 'frame'"), ("frame\n", "no frame")],
 )
-def test_a_wrong_list_of_names_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    """A list with too few names, none, or without the column is refused."""
-    folder = pack(tmp_path / "train", ["a", "b"])
+def test_wrong_list_of_names_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    """A list with too few names, without names, or without the column."""
+    folder = write_packed_frames(tmp_path / "train", ["a", "b"])
     (folder / "frames.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
         PackedFrames.open(folder)
 
 
-def test_normalize_uses_the_mean_of_green_that_imagenet_has() -> None:
-    """An image of the mean color becomes 0, one deviation more becomes 1, in every channel."""
+def test_normalize_uses_mean_and_std_of_imagenet() -> None:
+    """The mean color becomes 0, one standard deviation more becomes 1, in every channel."""
     assert (0.485, 0.456, 0.406) == MEAN
     assert (0.229, 0.224, 0.225) == STD
     colors = torch.tensor([MEAN, [m + s for m, s in zip(MEAN, STD, strict=True)]]) * 255
@@ -142,7 +144,7 @@ def test_normalize_uses_the_mean_of_green_that_imagenet_has() -> None:
     torch.testing.assert_close(torch.tensor([0.0, 1.0]).expand(1, 3, 1, 2), normal)
 
 
-def test_normalize_takes_bytes() -> None:
+def test_normalize_accepts_uint8() -> None:
     """A white byte pixel, by hand: (1 - mean) / deviation."""
     normal = normalize(torch.full((1, 1, 1, 3), 255, dtype=torch.uint8))
     expected = [(1 - m) / s for m, s in zip(MEAN, STD, strict=True)]

@@ -8,13 +8,13 @@ from segformer.data.prefetch import prefetch
 
 
 def num_threads() -> int:
-    """How many threads of read_ahead live."""
+    """The number of living prefetch threads."""
     return sum(thread.name.startswith("prefetch") for thread in threading.enumerate())
 
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_results_come_in_order(threads: int) -> None:
-    """From the start that was asked for, without a gap, though the first ones take longest."""
+    """From the start on, without a gap, though the first ones take longest."""
 
     def make(number: int) -> int:
         time.sleep(max(0, 9 - number) / 200)
@@ -24,8 +24,8 @@ def test_results_come_in_order(threads: int) -> None:
     assert [7, 8, 9, 10, 11, 12] == list(islice(made, 6))
 
 
-def test_the_next_ones_are_made_while_the_caller_works() -> None:
-    """As many as were asked for, and no more."""
+def test_results_are_computed_ahead() -> None:
+    """As many as requested, and no more."""
     made = []
     is_third = threading.Event()
 
@@ -41,8 +41,8 @@ def test_the_next_ones_are_made_while_the_caller_works() -> None:
     assert [0, 1, 2] == made
 
 
-def test_an_error_reaches_the_caller() -> None:
-    """Where the result would have come, with its own message; and no thread is left."""
+def test_error_is_raised_in_the_caller() -> None:
+    """In place of the result, with its own message; no thread is left."""
 
     def make(number: int) -> int:
         if number == 2:
@@ -57,7 +57,7 @@ def test_an_error_reaches_the_caller() -> None:
 
 
 def test_closing_ends_the_threads() -> None:
-    """Also while results lie there that nobody took."""
+    """Also with results that nobody requested."""
     made = prefetch(str, 0, ahead=4, threads=2)
     next(made)
     assert 0 < num_threads()
@@ -65,8 +65,8 @@ def test_closing_ends_the_threads() -> None:
     assert 0 == num_threads()
 
 
-def test_dropping_ends_the_threads() -> None:
-    """An iterator that nobody holds any more has none."""
+def test_deleting_ends_the_threads() -> None:
+    """A deleted iterator has no threads."""
     made = prefetch(str, 0, ahead=4, threads=2)
     next(made)
     del made

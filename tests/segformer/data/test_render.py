@@ -16,7 +16,7 @@ from tests.reference.crops import (
 
 
 def test_shapes_and_types() -> None:
-    """Float images of the crop's size, whatever the frame's."""
+    """Float images of the crop size, for any size of the frame."""
     images, rows, _ = make_coordinate_frames(2)
     pixels, _ = augment_batch(Augment((33, 47)), images, rows)
     assert ((2, 3, 33, 47), torch.float32) == (pixels.shape, pixels.dtype)
@@ -25,7 +25,7 @@ def test_shapes_and_types() -> None:
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_padding_is_void_and_mean_color(flip: bool) -> None:
-    """Half the frame in a crop of the whole: a quarter is frame, the rest is exactly 0 and void."""
+    """A frame of half the crop's size: a quarter is frame, the rest is exactly 0 and void."""
     images, rows, _ = make_coordinate_frames(8)
     pixels, labels = augment_batch(
         make_augment((H, W), 0.5, flip=flip, photometric=True), images, rows
@@ -38,8 +38,8 @@ def test_padding_is_void_and_mean_color(flip: bool) -> None:
         assert is_frame[:, : H // 2, : W // 2].all()
 
 
-def test_shrinking_averages() -> None:
-    """A fine chequerboard becomes gray: the image is antialiased."""
+def test_shrinking_is_antialiased() -> None:
+    """A fine checkerboard becomes gray."""
     chequers = (np.indices((H, W)).sum(0) % 2 * 255).astype(np.uint8)
     images = chequers[None, ..., None].repeat(3, -1)
     pixels, _ = augment_batch(
@@ -49,8 +49,8 @@ def test_shrinking_averages() -> None:
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.5])
-def test_it_scales_as_pillow_does(factor: float) -> None:
-    """The whole frame at another size is Pillow's bilinear, to a level of rounding."""
+def test_resizing_equals_pillow(factor: float) -> None:
+    """The whole frame at another size is Pillow's bilinear resizing, up to rounding."""
     images = np.random.default_rng(0).integers(0, 256, (1, H, W, 3), dtype=np.uint8)
     rows, columns = int(H * factor), int(W * factor)
     labels = np.zeros((1, H, W), np.uint8)

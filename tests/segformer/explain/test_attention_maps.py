@@ -9,7 +9,7 @@ from segformer.model.segformer import SegFormer
 
 @pytest.fixture(scope="module")
 def model() -> SegFormer:
-    """A B0 whose attention is far from even."""
+    """A B0 whose attention is far from uniform."""
     torch.manual_seed(0)
     model = SegFormer("b0")
     for module in model.modules():
@@ -21,15 +21,15 @@ def model() -> SegFormer:
 
 @pytest.fixture(scope="module")
 def image() -> Tensor:
-    """(3, 64, 101): columns that no stride divides."""
+    """(3, 64, 101): no stride divides its columns."""
     return torch.randn(3, 64, 101, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("stage", range(4))
-def test_weights_times_values_are_the_layers_output(
+def test_weights_times_values_equal_the_layer_output(
     model: SegFormer, image: Tensor, stage: int
 ) -> None:
-    """What is shown is what `forward` does: the weights mix the values to its very output."""
+    """The weights are those of `forward`: with the values they give its very output."""
     model.eval()
     with torch.no_grad():
         layer, grid = attention_input(model.encoder, image[None], stage=stage, block=1)
@@ -40,10 +40,10 @@ def test_weights_times_values_are_the_layers_output(
 
 
 @pytest.mark.parametrize(("stage", "block"), [(0, 0), (1, 1), (2, 0), (3, -1)])
-def test_the_layer_is_given_what_it_is_given_in_a_forward_pass(
+def test_attention_input_equals_that_of_a_forward_pass(
     model: SegFormer, image: Tensor, stage: int, block: int
 ) -> None:
-    """A hook on the layer, in a whole forward pass, sees the same input."""
+    """A hook on the layer in a forward pass records the same input."""
     model.eval()
     layer = model.encoder.stages[stage].blocks[block].attention
     seen = []
@@ -57,8 +57,8 @@ def test_the_layer_is_given_what_it_is_given_in_a_forward_pass(
 
 
 @pytest.mark.parametrize("stage", range(4))
-def test_each_head_shares_out_one(model: SegFormer, image: Tensor, stage: int) -> None:
-    """For any query the shares of all keys sum to 1, head by head, and none is negative."""
+def test_weights_of_each_head_sum_to_one(model: SegFormer, image: Tensor, stage: int) -> None:
+    """For any query the weights of all keys sum to 1 for each head, and none is negative."""
     region = torch.zeros(64, 101, dtype=torch.bool)
     region[3:50, 60:] = True
     for query in ((0, 0), (63, 100), region):
@@ -68,8 +68,8 @@ def test_each_head_shares_out_one(model: SegFormer, image: Tensor, stage: int) -
         assert 0 <= maps.min()
 
 
-def test_a_pixel_asks_with_the_token_it_lies_in(model: SegFormer, image: Tensor) -> None:
-    """Row 41 and column 90 lie in token 5, 11 of the stage with a stride of 8."""
+def test_pixel_uses_its_token(model: SegFormer, image: Tensor) -> None:
+    """Row 41 and column 90 are in token 5, 11 of the stage with stride 8."""
     model.eval()
     with torch.no_grad():
         layer, grid = attention_input(model.encoder, image[None], stage=1, block=0)
@@ -78,8 +78,8 @@ def test_a_pixel_asks_with_the_token_it_lies_in(model: SegFormer, image: Tensor)
     torch.testing.assert_close(expected, found)
 
 
-def test_a_region_is_the_mean_over_its_pixels(model: SegFormer, image: Tensor) -> None:
-    """Asked at once, all pixels of a region give the mean of what each of them gives."""
+def test_region_is_the_mean_over_its_pixels(model: SegFormer, image: Tensor) -> None:
+    """The map of a region is the mean of the maps of its pixels."""
     region = torch.zeros(64, 101, dtype=torch.bool)
     region[30:34, 98:] = True  # across four tokens, with 2 to 4 pixels in each
     expected = torch.stack(
@@ -91,10 +91,10 @@ def test_a_region_is_the_mean_over_its_pixels(model: SegFormer, image: Tensor) -
     torch.testing.assert_close(expected, attention_maps(model, image, region, stage=0))
 
 
-def test_many_queries_are_asked_in_parts(
+def test_query_chunks_do_not_change_the_result(
     model: SegFormer, image: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the queries are cut changes nothing."""
+    """The result is the same for any chunk size."""
     everything = torch.ones(64, 101, dtype=torch.bool)
     expected = attention_maps(model, image, everything, stage=1)
     monkeypatch.setattr("segformer.explain.attention_maps._QUERY_CHUNK", 7)
@@ -102,13 +102,13 @@ def test_many_queries_are_asked_in_parts(
 
 
 def test_queries_differ(model: SegFormer, image: Tensor) -> None:
-    """Two pixels look at different places: it is the query's attention, not a key's."""
+    """Two pixels have different maps: the attention is that of a query, not of a key."""
     maps = [attention_maps(model, image, query, stage=1) for query in ((0, 0), (60, 90))]
     assert 0.01 < (maps[0] - maps[1]).abs().max()
 
 
-def test_the_model_stays_as_it_was(model: SegFormer, image: Tensor) -> None:
-    """Looking at a model in training neither changes its mode nor drops any path."""
+def test_model_is_not_changed(model: SegFormer, image: Tensor) -> None:
+    """The mode of a model in training is restored, and no path is dropped."""
     model.train()
     first = attention_maps(model.encoder, image, (3, 3), stage=3)
     assert model.encoder.training
@@ -127,7 +127,7 @@ def test_the_model_stays_as_it_was(model: SegFormer, image: Tensor) -> None:
         (torch.ones(64, 100), 0, 0, r"give a \(64, 101\) mask"),
     ],
 )
-def test_what_does_not_exist_is_refused(
+def test_missing_stages_blocks_and_pixels_are_refused(
     model: SegFormer,
     image: Tensor,
     query: tuple[int, int] | Tensor,
@@ -135,13 +135,13 @@ def test_what_does_not_exist_is_refused(
     block: int,
     message: str,
 ) -> None:
-    """The message says what was asked for and what there is."""
+    """The message has the requested and the existing ones."""
     with pytest.raises(ValueError, match=message):
         attention_maps(model, image, query, stage=stage, block=block)
 
 
-def test_a_batch_is_refused(model: SegFormer, image: Tensor) -> None:
-    """One image at a time: a query is a place in one."""
+def test_batch_is_refused(model: SegFormer, image: Tensor) -> None:
+    """One image at a time: a query is a position in one image."""
     with pytest.raises(
         ValueError, match=r"image is \(1, 3, 64, 101\); give a single image, \(3, H, W\)"
     ):

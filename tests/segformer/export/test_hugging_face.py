@@ -23,7 +23,7 @@ NAMES = Path(__file__).parent.parent / "state_dicts" / "hugging_face_stored_b0.j
 
 
 def random_model(variant: str = "b0", num_classes: int = 19, **parts: Any) -> SegFormer:
-    """A model in evaluation, with norms, biases and batch statistics that are not the first."""
+    """A model in evaluation mode with random norms, biases and batch statistics."""
     torch.manual_seed(0)
     model = SegFormer(variant, num_classes, **parts).eval()
     for parameter in model.parameters():
@@ -35,8 +35,8 @@ def random_model(variant: str = "b0", num_classes: int = 19, **parts: Any) -> Se
 
 
 @pytest.fixture
-def warned(caplog: pytest.LogCaptureFixture) -> Any:
-    """What transformers logs from a warning on; its progress bars are off."""
+def logged_warnings(caplog: pytest.LogCaptureFixture) -> Any:
+    """The warnings that transformers logs; its progress bars are off."""
     transformers_logging.disable_progress_bar()
     logger = logging.getLogger("transformers")  # hands nothing on to the root, where pytest listens
     logger.addHandler(caplog.handler)
@@ -53,14 +53,14 @@ def warned(caplog: pytest.LogCaptureFixture) -> Any:
     ],
     ids=["b0", "b1 narrow", "b2"],
 )
-def test_transformers_scores_as_the_model(model: Any, tmp_path: Path, warned: Any) -> None:
-    """The folder opens without a warning or a tensor too few or many, and the scores are equal."""
+def test_transformers_gives_equal_scores(model: Any, tmp_path: Path, logged_warnings: Any) -> None:
+    """The folder opens without warnings, missing or extra tensors, and the scores are equal."""
     ours = random_model(**model)
     write_hugging_face(ours, tmp_path, size=SIZE)
     theirs, told = SegformerForSemanticSegmentation.from_pretrained(
         tmp_path, output_loading_info=True
     )
-    assert [] == warned()
+    assert [] == logged_warnings()
     assert dict.fromkeys(told, 0) == {kind: len(found) for kind, found in told.items()}
     images = torch.randn(1, 3, *SIZE)
     with torch.no_grad():
@@ -68,15 +68,15 @@ def test_transformers_scores_as_the_model(model: Any, tmp_path: Path, warned: An
     assert (expected - scores).abs().max() <= 1e-6 * expected.abs().max()
 
 
-def test_the_tensors_are_those_that_transformers_stores(tmp_path: Path) -> None:
-    """Names and shapes of a B0 are those of the list read off transformers' own file."""
+def test_tensor_names_are_those_of_transformers(tmp_path: Path) -> None:
+    """Names and shapes of a B0 equal the list made from transformers' own file."""
     write_hugging_face(random_model(), tmp_path, size=SIZE)
     found = load_file(tmp_path / "model.safetensors")
     assert json.loads(NAMES.read_text()) == {name: list(t.shape) for name, t in found.items()}
 
 
-def test_what_was_written_is_read_back(tmp_path: Path) -> None:
-    """`read` calls it Hugging Face's and gives exactly the model's tensors."""
+def test_export_is_read_back(tmp_path: Path) -> None:
+    """`read` recognizes the format and returns exactly the model's tensors."""
     model = random_model("b0", 4, decoder_width=24)
     write_hugging_face(model, tmp_path, size=SIZE, classes="abcd")
     weights = read(tmp_path / "model.safetensors")
@@ -88,8 +88,8 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
         assert all(torch.equal(tensor, found[name]) for name, tensor in expected.items())
 
 
-def test_the_labels_are_the_19_of_cityscapes(tmp_path: Path) -> None:
-    """Both directions of the labels, and the label that the loss leaves out, are in the config."""
+def test_labels_are_the_19_of_cityscapes(tmp_path: Path) -> None:
+    """Both directions of the labels, and the ignored label of the loss, are in the config."""
     write_hugging_face(random_model(), tmp_path, size=SIZE)
     config = SegformerForSemanticSegmentation.from_pretrained(tmp_path).config
     assert dict(enumerate(CLASS_NAMES)) == config.id2label
@@ -97,25 +97,25 @@ def test_the_labels_are_the_19_of_cityscapes(tmp_path: Path) -> None:
     assert 255 == config.semantic_loss_ignore_index
 
 
-def test_the_rates_of_training_are_kept(tmp_path: Path) -> None:
-    """Who trains on in transformers does so with the model's own drop path and dropout."""
+def test_rates_of_training_are_exported(tmp_path: Path) -> None:
+    """Training in transformers uses the drop path and dropout of the model."""
     write_hugging_face(random_model(drop_path=0.2, dropout=0.3), tmp_path, size=SIZE)
     config = SegformerForSemanticSegmentation.from_pretrained(tmp_path).config
     assert (0.2, 0.3) == (config.drop_path_rate, config.classifier_dropout_prob)
 
 
 @pytest.mark.parametrize("classes", [["a", "b"], ["a", "b", "b"]])
-def test_labels_that_do_not_fit_are_refused(classes: list[str], tmp_path: Path) -> None:
-    """As many different names as classes, or nothing is written."""
+def test_wrong_class_names_are_refused(classes: list[str], tmp_path: Path) -> None:
+    """One unique name per class is needed, or nothing is written."""
     with pytest.raises(ValueError, match="2 different names for a model of 3 classes"):
         write_hugging_face(random_model("b0", 3), tmp_path / "out", size=SIZE, classes=classes)
     assert not (tmp_path / "out").exists()
 
 
-def test_pictures_come_at_the_size_of_the_training(tmp_path: Path, warned: Any) -> None:
-    """The processor makes any picture rows x columns of the training, normalized as ours are.
+def test_processor_resizes_to_the_training_size(tmp_path: Path, logged_warnings: Any) -> None:
+    """The processor resizes any image to the size of the training, with our normalization.
 
-    The hub's own folders name another size: 58 mIoU where the model gives 76.2.
+    The hub's own folders have another size: 58 mIoU where the model has 76.2.
     """
     write_hugging_face(random_model(), tmp_path, size=SIZE)
     processor = AutoImageProcessor.from_pretrained(tmp_path)
@@ -124,11 +124,11 @@ def test_pictures_come_at_the_size_of_the_training(tmp_path: Path, warned: Any) 
     expected = (0.2 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
     assert (1, 3, *SIZE) == found.shape
     torch.testing.assert_close(expected, found.mean(dim=(0, 2, 3)).float())
-    assert [] == warned()
+    assert [] == logged_warnings()
 
 
-def test_road_is_not_taken_for_background(tmp_path: Path) -> None:
-    """The processor leaves labels as they are: class 0 stays 0, void stays 255."""
+def test_processor_does_not_reduce_labels(tmp_path: Path) -> None:
+    """The processor does not change labels: class 0 stays 0, void stays 255."""
     write_hugging_face(random_model(), tmp_path, size=SIZE)
     processor = AutoImageProcessor.from_pretrained(tmp_path)
     labels = np.zeros(SIZE, dtype=np.uint8)
@@ -140,14 +140,14 @@ def test_road_is_not_taken_for_background(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(64,), (28, 64), (64, 128, 3)])
-def test_a_size_that_is_none_is_refused(size: Any, tmp_path: Path) -> None:
-    """The size has to be rows and columns that the network can see."""
+def test_invalid_size_is_refused(size: Any, tmp_path: Path) -> None:
+    """The size must be rows and columns that the network accepts."""
     with pytest.raises(ValueError, match="29 pixels or more each"):
         write_hugging_face(random_model(), tmp_path, size=size)
 
 
-def test_transformers_knows_one_epsilon_only(tmp_path: Path) -> None:
-    """A model with another is refused, because transformers runs 1e-5 whatever its config says."""
+def test_other_epsilon_is_refused(tmp_path: Path) -> None:
+    """Another epsilon is refused, because transformers ignores the one in its config."""
     write_hugging_face(random_model(), tmp_path, size=SIZE)
     config = json.loads((tmp_path / "config.json").read_text()) | {"layer_norm_eps": 1e-3}
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -159,8 +159,8 @@ def test_transformers_knows_one_epsilon_only(tmp_path: Path) -> None:
         write_hugging_face(random_model(norm_eps=1e-6), tmp_path, size=SIZE)
 
 
-def test_a_model_of_ours_is_not_written_over(tmp_path: Path) -> None:
-    """Both formats have files of the same names: a folder of `save` is refused and stays whole."""
+def test_checkpoint_is_not_overwritten(tmp_path: Path) -> None:
+    """Both formats have files of the same names: a folder of `save` is refused and unchanged."""
     model = random_model()
     save(model, tmp_path)
     with pytest.raises(ValueError, match="contains a model in another format; give another folder"):
@@ -168,8 +168,8 @@ def test_a_model_of_ours_is_not_written_over(tmp_path: Path) -> None:
     assert torch.equal(load(tmp_path).decoder.norm.running_mean, model.decoder.norm.running_mean)
 
 
-def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
-    """If the weights cannot be written, the old folder stays as it was, without a half file."""
+def test_failed_export_keeps_the_old_one(tmp_path: Path) -> None:
+    """If the weights cannot be written, the old folder is unchanged, without partial files."""
     write_hugging_face(random_model(), tmp_path, size=SIZE)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     broken = random_model()
@@ -179,8 +179,8 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
     assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
 
-def test_an_old_export_is_replaced(tmp_path: Path) -> None:
-    """Writing again into the same folder gives the new model's files."""
+def test_old_export_is_replaced(tmp_path: Path) -> None:
+    """Writing again into the same folder gives the files of the new model."""
     write_hugging_face(random_model(), tmp_path, size=SIZE)
     write_hugging_face(random_model("b0", 3), tmp_path, size=(96, 96))
     size = json.loads((tmp_path / "preprocessor_config.json").read_text())["size"]

@@ -21,7 +21,7 @@ def random_scores(seed: int = 0, size: tuple[int, int] = (8, 12), k: int = 5) ->
     return 3 * torch.randn(k, *size, generator=torch.Generator().manual_seed(seed))
 
 
-def resized(scores: Tensor, size: tuple[int, int]) -> Tensor:
+def resize_with_pytorch(scores: Tensor, size: tuple[int, int]) -> Tensor:
     """(k, h, w) -> (k, *size) by PyTorch's own operator."""
     return F.interpolate(scores[None], size=size, mode="bilinear", align_corners=False)[0]
 
@@ -34,10 +34,10 @@ def band(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.usefixtures("band")
 @pytest.mark.parametrize("size", SIZES)
-def test_classes_are_those_of_all_scores_resized_at_once(size: tuple[int, int]) -> None:
-    """Larger, smaller, even or not: in bands comes out what PyTorch's resizing and argmax give."""
+def test_classes_equal_argmax_of_resized_scores(size: tuple[int, int]) -> None:
+    """Bands give the result of PyTorch's resizing and argmax, for larger and smaller sizes."""
     scores = random_scores()
-    expected = resized(scores, size).argmax(0).byte()
+    expected = resize_with_pytorch(scores, size).argmax(0).byte()
     assert torch.equal(expected, resize_and_argmax(scores, size))
     assert torch.equal(expected, reduce_scores([as_single_window(scores)], size).classes)
 
@@ -45,27 +45,27 @@ def test_classes_are_those_of_all_scores_resized_at_once(size: tuple[int, int]) 
 @pytest.mark.usefixtures("band")
 @pytest.mark.parametrize("size", SIZES)
 def test_confidence_is_that_of_the_resized_scores(size: tuple[int, int]) -> None:
-    """The largest of the softmax at the label's size."""
+    """The largest softmax probability at the size of the result."""
     scores = random_scores()
-    expected = confidence(resized(scores, size)[None])[0]
+    expected = confidence(resize_with_pytorch(scores, size)[None])[0]
     torch.testing.assert_close(expected, reduce_scores([as_single_window(scores)], size).confidence)
 
 
-def test_the_first_of_equal_scores_has_the_pixel() -> None:
-    """As argmax has it on one thread: ties do not depend on how a band is reduced."""
+def test_first_of_equal_scores_is_chosen() -> None:
+    """As argmax on one thread: ties do not depend on the reduction of a band."""
     scores = torch.zeros(19, 16, 16)
     scores[3:7] = 1
     assert [3] == resize_and_argmax(scores, (64, 64)).unique().tolist()
 
 
 @pytest.mark.usefixtures("band")
-def test_patches_are_averaged_where_they_overlap() -> None:
-    """Two windows of 8 x 8 pixels, 4 apart: the middle columns are the mean of both."""
+def test_overlapping_windows_are_averaged() -> None:
+    """Two windows of 8 x 8 pixels with stride 4: the middle columns are the mean of both."""
     left, right = random_scores(1, (2, 2)), random_scores(2, (2, 2))
     view = ScaledScores((8, 12), [WindowScores(left, 0, 0, 8, 8), WindowScores(right, 0, 4, 8, 8)])
     total, times = torch.zeros(5, 8, 12), torch.zeros(8, 12)
     for one, column in ((left, 0), (right, 4)):
-        total[..., column : column + 8] += resized(one, (8, 8))
+        total[..., column : column + 8] += resize_with_pytorch(one, (8, 8))
         times[:, column : column + 8] += 1
     expected = total / times
     seen = reduce_scores([view], (8, 12))
@@ -74,10 +74,10 @@ def test_patches_are_averaged_where_they_overlap() -> None:
 
 
 @pytest.mark.usefixtures("band")
-def test_several_views_average_the_softmax() -> None:
-    """Probabilities, not scores: a view that shouts has no more weight than the others."""
+def test_softmax_is_averaged_over_scales() -> None:
+    """Probabilities, not scores: a scale with large scores has no larger weight."""
     views = [random_scores(1), 10 * random_scores(2, (4, 6)), random_scores(3, (16, 24))]
-    expected = sum(resized(one, (32, 48)).softmax(0) for one in views) / 3
+    expected = sum(resize_with_pytorch(one, (32, 48)).softmax(0) for one in views) / 3
     seen = reduce_scores([as_single_window(one) for one in views], (32, 48))
     assert torch.equal(expected.argmax(0).byte(), seen.classes)
     torch.testing.assert_close(expected.amax(0), seen.confidence)
@@ -86,9 +86,9 @@ def test_several_views_average_the_softmax() -> None:
 
 @pytest.mark.parametrize("size", [(8, 12), (9, 13), (16, 24), (5, 7)])
 def test_uneven_windows_cover_every_pixel(size: tuple[int, int]) -> None:
-    """Windows that are cut between pixels of the result leave none without scores.
+    """Windows with edges between pixels of the result leave no pixel without scores.
 
-    Where all windows say the same everywhere, so does the result.
+    If all windows have the same scores everywhere, so has the result.
     """
     scores = torch.tensor([1.0, 3.0, 2.0])[:, None, None].expand(3, 2, 2)
     corners = [(top, left) for top in (0, 5) for left in (0, 5, 9)]
@@ -99,8 +99,8 @@ def test_uneven_windows_cover_every_pixel(size: tuple[int, int]) -> None:
     torch.testing.assert_close(share.expand(size), seen.confidence)
 
 
-def test_a_ramp_stays_a_ramp_across_uneven_windows() -> None:
-    """A window resized by any factor lies where it was: positions go through undisturbed."""
+def test_ramp_is_continuous_across_uneven_windows() -> None:
+    """A window resized by any factor keeps its position."""
     # One cell per pixel of a view 12 wide; class 1 beats class 0 from its seventh pixel on.
     ramp = torch.arange(12.0) - 5.5
     scores = torch.stack([torch.zeros(2, 12), ramp.expand(2, 12)])
@@ -110,8 +110,8 @@ def test_a_ramp_stays_a_ramp_across_uneven_windows() -> None:
         assert columns // 2 == int((classes[0] == 0).sum())
 
 
-def test_half_precision_scores_are_resized_in_full() -> None:
-    """What autocast leaves in bfloat16 is reduced as the same values in float32 are."""
+def test_half_precision_scores_are_resized_in_float32() -> None:
+    """bfloat16 scores give the result of the same values in float32."""
     scores = random_scores().bfloat16()
     expected = reduce_scores([as_single_window(scores.float())], (32, 48))
     found = reduce_scores([as_single_window(scores)], (32, 48))

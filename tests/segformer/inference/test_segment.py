@@ -13,7 +13,7 @@ from segformer.inference.segment import eval_mode, evaluate_packed, resize_score
 from segformer.metrics.confusion import confusion_matrix
 
 
-class Tiny(nn.Module):
+class TinyModel(nn.Module):
     """Three classes at a quarter of the size, with a layer that differs in training."""
 
     def __init__(self) -> None:
@@ -29,23 +29,23 @@ class Tiny(nn.Module):
 
 
 @pytest.fixture
-def model() -> Tiny:
+def model() -> TinyModel:
     """The tiny network with known weights, in training mode."""
-    tiny = Tiny()
+    tiny = TinyModel()
     generator = torch.Generator().manual_seed(0)
     for parameter in tiny.parameters():
         parameter.data = torch.randn(parameter.shape, generator=generator)
     return tiny
 
 
-def pictures(b: int, h: int = 16, w: int = 24) -> Tensor:
+def random_images(b: int, h: int = 16, w: int = 24) -> Tensor:
     """(b, h, w, 3) random bytes."""
     generator = torch.Generator().manual_seed(1)
     return torch.randint(0, 256, (b, h, w, 3), generator=generator, dtype=torch.uint8)
 
 
-def test_scores_of_past_frames_are_let_go(tmp_path: Path) -> None:
-    """Evaluation never holds the scores of more than one batch, however many frames there are."""
+def test_scores_of_past_batches_are_freed(tmp_path: Path) -> None:
+    """Evaluation never holds the scores of more than one batch, for any number of frames."""
     alive: list[weakref.ref[Tensor]] = []
     most = 0
 
@@ -67,14 +67,14 @@ def test_scores_of_past_frames_are_let_go(tmp_path: Path) -> None:
 
 
 def test_scores_are_resized_between_pixel_centers() -> None:
-    """Doubling 0 and 4 gives 0 1 3 4: centers, not corners, keep their places."""
+    """Doubling 0 and 4 gives 0 1 3 4: pixel centers, not corners, are aligned."""
     scores = torch.tensor([0.0, 4.0]).reshape(1, 1, 1, 2)
     assert [0, 1, 3, 4] == resize_scores(scores, (1, 4)).flatten().tolist()
 
 
-def test_segment_takes_the_largest_score_at_the_labels_size(model: Tiny) -> None:
-    """Scores are resized first and compared then: not the classes are resized."""
-    images = pictures(2)
+def test_argmax_is_taken_after_resizing(model: TinyModel) -> None:
+    """Scores are resized and then compared: classes are never resized."""
+    images = random_images(2)
     classes = segment(model, images, input_size=(16, 24), output_size=(30, 50))
     scores = model.patches(normalize(images))
     expected = F.interpolate(scores, (30, 50), mode="bilinear", align_corners=False).argmax(1)
@@ -82,11 +82,11 @@ def test_segment_takes_the_largest_score_at_the_labels_size(model: Tiny) -> None
     assert torch.equal(expected.byte(), classes)
 
 
-def test_the_model_sees_what_packing_would_have_made(model: Tiny) -> None:
-    """A large image is shrunk as Pillow shrinks it for the packed frames, to a level of 255."""
+def test_network_input_equals_packed_frames(model: TinyModel) -> None:
+    """A large image is resized as by Pillow for the packed frames, within one level of 255."""
     seen = []
     model.patches.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    images = pictures(1, 64, 96)
+    images = random_images(1, 64, 96)
     segment(model, images, input_size=(16, 24), output_size=(64, 96))
     packed = resize_image(images[0].numpy(), (16, 24))
     expected = normalize(torch.from_numpy(packed.copy())[None])
@@ -94,7 +94,7 @@ def test_the_model_sees_what_packing_would_have_made(model: Tiny) -> None:
 
 
 @pytest.mark.parametrize("is_training", [True, False])
-def test_the_mode_is_put_back(model: Tiny, is_training: bool) -> None:
+def test_mode_is_restored(model: TinyModel, is_training: bool) -> None:
     """Dropout is off within and as before afterwards, also after an error."""
     model.train(is_training)
 
@@ -115,14 +115,16 @@ def frames(tmp_path: Path) -> PackedFrames:
     """Five packed frames with all three classes and void."""
     rng = np.random.default_rng(0)
     with create(tmp_path / "val", list("abcde"), (16, 24)) as (images, labels):
-        images[:] = pictures(5)
+        images[:] = random_images(5)
         labels[:] = rng.choice(np.array([0, 1, 2, 255], np.uint8), (5, 16, 24))
     return PackedFrames.open(tmp_path / "val")
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 8])
-def test_every_packed_frame_counts_once(model: Tiny, frames: PackedFrames, batch_size: int) -> None:
-    """Whatever the batch size, the confusion is that of all frames, each predicted on its own."""
+def test_every_packed_frame_is_counted_once(
+    model: TinyModel, frames: PackedFrames, batch_size: int
+) -> None:
+    """For any batch size, the confusion is that of all frames, each predicted alone."""
     confusion = evaluate_packed(model, frames, batch_size, "cpu")
     expected = torch.zeros(3, 3, dtype=torch.int64)
     for i in range(5):
@@ -134,8 +136,8 @@ def test_every_packed_frame_counts_once(model: Tiny, frames: PackedFrames, batch
     assert batch_size >= max(model.batch_sizes)
 
 
-def test_evaluation_draws_no_random_numbers(model: Tiny, frames: PackedFrames) -> None:
-    """Validating during training does not change the training that follows."""
+def test_evaluation_draws_no_random_numbers(model: TinyModel, frames: PackedFrames) -> None:
+    """Validation during training does not change the following training."""
     before = torch.get_rng_state()
     evaluate_packed(model, frames, 2, "cpu")
     assert torch.equal(before, torch.get_rng_state())

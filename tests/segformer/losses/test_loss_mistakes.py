@@ -23,7 +23,7 @@ every_loss = pytest.mark.parametrize("name", LOSS_NAMES)
 overlap_losses = pytest.mark.parametrize("name", ["dice", "log_dice", "jaccard"])
 
 
-def sums(scores: Tensor, truth: Tensor, is_counted: Tensor) -> tuple[Tensor, Tensor]:
+def class_sums(scores: Tensor, truth: Tensor, is_counted: Tensor) -> tuple[Tensor, Tensor]:
     """Per class, (k,) each: 2 sum(p t) and sum(p) + sum(t) where `is_counted` (b, h, w)."""
     p = scores.softmax(1)
     shared = (p * truth * is_counted[:, None]).sum(dim=(0, 2, 3))
@@ -35,46 +35,46 @@ def one_hot(target: Tensor) -> Tensor:
     return F.one_hot(target, K).permute(0, 3, 1, 2).float()
 
 
-def void_clamped_into_the_last_class(scores: Tensor, target: Tensor) -> Tensor:
-    """An early mmsegmentation Dice: 255 becomes class 18 of the truth."""
-    shared, both = sums(scores, one_hot(target.clamp(0, K - 1)), target != VOID)
+def void_clamped_to_the_last_class(scores: Tensor, target: Tensor) -> Tensor:
+    """An early mmsegmentation Dice: 255 becomes the true class 18."""
+    shared, both = class_sums(scores, one_hot(target.clamp(0, K - 1)), target != VOID)
     return (1 - (shared + 1) / (both + 1)).mean()
 
 
-def channel_255_left_out(scores: Tensor, target: Tensor) -> Tensor:
-    """A later one: no *channel* 255 to leave out, void counts, all classes are one sum."""
+def ignored_channel_255(scores: Tensor, target: Tensor) -> Tensor:
+    """A later one: there is no *channel* 255 to ignore, void counts, all classes are one sum."""
     truth = one_hot(target.clamp(0, K - 1))
     channels = [c for c in range(K) if c != VOID]
-    shared, both = sums(scores[:, channels], truth[:, channels], torch.ones_like(target))
+    shared, both = class_sums(scores[:, channels], truth[:, channels], torch.ones_like(target))
     return 1 - shared.sum() / both.sum()
 
 
-def void_written_over(scores: Tensor, target: Tensor) -> Tensor:
-    """PaddleSeg's Dice: a right mask, but made by writing 0 over void in the caller's labels."""
+def void_overwritten(scores: Tensor, target: Tensor) -> Tensor:
+    """PaddleSeg's Dice: a correct mask, but made by writing 0 over void in the caller's labels."""
     is_labeled = target != VOID
     target[~is_labeled] = 0
-    shared, both = sums(scores, one_hot(target) * is_labeled[:, None], is_labeled)
+    shared, both = class_sums(scores, one_hot(target) * is_labeled[:, None], is_labeled)
     is_present = (one_hot(target) * is_labeled[:, None]).sum(dim=(0, 2, 3)) > 0
     return (1 - shared / both.clamp(min=1e-6))[is_present].mean()
 
 
 def absent_classes_in_the_mean(scores: Tensor, target: Tensor) -> Tensor:
-    """segmentation_models_pytorch's Dice: an absent class costs 0, but is divided by."""
+    """segmentation_models_pytorch's Dice: an absent class costs 0, but counts in the divisor."""
     is_labeled = target != VOID
     k = scores.shape[1]
     truth = F.one_hot(target.where(is_labeled, 0), k).permute(0, 3, 1, 2) * is_labeled[:, None]
-    shared, both = sums(scores, truth, is_labeled)
+    shared, both = class_sums(scores, truth, is_labeled)
     is_present = truth.sum(dim=(0, 2, 3)) > 0
     return ((1 - shared / both.clamp(min=1e-6)) * is_present).mean()
 
 
 def mean_over_void_too(scores: Tensor, target: Tensor) -> Tensor:
-    """Mmsegmentation's cross-entropy: void costs 0, but is divided by."""
+    """Mmsegmentation's cross-entropy: void costs 0, but counts in the divisor."""
     return F.cross_entropy(scores, target, ignore_index=VOID, reduction="none").mean()
 
 
 def check_void_is_not_the_last_class(loss: Loss) -> None:
-    """Two bicycle pixels amid void and some road, perfectly predicted: the loss is 0."""
+    """Two bicycle pixels beside void and some road, perfectly predicted: the loss is 0."""
     target = torch.full((1, 8, 8), VOID)
     target[0, 0, :2] = BICYCLE
     target[0, 1] = 0
@@ -82,7 +82,7 @@ def check_void_is_not_the_last_class(loss: Loss) -> None:
 
 
 def check_classes_are_balanced(loss: Loss) -> None:
-    """Half sure on every pixel of one class, sure of the rest: as bad for a rare class as ever."""
+    """With p = 1/2 at all pixels of one class, 1 elsewhere, a rare class has the same loss."""
     values = []
     for pixels in (1, 32):
         target = torch.zeros(1, 8, 8, dtype=torch.int64)
@@ -94,8 +94,8 @@ def check_classes_are_balanced(loss: Loss) -> None:
     assert rare > frequent / 2
 
 
-def check_void_does_not_weigh(loss: Loss) -> None:
-    """A picture beside as much void again, whatever is predicted there, costs what it costs."""
+def check_void_does_not_count(loss: Loss) -> None:
+    """An image beside the same amount of void, with any prediction there, has the same loss."""
     target = torch.tensor([[[0, 0, 3, 3]]])
     scores = torch.linspace(-1, 1, K * 4).reshape(1, K, 1, 4)
     beside = torch.cat([scores, 9 * scores.flip(1)], dim=3)
@@ -104,8 +104,8 @@ def check_void_does_not_weigh(loss: Loss) -> None:
     assert expected == pytest.approx(loss(beside, beside_target).item(), rel=1e-5)
 
 
-def check_labels_stay(loss: Loss) -> None:
-    """The labels of the caller are what they were."""
+def check_labels_are_not_modified(loss: Loss) -> None:
+    """The caller's labels are unchanged."""
     target = torch.tensor([[[0, VOID, 3, VOID]]])
     before = target.clone()
     loss(make_perfect_scores(target), target)
@@ -113,7 +113,7 @@ def check_labels_stay(loss: Loss) -> None:
 
 
 def check_the_scale_does_not_depend_on_absent_classes(loss: Loss) -> None:
-    """A picture of two classes costs what it costs if the network knows no others."""
+    """An image of two classes has the same loss if the network knows no others."""
     target = torch.tensor([[[0, 0, 1, 1]]])
     two = torch.tensor([0.3, -0.2]).reshape(1, 2, 1, 1).expand(1, 2, 1, 4)
     nineteen = F.pad(two, (0, 0, 0, 0, 0, K - 2), value=-1e4)
@@ -123,31 +123,31 @@ def check_the_scale_does_not_depend_on_absent_classes(loss: Loss) -> None:
 @pytest.mark.parametrize(
     ("mistaken", "check"),
     [
-        (void_clamped_into_the_last_class, check_void_is_not_the_last_class),
-        (channel_255_left_out, check_classes_are_balanced),
-        (channel_255_left_out, check_void_does_not_weigh),
-        (void_written_over, check_labels_stay),
+        (void_clamped_to_the_last_class, check_void_is_not_the_last_class),
+        (ignored_channel_255, check_classes_are_balanced),
+        (ignored_channel_255, check_void_does_not_count),
+        (void_overwritten, check_labels_are_not_modified),
         (absent_classes_in_the_mean, check_the_scale_does_not_depend_on_absent_classes),
-        (mean_over_void_too, check_void_does_not_weigh),
+        (mean_over_void_too, check_void_does_not_count),
     ],
 )
-def test_the_mistake_is_seen(mistaken: Loss, check: Check) -> None:
+def test_check_fails_on_the_mistake(mistaken: Loss, check: Check) -> None:
     """The check fails on the mistaken form."""
     with pytest.raises(AssertionError):
         check(mistaken)
 
 
 @every_loss
-def test_void_is_not_taken_for_the_last_class(name: str) -> None:
+def test_void_is_not_the_last_class(name: str) -> None:
     """An early mmsegmentation Dice gave 0.06 Dice for this perfect prediction of bicycle."""
     check_void_is_not_the_last_class(make_loss(name, K))
 
 
-def test_the_early_dice_gives_the_number_on_record() -> None:
+def test_early_dice_gives_the_reported_number() -> None:
     """A perfect bicycle of 2 pixels beside 62 of void: 4 of 66 shared, 0.06."""
     target = torch.full((1, 8, 8), VOID)
     target[0, 0, :2] = BICYCLE
-    shared, both = sums(
+    shared, both = class_sums(
         make_perfect_scores(target), one_hot(target.clamp(0, K - 1)), target != VOID
     )
     assert 0.06 == pytest.approx((shared / both)[BICYCLE].item(), abs=0.005)
@@ -155,20 +155,20 @@ def test_the_early_dice_gives_the_number_on_record() -> None:
 
 @overlap_losses
 def test_classes_are_balanced(name: str) -> None:
-    """A later mmsegmentation Dice merged all classes into one sum, where a rare one is nothing."""
+    """A later mmsegmentation Dice merged all classes into one sum, which hides a rare one."""
     check_classes_are_balanced(make_loss(name, K))
 
 
 @every_loss
-def test_void_does_not_weigh(name: str) -> None:
-    """Mmsegmentation's cross-entropy divides by void pixels too, and its later Dice adds them."""
-    check_void_does_not_weigh(make_loss(name, K))
+def test_void_does_not_count(name: str) -> None:
+    """Mmsegmentation's cross-entropy divides by void pixels too; its later Dice adds them."""
+    check_void_does_not_count(make_loss(name, K))
 
 
 @every_loss
-def test_the_callers_labels_stay(name: str) -> None:
-    """PaddleSeg's Dice writes 0 over void in them, so that the next reader trains road there."""
-    check_labels_stay(make_loss(name, K))
+def test_labels_are_not_modified(name: str) -> None:
+    """PaddleSeg's Dice writes 0 over void, so that the next reader trains road there."""
+    check_labels_are_not_modified(make_loss(name, K))
 
 
 @every_loss
@@ -180,7 +180,7 @@ def test_the_scale_does_not_depend_on_absent_classes(name: str) -> None:
     )
 
 
-def test_the_mean_over_void_is_what_others_have() -> None:
+def test_mean_over_void_scales_the_loss() -> None:
     """The mistaken cross-entropy is ours times the share of labeled pixels."""
     target = torch.tensor([[[0, 1, VOID, VOID]]])
     value = mean_over_void_too(torch.zeros(1, 2, 1, 4), target).item()

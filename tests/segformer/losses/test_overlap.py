@@ -20,10 +20,10 @@ from tests.reference.scenes import (
 overlap_losses = pytest.mark.parametrize("name", ["dice", "log_dice", "jaccard"])
 
 
-def half_sure() -> tuple[Tensor, Tensor]:
-    """Two classes, one half each everywhere; three pixels of class 0 and one of class 1.
+def uniform_scores() -> tuple[Tensor, Tensor]:
+    """Two classes with probability 1/2 each; three pixels of class 0 and one of class 1.
 
-    The sums shared, predicted and actual are 1.5, 2, 3 for class 0 and 0.5, 2, 1 for class 1.
+    Intersection, predicted and actual sums are 1.5, 2, 3 for class 0 and 0.5, 2, 1 for class 1.
     """
     return torch.zeros(1, 2, 1, 4), torch.tensor([[[0, 0, 0, 1]]])
 
@@ -31,25 +31,25 @@ def half_sure() -> tuple[Tensor, Tensor]:
 def test_dice_by_hand() -> None:
     """1 - 3/5 and 1 - 1/3, averaged."""
     expected = ((1 - 3 / 5) + (1 - 1 / 3)) / 2
-    assert expected == pytest.approx(get_loss("dice")(*half_sure()).item())
+    assert expected == pytest.approx(get_loss("dice")(*uniform_scores()).item())
 
 
 def test_log_dice_by_hand() -> None:
     """-ln 3/5 and -ln 1/3, averaged."""
     expected = (math.log(5 / 3) + math.log(3)) / 2
-    assert expected == pytest.approx(get_loss("log_dice")(*half_sure()).item())
+    assert expected == pytest.approx(get_loss("log_dice")(*uniform_scores()).item())
 
 
 def test_jaccard_by_hand() -> None:
     """1 - 1.5/3.5 and 1 - 0.5/2.5, averaged."""
     expected = ((1 - 1.5 / 3.5) + (1 - 0.5 / 2.5)) / 2
-    assert expected == pytest.approx(get_loss("jaccard")(*half_sure()).item())
+    assert expected == pytest.approx(get_loss("jaccard")(*uniform_scores()).item())
 
 
 @few_examples
 @given(scene=loss_inputs())
-def test_jaccard_of_a_sure_prediction_is_one_minus_its_iou(scene: LossInputs) -> None:
-    """With all probabilities 0 or 1 it is what evaluation measures, over the classes present."""
+def test_jaccard_of_hard_predictions_is_one_minus_iou(scene: LossInputs) -> None:
+    """With probabilities 0 or 1 it is the metric of the evaluation, over the classes present."""
     predicted = scene.scores.argmax(1)
     confusion = confusion_matrix(predicted, scene.target, scene.k)
     is_present = confusion.sum(1) > 0
@@ -64,7 +64,7 @@ def test_jaccard_of_a_sure_prediction_is_one_minus_its_iou(scene: LossInputs) ->
     ("mix", "overlap", "parts"),
     [("ce_dice", "dice", CE_DICE), ("ce_jaccard", "jaccard", CE_JACCARD)],
 )
-def test_a_mix_is_the_weighted_sum_of_its_parts(
+def test_combined_losses_are_weighted_sums(
     mix: str, overlap: str, parts: tuple[float, float]
 ) -> None:
     """In value and gradient."""
@@ -78,8 +78,8 @@ def test_a_mix_is_the_weighted_sum_of_its_parts(
 
 
 @overlap_losses
-def test_sums_run_over_the_batch_before_they_are_divided(name: str) -> None:
-    """Two images are one picture of twice the size, not two losses averaged."""
+def test_sums_run_over_the_whole_batch(name: str) -> None:
+    """Two images count as one of twice the size, not as the mean of two losses."""
     scene = random_loss_inputs()
     wide_scores = torch.cat([*scene.scores.split(1)], dim=3)
     wide_target = torch.cat([*scene.target.split(1)], dim=2)
@@ -88,15 +88,15 @@ def test_sums_run_over_the_batch_before_they_are_divided(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["dice", "jaccard"])
-def test_pixels_given_to_an_absent_class_still_cost(name: str) -> None:
-    """Everything predicted as a class that is not there is the worst there is: 1."""
+def test_predictions_of_an_absent_class_increase_the_loss(name: str) -> None:
+    """If everything is predicted as an absent class, the loss is its maximum, 1."""
     target = torch.zeros(1, 4, 4, dtype=torch.int64)
     value = get_loss(name)(make_perfect_scores(torch.full_like(target, 5)), target)
     assert 1 == pytest.approx(value.item())
 
 
-def test_log_dice_is_finite_and_right_at_no_overlap() -> None:
-    """A class missed by a margin of 1000: p is 0 in float32, the log of Dice is not."""
+def test_log_dice_is_finite_without_overlap() -> None:
+    """A class missed by a margin of 1000: p is 0 in float32, but log Dice is finite and correct."""
     target = torch.tensor([[[0, 0, 1, 1]]])
     scores = make_perfect_scores(torch.zeros_like(target), 2, margin=1000.0)
     # Class 0: 2 shared, 4 predicted, 2 actual. Class 1: 2 e^-1000, nothing, 2 actual.
@@ -107,8 +107,8 @@ def test_log_dice_is_finite_and_right_at_no_overlap() -> None:
     torch.testing.assert_close(torch.tensor([-0.25, -0.25]), gradient[0, 1, 0, 2:])
 
 
-def test_log_dice_of_a_class_ruled_out_is_infinite() -> None:
-    """A score of minus infinity is a broken network, and is seen."""
+def test_log_dice_of_infinite_scores_is_infinite() -> None:
+    """A score of minus infinity comes from a broken network, and shows in the loss."""
     target = torch.tensor([[[0, 1]]])
     scores = torch.zeros(1, 2, 1, 2)
     scores[0, 1] = -torch.inf
@@ -116,8 +116,8 @@ def test_log_dice_of_a_class_ruled_out_is_infinite() -> None:
 
 
 @overlap_losses
-def test_a_class_counts_the_same_however_small(name: str) -> None:
-    """One pixel of a class among 63: missing it costs as much as missing the half of a picture."""
+def test_classes_count_alike_at_any_size(name: str) -> None:
+    """One pixel of a class among 63: missing it costs as much as missing half of an image."""
     lonely = torch.zeros(1, 8, 8, dtype=torch.int64)
     lonely[0, 0, 0] = 1
     half = torch.zeros(1, 8, 8, dtype=torch.int64)

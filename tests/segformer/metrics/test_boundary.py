@@ -10,7 +10,7 @@ from segformer.metrics.confusion import class_iou, confusion_matrix
 
 
 def random_maps(seed: int, size: tuple[int, int] = (24, 37)) -> tuple[Tensor, Tensor]:
-    """A prediction and a label (1, h, w) of blobs of classes 0..3, with void and unlike edges."""
+    """A prediction and a label (1, h, w) of blobs of classes 0..3, with void and other edges."""
     rng = np.random.default_rng(seed)
     noise = ndimage.gaussian_filter(rng.normal(size=(5, *size)), (0, 3, 3))
     target = noise.argmax(0)
@@ -20,8 +20,8 @@ def random_maps(seed: int, size: tuple[int, int] = (24, 37)) -> tuple[Tensor, Te
     return torch.from_numpy(predicted)[None], torch.from_numpy(target)[None]
 
 
-def slow_counts(predicted: Tensor, target: Tensor, distance: int) -> np.ndarray:
-    """Each class's masks eroded by SciPy, (4, 2): the definition, mask by mask."""
+def reference_counts(predicted: Tensor, target: Tensor, distance: int) -> np.ndarray:
+    """The definition, (4, 2): the masks of each class, eroded by SciPy."""
     counts = []
     for number in range(4):
         edges = []
@@ -35,16 +35,16 @@ def slow_counts(predicted: Tensor, target: Tensor, distance: int) -> np.ndarray:
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("distance", [1, 2, 3, 5, 8])
-def test_counts_are_those_of_eroded_masks(seed: int, distance: int) -> None:
-    """As many pixels as SciPy's erosion of every mask leaves, at any distance."""
+def test_counts_equal_eroded_masks(seed: int, distance: int) -> None:
+    """The counts equal those of SciPy's erosion of every mask, at any distance."""
     predicted, target = random_maps(seed)
     counts = boundary_counts(predicted, target, 4, distance=distance)
     assert torch.int64 == counts.dtype
-    np.testing.assert_array_equal(slow_counts(predicted, target, distance), counts)
+    np.testing.assert_array_equal(reference_counts(predicted, target, distance), counts)
 
 
-def test_by_hand() -> None:
-    """A 3 x 3 square not found: its ring of 8 is lost; the picture's rim of 16 agrees."""
+def test_boundary_counts_by_hand() -> None:
+    """A missed 3 x 3 square loses its ring of 8; the 16 pixels at the image border agree."""
     target = torch.zeros(1, 5, 5, dtype=torch.uint8)
     target[:, 1:4, 1:4] = 1
     counts = boundary_counts(torch.zeros_like(target), target, 3)
@@ -52,8 +52,8 @@ def test_by_hand() -> None:
     np.testing.assert_array_equal([1, 0, np.nan], boundary_iou(counts))
 
 
-def test_three_pixels_at_full_size() -> None:
-    """By default an inside of 1018 x 1018 is left of 1024 x 1024."""
+def test_default_distance_at_full_size() -> None:
+    """By default the interior of 1024 x 1024 is 1018 x 1018."""
     target = torch.zeros(1, 1024, 2048, dtype=torch.uint8)
     target[..., 1024:] = 1
     expected = 1024**2 - 1018**2
@@ -61,21 +61,21 @@ def test_three_pixels_at_full_size() -> None:
 
 
 @pytest.mark.parametrize(("rows", "pixels"), [(1024, 3), (512, 2), (2048, 6), (256, 1), (16, 1)])
-def test_the_distance_goes_with_the_rows(rows: int, pixels: int) -> None:
-    """Three pixels at 1024 rows, in proportion at others, and never none."""
+def test_distance_scales_with_the_rows(rows: int, pixels: int) -> None:
+    """Three pixels at 1024 rows, in proportion at others, at least one."""
     assert pixels == scaled_distance(rows)
 
 
-def test_boundaries_as_wide_as_the_picture_are_the_masks() -> None:
-    """Then boundary IoU is IoU, as the paper says."""
+def test_wide_boundaries_give_the_iou() -> None:
+    """If the boundary covers the masks, boundary IoU is IoU, as the paper says."""
     predicted, target = random_maps(5)
     expected = class_iou(confusion_matrix(predicted, target, 4))
     counts = boundary_counts(predicted, target, 4, distance=37)
     torch.testing.assert_close(expected, boundary_iou(counts), rtol=0, atol=0)
 
 
-def test_a_ragged_edge_costs_more_than_in_iou() -> None:
-    """An edge wrong by a pixel hardly changes IoU of a large object, and much its boundary IoU."""
+def test_edge_errors_matter_more_than_in_iou() -> None:
+    """An edge off by one pixel barely changes the IoU of a large object, but its boundary IoU."""
     target = torch.zeros(1, 64, 64, dtype=torch.long)
     target[..., 32:] = 1
     predicted = target.roll(1, dims=-1)
@@ -84,8 +84,8 @@ def test_a_ragged_edge_costs_more_than_in_iou() -> None:
     assert (boundary_iou(boundary_counts(predicted, target, 2)) < iou - 0.1).all()
 
 
-def test_what_is_predicted_at_void_does_not_matter() -> None:
-    """Neither there nor beside it: a contour along void is the same whatever lies within."""
+def test_predictions_at_void_do_not_count() -> None:
+    """Predictions at void change neither the counts there nor those beside it."""
     predicted, target = random_maps(6)
     expected = boundary_counts(predicted, target, 4)
     for other in (0, 3, IGNORE, 77):
@@ -93,29 +93,29 @@ def test_what_is_predicted_at_void_does_not_matter() -> None:
         assert torch.equal(expected, boundary_counts(changed, target, 4))
 
 
-def test_a_perfect_prediction_scores_one() -> None:
-    """Every class that occurs, void beside it or not."""
+def test_perfect_prediction_scores_one() -> None:
+    """Every class that occurs, beside void or not."""
     _, target = random_maps(7)
     assert [1.0] * 4 == boundary_iou(boundary_counts(target, target, 4)).tolist()
 
 
-def test_predicting_no_class_is_a_miss() -> None:
-    """IGNORE on labeled pixels is in no predicted mask."""
+def test_ignore_predicted_at_labeled_pixels_is_a_miss() -> None:
+    """IGNORE at labeled pixels is in no predicted mask."""
     target = torch.zeros(1, 4, 4, dtype=torch.uint8)
     counts = boundary_counts(torch.full_like(target, IGNORE), target, 1)
     assert [[0, 12]] == counts.tolist()
 
 
-def test_frames_add_up() -> None:
-    """A batch counts as its frames do one by one: no boundary runs from frame to frame."""
+def test_counts_of_a_batch_are_the_sum_of_its_frames() -> None:
+    """No boundary extends from frame to frame."""
     maps = [random_maps(seed) for seed in range(3)]
     batch = (torch.cat(some) for some in zip(*maps, strict=True))
     expected = sum(boundary_counts(*one, 4) for one in maps)
     assert torch.equal(expected, boundary_counts(*batch, 4))
 
 
-def test_bytes_count_as_integers_do() -> None:
-    """Labels as they lie on disk give the same counts."""
+def test_uint8_and_int64_give_equal_counts() -> None:
+    """Labels as stored on disk give the same counts."""
     predicted, target = random_maps(8)
     expected = boundary_counts(predicted, target, 4)
     assert torch.equal(expected, boundary_counts(predicted.byte(), target.byte(), 4))
@@ -131,9 +131,9 @@ def test_bytes_count_as_integers_do() -> None:
         ([[[0]]], [[[0]]], 0, "it must be at least 1 pixel"),
     ],
 )
-def test_impossible_maps_are_refused(
+def test_invalid_maps_are_refused(
     predicted: list, target: list, distance: int, message: str
 ) -> None:
-    """They would be counted as something else."""
+    """They would be counted as other classes."""
     with pytest.raises(ValueError, match=message):
         boundary_counts(torch.tensor(predicted), torch.tensor(target), 2, distance=distance)

@@ -11,7 +11,7 @@ from segformer.metrics.calibration import (
 )
 
 
-def random_case(seed: int, bins: int = 15) -> tuple[Tensor, Tensor, Tensor]:
+def make_random_inputs(seed: int, bins: int = 15) -> tuple[Tensor, Tensor, Tensor]:
     """Confidences (2, 5, 7), some on the edges of bins; predictions and labels with void."""
     rng = np.random.default_rng(seed)
     sure = rng.random((2, 5, 7)).astype(np.float32)
@@ -21,8 +21,8 @@ def random_case(seed: int, bins: int = 15) -> tuple[Tensor, Tensor, Tensor]:
     return torch.from_numpy(sure), torch.from_numpy(predicted), torch.from_numpy(target)
 
 
-def slow_counts(sure: Tensor, predicted: Tensor, target: Tensor, bins: int) -> np.ndarray:
-    """Pixel by pixel and bin by bin as the paper defines it: (bins, 3)."""
+def reference_counts(sure: Tensor, predicted: Tensor, target: Tensor, bins: int) -> np.ndarray:
+    """(bins, 3), pixel by pixel and bin by bin as defined in the paper."""
     counts = np.zeros((bins, 3))
     pixels = zip(sure.flatten(), predicted.flatten(), target.flatten(), strict=True)
     for p, found, true in pixels:
@@ -36,16 +36,16 @@ def slow_counts(sure: Tensor, predicted: Tensor, target: Tensor, bins: int) -> n
 
 @pytest.mark.parametrize("bins", [1, 4, 10, 15])
 @pytest.mark.parametrize("seed", range(3))
-def test_counts_equal_a_slow_loop(seed: int, bins: int) -> None:
-    """Pixels, confidence and right ones of every bin, void left out."""
-    case = random_case(seed, bins)
+def test_counts_equal_a_plain_loop(seed: int, bins: int) -> None:
+    """Pixels, confidence and correct ones of every bin, without void."""
+    case = make_random_inputs(seed, bins)
     counts = calibration_counts(*case, num_bins=bins)
     assert (torch.float64, (bins, 3)) == (counts.dtype, tuple(counts.shape))
-    np.testing.assert_allclose(counts, slow_counts(*case, bins), rtol=1e-15, atol=0)
+    np.testing.assert_allclose(counts, reference_counts(*case, bins), rtol=1e-15, atol=0)
 
 
-def test_error_and_table_by_hand() -> None:
-    """Two bins: 3 pixels at 0.4 with 1 right, 1 at 0.9 that is right; 2 of void."""
+def test_error_and_reliability_by_hand() -> None:
+    """Two bins: 3 pixels at 0.4 with 1 correct, 1 correct at 0.9; 2 of void."""
     sure = torch.tensor([[[0.4, 0.4, 0.4, 0.9, 0.9, 0.1]]])
     target = torch.tensor([[[0, 1, 1, 0, 255, 255]]])
     counts = calibration_counts(sure, torch.zeros_like(target), target, num_bins=2)
@@ -59,12 +59,12 @@ def test_error_and_table_by_hand() -> None:
     np.testing.assert_allclose([1 / 3, 1], table.accuracy)
 
 
-def test_fifteen_bins_unless_told_otherwise() -> None:
-    """The paper's number."""
-    assert 15 == len(calibration_counts(*random_case(0)))
+def test_default_number_of_bins() -> None:
+    """The paper has 15."""
+    assert 15 == len(calibration_counts(*make_random_inputs(0)))
 
 
-def test_an_empty_bin_has_no_means_and_adds_no_error() -> None:
+def test_empty_bin_is_nan_and_adds_no_error() -> None:
     """Its row is nan, the error is that of the others."""
     counts = torch.tensor([[0.0, 0, 0], [4, 3.0, 2]])
     assert 0.25 == float(expected_calibration_error(counts))
@@ -73,16 +73,16 @@ def test_an_empty_bin_has_no_means_and_adds_no_error() -> None:
     np.testing.assert_array_equal([np.nan, 0.5], table.accuracy)
 
 
-def test_void_alone_has_no_error() -> None:
-    """It is nan, not 0: nothing was found out."""
-    sure, predicted, target = random_case(1)
+def test_void_only_has_no_error() -> None:
+    """It is nan, not 0."""
+    sure, predicted, target = make_random_inputs(1)
     counts = calibration_counts(sure, predicted, torch.full_like(target, 255))
     assert 0 == float(counts.sum())
     assert bool(expected_calibration_error(counts).isnan())
 
 
-def test_whoever_is_right_as_often_as_sure_has_no_error() -> None:
-    """Of pixels at confidence q a share q is right: only chance is left, under 1.5 percent."""
+def test_calibrated_predictions_have_no_error() -> None:
+    """At confidence q a share of q is correct: the error is sampling noise, below 1.5 %."""
     generator = torch.Generator().manual_seed(0)
     sure = torch.rand(1, 200, 200, generator=generator)
     target = (torch.rand(1, 200, 200, generator=generator) > sure).long()
@@ -90,15 +90,15 @@ def test_whoever_is_right_as_often_as_sure_has_no_error() -> None:
     assert float(expected_calibration_error(counts)) < 0.015
 
 
-def test_whoever_is_always_sure_and_wrong_has_an_error_of_one() -> None:
-    """The largest there is."""
+def test_confident_and_wrong_predictions_have_error_one() -> None:
+    """The largest possible error."""
     ones = torch.ones(1, 2, 2)
     counts = calibration_counts(ones, torch.zeros(1, 2, 2), ones)
     assert 1.0 == float(expected_calibration_error(counts))
 
 
-def test_frames_add_up_in_any_order() -> None:
-    """Counts of parts in another order give the same bits as those of the whole."""
+def test_counts_sum_in_any_order() -> None:
+    """Counts of the parts in another order have the same bits as those of the whole."""
     generator = torch.Generator().manual_seed(0)
     scores = torch.randn(1, 19, 64, 64, generator=generator)
     target = torch.randint(0, 19, (1, 64, 64), generator=generator)
@@ -111,16 +111,16 @@ def test_frames_add_up_in_any_order() -> None:
     assert torch.equal(whole, sum(parts))
 
 
-def test_a_stack_of_counts_scores_like_its_parts() -> None:
+def test_stacked_counts() -> None:
     """One error per arm or frame."""
-    counts = torch.stack([calibration_counts(*random_case(seed)) for seed in range(3)])
+    counts = torch.stack([calibration_counts(*make_random_inputs(seed)) for seed in range(3)])
     expected = torch.stack([expected_calibration_error(one) for one in counts])
     assert torch.equal(expected, expected_calibration_error(counts))
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e4])
-def test_confidence_is_the_largest_of_the_softmax(scale: float) -> None:
-    """As PyTorch's softmax in float64 says, also where scores are huge."""
+def test_confidence_is_the_largest_softmax_probability(scale: float) -> None:
+    """It equals PyTorch's softmax in float64, also for huge scores."""
     scores = scale * torch.randn(2, 6, 4, 5, generator=torch.Generator().manual_seed(0))
     expected = scores.double().softmax(1).amax(1)
     sure = confidence(scores)
@@ -130,16 +130,16 @@ def test_confidence_is_the_largest_of_the_softmax(scale: float) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_scores_lose_no_more_than_they_lack(dtype: torch.dtype) -> None:
-    """The softmax of short floats is taken in long ones."""
+def test_confidence_of_half_precision_scores(dtype: torch.dtype) -> None:
+    """The softmax of half-precision scores is computed in float32."""
     scores = torch.randn(1, 19, 4, 5, generator=torch.Generator().manual_seed(0)).to(dtype)
     torch.testing.assert_close(confidence(scores.float()), confidence(scores), rtol=0, atol=0)
 
 
-def test_the_callers_scores_are_left_alone() -> None:
-    """Confidence is computed without writing into the scores or the labels."""
+def test_inputs_are_not_modified() -> None:
+    """Neither the scores nor the labels are written to."""
     scores = torch.randn(1, 3, 2, 2)
-    sure, predicted, target = random_case(2)
+    sure, predicted, target = make_random_inputs(2)
     before = [one.clone() for one in (scores, sure, predicted, target)]
     confidence(scores)
     calibration_counts(sure, predicted, target)
@@ -157,10 +157,10 @@ def test_the_callers_scores_are_left_alone() -> None:
         (0.5, (1, 2, 2), 0, "num_bins is 0; it must be at least 1"),
     ],
 )
-def test_impossible_confidences_are_refused(
+def test_invalid_confidences_are_refused(
     sure: float, size: tuple[int, ...], bins: int, message: str
 ) -> None:
-    """Scores in place of confidences would fall into no bin."""
+    """Scores passed as confidences would be in no bin."""
     zeros = torch.zeros(size)
     with pytest.raises(ValueError, match=message):
         calibration_counts(torch.full((1, 2, 2), sure), zeros, zeros, num_bins=bins)

@@ -20,7 +20,7 @@ from tests.reference.official_script import load_official_script
 
 @pytest.fixture(scope="module")
 def official() -> ModuleType:
-    """The official evaluation script, told to evaluate every label id."""
+    """The official evaluation script, set to evaluate every label id."""
     script = load_official_script()
     script.args.evalLabels = [label.label_id for label in LABELS]
     return script
@@ -37,7 +37,7 @@ def random_confusion(seed: int) -> np.ndarray:
 
 
 def scored_part(confusion: np.ndarray) -> torch.Tensor:
-    """(19, 20) counts in train-id order, the last column of unscored ids: what ours would hold."""
+    """(19, 20) counts in train id order, with a last column of unscored ids: our format."""
     ids = [label.label_id for label in CLASSES]
     rows = confusion[ids]
     unscored = np.delete(rows, ids, axis=1).sum(axis=1, keepdims=True)
@@ -45,8 +45,8 @@ def scored_part(confusion: np.ndarray) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_class_iou_is_the_official_one(official: ModuleType, seed: int) -> None:
-    """Every class, nan for nan, ids predicted that are ignored; and their mean."""
+def test_class_iou_equals_the_official_script(official: ModuleType, seed: int) -> None:
+    """Every class, with nan, with predicted ids that are ignored, and the mean."""
     confusion = random_confusion(seed)
     expected = {
         label.name: official.getIouScoreForLabel(label.label_id, confusion, official.args)
@@ -60,8 +60,8 @@ def test_class_iou_is_the_official_one(official: ModuleType, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_category_iou_is_the_official_one(official: ModuleType, seed: int) -> None:
-    """Every category with a scored class, as the official function computes it."""
+def test_category_iou_equals_the_official_script(official: ModuleType, seed: int) -> None:
+    """Every category with a scored class equals the result of the official function."""
     confusion = random_confusion(seed)
     expected = [
         official.getIouScoreForCategory(name, confusion, official.args) for name in CATEGORIES
@@ -70,13 +70,13 @@ def test_category_iou_is_the_official_one(official: ModuleType, seed: int) -> No
     np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-12)
 
 
-def test_the_categories_are_the_official_ones(official: ModuleType) -> None:
+def test_categories_are_the_official_ones(official: ModuleType) -> None:
     """All but void, none of whose labels is scored."""
     assert set(official.category2labels) - {"void"} == set(CATEGORIES)
 
 
 def test_confusion_by_hand() -> None:
-    """Rows are the truth, columns the prediction, void is left out."""
+    """Rows are true classes, columns predicted ones; void is left out."""
     target = torch.tensor([[[0, 0, 1], [2, 255, 255]]])
     predicted = torch.tensor([[[0, 1, 1], [0, 2, 0]]])
     expected = torch.tensor([[1, 1, 0], [0, 1, 0], [1, 0, 0]])
@@ -85,8 +85,8 @@ def test_confusion_by_hand() -> None:
     assert torch.equal(expected, confusion)
 
 
-def test_bytes_count_as_integers_do() -> None:
-    """uint8 classes do not overflow on their way to a pair."""
+def test_uint8_and_int64_give_equal_counts() -> None:
+    """uint8 classes do not overflow when pairs are computed."""
     generator = torch.Generator().manual_seed(0)
     predicted, target = torch.randint(0, 19, (2, 1, 40, 40), generator=generator)
     expected = confusion_matrix(predicted, target, 19)
@@ -94,16 +94,16 @@ def test_bytes_count_as_integers_do() -> None:
     assert 1600 == int(expected.sum())
 
 
-def test_void_alone_counts_nothing() -> None:
-    """Every score of an empty confusion is nan, not 0 and not an error."""
+def test_void_only_gives_nan_scores() -> None:
+    """Every score of an empty confusion matrix is nan, not 0 and not an error."""
     nothing = confusion_matrix(torch.zeros(1, 2, 2).long(), torch.full((1, 2, 2), 255), 19)
     assert 0 == int(nothing.sum())
     for score in (class_iou(nothing), mean_iou(nothing), pixel_accuracy(nothing)):
         assert bool(score.isnan().all())
 
 
-def test_what_is_predicted_at_void_does_not_matter() -> None:
-    """Not even a byte that is no class."""
+def test_predictions_at_void_do_not_count() -> None:
+    """Not even an id that is no class."""
     target = torch.tensor([[[0, 255]]])
     assert torch.equal(
         confusion_matrix(torch.tensor([[[0, 1]]]), target, 2),
@@ -111,8 +111,8 @@ def test_what_is_predicted_at_void_does_not_matter() -> None:
     )
 
 
-def test_no_class_predicted_is_a_miss() -> None:
-    """A pixel predicted as IGNORE counts against the class it is of, and for no other."""
+def test_ignore_predicted_at_labeled_pixels_is_a_miss() -> None:
+    """A pixel predicted as IGNORE is a false negative, and a false positive of no class."""
     target = torch.tensor([[[0, 0, 1, 1, 255]]])
     predicted = torch.tensor([[[0, 255, 1, 1, 255]]])
     confusion = confusion_matrix(predicted, target, 2, unscored=(255,))
@@ -121,28 +121,28 @@ def test_no_class_predicted_is_a_miss() -> None:
     assert 3 / 4 == float(pixel_accuracy(confusion))
 
 
-def test_every_unscored_id_has_its_column() -> None:
-    """In the order they are given."""
+def test_every_unscored_id_has_a_column() -> None:
+    """In the given order."""
     target, predicted = torch.zeros(1, 1, 4), torch.tensor([[[0, 254, 255, 255]]])
     confusion = confusion_matrix(predicted, target.long(), 2, unscored=(255, 254))
     assert [[1, 0, 2, 1], [0, 0, 0, 0]] == confusion.tolist()
 
 
 def test_iou_by_hand() -> None:
-    """3 hits, 1 missed, 2 wrongly taken: 3/6; a class never there nor predicted is nan."""
+    """3 TP, 1 FN, 2 FP: 3/6; a class neither labeled nor predicted is nan."""
     confusion = torch.tensor([[3, 1, 0], [2, 4, 0], [0, 0, 0]])
     np.testing.assert_allclose([3 / 6, 4 / 7, np.nan], class_iou(confusion))
     assert (3 / 6 + 4 / 7) / 2 == pytest.approx(mean_iou(confusion).item())
     assert 7 / 10 == pytest.approx(pixel_accuracy(confusion).item())
 
 
-def test_a_class_only_predicted_is_zero() -> None:
-    """It is no nan: the official script counts its false positives against the mean."""
+def test_class_that_is_only_predicted_scores_zero() -> None:
+    """Not nan: the official script counts its false positives in the mean."""
     assert [0.5, 0.0] == class_iou(torch.tensor([[1, 1], [0, 0]])).tolist()
 
 
-def test_many_confusions_at_once() -> None:
-    """A stack, as numpy or torch, scores like its parts one by one."""
+def test_stacked_confusions() -> None:
+    """A stack, of NumPy or torch, scores like its parts."""
     rng = np.random.default_rng(0)
     stack = rng.integers(0, 99, (4, 19, 20))
     for score in (class_iou, mean_iou, pixel_accuracy, category_iou):
@@ -161,7 +161,7 @@ def test_many_confusions_at_once() -> None:
         ([[[0, 0]]], [[[0]]], "differ in shape; resize the scores"),
     ],
 )
-def test_impossible_classes_and_shapes_are_refused(
+def test_invalid_classes_and_shapes_are_refused(
     predicted: list[list[list[int]]], target: list[list[list[int]]], message: str
 ) -> None:
     """They would be counted as other classes."""
@@ -170,26 +170,26 @@ def test_impossible_classes_and_shapes_are_refused(
 
 
 def test_categories_need_the_cityscapes_classes() -> None:
-    """With another number of classes there are no categories."""
+    """Categories are undefined for another number of classes."""
     with pytest.raises(ValueError, match="19 Cityscapes classes"):
         category_iou(torch.zeros(3, 3))
 
 
 @pytest.mark.parametrize("shape", [(19,), (20, 19)])
-def test_what_is_no_confusion_is_refused(shape: tuple[int, ...]) -> None:
-    """A row for void would be taken for a class."""
+def test_confusions_of_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
+    """A row for void would be scored as a class."""
     with pytest.raises(ValueError, match="at least as many columns; this one is"):
         class_iou(torch.zeros(shape))
 
 
-def test_more_classes_than_bytes_are_refused() -> None:
-    """Class 255 could not be told from void."""
+def test_more_than_255_classes_are_refused() -> None:
+    """Class 255 would be void."""
     with pytest.raises(ValueError, match="256 classes include 255, which is void"):
         confusion_matrix(torch.zeros(1, 1, 1), torch.zeros(1, 1, 1), 256)
 
 
-def test_a_thin_pole_counts_at_the_labels_own_size() -> None:
-    """Every pixel of the label is scored, also those that a smaller label would have lost.
+def test_thin_pole_counts_at_the_size_of_the_label() -> None:
+    """Every pixel of the label is scored, including those that a smaller label would lose.
 
     Hugging Face's example resizes labels for evaluation: there this prediction is perfect.
     """
@@ -205,8 +205,8 @@ def test_a_thin_pole_counts_at_the_labels_own_size() -> None:
     assert 1.0 == float(mean_iou(mistaken))
 
 
-def test_road_counts() -> None:
-    """Class 0 is a class: who misses all road loses it.
+def test_class_0_is_scored() -> None:
+    """A prediction without any road scores 0 for road.
 
     Hugging Face's example ignores index 0: there this prediction is perfect.
     """
@@ -221,7 +221,7 @@ def test_road_counts() -> None:
 
 
 @pytest.mark.parametrize("unscored", [(1,), (255, 255), (256,), (-1,)])
-def test_unscored_ids_stand_once_and_beside_the_classes(unscored: tuple[int, ...]) -> None:
+def test_invalid_unscored_ids_are_refused(unscored: tuple[int, ...]) -> None:
     """A column for a scored class, or two for one id, would count pixels twice."""
     with pytest.raises(ValueError, match="give each id once, from 2 to 255"):
         confusion_matrix(torch.zeros(1, 1, 1), torch.zeros(1, 1, 1), 2, unscored=unscored)

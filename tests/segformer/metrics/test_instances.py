@@ -30,7 +30,7 @@ from tests.reference.official_script import OfficialFrame, load_official_script,
 
 
 def random_frame(rng: np.random.Generator, *, size: tuple[int, int] = (12, 20)) -> OfficialFrame:
-    """Blocks of some of the 34 labels, some of them instances; predictions partly right."""
+    """Blocks of some of the 34 labels, some of them instances; predictions partly correct."""
     rows, columns = size
     ids = rng.choice(34, rng.integers(4, 20), replace=False)
     labels = np.kron(rng.choice(ids, (rows // 2, columns // 2)), np.ones((2, 2), int))
@@ -45,7 +45,7 @@ def random_frame(rng: np.random.Generator, *, size: tuple[int, int] = (12, 20)) 
 
 
 def drawn_frame(rng: np.random.Generator) -> OfficialFrame:
-    """A drawn street, and a prediction that is shifted, misses classes and invents others."""
+    """A synthetic street with a prediction that is shifted, with missing and wrong classes."""
     street = draw_frame(rng, (64, 128))
     predicted = np.roll(street.label_ids, (1, 2), axis=(0, 1))
     predicted[predicted == rng.choice(34)] = 7
@@ -56,7 +56,7 @@ def drawn_frame(rng: np.random.Generator) -> OfficialFrame:
 
 
 def our_counts(frames: Sequence[OfficialFrame]) -> tuple[Tensor, Tensor]:
-    """Counts of instances and confusion, added up frame by frame."""
+    """Counts of instances and confusion, summed over frames."""
     counts, confusion = torch.zeros(10, 2).double(), torch.zeros(19, 21).long()
     for frame in frames:
         predicted = from_label_ids(frame.predicted)
@@ -66,8 +66,8 @@ def our_counts(frames: Sequence[OfficialFrame]) -> tuple[Tensor, Tensor]:
     return counts, confusion
 
 
-def assert_official(folder: Path, frames: Sequence[OfficialFrame]) -> None:
-    """All four kinds of scores and their averages are those of the script, nan for nan."""
+def assert_equal_to_script(folder: Path, frames: Sequence[OfficialFrame]) -> None:
+    """All four kinds of scores and their averages equal the script's, including nan."""
     expected = run_official_script(folder, frames)
     counts, confusion = our_counts(frames)
     names, instance_names = [c.name for c in CLASSES], [c.name for c in INSTANCE_CLASSES]
@@ -91,48 +91,48 @@ def assert_official(folder: Path, frames: Sequence[OfficialFrame]) -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_random_predictions_score_as_the_script_says(tmp_path: Path, seed: int) -> None:
+def test_random_predictions_equal_the_script(tmp_path: Path, seed: int) -> None:
     """Absent classes, groups, all 34 ids predicted anywhere; one to three frames."""
     rng = np.random.default_rng(seed)
-    assert_official(tmp_path, [random_frame(rng) for _ in range(1 + seed % 3)])
+    assert_equal_to_script(tmp_path, [random_frame(rng) for _ in range(1 + seed % 3)])
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_drawn_streets_score_as_the_script_says(tmp_path: Path, seed: int) -> None:
+def test_synthetic_streets_equal_the_script(tmp_path: Path, seed: int) -> None:
     """Two frames of the synthetic set with corrupted predictions."""
     rng = np.random.default_rng(seed)
     frames = [drawn_frame(rng), drawn_frame(rng)]
     assert len(np.unique(frames[0].instance_ids[frames[0].instance_ids > 1000])) > 1
-    assert_official(tmp_path, frames)
+    assert_equal_to_script(tmp_path, frames)
 
 
-def test_a_perfect_prediction_scores_one(tmp_path: Path) -> None:
-    """Every class of a drawn street that has an instance, exactly."""
+def test_perfect_prediction_scores_one(tmp_path: Path) -> None:
+    """Exactly 1 for every class of a synthetic street that has an instance."""
     street = draw_frame(np.random.default_rng(1), (64, 128))
     frames = [OfficialFrame(street.label_ids, street.label_ids, street.instance_ids)]
     iou = instance_iou(*our_counts(frames))
     assert {1.0} == set(iou[~iou.isnan()].tolist())
-    assert_official(tmp_path, frames)
+    assert_equal_to_script(tmp_path, frames)
 
 
-def test_without_instances_there_is_no_score(tmp_path: Path) -> None:
-    """A street without people and vehicles: nan, and their mean too."""
+def test_scores_without_instances_are_nan(tmp_path: Path) -> None:
+    """A street without people and vehicles: nan, and so is the mean."""
     empty = np.full((8, 8), 7)
     frames = [
         OfficialFrame(empty.astype(np.uint8), empty.astype(np.uint8), empty.astype(np.uint16))
     ]
     assert bool(instance_iou(*our_counts(frames)).isnan().all())
-    assert_official(tmp_path, frames)
+    assert_equal_to_script(tmp_path, frames)
 
 
-def test_the_average_sizes_are_the_official_ones() -> None:
-    """For the classes that are scored, digit by digit."""
+def test_average_sizes_are_the_official_ones() -> None:
+    """For the scored classes, to the last digit."""
     official = load_official_script().args.avgClassSize
     assert {label.name: official[label.name] for label in INSTANCE_CLASSES} == AVERAGE_SIZES
 
 
-def test_a_small_instance_weighs_like_a_large_one() -> None:
-    """A person of 9 pixels is found and one of 1 is not: a half, where IoU says nine tenths."""
+def test_small_and_large_instances_count_alike() -> None:
+    """A person of 9 pixels is found and one of 1 is not: 1/2, where IoU is 9/10."""
     instances = np.array([[24000] * 9 + [24001]])
     predicted = np.array([[11] * 9 + [0]])
     confusion = confusion_matrix(torch.tensor(predicted), torch.full((1, 10), 11), 19)
@@ -143,20 +143,20 @@ def test_a_small_instance_weighs_like_a_large_one() -> None:
     assert 0.5 == float(instance_iou(counts, confusion)[0])
 
 
-def test_a_rider_taken_for_a_person_is_found_as_human() -> None:
-    """The category's score knows no difference within it; the class's does."""
+def test_rider_predicted_as_person_counts_as_human() -> None:
+    """It is a true positive of the category, not of the class."""
     counts = count_instances([[11, 11]], [[25000, 25000]])
     size = AVERAGE_SIZES["rider"]
     assert [[0.0, size], [size, 0.0]] == counts[[1, 8]].tolist()
 
 
-def test_groups_are_neither_found_nor_missed() -> None:
-    """Ids below 1000 and instances of unscored labels count nothing."""
+def test_groups_are_not_counted() -> None:
+    """Ids below 1000 and instances of unscored labels count as nothing."""
     assert 0 == float(count_instances([[11, 0, 13, 0]], [[24, 24, 29000, 30001]]).sum())
 
 
-def test_pixels_taken_wrongly_weigh_one() -> None:
-    """Three pixels of road taken for a car, beside a car wholly found."""
+def test_false_positives_have_weight_one() -> None:
+    """Three pixels of road predicted as car, and a car predicted completely."""
     size = AVERAGE_SIZES["car"]
     confusion = torch.zeros(19, 19)
     confusion[13, 13], confusion[0, 13] = 5, 3
@@ -164,8 +164,8 @@ def test_pixels_taken_wrongly_weigh_one() -> None:
     assert size / (size + 3) == pytest.approx(float(instance_iou(counts, confusion)[2]), abs=1e-12)
 
 
-def test_columns_of_what_is_unscored_may_be_absent() -> None:
-    """A network that predicts only classes needs no column for others."""
+def test_columns_of_unscored_ids_are_optional() -> None:
+    """A network that predicts only classes needs no other columns."""
     rng = np.random.default_rng(3)
     counts, confusion = torch.rand(10, 2).double(), rng.integers(0, 99, (19, 21))
     confusion[:, 19:] = 0
@@ -175,8 +175,8 @@ def test_columns_of_what_is_unscored_may_be_absent() -> None:
         assert torch.equal(expected, score(counts, confusion[:, :19]))
 
 
-def test_many_sets_at_once() -> None:
-    """A stack of counts and confusions scores like its parts one by one."""
+def test_stacked_counts() -> None:
+    """A stack of counts and confusion matrices scores like its parts."""
     generator = torch.Generator().manual_seed(0)
     counts = torch.rand(3, 10, 2, generator=generator).double()
     confusions = torch.randint(0, 99, (3, 19, 19), generator=generator)
@@ -185,8 +185,8 @@ def test_many_sets_at_once() -> None:
         torch.testing.assert_close(expected, score(counts.numpy(), confusions.numpy()))
 
 
-def test_any_integers_will_do() -> None:
-    """Arrays as Pillow reads them and tensors of any width give the same counts."""
+def test_any_integer_type_is_accepted() -> None:
+    """Arrays from Pillow and tensors of any integer type give the same counts."""
     frame = random_frame(np.random.default_rng(0))
     frame.instance_ids.setflags(write=False)  # as arrays of pictures are: no warning for it
     frame.predicted.setflags(write=False)
@@ -197,8 +197,8 @@ def test_any_integers_will_do() -> None:
     assert torch.equal(expected, count_instances(predicted, ids.int()))
 
 
-def test_label_ids_are_read_as_the_official_table_says() -> None:
-    """19 train ids; caravan and trailer as vehicles beside them; all else ignored."""
+def test_label_ids_are_converted_by_the_official_table() -> None:
+    """19 train ids; caravan and trailer as unscored vehicles; all others ignored."""
     expected = train_id_table()[:34].copy()
     expected[[29, 30]] = UNSCORED_VEHICLE
     np.testing.assert_array_equal(expected, from_label_ids(np.arange(34)))
@@ -215,15 +215,13 @@ def test_label_ids_are_read_as_the_official_table_says() -> None:
         ([[[0]]], [[[24000]]], "instance ids are unique within a frame only"),
     ],
 )
-def test_impossible_ids_and_shapes_are_refused(
-    predicted: list, instances: list, message: str
-) -> None:
-    """They would be counted as something else."""
+def test_invalid_ids_and_shapes_are_refused(predicted: list, instances: list, message: str) -> None:
+    """They would be counted as other classes."""
     with pytest.raises(ValueError, match=message):
         count_instances(predicted, instances)
 
 
-def test_label_ids_of_no_label_are_refused() -> None:
+def test_unknown_label_ids_are_refused() -> None:
     """Such as 255, which the official script cannot count either."""
     with pytest.raises(ValueError, match="255 is not a predicted label id; allowed are 0 to 33"):
         from_label_ids([[255]])
@@ -241,6 +239,6 @@ def test_label_ids_of_no_label_are_refused() -> None:
 def test_counts_of_other_shapes_are_refused(
     counts: tuple[int, ...], confusion: tuple[int, ...], message: str
 ) -> None:
-    """Counts and confusion must belong together."""
+    """Counts and confusion matrix must match."""
     with pytest.raises(ValueError, match=message):
         instance_iou(torch.zeros(counts), torch.zeros(confusion))

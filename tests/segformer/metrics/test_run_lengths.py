@@ -8,8 +8,8 @@ from segformer.metrics.instances import UNSCORED, count_instances, from_label_id
 from segformer.metrics.run_lengths import count_label_ids
 
 
-def maps(seed: int, size: tuple[int, int] = (13, 21)) -> tuple[np.ndarray, np.ndarray]:
-    """(h, w) predicted label ids and instance ids: short runs, every label, some told apart."""
+def random_maps(seed: int, size: tuple[int, int] = (13, 21)) -> tuple[np.ndarray, np.ndarray]:
+    """(h, w) predicted label ids and instance ids: short runs, every label, some with instances."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(rng.integers(0, 34, size), 3, axis=1)
     single = (labels >= 24) & (np.repeat(rng.random(size), 3, axis=1) < 0.7)
@@ -19,9 +19,9 @@ def maps(seed: int, size: tuple[int, int] = (13, 21)) -> tuple[np.ndarray, np.nd
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_runs_count_as_pixels_do(seed: int) -> None:
-    """Confusion and instances are those counted pixel by pixel, each by its own function."""
-    predicted, instances = maps(seed)
+def test_run_counts_equal_pixel_counts(seed: int) -> None:
+    """Confusion matrix and instance counts equal those of the functions on pixels."""
+    predicted, instances = random_maps(seed)
     labels = np.where(instances < 1000, instances, instances // 1000)
     found, target = from_label_ids(predicted), torch.from_numpy(train_id_table()[labels])
     expected = confusion_matrix(found, target, 19, unscored=UNSCORED)
@@ -30,16 +30,16 @@ def test_runs_count_as_pixels_do(seed: int) -> None:
     assert torch.equal(count_instances(found, instances), weighted)
 
 
-def test_a_frame_of_one_run() -> None:
-    """All road, all found: the run that never ends is counted whole."""
+def test_frame_of_a_single_run() -> None:
+    """All road, all predicted: a run up to the last pixel is counted."""
     road = np.full((4, 6), 7)
     confusion, weighted = count_label_ids(road.astype(np.uint8), road.astype(np.uint16))
     assert 24 == confusion[0, 0] == confusion.sum()
     assert 0 == weighted.sum()
 
 
-def test_impossible_maps_are_refused() -> None:
-    """Other shapes, and ids that no label has, in prediction or truth."""
+def test_invalid_maps_are_refused() -> None:
+    """Other shapes, and ids of no label, in prediction or truth."""
     road = np.full((4, 6), 7, dtype=np.uint8)
     with pytest.raises(ValueError, match="predict at the label's size"):
         count_label_ids(road, road[:3].astype(np.uint16))

@@ -29,8 +29,8 @@ def random_maps(rows: int = 13, columns: int = 9) -> list[Tensor]:
     return maps
 
 
-def as_published(decoder: MlpDecoder, maps: list[Tensor]) -> Tensor:
-    """The paper's order: unify, resize, stack coarsest first, mix, normalize, score."""
+def published_decoder(decoder: MlpDecoder, maps: list[Tensor]) -> Tensor:
+    """The order of the paper: unify, resize, stack coarsest first, mix, normalize, classify."""
     size = maps[0].shape[1:3]
     resized = [
         F.interpolate(linear(grid).permute(0, 3, 1, 2), size, mode="bilinear")
@@ -42,17 +42,17 @@ def as_published(decoder: MlpDecoder, maps: list[Tensor]) -> Tensor:
 
 @pytest.mark.parametrize(("rows", "columns"), [(8, 16), (13, 9), (40, 8), (1, 1)])
 def test_evaluation_equals_the_published_order(rows: int, columns: int) -> None:
-    """Multiplied and folded matrices, in bands, score as the paper's layers do, for any size."""
+    """Multiplied and folded matrices, in bands, score as the paper's layers at any size."""
     decoder, maps = random_decoder().eval(), random_maps(rows, columns)
-    expected = as_published(decoder, maps)
+    expected = published_decoder(decoder, maps)
     difference = (expected - decoder(maps)).abs().max() / expected.abs().max()
     assert 1e-5 > difference
 
 
 def test_training_equals_the_published_order() -> None:
-    """With batch statistics the scores and the running statistics are the published ones."""
+    """Scores and running statistics with batch statistics equal those of the paper's layers."""
     decoder, other, maps = random_decoder().train(), random_decoder().train(), random_maps()
-    expected, scores = as_published(other, maps), decoder(maps)
+    expected, scores = published_decoder(other, maps), decoder(maps)
     assert 1e-5 > (expected - scores).abs().max() / expected.abs().max()
     torch.testing.assert_close(other.norm.running_mean, decoder.norm.running_mean)
     torch.testing.assert_close(other.norm.running_var, decoder.norm.running_var)
@@ -60,9 +60,9 @@ def test_training_equals_the_published_order() -> None:
 
 @pytest.mark.parametrize("training", [True, False])
 def test_gradients_equal_the_published_order(training: bool) -> None:
-    """Every parameter of the published layers gets its published gradient."""
+    """Every parameter has the gradient of the paper's layers."""
     gradients = []
-    for function in (as_published, MlpDecoder.__call__):
+    for function in (published_decoder, MlpDecoder.__call__):
         decoder = random_decoder().train(training)
         function(decoder, random_maps()).square().mean().backward()
         gradients.append({name: p.grad for name, p in decoder.named_parameters()})
@@ -73,8 +73,8 @@ def test_gradients_equal_the_published_order(training: bool) -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 3, 8, 100])
-def test_bands_put_together_are_the_whole(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a map is cut into bands changes nothing, be they put together or added in place."""
+def test_band_size_does_not_change_the_result(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bands of any size give the same sum, concatenated or added in place."""
     maps = random_maps(29, 9)
     matrices, bias = [torch.randn(12, width) for width in WIDTHS], torch.randn(12)
     size = maps[0].shape[1:3]
@@ -89,15 +89,15 @@ def test_bands_put_together_are_the_whole(rows: int, monkeypatch: pytest.MonkeyP
     torch.testing.assert_close(expected, sum_resized(maps, matrices, bias), atol=1e-4, rtol=1e-5)
 
 
-def test_inputs_are_left_as_they_are() -> None:
-    """Adding in place never reaches the maps that came in."""
+def test_inputs_are_not_modified() -> None:
+    """In-place additions never change the input maps."""
     decoder, maps = random_decoder().eval(), random_maps()
     before = [grid.clone() for grid in maps]
     decoder(maps)
     assert all(torch.equal(old, new) for old, new in zip(before, maps, strict=True))
 
 
-def test_dropout_leaves_out_whole_channels_in_training_only() -> None:
+def test_dropout_is_active_in_training_only() -> None:
     """Two passes differ in training and agree in evaluation."""
     torch.manual_seed(0)
     decoder, maps = MlpDecoder(WIDTHS, 12, 5, dropout=0.5), random_maps()

@@ -17,8 +17,8 @@ BATCH = (3, 64, 96)
 FULL = (1, 512, 1024)
 
 
-def pair(variant: str, folder: Path) -> tuple[nn.Module, SegFormer]:
-    """Transformers' network with every tensor drawn at random, and ours with the same weights."""
+def make_networks(variant: str, folder: Path) -> tuple[nn.Module, SegFormer]:
+    """Transformers' network with random tensors, and ours with the same weights."""
     size = get_variant(variant)
     config = SegformerConfig(
         hidden_sizes=size.widths,
@@ -37,12 +37,12 @@ def pair(variant: str, folder: Path) -> tuple[nn.Module, SegFormer]:
     nn.init.uniform_(theirs.decode_head.batch_norm.running_var, 0.5, 2.0)
     # Transformers 5 runs with torch's LayerNorm epsilon of 1e-5 everywhere, which is ours too.
     ours = SegFormer(variant, drop_path=0.0, dropout=0.0)
-    carry(theirs.state_dict(), ours, folder)
+    load_into_ours(theirs.state_dict(), ours, folder)
     return theirs, ours
 
 
-def carry(tensors: dict[str, Tensor], ours: SegFormer, folder: Path) -> None:
-    """Give our network tensors that bear transformers' names, the way a user would: in a file."""
+def load_into_ours(tensors: dict[str, Tensor], ours: SegFormer, folder: Path) -> None:
+    """Load tensors with transformers' names into our network, through a file, as a user would."""
     torch.save(tensors, folder / "theirs.pth")
     load_model(ours, folder / "theirs.pth")
 
@@ -54,7 +54,7 @@ def random_images(size: tuple[int, int, int]) -> Tensor:
 
 
 def score_difference(theirs: nn.Module, ours: nn.Module, images: Tensor) -> float:
-    """The largest difference of the scores in evaluation, as a share of the largest score."""
+    """The largest difference of the scores in evaluation, relative to the largest score."""
     with torch.no_grad():
         expected, found = theirs.eval()(images).logits, ours.eval()(images)
     assert expected.shape == found.shape
@@ -64,11 +64,11 @@ def score_difference(theirs: nn.Module, ours: nn.Module, images: Tensor) -> floa
 def gradient_differences(
     theirs: nn.Module, ours: SegFormer, images: Tensor, folder: Path
 ) -> dict[str, float]:
-    """In training, the largest difference of each parameter's gradient, as a share of its largest.
+    """The largest difference of each parameter's gradient in training, relative to its largest.
 
-    In double precision; the networks stay in it. What the loss does not depend on, biases that a
-    softmax or a norm takes away, has a gradient of nothing but rounding: that is held against a
-    hundred-millionth of the largest gradient of the network.
+    The networks are converted to double precision and stay so. If the loss does not depend on a
+    parameter (a bias before a softmax or a norm), its gradient is pure rounding error: it is
+    compared with 1e-8 of the largest gradient of the network.
     """
     theirs, ours, images = theirs.double(), ours.double(), images.double()
     theirs.train()(images).logits.square().mean().backward()
@@ -76,7 +76,7 @@ def gradient_differences(
     # Their gradients take the way their weights took, so that equal tensors meet.
     gradients = {name: parameter.grad for name, parameter in theirs.named_parameters()}
     expected = SegFormer(ours.variant).double()
-    carry(theirs.state_dict() | gradients, expected, folder)
+    load_into_ours(theirs.state_dict() | gradients, expected, folder)
     wanted = dict(expected.named_parameters())
     least = 1e-8 * max(gradient.abs().max() for gradient in wanted.values())
     differences = {}
@@ -92,24 +92,26 @@ def gradient_differences(
 def test_scores_equal_transformers(
     variant: str, size: tuple[int, int, int], tmp_path: Path
 ) -> None:
-    """With equal weights the scores differ by less than 1e-5 of the largest one."""
-    assert 1e-5 > score_difference(*pair(variant, tmp_path), random_images(size))
+    """With equal weights the scores differ by less than 1e-5 of the largest score."""
+    assert 1e-5 > score_difference(*make_networks(variant, tmp_path), random_images(size))
 
 
 @pytest.mark.parametrize("size", [ODD, BATCH], ids=str)
 def test_gradients_equal_transformers(size: tuple[int, int, int], tmp_path: Path) -> None:
-    """In double precision every parameter's gradient agrees to a hundred-thousandth.
+    """In double precision every gradient agrees within 1e-5.
 
-    In single precision two right programs differ by more: where a ReLU of the decoder sees a value
-    of nearly 0, rounding decides whether the whole gradient passes.
+    In single precision two correct implementations differ by more: where the decoder's ReLU has an
+    input near 0, rounding decides whether the whole gradient passes.
     """
-    differences = gradient_differences(*pair("b0", tmp_path), random_images(size), tmp_path)
+    differences = gradient_differences(
+        *make_networks("b0", tmp_path), random_images(size), tmp_path
+    )
     assert 1e-5 > max(differences.values()), max(differences, key=differences.__getitem__)
 
 
 def test_gradients_in_single_precision_are_as_exact_as_transformers(tmp_path: Path) -> None:
-    """All gradients together, in float32, are no further from the float64 ones than theirs."""
-    networks, images = pair("b0", tmp_path), random_images(BATCH)
+    """All gradients in float32 are about as close to the float64 ones as those of transformers."""
+    networks, images = make_networks("b0", tmp_path), random_images(BATCH)
     distances = []
     for network in networks:
         exact = copy.deepcopy(network).train().double()
@@ -131,7 +133,7 @@ def test_every_variant_equals_transformers(
     variant: str, size: tuple[int, int, int], tmp_path: Path
 ) -> None:
     """B0 to B5: scores within 1e-5 in evaluation, every gradient within 1e-4 in training."""
-    networks, images = pair(variant, tmp_path), random_images(size)
+    networks, images = make_networks(variant, tmp_path), random_images(size)
     assert 1e-5 > score_difference(*networks, images)
     differences = gradient_differences(*networks, images, tmp_path)
     assert 1e-4 > max(differences.values()), max(differences, key=differences.__getitem__)
@@ -140,11 +142,11 @@ def test_every_variant_equals_transformers(
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_equals_transformers_at_full_size(variant: str, tmp_path: Path) -> None:
-    """At 512x1024 too the scores agree; the gradients of all variants are in docs/results.md.
+    """The scores agree at 512x1024; the gradients of all variants are in docs/results.md.
 
-    (In double precision they take minutes and 20 GiB; here B0 and B2 stand for the two decoders.)
+    (In double precision they take minutes and 20 GiB; here B0 and B2 represent the two decoders.)
     """
-    networks, images = pair(variant, tmp_path), random_images(FULL)
+    networks, images = make_networks(variant, tmp_path), random_images(FULL)
     assert 1e-5 > score_difference(*networks, images)
     if variant in ("b0", "b2"):
         differences = gradient_differences(*networks, images, tmp_path)

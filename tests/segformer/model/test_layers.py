@@ -16,14 +16,14 @@ from segformer.model.layers import (
 )
 
 
-def randomized(module: nn.Module) -> nn.Module:
-    """The module with every parameter drawn anew, biases and norms too."""
+def randomize(module: nn.Module) -> nn.Module:
+    """The module with all parameters drawn at random, including biases and norms."""
     for parameter in module.parameters():
         nn.init.normal_(parameter, std=0.3)
     return module
 
 
-def test_linears_start_with_the_papers_spread_and_no_bias() -> None:
+def test_linears_are_initialized_as_in_the_paper() -> None:
     """Weights of a linear have mean 0 and standard deviation 0.02; its bias is zero."""
     torch.manual_seed(0)
     layer = nn.Linear(400, 400)
@@ -34,7 +34,7 @@ def test_linears_start_with_the_papers_spread_and_no_bias() -> None:
 
 
 @pytest.mark.parametrize(("groups", "fan_out"), [(1, 9 * 256), (256, 9)])
-def test_convolutions_start_by_fan_out_counting_groups(groups: int, fan_out: int) -> None:
+def test_convolutions_are_initialized_by_fan_out_with_groups(groups: int, fan_out: int) -> None:
     """A depthwise convolution has a fan-out of 9, not 9 times its channels."""
     torch.manual_seed(0)
     layer = nn.Conv2d(256, 256, 3, groups=groups)
@@ -44,7 +44,7 @@ def test_convolutions_start_by_fan_out_counting_groups(groups: int, fan_out: int
 
 
 def test_drop_path_keeps_the_expectation_and_whole_images() -> None:
-    """An image loses its branch whole or has it scaled up, so that the mean over images stays."""
+    """An image's branch is dropped or scaled as a whole, so that the expectation is unchanged."""
     torch.manual_seed(0)
     dropped = DropPath(0.25)(torch.ones(4000, 1, 1, 2))
     assert {0.0, round(1 / 0.75, 4)} == {round(value, 4) for value in dropped.unique().tolist()}
@@ -53,28 +53,28 @@ def test_drop_path_keeps_the_expectation_and_whole_images() -> None:
 
 
 def test_drop_path_does_nothing_in_evaluation() -> None:
-    """In evaluation every branch passes unchanged."""
+    """In evaluation every branch is unchanged."""
     branch = torch.randn(8, 1, 1, 2)
     assert torch.equal(branch, DropPath(0.9).eval()(branch.clone()))
 
 
 def test_drop_path_rises_linearly_with_depth() -> None:
-    """The first block never drops, the last at the full rate, and steps are equal."""
+    """The first block never drops, the last one at the full rate, in equal steps."""
     assert [0.0, 0.1, 0.2, 0.3] == pytest.approx(drop_path_rates(0.3, 4))
     assert [0.0] == drop_path_rates(0.3, 1)
 
 
-def test_patches_are_counted_rounding_up() -> None:
+def test_patch_embedding_rounds_sizes_up() -> None:
     """An image of odd size keeps its last row and column."""
     embedding = PatchEmbedding(3, 8, kernel=7, stride=4)
     assert (1, 9, 10, 8) == embedding(torch.randn(1, 33, 37, 3)).shape
 
 
 @pytest.mark.parametrize(("reduction", "heads"), [(1, 1), (1, 4), (2, 2)])
-def test_attention_is_the_softmax_of_scaled_products(reduction: int, heads: int) -> None:
-    """Attention equals the textbook formula, written out with explicit scores."""
+def test_attention_equals_the_textbook_formula(reduction: int, heads: int) -> None:
+    """Attention equals the softmax of scaled products, written out with explicit scores."""
     torch.manual_seed(0)
-    layer = randomized(Attention(8, heads=heads, reduction=reduction))
+    layer = randomize(Attention(8, heads=heads, reduction=reduction))
     grid = torch.randn(2, 5, 6, 8)
     source = grid
     if reduction > 1:
@@ -93,8 +93,8 @@ def test_attention_is_the_softmax_of_scaled_products(reduction: int, heads: int)
 
 
 @pytest.mark.parametrize(("threads", "n"), [(1, 12), (2, 12), (4, 12), (4, 9)])
-def test_attention_is_the_same_for_any_number_of_threads(threads: int, n: int) -> None:
-    """Sharing the queries among threads changes neither values nor gradients."""
+def test_attention_does_not_depend_on_the_number_of_threads(threads: int, n: int) -> None:
+    """Splitting the queries between threads changes neither values nor gradients."""
     generator = torch.Generator().manual_seed(0)
     sizes = ((2, 1, n, 4), (2, 1, 5, 4), (2, 1, 5, 4))
     tensors = [torch.randn(size, generator=generator).requires_grad_() for size in sizes]
@@ -114,10 +114,10 @@ def test_attention_is_the_same_for_any_number_of_threads(threads: int, n: int) -
         torch.testing.assert_close(wanted, gradient)
 
 
-def test_feed_forward_sees_eight_neighbors_and_no_more() -> None:
-    """A change of one token changes the 3x3 tokens around it only."""
+def test_mix_ffn_has_a_receptive_field_of_3x3() -> None:
+    """A change of one token changes only the 3x3 tokens around it."""
     torch.manual_seed(0)
-    layer = randomized(FeedForward(4, 16))
+    layer = randomize(FeedForward(4, 16))
     grid = torch.randn(1, 7, 7, 4)
     changed = grid.clone()
     changed[0, 3, 3] += 1

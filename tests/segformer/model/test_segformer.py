@@ -4,14 +4,14 @@ import torch
 from segformer.model.segformer import SegFormer
 
 
-def test_scores_have_a_quarter_of_any_size() -> None:
-    """Rows and columns of the scores are the image's divided by 4, rounded up."""
+def test_scores_have_a_quarter_of_the_image_size() -> None:
+    """Rows and columns of the scores are those of the image divided by 4, rounded up."""
     model = SegFormer("b0", num_classes=5).eval()
     assert (1, 5, 9, 17) == model(torch.randn(1, 3, 33, 65)).shape
 
 
-def test_the_decoder_may_have_another_width() -> None:
-    """`decoder_width` replaces the variant's own."""
+def test_decoder_width_can_be_set() -> None:
+    """`decoder_width` replaces the width of the variant."""
     model = SegFormer("b0", decoder_width=24)
     assert 24 == model.decoder_width
     assert (24, 96, 1, 1) == model.decoder.mix.weight.shape
@@ -27,14 +27,14 @@ def test_the_decoder_may_have_another_width() -> None:
         ({"dropout": -0.1}, "dropout is -0.1; it must be at least 0 and less than 1"),
     ],
 )
-def test_impossible_values_are_refused(values: dict[str, object], message: str) -> None:
-    """What cannot be built is a ValueError that says what is allowed."""
+def test_values_out_of_range_are_refused(values: dict[str, object], message: str) -> None:
+    """Invalid arguments raise a ValueError with the allowed values."""
     with pytest.raises(ValueError, match=message):
         SegFormer(**values)
 
 
 def test_half_precision_autocast_gives_close_scores() -> None:
-    """Under bf16 autocast both modes run, and evaluation agrees with float32 as far as it can."""
+    """Both modes run under bf16 autocast; evaluation agrees with float32 within its precision."""
     torch.manual_seed(0)
     model, images = SegFormer("b0").eval(), torch.randn(1, 3, 64, 96)
     with torch.no_grad():

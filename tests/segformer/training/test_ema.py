@@ -5,8 +5,8 @@ from torch import nn
 from segformer.training.ema import ModelEma
 
 
-def test_the_first_update_takes_the_weights_over() -> None:
-    """To the bit: what the network was before it learnt leaves no trace."""
+def test_first_update_copies_the_weights() -> None:
+    """Bit for bit: the initial weights have no influence."""
     model = nn.Linear(3, 2)
     average = ModelEma(model, decay=0.999)
     with torch.no_grad():
@@ -15,8 +15,8 @@ def test_the_first_update_takes_the_weights_over() -> None:
     assert torch.equal(model.weight, average.model.weight)
 
 
-def test_the_network_stays_as_it_is() -> None:
-    """The average shares no memory with it, and wants no gradient."""
+def test_network_is_not_changed() -> None:
+    """The average shares no memory with the network, and requires no gradient."""
     model = nn.Linear(3, 2)
     before = model.weight.clone()
     average = ModelEma(model, decay=0.5)
@@ -30,8 +30,8 @@ def test_the_network_stays_as_it_is() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
-def test_an_update_does_not_wait_for_the_gpu() -> None:
-    """PyTorch finds no operation that synchronizes."""
+def test_update_does_not_wait_for_the_gpu() -> None:
+    """PyTorch reports no synchronizing operation."""
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).cuda()
     average = ModelEma(model, decay=0.5)
     torch.cuda.set_sync_debug_mode("error")

@@ -14,7 +14,7 @@ from segformer.training.loop import Batch, BatchStream, Recipe, fit
 from segformer.training.state import NonFiniteLossError, StepRecord, TrainingState
 
 
-class Tiny(nn.Module):
+class TinyModel(nn.Module):
     """Three classes at half the size, with norm and dropout."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Tiny(nn.Module):
         return self.layers(images)
 
 
-def colors(seed: int, b: int = 4) -> BatchStream:
+def color_batches(seed: int, b: int = 4) -> BatchStream:
     """Endless batches in which the class of a pixel is its brightest channel."""
 
     def batches(start: int) -> Generator[Batch, None, None]:
@@ -45,8 +45,8 @@ def colors(seed: int, b: int = 4) -> BatchStream:
     return batches
 
 
-class Run:
-    """One training of a tiny network: what went in and what came out."""
+class TinyTraining:
+    """A training of a tiny network, with its inputs and results."""
 
     def __init__(
         self,
@@ -57,11 +57,11 @@ class Run:
         **numbers: object,
     ) -> None:
         torch.manual_seed(seed)
-        self.model = Tiny()
+        self.model = TinyModel()
         self.reported: list[StepRecord] = []
         self.saved: list[dict[str, Any]] = []
         self.validated_after: list[int] = []
-        self.batches = colors(seed)
+        self.batches = color_batches(seed)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=lr)
         if ema_decay is None:
             self.optimizer = torch.optim.SGD(self.model.parameters(), lr=lr)
@@ -70,7 +70,7 @@ class Run:
         rare = {"report_every": 1, "validate_every": 100, "save_every": 100}
         self.recipe = Recipe(**(defaults | rare | numbers))
 
-    def fit(self, stop_at: int | None = None) -> "Run":
+    def fit(self, stop_at: int | None = None) -> "TinyTraining":
         """Train, and return the run itself."""
         fit(
             self.state,
@@ -109,15 +109,15 @@ class Run:
 
 
 @pytest.mark.parametrize("name", ["ce", "dice"])
-def test_it_learns(name: str) -> None:
-    """Forty steps on an easy task bring the loss down by a third at least."""
-    history = Run(steps=40, loss=get_loss(name), lr=0.5).fit().history
+def test_loss_falls(name: str) -> None:
+    """Forty steps on an easy task lower the loss by at least a third."""
+    history = TinyTraining(steps=40, loss=get_loss(name), lr=0.5).fit().history
     assert 2 / 3 * history[0].loss > history[-1].loss
 
 
-def test_the_same_seed_gives_the_same_bytes() -> None:
-    """Two runs end with equal weights and buffers, another seed does not."""
-    one, two, other = (Run(seed).fit() for seed in (3, 3, 4))
+def test_same_seed_gives_the_same_bytes() -> None:
+    """Two runs end with equal weights and buffers; another seed does not."""
+    one, two, other = (TinyTraining(seed).fit() for seed in (3, 3, 4))
     assert one.weights() == two.weights()
     assert one.weights() != other.weights()
     assert [p.loss for p in one.history] == [p.loss for p in two.history]
@@ -125,8 +125,8 @@ def test_the_same_seed_gives_the_same_bytes() -> None:
 
 def test_one_step_is_gradient_descent() -> None:
     """A single step equals the update written out by hand."""
-    run, hand = Run(steps=1), Run(steps=1)
-    images, labels = next(colors(0)(0))
+    run, hand = TinyTraining(steps=1), TinyTraining(steps=1)
+    images, labels = next(color_batches(0)(0))
     torch.manual_seed(7)  # dropout
     scores = nn.functional.interpolate(hand.model(images), (16, 24), mode="bilinear")
     nn.functional.cross_entropy(scores, labels).backward()
@@ -136,32 +136,32 @@ def test_one_step_is_gradient_descent() -> None:
         torch.testing.assert_close(theirs - 0.1 * theirs.grad, ours)
 
 
-def test_gradients_do_not_add_up_over_steps() -> None:
-    """With a learning rate of 0 from the second step on, only the first one moves the weights."""
-    one = Run(steps=1).fit()
-    three = Run(steps=3, schedule=lambda step: float(step == 0)).fit()
+def test_gradients_are_reset_between_steps() -> None:
+    """With learning rate 0 from the second step on, only the first step changes the weights."""
+    one = TinyTraining(steps=1).fit()
+    three = TinyTraining(steps=3, schedule=lambda step: float(step == 0)).fit()
     for a, b in zip(one.model.parameters(), three.model.parameters(), strict=True):
         assert torch.equal(a, b)
 
 
 def test_every_group_follows_the_schedule() -> None:
-    """The factor is of each group's own rate, asked for with the updates done so far."""
+    """Each group's base rate is multiplied by the factor for the number of updates done."""
     asked: list[int] = []
     rates: list[list[float]] = []
-    run = Run(steps=4, schedule=lambda step: (asked.append(step), 1 / (step + 1))[1])
+    run = TinyTraining(steps=4, schedule=lambda step: (asked.append(step), 1 / (step + 1))[1])
     run.optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(1))], "lr": 1.0})
     run.state = TrainingState(run.model, run.optimizer)
-    run.recipe = dataclasses.replace(run.recipe, loss=recording(rates, run.optimizer))
+    run.recipe = dataclasses.replace(run.recipe, loss=record_learning_rates(rates, run.optimizer))
     run.fit()
     assert [0, 1, 2, 3] == asked
     assert [[0.1, 1.0], [0.05, 0.5], [0.1 / 3, 1 / 3], [0.025, 0.25]] == rates
     assert [0.1, 0.05, 0.1 / 3, 0.025] == [p.learning_rate for p in run.history]
 
 
-def recording(
+def record_learning_rates(
     rates: list[list[float]], optimizer: torch.optim.Optimizer
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """A loss that notes the learning rates of the step it is asked in."""
+    """A loss that records the learning rates at the step of its call."""
 
     def loss(scores: Tensor, target: Tensor) -> Tensor:
         rates.append([group["lr"] for group in optimizer.param_groups])
@@ -170,11 +170,11 @@ def recording(
     return loss
 
 
-def test_the_gradient_is_clipped() -> None:
-    """A step with SGD and rate 1 is no longer than the norm allowed; without limit it is."""
+def test_gradient_is_clipped() -> None:
+    """With SGD at rate 1 a step is no longer than the limit; without a limit it is."""
 
     def length(clip_norm: float | None) -> float:
-        run = Run(steps=1, lr=1.0, clip_norm=clip_norm)
+        run = TinyTraining(steps=1, lr=1.0, clip_norm=clip_norm)
         before = [p.detach().clone() for p in run.model.parameters()]
         run.fit()
         moves = [p - b for p, b in zip(run.model.parameters(), before, strict=True)]
@@ -184,39 +184,39 @@ def test_the_gradient_is_clipped() -> None:
     assert 0.05 < length(None)
 
 
-def test_reports_and_validations_come_when_told() -> None:
-    """Every 2 steps a report, every 3 a validation, both at the end."""
-    history = Run(steps=7, report_every=2, validate_every=3).fit().history
+def test_records_and_validations_follow_the_settings() -> None:
+    """A record every 2 steps, a validation every 3, both at the end."""
+    history = TinyTraining(steps=7, report_every=2, validate_every=3).fit().history
     assert [2, 3, 4, 6, 7] == [p.step for p in history]
     assert [None, 0.5, None, 0.5, 0.5] == [p.val_miou for p in history]
     assert {7} == {p.steps for p in history}
     assert all(p.images_per_second > 0 for p in history)
 
 
-def test_the_last_step_validates_once() -> None:
-    """Also if it is one of the regular ones."""
-    run = Run(steps=4, report_every=100, validate_every=2).fit()
+def test_last_step_validates_once() -> None:
+    """Also if it is a multiple of the interval."""
+    run = TinyTraining(steps=4, report_every=100, validate_every=2).fit()
     assert [0, 1] == run.validated_after
     assert [2, 4] == [p.step for p in run.history]
 
 
-def test_the_reported_loss_is_the_mean_since_the_last_report() -> None:
-    """Reports of two steps each hold the means of what reports of one step hold."""
-    ones = [p.loss for p in Run(steps=6).fit().history]
-    twos = [p.loss for p in Run(steps=6, report_every=2).fit().history]
+def test_loss_of_a_record_is_the_mean_since_the_last_one() -> None:
+    """Records of two steps have the means of records of one step."""
+    ones = [p.loss for p in TinyTraining(steps=6).fit().history]
+    twos = [p.loss for p in TinyTraining(steps=6, report_every=2).fit().history]
     assert [(a + b) / 2 for a, b in zip(ones[::2], ones[1::2], strict=True)] == pytest.approx(twos)
 
 
-def test_training_goes_on_in_training_mode_after_a_validation() -> None:
-    """Validating, even if it leaves the model in evaluation mode, changes nothing learnt."""
-    assert Run().fit().weights() == Run(validate_every=1).fit().weights()
+def test_training_mode_is_restored_after_validation() -> None:
+    """A validation that leaves the model in evaluation mode does not change the training."""
+    assert TinyTraining().fit().weights() == TinyTraining(validate_every=1).fit().weights()
 
 
-def test_validation_time_does_not_count_as_training_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """4 images a step, a second a step, 1000 s of validation: still 4 images per second."""
+def test_validation_time_is_not_training_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """4 images a step, 1 s a step, 1000 s of validation: still 4 images per second."""
     clock = [0.0]
     monkeypatch.setattr("segformer.training.loop.time.perf_counter", lambda: clock[0])
-    run = Run(steps=4, validate_every=2, report_every=100)
+    run = TinyTraining(steps=4, validate_every=2, report_every=100)
 
     def schedule(step: int) -> float:
         clock[0] += 1
@@ -234,10 +234,10 @@ def test_validation_time_does_not_count_as_training_time(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_loss_that_is_not_finite_stops_the_training(bad: float) -> None:
-    """The message names the first bad step, though it is only looked for when a record is due."""
+def test_non_finite_loss_stops_the_training(bad: float) -> None:
+    """The message has the first bad step, though it is checked only at a record."""
     values = iter([1.0, 1.0, bad, 1.0, 1.0, 1.0])
-    run = Run(
+    run = TinyTraining(
         loss=lambda scores, target: get_loss("ce")(scores, target) * next(values), report_every=5
     )
     with pytest.raises(NonFiniteLossError, match="step 3 of 6: the loss or its gradient is not"):
@@ -245,17 +245,17 @@ def test_a_loss_that_is_not_finite_stops_the_training(bad: float) -> None:
     assert [] == run.history
 
 
-def test_a_gradient_that_is_not_finite_stops_the_training() -> None:
-    """A loss of 0 with a root's gradient there, in the last step, after which no loss comes."""
-    run = Run(steps=1, loss=lambda scores, target: (scores * 0).sum().sqrt())
+def test_non_finite_gradient_stops_the_training() -> None:
+    """A loss of 0 with the infinite gradient of a root, in the last step."""
+    run = TinyTraining(steps=1, loss=lambda scores, target: (scores * 0).sum().sqrt())
     with pytest.raises(NonFiniteLossError, match="step 1 of 1"):
         run.fit()
 
 
-def test_a_state_that_is_not_finite_is_never_saved() -> None:
-    """Where a state is due before a record, the loss is looked at first."""
+def test_non_finite_state_is_never_saved() -> None:
+    """If a state is due before a record, the loss is checked first."""
     values = iter([1.0, math.nan, 1.0])
-    run = Run(
+    run = TinyTraining(
         loss=lambda scores, target: get_loss("ce")(scores, target) * next(values),
         report_every=100,
         save_every=1,
@@ -267,19 +267,17 @@ def test_a_state_that_is_not_finite_is_never_saved() -> None:
 
 @pytest.mark.parametrize("ema_decay", [None, 0.5])
 @pytest.mark.parametrize("stop", [1, 2, 3, 4, 5])
-def test_an_interrupted_training_ends_with_the_same_bytes(
-    stop: int, ema_decay: float | None
-) -> None:
-    """Stopped after any step, saved and taken up in a fresh process's stead: equal to the bit.
+def test_resumed_training_ends_with_the_same_bytes(stop: int, ema_decay: float | None) -> None:
+    """Stopped after any step, saved and resumed in a new process: equal bit for bit.
 
-    Weights, averages, statistics and the whole history, the losses since the last record included.
+    Weights, averages, statistics and the whole history, including the losses since the last record.
     """
     numbers: dict[str, Any] = {"report_every": 4, "validate_every": 3, "ema_decay": ema_decay}
-    whole = Run(**numbers).fit()
-    first = Run(**numbers).fit(stop_at=stop)
+    whole = TinyTraining(**numbers).fit()
+    first = TinyTraining(**numbers).fit(stop_at=stop)
     assert stop == first.saved[-1]["step"]
-    second = Run(seed=9, **numbers)  # other weights, another state of the random generator
-    second.batches = colors(0)
+    second = TinyTraining(seed=9, **numbers)  # other weights, another state of the random generator
+    second.batches = color_batches(0)
     second.state.load_state_dict(first.saved[-1])
     second.fit()
     assert whole.weights() == second.weights()
@@ -287,25 +285,25 @@ def test_an_interrupted_training_ends_with_the_same_bytes(
     assert [p.step for p in whole.history] == [p.step for p in first.reported + second.reported]
 
 
-def test_a_training_stopped_before_a_validation_makes_up_for_it() -> None:
-    """The state of step 3 is saved before its validation, which the next training then does."""
-    first = Run(validate_every=3).fit(stop_at=3)
+def test_resumed_training_makes_a_missed_validation() -> None:
+    """The state of step 3 is saved before its validation, which the resumed training then does."""
+    first = TinyTraining(validate_every=3).fit(stop_at=3)
     assert [] == first.validated_after
-    second = Run(validate_every=3)
+    second = TinyTraining(validate_every=3)
     second.state.load_state_dict(first.saved[-1])
     assert [3, 4, 5, 6] == [p.step for p in second.fit().reported]
     assert [None, None, 0.5, None, None, 0.5] == [p.val_miou for p in second.history]
 
 
-def test_states_are_saved_when_told_and_before_every_validation() -> None:
+def test_states_are_saved_at_the_interval_and_before_validations() -> None:
     """Every 4 steps, and at 3, 6 and 7, where it validates."""
-    run = Run(steps=7, validate_every=3, save_every=4).fit()
+    run = TinyTraining(steps=7, validate_every=3, save_every=4).fit()
     assert [3, 4, 6, 7] == [state["step"] for state in run.saved]
 
 
-def test_accumulation_is_one_update_of_the_mean_gradient() -> None:
-    """A batch in two equal halves moves the weights as the mean of both halves' losses does."""
-    whole, halves = Run(steps=1, lr=1.0), Run(steps=1, lr=1.0, accumulation=2)
+def test_accumulation_equals_the_mean_gradient() -> None:
+    """A batch in two equal parts gives the update of the mean of their losses."""
+    whole, halves = TinyTraining(steps=1, lr=1.0), TinyTraining(steps=1, lr=1.0, accumulation=2)
     for run in (whole, halves):
         run.model.layers = nn.Sequential(run.model.layers[0], nn.ReLU(), run.model.layers[4])
         run.optimizer = torch.optim.SGD(run.model.parameters(), lr=1.0)
@@ -316,13 +314,13 @@ def test_accumulation_is_one_update_of_the_mean_gradient() -> None:
     assert whole.history[0].loss == pytest.approx(halves.history[0].loss)
 
 
-def test_the_average_is_exponential() -> None:
-    """With decay 0.75 the average after three updates is that of the recurrence by hand.
+def test_average_is_exponential() -> None:
+    """With decay 0.75 the average after three updates equals the recurrence by hand.
 
-    So it is of weights and of BatchNorm's statistics; how many batches there were is copied.
+    That holds for weights and BatchNorm statistics; the number of batches is copied.
     """
     states: list[dict[str, Tensor]] = []
-    run = Run(steps=3, ema_decay=0.75)
+    run = TinyTraining(steps=3, ema_decay=0.75)
     update = run.state.count_update
 
     def noting(loss: Tensor, norm: Tensor) -> None:
@@ -340,9 +338,9 @@ def test_the_average_is_exponential() -> None:
     assert run.state.eval_model is not run.model
 
 
-def test_a_record_taken_up_repeats_the_speed_of_the_last_one() -> None:
-    """Killed while it validates step 4: the next training makes the record, without an update."""
-    first = Run(steps=4, validate_every=4)
+def test_record_after_resuming_repeats_the_last_speed() -> None:
+    """Killed in the validation of step 4: the resumed training makes its record first."""
+    first = TinyTraining(steps=4, validate_every=4)
 
     def die(model: nn.Module) -> float:
         raise KeyboardInterrupt
@@ -350,18 +348,18 @@ def test_a_record_taken_up_repeats_the_speed_of_the_last_one() -> None:
     first._validate = die
     with pytest.raises(KeyboardInterrupt):
         first.fit()
-    second = Run(steps=4, validate_every=4)
+    second = TinyTraining(steps=4, validate_every=4)
     second.state.load_state_dict(first.saved[-1])
     second.fit()
     assert [1, 2, 3, 4] == [p.step for p in second.history]
     assert 0 < second.history[2].images_per_second == second.history[3].images_per_second
 
 
-def test_the_speed_counts_what_the_device_has_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three steps of four images take 10 s, for which only who reads the loss waits."""
+def test_speed_includes_the_time_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three steps of four images take 10 s, which only reading the loss waits for."""
     clock = [0.0]
     monkeypatch.setattr("segformer.training.loop.time.perf_counter", lambda: clock[0])
-    run = Run(steps=4, report_every=3)
+    run = TinyTraining(steps=4, report_every=3)
     mean_loss = run.state.mean_loss
 
     def waiting(steps: int) -> float:
@@ -373,26 +371,26 @@ def test_the_speed_counts_what_the_device_has_done(monkeypatch: pytest.MonkeyPat
 
 
 def test_autocast_computes_in_bfloat16() -> None:
-    """The network's scores come in bfloat16, the weights stay float32, and it still learns."""
+    """The scores are bfloat16, the weights stay float32, and the loss falls."""
     seen: list[torch.dtype] = []
 
     def loss(scores: Tensor, target: Tensor) -> Tensor:
         seen.append(scores.dtype)
         return get_loss("ce")(scores, target)
 
-    run = Run(steps=40, lr=0.5, loss=loss, autocast=torch.bfloat16).fit()
+    run = TinyTraining(steps=40, lr=0.5, loss=loss, autocast=torch.bfloat16).fit()
     assert {torch.bfloat16} == set(seen)
     assert {torch.float32} == {p.dtype for p in run.model.parameters()}
     assert 2 / 3 * run.history[0].loss > run.history[-1].loss
 
 
-def test_a_non_finite_loss_is_a_mistake_of_the_user() -> None:
-    """It is caught as every other ValueError is."""
+def test_non_finite_loss_is_a_value_error() -> None:
+    """It is handled like every other ValueError."""
     assert issubclass(NonFiniteLossError, ValueError)
 
 
-def test_records_cannot_be_changed() -> None:
-    """Progress is frozen."""
+def test_records_are_frozen() -> None:
+    """Assigning to a field is an error."""
     progress = StepRecord(1, 2, 0.5, 0.1, 3.0, None)
     with pytest.raises(dataclasses.FrozenInstanceError):
         progress.loss = 0.0

@@ -8,8 +8,8 @@ from segformer.model.segformer import SegFormer
 from segformer.training.optimizer import OPTIMIZERS, adam, adamw, parameter_groups
 
 
-class Small(nn.Module):
-    """An encoder and a decoder with every kind of parameter there is."""
+class SmallModel(nn.Module):
+    """An encoder and a decoder with every kind of parameter."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ EXPECTED = {
 """Learning rate and weight decay of every parameter, by hand."""
 
 
-def rates(model: nn.Module) -> dict[str, tuple[float, float]]:
+def rates_by_name(model: nn.Module) -> dict[str, tuple[float, float]]:
     """Learning rate and weight decay by parameter name."""
     groups = parameter_groups(model, lr=1.0, decoder_lr_factor=10.0, weight_decay=0.5)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
@@ -42,28 +42,28 @@ def rates(model: nn.Module) -> dict[str, tuple[float, float]]:
 
 
 def test_every_parameter_has_its_rate_and_decay() -> None:
-    """Norms and biases do not decay; the decoder learns ten times as fast."""
-    assert EXPECTED == rates(Small())
+    """Norms and biases do not decay; the decoder's learning rate is ten times as high."""
+    assert EXPECTED == rates_by_name(SmallModel())
 
 
-def test_frozen_parameters_are_left_out() -> None:
-    """What needs no gradient is in no group."""
-    model = Small()
+def test_frozen_parameters_are_in_no_group() -> None:
+    """Parameters that require no gradient are in no group."""
+    model = SmallModel()
     model.encoder.requires_grad_(False)
-    assert {n: r for n, r in EXPECTED.items() if n.startswith("decoder")} == rates(model)
+    assert {n: r for n, r in EXPECTED.items() if n.startswith("decoder")} == rates_by_name(model)
 
 
-def test_a_parameter_elsewhere_is_refused() -> None:
-    """It would silently never learn."""
-    model = Small()
+def test_parameter_outside_encoder_and_decoder_is_refused() -> None:
+    """It would silently never be trained."""
+    model = SmallModel()
     model.extra = nn.Linear(1, 1)
     with pytest.raises(ValueError, match=r"extra\.weight is neither in the encoder nor"):
-        rates(model)
+        rates_by_name(model)
 
 
-def test_adamw_moves_and_decays_as_told() -> None:
-    """One step on a gradient of 1 is lr long; without gradient a matrix shrinks by lr x decay."""
-    model = Small()
+def test_adamw_step() -> None:
+    """With gradient 1 a step has length lr; without gradient a matrix shrinks by lr x decay."""
+    model = SmallModel()
     for parameter in model.parameters():
         nn.init.ones_(parameter)
         parameter.grad = torch.zeros_like(parameter)
@@ -79,15 +79,15 @@ def test_adamw_moves_and_decays_as_told() -> None:
     assert {1.0} == set(after.values())
 
 
-def test_the_betas_are_the_papers() -> None:
+def test_betas_are_those_of_the_paper() -> None:
     """0.9 and 0.999, in every group."""
-    optimizer = adamw(Small(), lr=1.0, decoder_lr_factor=10.0, weight_decay=0.5)
+    optimizer = adamw(SmallModel(), lr=1.0, decoder_lr_factor=10.0, weight_decay=0.5)
     assert {(0.9, 0.999)} == {group["betas"] for group in optimizer.param_groups}
 
 
-def test_adam_moves_and_takes_the_decay_into_the_gradient() -> None:
-    """Its first step is lr long, whichever way: also where only the decay pulls."""
-    model = Small()
+def test_adam_step_includes_the_decay_in_the_gradient() -> None:
+    """Its first step has length lr in any case, also if only the decay contributes."""
+    model = SmallModel()
     for parameter in model.parameters():
         nn.init.ones_(parameter)
         parameter.grad = torch.zeros_like(parameter)
@@ -103,10 +103,10 @@ def test_adam_moves_and_takes_the_decay_into_the_gradient() -> None:
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_all_parameters_are_updated_at_once(name: str) -> None:
-    """On a CPU the fused kernel is taken, which agrees with the plain loop."""
+def test_fused_kernel_on_cpu(name: str) -> None:
+    """On a CPU the fused kernel is used, and agrees with the plain loop."""
     torch.manual_seed(0)
-    model = Small()
+    model = SmallModel()
     for parameter in model.parameters():
         parameter.grad = torch.randn_like(parameter)
     plain = copy.deepcopy(model)
@@ -123,9 +123,9 @@ def test_all_parameters_are_updated_at_once(name: str) -> None:
         torch.testing.assert_close(theirs, ours, rtol=1e-6, atol=1e-7)
 
 
-def test_a_device_without_the_kernel_gets_the_plain_one() -> None:
-    """Parameters that are nowhere, as on a device PyTorch has no fused kernel for."""
-    optimizer = adamw(Small().to("meta"), lr=1.0, decoder_lr_factor=10.0, weight_decay=0.5)
+def test_devices_without_fused_kernel_use_the_plain_loop() -> None:
+    """Meta parameters represent a device without a fused kernel."""
+    optimizer = adamw(SmallModel().to("meta"), lr=1.0, decoder_lr_factor=10.0, weight_decay=0.5)
     assert {False} == {group["fused"] for group in optimizer.param_groups}
 
 
@@ -162,11 +162,11 @@ DECAYED_IN_B0 = {
 """The matrices and kernels of B0; all else in it is a norm or a bias."""
 
 
-def test_the_groups_of_b0() -> None:
-    """Exactly the matrices and kernels of B0 decay, and exactly its decoder is faster."""
+def test_groups_of_b0() -> None:
+    """Exactly the matrices and kernels of B0 decay; exactly its decoder has the higher rate."""
     with torch.device("meta"):
         model = SegFormer("b0", num_classes=19)
-    ours = rates(model)
+    ours = rates_by_name(model)
     assert {name for name, (_, decay) in ours.items() if decay} == DECAYED_IN_B0
     assert {name for name, (lr, _) in ours.items() if lr == 10.0} == {
         name for name, _ in model.named_parameters() if name.startswith("decoder.")

@@ -19,42 +19,42 @@ from segformer.training.schedule import one_cycle, warmup_poly
         (160_000, 0.0),
     ],
 )
-def test_the_papers_factors(step: int, factor: float) -> None:
-    """160k steps, 1500 of warm-up from 1e-6, then a straight line to 0; worked out by hand."""
+def test_warmup_poly_of_the_paper(step: int, factor: float) -> None:
+    """160k steps, 1500 of warm-up from 1e-6, then linear decay to 0; computed by hand."""
     ours = warmup_poly(step, steps=160_000, warmup_steps=1500)
     assert factor == pytest.approx(ours, rel=1e-9, abs=0)
 
 
-def test_ten_updates_by_hand() -> None:
-    """Two of warm-up from a ratio of 0.2, then eight even steps down to 0, which none takes."""
+def test_warmup_poly_over_ten_updates() -> None:
+    """Two of warm-up from a ratio of 0.2, then eight equal steps toward 0."""
     ours = [warmup_poly(step, steps=10, warmup_steps=2, warmup_ratio=0.2) for step in range(10)]
     assert [0.2, 0.6, 1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125] == pytest.approx(ours)
 
 
 @pytest.mark.parametrize(("step", "factor"), [(0, 1.0), (5, 0.25), (8, 0.04), (10, 0.0)])
-def test_the_power_bends_the_fall(step: int, factor: float) -> None:
-    """Without warm-up and with power 2, half-way is a quarter."""
+def test_power_of_the_decay(step: int, factor: float) -> None:
+    """Without warm-up and with power 2, the factor half-way is a quarter."""
     ours = warmup_poly(step, steps=10, warmup_steps=0, power=2.0)
     assert factor == pytest.approx(ours)
 
 
 @pytest.mark.parametrize(("step", "factor"), [(0, 0.1), (1, 0.4), (2, 0.7), (3, 1.0), (4, 0.5)])
-def test_the_warm_up_starts_at_its_ratio(step: int, factor: float) -> None:
+def test_warmup_starts_at_its_ratio(step: int, factor: float) -> None:
     """Three steps from 0.1 to 1, then half-way down after one of two."""
     ours = warmup_poly(step, steps=5, warmup_steps=3, warmup_ratio=0.1)
     assert factor == pytest.approx(ours)
 
 
 @pytest.mark.parametrize("warmup_steps", [-1, 10, 11])
-def test_a_warm_up_without_end_is_refused(warmup_steps: int) -> None:
-    """It must end before the training does."""
+def test_warmup_as_long_as_the_training_is_refused(warmup_steps: int) -> None:
+    """The warm-up must end before the training."""
     with pytest.raises(ValueError, match=rf"warmup_steps is {warmup_steps}; .* less than steps"):
         warmup_poly(0, steps=10, warmup_steps=warmup_steps)
 
 
 @pytest.mark.parametrize("step", [-1, 11])
-def test_a_step_beyond_the_last_is_refused(step: int) -> None:
-    """There is no factor for it."""
+def test_step_beyond_the_last_is_refused(step: int) -> None:
+    """There is no factor for such a step."""
     with pytest.raises(ValueError, match=f"step is {step}; it must be 0 to 10"):
         warmup_poly(step, steps=10, warmup_steps=1)
 
@@ -73,15 +73,15 @@ TEN_OF_ONE_CYCLE = [
 ]
 
 
-def test_ten_updates_of_one_cycle_by_hand() -> None:
+def test_one_cycle_over_ten_updates() -> None:
     """Half a cosine from 0.04 to 1, half a cosine from 1 to 4e-6."""
     ours = [one_cycle(step, steps=10) for step in range(10)]
     assert TEN_OF_ONE_CYCLE == pytest.approx(ours, abs=1e-9)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 10, 1000])
-def test_one_cycle_is_pytorchs(steps: int) -> None:
-    """Every update of PyTorch's OneCycleLR, also where the rise is shorter than a step."""
+def test_one_cycle_equals_pytorch(steps: int) -> None:
+    """Every update equals PyTorch's OneCycleLR, also if the warm-up is shorter than a step."""
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))])
     theirs = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=2.0, total_steps=steps, cycle_momentum=False
@@ -94,25 +94,25 @@ def test_one_cycle_is_pytorchs(steps: int) -> None:
             theirs.step()
 
 
-def test_one_cycle_ends_where_its_last_update_was() -> None:
-    """After the last update the factor stays; it does not rise again."""
+def test_one_cycle_is_constant_after_the_last_update() -> None:
+    """After the last update the factor does not rise again."""
     assert one_cycle(9, steps=10) == one_cycle(10, steps=10)
 
 
-def test_one_cycle_without_a_rise_starts_at_its_height() -> None:
-    """With no share of warm-up the first of many updates is all but the largest."""
+def test_one_cycle_without_warmup() -> None:
+    """With a warm-up share of 0 the first factor is nearly the largest."""
     assert math.isclose(1.0, one_cycle(0, steps=10_000, warmup_share=0.0), rel_tol=1e-6)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0])
-def test_a_rise_without_end_is_refused(share: float) -> None:
-    """It must end before the training does."""
+def test_one_cycle_warmup_as_long_as_the_training_is_refused(share: float) -> None:
+    """The warm-up must end before the training."""
     with pytest.raises(ValueError, match=f"warmup_share is {share}; .* less than 1"):
         one_cycle(0, steps=10, warmup_share=share)
 
 
 @pytest.mark.parametrize("step", [-1, 11])
-def test_a_step_beyond_the_cycle_is_refused(step: int) -> None:
-    """There is no factor for it."""
+def test_step_beyond_the_cycle_is_refused(step: int) -> None:
+    """There is no factor for such a step."""
     with pytest.raises(ValueError, match=f"step is {step}; it must be 0 to 10"):
         one_cycle(step, steps=10)

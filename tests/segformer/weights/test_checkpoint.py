@@ -18,7 +18,7 @@ def small_model(num_classes: int = 19) -> SegFormer:
     return model
 
 
-def test_a_loaded_model_scores_as_the_saved_one(tmp_path: Path) -> None:
+def test_loaded_model_gives_equal_scores(tmp_path: Path) -> None:
     """After save and load the scores are equal bit for bit, and the model is in evaluation mode."""
     model, images = small_model(), torch.randn(1, 3, 32, 64)
     save(model, tmp_path)
@@ -27,8 +27,8 @@ def test_a_loaded_model_scores_as_the_saved_one(tmp_path: Path) -> None:
     assert torch.equal(model.eval()(images), loaded(images))
 
 
-def test_config_says_what_the_model_is_and_what_was_told(tmp_path: Path) -> None:
-    """config.json holds the network's make, the class names and the saver's facts."""
+def test_config_has_architecture_classes_and_facts(tmp_path: Path) -> None:
+    """config.json contains the architecture, the class names and the given facts."""
     save(small_model(), tmp_path, loss="ce", seed=3)
     assert {
         "variant": "b0",
@@ -41,7 +41,7 @@ def test_config_says_what_the_model_is_and_what_was_told(tmp_path: Path) -> None
     } == read_config(tmp_path)
 
 
-def test_the_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
     """Saving twice, in another memory format, writes equal files and leaves nothing else."""
     model = small_model()
     save(model, tmp_path / "one", seed=1)
@@ -54,8 +54,8 @@ def test_the_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
     assert one == two
 
 
-def test_a_save_that_fails_leaves_the_old_files(tmp_path: Path) -> None:
-    """What was there stays whole if the new one cannot be written."""
+def test_failed_save_keeps_the_old_files(tmp_path: Path) -> None:
+    """The old files are unchanged if the new ones cannot be written."""
     save(small_model(), tmp_path, seed=1)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(TypeError):
@@ -63,14 +63,14 @@ def test_a_save_that_fails_leaves_the_old_files(tmp_path: Path) -> None:
     assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
 
-def test_facts_cannot_overrule_the_model(tmp_path: Path) -> None:
-    """A fact named like a part of the network is a ValueError."""
+def test_facts_cannot_override_the_architecture(tmp_path: Path) -> None:
+    """A fact with the name of an architecture entry is a ValueError."""
     with pytest.raises(ValueError, match="variant"):
         save(small_model(), tmp_path, variant="b5")
 
 
-def test_tensors_that_do_not_fit_are_named(tmp_path: Path) -> None:
-    """Missing, unknown and mis-shaped tensors are all in one error."""
+def test_mismatched_tensors_are_named(tmp_path: Path) -> None:
+    """Missing, unknown and misshapen tensors are all in one error."""
     save(small_model(), tmp_path)
     tensors = load_file(tmp_path / "model.safetensors")
     del tensors["decoder.norm.bias"]
@@ -86,7 +86,7 @@ def test_tensors_that_do_not_fit_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
-def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
+def test_missing_file_is_named(tmp_path: Path, name: str) -> None:
     """A folder without one of the two files is a ValueError that names the file."""
     save(small_model(), tmp_path)
     (tmp_path / name).unlink()
@@ -95,23 +95,23 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
-def test_a_damaged_file_is_named(tmp_path: Path, name: str) -> None:
-    """A file cut short is a ValueError that names the file."""
+def test_damaged_file_is_named(tmp_path: Path, name: str) -> None:
+    """A truncated file is a ValueError that names the file."""
     save(small_model(), tmp_path)
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:20])
     with pytest.raises(ValueError, match=name):
         load(tmp_path)
 
 
-def test_an_incomplete_config_says_what_is_missing(tmp_path: Path) -> None:
-    """A config without the network's make is a ValueError that names what it lacks."""
+def test_incomplete_config_is_refused(tmp_path: Path) -> None:
+    """A config without the whole architecture is a ValueError that names the missing entries."""
     save(small_model(), tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"variant": "b0", "num_classes": 19}))
     with pytest.raises(ValueError, match="missing entries: decoder_width, norm_eps"):
         read_config(tmp_path)
 
 
-def test_models_for_other_classes_bear_no_cityscapes_names(tmp_path: Path) -> None:
-    """Class names are left open unless there are as many classes as Cityscapes has."""
+def test_models_for_other_classes_have_no_cityscapes_names(tmp_path: Path) -> None:
+    """Class names are null unless the model has as many classes as Cityscapes."""
     save(small_model(num_classes=3), tmp_path)
     assert read_config(tmp_path)["classes"] is None

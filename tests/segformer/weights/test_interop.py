@@ -30,15 +30,15 @@ WHOLE = ("original_full_b0", "hugging_face_stored_b0", "hugging_face_memory_b0")
 
 
 def random_tensors(name: str) -> dict[str, Tensor]:
-    """A checkpoint as the source called `name` writes it, with random numbers in it."""
+    """A checkpoint as written by the source called `name`, with random numbers."""
     generator = torch.Generator().manual_seed(0)
     shapes = json.loads((LISTS / f"{name}.json").read_text())
     return {key: torch.rand(shape, generator=generator) for key, shape in shapes.items()}
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_source_is_recognized_and_read_whole(name: str, tmp_path: Path) -> None:
-    """The file tells its format and variant, and gives exactly the tensors that we have."""
+def test_every_source_is_recognized_and_read_completely(name: str, tmp_path: Path) -> None:
+    """Format and variant are detected, and exactly our tensors are returned."""
     torch.save({"state_dict": random_tensors(name)}, tmp_path / "weights.pth")
     weights = read(tmp_path / "weights.pth")
     with torch.device("meta"):
@@ -53,8 +53,8 @@ def test_every_source_is_recognized_and_read_whole(name: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_a_whole_model_takes_every_tensor(name: str, tmp_path: Path) -> None:
-    """After loading, the model holds the file's numbers, whichever way the file is stored."""
+def test_load_model_loads_every_tensor(name: str, tmp_path: Path) -> None:
+    """After loading, the model has the numbers of the file, in any storage format."""
     tensors = random_tensors(name)
     save_file(tensors, tmp_path / "weights.safetensors")
     model = SegFormer("b0")
@@ -69,7 +69,7 @@ def test_a_whole_model_takes_every_tensor(name: str, tmp_path: Path) -> None:
 
 
 def test_keys_and_values_are_stacked_in_order(tmp_path: Path) -> None:
-    """Keys come first in our joined layer, from files that keep them apart and from joined ones."""
+    """Keys come first in our joined layer, from files with separate and with joined ones."""
     apart, joined = (
         random_tensors("hugging_face_stored_b0"),
         random_tensors("mmsegmentation_encoder_b0"),
@@ -105,7 +105,7 @@ def test_our_own_files_are_read_back(tmp_path: Path) -> None:
 
 
 def test_other_widths_and_classes_are_read(tmp_path: Path) -> None:
-    """The width of the decoder and the number of classes are the file's own."""
+    """The decoder's width and the number of classes are those of the file."""
     model = SegFormer("b0", 7, decoder_width=24)
     save_file(model.state_dict(), tmp_path / "model.safetensors")
     decoder = read(tmp_path / "model.safetensors").decoder
@@ -114,8 +114,8 @@ def test_other_widths_and_classes_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_unfitting_tensors_are_all_named_in_one_error(name: str, tmp_path: Path) -> None:
-    """Unknown, missing and mis-shaped tensors are listed by the names they have in the file."""
+def test_mismatched_tensors_are_named_in_one_error(name: str, tmp_path: Path) -> None:
+    """Unknown, missing and misshapen tensors are listed by their names in the file."""
     tensors = random_tensors(name)
     first, second = [key for key in tensors if key.endswith("norm.weight") or "norm1.w" in key][:2]
     tensors["stranger"] = tensors.pop(first)
@@ -128,8 +128,8 @@ def test_unfitting_tensors_are_all_named_in_one_error(name: str, tmp_path: Path)
     )
 
 
-def test_a_head_of_other_than_1000_classes_is_not_dropped(tmp_path: Path) -> None:
-    """Only ImageNet's head is left out; another head is an unknown tensor."""
+def test_head_without_1000_classes_is_not_ignored(tmp_path: Path) -> None:
+    """Only ImageNet's head is ignored; another head is an unknown tensor."""
     tensors = random_tensors("original_imagenet_b0")
     tensors["head.weight"] = tensors["head.weight"][:10]
     torch.save(tensors, tmp_path / "weights.pth")
@@ -137,8 +137,8 @@ def test_a_head_of_other_than_1000_classes_is_not_dropped(tmp_path: Path) -> Non
         read(tmp_path / "weights.pth")
 
 
-def test_the_decoder_of_mmsegmentation_is_not_taken(tmp_path: Path) -> None:
-    """Its decoder is another function: the encoder is read, and a whole model refused."""
+def test_decoder_of_mmsegmentation_is_ignored(tmp_path: Path) -> None:
+    """Its decoder is another function: the encoder is read, and a whole model is refused."""
     encoder = random_tensors("mmsegmentation_encoder_b0")
     tensors = {f"backbone.{key}": tensor for key, tensor in encoder.items()}
     tensors["decode_head.convs.0.conv.weight"] = torch.zeros(256, 32, 1, 1)
@@ -148,8 +148,8 @@ def test_the_decoder_of_mmsegmentation_is_not_taken(tmp_path: Path) -> None:
         load_model(SegFormer("b0"), tmp_path / "weights.pth")
 
 
-def test_another_variant_is_refused_and_nothing_changed(tmp_path: Path) -> None:
-    """Weights of another size are a ValueError that names both, and the encoder stays as it was."""
+def test_another_variant_is_refused(tmp_path: Path) -> None:
+    """The ValueError names both variants, and the encoder is unchanged."""
     save_file(SegFormer("b1").state_dict(), tmp_path / "model.safetensors")
     encoder = Encoder(get_variant("b0"))
     before = encoder.stages[0].norm.weight.clone()
@@ -158,8 +158,8 @@ def test_another_variant_is_refused_and_nothing_changed(tmp_path: Path) -> None:
     assert torch.equal(before, encoder.stages[0].norm.weight)
 
 
-def test_files_of_something_else_are_refused(tmp_path: Path) -> None:
-    """A state dict of another network is a ValueError that lists the known formats."""
+def test_state_dict_of_another_network_is_refused(tmp_path: Path) -> None:
+    """The ValueError lists the known formats."""
     torch.save({"conv1.weight": torch.zeros(2)}, tmp_path / "weights.pth")
     with pytest.raises(
         ValueError, match=r"not a SegFormer \(first tensors: conv1.weight\); known.*ours"
@@ -167,8 +167,8 @@ def test_files_of_something_else_are_refused(tmp_path: Path) -> None:
         read(tmp_path / "weights.pth")
 
 
-class Trap:
-    """Something whose pickle makes a folder when it is opened."""
+class MaliciousPickle:
+    """An object whose pickle creates a folder when loaded."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -178,9 +178,9 @@ class Trap:
         return os.mkdir, (str(self.trace),)
 
 
-def lay_trap(path: Path, trace: Path, way: str) -> None:
-    """Write a checkpoint with a trap beside its tensors, as an old or new PyTorch, or by hand."""
-    content = {"state_dict": {"norm1.weight": torch.ones(32)}, "meta": Trap(trace)}
+def write_malicious_file(path: Path, trace: Path, way: str) -> None:
+    """Write a checkpoint with malicious code, as an old or new PyTorch file, or by hand."""
+    content = {"state_dict": {"norm1.weight": torch.ones(32)}, "meta": MaliciousPickle(trace)}
     if way == "pickle":
         path.write_bytes(pickle.dumps(content))
     else:
@@ -191,35 +191,35 @@ def lay_trap(path: Path, trace: Path, way: str) -> None:
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("way", ["zip", "legacy", "pickle"])
 @pytest.mark.parametrize("name", ["weights.pth", "weights.bin", "weights.pt"])
-def test_a_malicious_pickle_is_refused_unrun(name: str, way: str, tmp_path: Path) -> None:
-    """A pickle that runs code when opened is a ValueError, and leaves no trace of having run."""
+def test_malicious_pickle_is_refused(name: str, way: str, tmp_path: Path) -> None:
+    """A pickle that runs code when loaded is a ValueError, and its code does not run."""
     path, trace = tmp_path / name, tmp_path / "trace"
-    lay_trap(path, trace, way)
+    write_malicious_file(path, trace, way)
     with pytest.raises(
         ValueError, match=rf"{name}: cannot be read .* give a \.safetensors file"
     ) as caught:
         read(path)
     assert not trace.exists()
     assert "weights_only" not in str(caught.value)  # PyTorch advises to open it all the same
-    # The trap is one: who opens the file carelessly springs it.
+    # The file is malicious: loading it unsafely runs its code.
     if way == "pickle":
-        pickle.loads(path.read_bytes())
+        pickle.loads(path.read_bytes())  # noqa: S301 - a file made by this test
     else:
         torch.load(path, weights_only=False)
     assert trace.exists()
 
 
-def test_the_message_names_the_code_in_a_pickle(tmp_path: Path) -> None:
-    """What it would have run is told by its name."""
-    lay_trap(tmp_path / "weights.pth", tmp_path / "trace", "zip")
+def test_message_names_the_code_in_a_pickle(tmp_path: Path) -> None:
+    """The message contains the name of the function."""
+    write_malicious_file(tmp_path / "weights.pth", tmp_path / "trace", "zip")
     with pytest.raises(
         ValueError, match=r"it contains \w+\.mkdir, which is not a tensor and could run code"
     ):
         read(tmp_path / "weights.pth")
 
 
-def test_facts_beside_the_tensors_are_no_harm(tmp_path: Path) -> None:
-    """Texts, numbers and lists in `meta`, as the originals have them, are opened and left out."""
+def test_metadata_beside_the_tensors_is_ignored(tmp_path: Path) -> None:
+    """Texts, numbers and lists in `meta`, as in the original files, are skipped."""
     meta = {"config": "lr = 6e-5", "epoch": 1, "loss": 0.5, "CLASSES": ["road"], "seed": None}
     content = {"meta": meta, "state_dict": random_tensors("original_full_b0")}
     torch.save(content, tmp_path / "weights.pth")
@@ -227,8 +227,8 @@ def test_facts_beside_the_tensors_are_no_harm(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_every_variant_is_told_in_every_format(variant: str, tmp_path: Path) -> None:
-    """A file tells its format and which of the six it is, and gives each tensor what was its."""
+def test_every_variant_is_detected_in_every_format(variant: str, tmp_path: Path) -> None:
+    """Format and variant are detected, and each tensor is mapped to the right one."""
     with torch.device("meta"):
         shapes = SegFormer(variant).state_dict()
     shapes.pop("decoder.norm.num_batches_tracked")
@@ -246,8 +246,8 @@ def test_every_variant_is_told_in_every_format(variant: str, tmp_path: Path) -> 
             assert ours[f"encoder.{name}"][last] == tensor[last]
 
 
-def test_not_one_name_is_left_out_of_the_error(tmp_path: Path) -> None:
-    """However many tensors are missing, each of them is named."""
+def test_error_names_all_missing_tensors(tmp_path: Path) -> None:
+    """However many tensors are missing, each is named."""
     tensors = random_tensors("original_imagenet_b0")
     missing = [name for name in tensors if name.startswith("block3.")]
     torch.save({n: t for n, t in tensors.items() if n not in missing}, tmp_path / "weights.pth")
@@ -259,8 +259,8 @@ def test_not_one_name_is_left_out_of_the_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("kept", [0, 18, 300, -1])
-def test_half_a_file_is_refused(kept: int, zipped: bool, tmp_path: Path) -> None:
-    """A download that stopped anywhere is a ValueError that names the file."""
+def test_truncated_file_is_refused(kept: int, zipped: bool, tmp_path: Path) -> None:
+    """A partial download is a ValueError that names the file."""
     path = tmp_path / "weights.pth"
     torch.save({"a": torch.zeros(99, 99)}, path, _use_new_zipfile_serialization=zipped)
     path.write_bytes(path.read_bytes()[:kept])
@@ -268,15 +268,15 @@ def test_half_a_file_is_refused(kept: int, zipped: bool, tmp_path: Path) -> None
         read(path)
 
 
-def test_a_folder_is_no_file_of_weights(tmp_path: Path) -> None:
-    """Naming the folder in place of the file in it is a ValueError."""
+def test_folder_is_refused(tmp_path: Path) -> None:
+    """A folder in place of a file is a ValueError."""
     with pytest.raises(ValueError, match=r"cannot be read .*Is a directory"):
         read(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
 def test_damaged_and_missing_files_are_refused(name: str, tmp_path: Path) -> None:
-    """Rubbish and a wrong path are ValueErrors that name the file."""
+    """Random bytes and a wrong path are ValueErrors that name the file."""
     with pytest.raises(ValueError, match=f"{name}: not found"):
         read(tmp_path / name)
     (tmp_path / name).write_bytes(b"rubbish")
@@ -284,8 +284,8 @@ def test_damaged_and_missing_files_are_refused(name: str, tmp_path: Path) -> Non
         read(tmp_path / name)
 
 
-def test_a_path_may_be_a_text(tmp_path: Path) -> None:
-    """What `open` takes, `read` takes."""
+def test_path_may_be_a_string(tmp_path: Path) -> None:
+    """`read` accepts the paths that `open` accepts."""
     save_file(Encoder(get_variant("b0")).state_dict(), tmp_path / "weights.safetensors")
     assert "our encoder" == read(str(tmp_path / "weights.safetensors")).format
 
@@ -299,10 +299,10 @@ def test_a_path_may_be_a_text(tmp_path: Path) -> None:
     ],
     ids=["number for a name", "sparse", "integers"],
 )
-def test_tensors_that_are_no_weights_are_refused(
+def test_values_that_are_no_weights_are_refused(
     stranger: dict[object, Tensor], tmp_path: Path
 ) -> None:
-    """Names are texts, and weights dense numbers with a point; the message names what is not."""
+    """Names are strings, weights dense floating-point tensors; the message names all others."""
     torch.save(stranger, tmp_path / "weights.pth")
     (name,) = stranger
     with pytest.raises(
@@ -312,8 +312,8 @@ def test_tensors_that_are_no_weights_are_refused(
 
 
 @pytest.mark.parametrize("way", ["stored", "in memory"])
-def test_a_model_without_a_head_is_read(way: str, tmp_path: Path) -> None:
-    """An encoder that transformers' `SegformerModel` saved, or its state dict, is an encoder."""
+def test_model_without_a_head_is_read(way: str, tmp_path: Path) -> None:
+    """A file of transformers' `SegformerModel`, or its state dict, is an encoder."""
     theirs = SegformerModel(SegformerConfig())  # a B0
     path = tmp_path / "model.safetensors"
     if way == "stored":

@@ -13,8 +13,8 @@ BY_NAME = {form.name: form for form in FORMATS}
 
 
 @cache
-def numbered(variant: str) -> dict[str, Tensor]:
-    """A model's tensors, each row of each with a number of its own, in the memory of its rows."""
+def number_rows(variant: str) -> dict[str, Tensor]:
+    """The tensors of a model, each row filled with its own number, in the memory of its rows."""
     with torch.device("meta"):
         shapes = SegFormer(variant).state_dict()
     shapes.pop("decoder.norm.num_batches_tracked")
@@ -28,9 +28,9 @@ def numbered(variant: str) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_every_table_is_read_both_ways(variant: str, form: Format) -> None:
-    """What is renamed to a format and back is what it was: the encoder, and the decoder if any."""
-    ours, depths = numbered(variant), get_variant(variant).depths
+def test_every_format_can_be_inverted(variant: str, form: Format) -> None:
+    """Renaming to a format and back changes nothing: the encoder, and the decoder if any."""
+    ours, depths = number_rows(variant), get_variant(variant).depths
     back = from_format(to_format(ours, form, depths), form, depths)
     expected = {name: t for name, t in ours.items() if form.decoder or name.startswith("encoder.")}
     assert expected.keys() == back.keys()
@@ -40,8 +40,8 @@ def test_every_table_is_read_both_ways(variant: str, form: Format) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_hugging_faces_own_network_has_the_names_and_shapes(variant: str) -> None:
-    """For every variant, transformers' network has in memory what our table says, no more."""
+def test_names_and_shapes_equal_those_of_transformers(variant: str) -> None:
+    """For every variant, transformers' network in memory has the names of our table, no more."""
     size = get_variant(variant)
     config = SegformerConfig(
         depths=size.depths,
@@ -52,5 +52,5 @@ def test_hugging_faces_own_network_has_the_names_and_shapes(variant: str) -> Non
     with torch.device("meta"):
         theirs = SegformerForSemanticSegmentation(config).state_dict()
     expected = {name: t.shape for name, t in theirs.items() if "tracked" not in name}
-    found = to_format(numbered(variant), BY_NAME["Hugging Face in memory"], size.depths)
+    found = to_format(number_rows(variant), BY_NAME["Hugging Face in memory"], size.depths)
     assert expected == {name: tensor.shape for name, tensor in found.items()}
