@@ -90,8 +90,8 @@ def test_logit_gradient_of_cross_entropy_by_hand(
 def test_class_without_pixels_is_nan(gradients: dict[str, ClassGradients]) -> None:
     """Class 1 does not occur: nan, not 0, everywhere; the others have values."""
     for part in gradients.values():
-        assert [False, True, False] == pull.logit_l1.isnan().tolist()
-        assert [False, True, False] == pull.layer_l2.isnan().all(1).tolist()
+        assert [False, True, False] == part.logit_l1.isnan().tolist()
+        assert [False, True, False] == part.layer_l2.isnan().all(1).tolist()
 
 
 def test_dice_gives_a_rare_class_a_larger_share(gradients: dict[str, ClassGradients]) -> None:
