@@ -27,11 +27,22 @@ def stage_outputs(stage: str, lockfile: Path = DVC_LOCK) -> list[Path]:
 
 
 def stage_modules(stage: str, dvc_yaml: Path = DVC_YAML) -> list[Path]:
-    """Return the Python files that a stage depends on; none if there is no dvc.yaml."""
+    """Return the Python files that a stage depends on, those of its packages included.
+
+    Args:
+        stage: its name in dvc.yaml.
+        dvc_yaml: in the folder that its paths start from; if it is missing, there are no files.
+    """
     if not dvc_yaml.exists():
         return []
-    deps = YAML(typ="safe").load(dvc_yaml)["stages"][stage]["deps"]
-    return [Path(dep) for dep in deps if dep.endswith(".py")]
+    root = dvc_yaml.parent
+    files: list[Path] = []
+    for dep in YAML(typ="safe").load(dvc_yaml)["stages"][stage]["deps"]:
+        if dep.endswith(".py"):
+            files.append(Path(dep))
+        else:
+            files += sorted(path.relative_to(root) for path in (root / dep).rglob("*.py"))
+    return files
 
 
 def upstream_md5(paths: Iterable[Path], lockfile: Path = DVC_LOCK) -> dict[str, str]:

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 from pipeline.dvc.lockfile import output_md5, stage_modules, stage_outputs, upstream_md5
+from tests.project.imports import ROOT, closure
 
 LOCK = """\
 schema: '2.0'
@@ -50,8 +51,23 @@ def test_no_md5_without_dvc_lock(tmp_path: Path) -> None:
 
 
 def test_stage_modules_are_the_python_dependencies(tmp_path: Path) -> None:
-    """The modules are the dependencies that end in .py; there are none without a dvc.yaml."""
+    """The modules are the .py files among the dependencies and in the packages named there."""
     graph = tmp_path / "dvc.yaml"
     assert [] == stage_modules("train", graph)
-    graph.write_text("stages: {train: {deps: [data/pack, pipeline/a.py, segformer/b.py]}}")
-    assert [Path("pipeline/a.py"), Path("segformer/b.py")] == stage_modules("train", graph)
+    for name in ("data/pack/images.npy", "segformer/data/a.py", "segformer/data/deep/b.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    graph.write_text("stages: {train: {deps: [data/pack, pipeline/a.py, segformer/data]}}")
+    expected = [
+        Path("pipeline/a.py"),
+        Path("segformer/data/a.py"),
+        Path("segformer/data/deep/b.py"),
+    ]
+    assert expected == stage_modules("train", graph)
+
+
+def test_the_modules_of_train_are_all_that_dvc_watches() -> None:
+    """On the real graph no module behind a training is missing from its fingerprint."""
+    modules = stage_modules("train", ROOT / "dvc.yaml")
+    imported = {path.relative_to(ROOT) for path in closure("pipeline.stages.train")}
+    assert set() == imported - set(modules)
