@@ -1,4 +1,4 @@
-"""Counts bytes as they pass, and tells how many megabytes of how many, and how fast."""
+"""Reports progress in megabytes, and the speed of a transfer."""
 
 import math
 import time
@@ -7,25 +7,25 @@ from collections.abc import Callable
 from typing import Protocol
 
 _MEGABYTE = 10**6
-_UPDATE_INTERVAL = 0.2
-_SPEED_WINDOW = 10.0
+_UPDATE_INTERVAL = 0.2  # seconds
+_SPEED_WINDOW = 10.0  # seconds
 
 
 class ProgressCallback(Protocol):
-    """Shows how far a piece of work is."""
+    """Displays the progress of a task."""
 
     def __call__(self, done: int, total: int, words: str = "") -> None:
-        """Show pieces done, of how many, and a few words about the last one."""
+        """Display the units done, the total, and a short text such as the speed."""
 
 
 class ByteProgress:
-    """Tells `progress` what passes, a few times per second, and at the end.
+    """Calls `progress` a few times per second, and at the end.
 
     Args:
-        progress: called with megabytes (begun ones count) and, where `show_speed`, with `34 MB/s`.
-        total: bytes expected; `total` may be corrected while they pass.
-        show_speed: whether words are told at all.
-        clock: seconds.
+        progress: called with megabytes, rounded up, and with `34 MB/s` if `show_speed`.
+        total: bytes expected; the attribute `total` may be corrected during the transfer.
+        show_speed: whether to pass the speed.
+        clock: returns seconds.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class ByteProgress:
         self._samples = deque([(clock(), 0)])
 
     def add(self, num_bytes: int) -> None:
-        """Note that so many bytes have passed; what has to be done again counts negatively."""
+        """Count bytes; a negative number for bytes that have to be transferred again."""
         self._num_done += num_bytes
         now = self._clock()
         if self._num_done < self.total and now - self._last_update < _UPDATE_INTERVAL:

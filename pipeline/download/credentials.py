@@ -1,4 +1,4 @@
-"""The account at the Cityscapes site: where it is found, and kept out of all that is written."""
+"""Finds the account of the Cityscapes site, and keeps it out of output and logs."""
 
 import getpass
 import json
@@ -17,11 +17,11 @@ _TERMINAL = "the terminal"
 
 @dataclass(frozen=True)
 class Account:
-    """A user of the site; neither name nor password shows when it is printed.
+    """A user of the site; its repr has neither name nor password.
 
     Attributes:
-        username: or the e-mail address.
-        password: shown only by `get_secret_value()`.
+        username: user name or e-mail address.
+        password: readable only by `get_secret_value()`.
         origin: where the two were found, for messages.
     """
 
@@ -31,17 +31,17 @@ class Account:
 
 
 def official_file() -> Path:
-    """Where the official tool, csDownload, keeps them if it is told to."""
+    """The file in which the official tool, csDownload, can store the account."""
     return user_data_path("cityscapesscripts", "cityscapes") / "credentials.json"
 
 
 def find_account() -> Account:
-    """The account: from the environment, else the official tool's file, else asked for.
+    """Find the account: in the environment, else the official tool's file, else by a prompt.
 
-    Nobody is asked unless there is a terminal to answer on.
+    The prompt needs a terminal.
 
     Raises:
-        ValueError: if there is none, or half of one, and how to give it.
+        ValueError: if there is no account, or only half of one; with ways to provide it.
     """
     account = _read_environment() or _read_file(official_file())
     if account is not None:
@@ -49,17 +49,17 @@ def find_account() -> Account:
     if sys.stdin is not None and sys.stdin.isatty():
         return _prompt_account()
     raise ValueError(
-        "download: the Cityscapes site wants an account, and none was found: set"
-        f" {USERNAME} and {PASSWORD}, or let csDownload store it in {official_file()},"
-        " or run this on a terminal to be asked; docs/cityscapes.md tells how to get one"
+        "download: the Cityscapes site needs an account, and none was found: set"
+        f" {USERNAME} and {PASSWORD}, or store it in {official_file()} with csDownload,"
+        " or run this on a terminal to be prompted; docs/cityscapes.md explains how to get one"
     )
 
 
 def find_account_origin() -> str | None:
-    """Where `find` would find the account without asking, or None; never what it is.
+    """Where `find_account` would find the account without a prompt, or None.
 
     Raises:
-        ValueError: if there is half of one.
+        ValueError: if there is only half of one.
     """
     account = _read_environment() or _read_file(official_file())
     return account.origin if account else None
@@ -70,25 +70,25 @@ def _read_environment() -> Account | None:
     if username and password:
         return Account(username, SecretStr(password), f"{USERNAME} and {PASSWORD}")
     if username or password:
-        there, missing = (USERNAME, PASSWORD) if username else (PASSWORD, USERNAME)
-        raise ValueError(f"download: {there} is set, but {missing} is not: set both, or neither")
+        present, missing = (USERNAME, PASSWORD) if username else (PASSWORD, USERNAME)
+        raise ValueError(f"download: {present} is set, but {missing} is not: set both, or neither")
     return None
 
 
 def _read_file(path: Path) -> Account | None:
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        username, password = facts["username"], facts["password"]
+        values = json.loads(path.read_text(encoding="utf-8"))
+        username, password = values["username"], values["password"]
         if not all(isinstance(text, str) and text for text in (username, password)):
             raise TypeError
     except FileNotFoundError:
         return None
-    # What was read stays out of the message: a damaged file may still hold the password.
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as mistake:
-        why = mistake.strerror if isinstance(mistake, OSError) else "it holds something else"
+    # The content stays out of the message: a damaged file may still have the password.
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "unexpected content"
         raise ValueError(
-            f"download: {path} should hold username and password as csDownload writes them, but"
-            f" cannot be read ({why}): delete it, or set {USERNAME} and {PASSWORD}"
+            f"download: {path} should have username and password as csDownload writes them, but"
+            f" cannot be read ({reason}): delete it, or set {USERNAME} and {PASSWORD}"
         ) from None
     return Account(username, SecretStr(password), str(path))
 
@@ -97,11 +97,11 @@ def _prompt_account() -> Account:
     try:
         username = input("Cityscapes username or e-mail address: ")
         password = getpass.getpass("Cityscapes password: ")
-    except (EOFError, UnicodeError):  # Ctrl-D, or keys that no text comes from
+    except (EOFError, UnicodeError):  # Ctrl-D, or input that is not text
         username = password = ""
     if not (username and password):
         raise ValueError(
-            "download: username and password of the Cityscapes account were asked for, but not"
-            f" given: repeat and answer, or set {USERNAME} and {PASSWORD}"
+            "download: no username and password were entered for the Cityscapes account: repeat"
+            f" and enter both, or set {USERNAME} and {PASSWORD}"
         )
     return Account(username, SecretStr(password), _TERMINAL)

@@ -1,4 +1,4 @@
-"""The source `folder`: official zips or an extracted tree, found on a disk and taken over."""
+"""The source `folder`: imports official zips or an extracted tree from a disk."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
@@ -14,47 +14,51 @@ from pipeline.errors import raise_problems
 from pipeline.formatting import format_bytes
 
 PackageFiles = dict[Package, list[Path]]
-"""The files of each package: its zip alone, or every picture of its extracted tree."""
+"""The files of each package: its zip alone, or all images of its extracted tree."""
 
-_PICTURE_SUFFIXES = {".png", ".json"}
+_MEMBER_SUFFIXES = {".png", ".json"}
 
 
 def find_packages(folder: Path, packages: Iterable[Package]) -> PackageFiles:
-    """What a folder holds of each package; an empty list for one that is not there.
+    """Find the files of each package in a folder; an empty list for a missing package.
 
-    Zips lie in the folder itself; trees there, or in a folder with their zip's name.
+    Zips must be in the folder itself; trees there, or in a folder with the name of their zip.
 
     Raises:
-        ValueError: if a tree holds links that lead out, or what cannot be read: all is listed.
+        ValueError: if a tree has links that lead out, or unreadable files: all are listed.
     """
     return {package: _find_files(folder, package) for package in packages}
 
 
 def require_packages(folder: Path, packages: Iterable[Package]) -> PackageFiles:
-    """What `find` finds.
+    """Return what `find_packages` finds.
 
     Raises:
-        ValueError: unless it is something of every package.
+        ValueError: if a package is missing.
     """
     if not folder.is_dir():
         raise ValueError(f"download.folder: {folder.resolve()} is not a folder")
-    found = find_packages(folder, packages)
-    missing = [f"{each.name} nor {each.tree}/" for each, files in found.items() if not files]
+    package_files = find_packages(folder, packages)
+    missing = [
+        f"{package.name} nor {package.tree}/"
+        for package, files in package_files.items()
+        if not files
+    ]
     if missing:
         raise ValueError(
-            f"download.folder: {folder.resolve()} holds neither {', nor '.join(missing)}"
-            " with pictures: name the folder that holds the official zips, or the extracted tree"
+            f"download.folder: {folder.resolve()} has neither {', nor '.join(missing)}"
+            " with images: set it to the folder with the official zips, or to the extracted tree"
         )
-    return found
+    return package_files
 
 
 def is_zip(package: Package, files: Sequence[Path]) -> bool:
-    """Whether what was found of a package is its zip, not a tree."""
+    """Whether the files of a package are its zip, not a tree."""
     return files[0].name == package.name
 
 
 def list_files(folder: Path, package_files: PackageFiles) -> list[list[Any]]:
-    """Name, bytes and time of change of every file found."""
+    """Name, size in bytes and modification time in ns of each file."""
     paths = [path for files in package_files.values() for path in files]
     return [
         [path.relative_to(folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns]
@@ -65,21 +69,21 @@ def list_files(folder: Path, package_files: PackageFiles) -> list[list[Any]]:
 def import_packages(
     package_files: PackageFiles, out: Path, *, progress: ProgressCallback, notify: Notify
 ) -> dict[str, str | None]:
-    """Put every package below `out`: a zip as it is, a tree as a zip without recompression.
+    """Import each package below `out`: a zip unchanged, a tree as a zip without recompression.
 
     Args:
-        package_files: what to take.
+        package_files: the files to import.
         out: the stage's folder.
-        progress: shows how far it is, in megabytes.
-        notify: told what a person should see.
+        progress: called with megabytes.
+        notify: called with messages for the user.
 
     Returns:
-        The md5 sum of every zip that was taken as it is, and None for a tree, by package name.
+        The md5 sum of each imported zip, and None for a tree, by package name.
 
     Raises:
-        ValueError: if a zip is damaged or holds what is never read, or the disk has no room.
+        ValueError: if a zip is damaged or has unsafe entries, or the disk is full.
     """
-    meter = ByteProgress(
+    byte_progress = ByteProgress(
         progress, sum(path.stat().st_size for files in package_files.values() for path in files)
     )
     sums: dict[str, str | None] = {}
@@ -87,9 +91,9 @@ def import_packages(
         target = package.path_in(out)
         target.parent.mkdir(parents=True, exist_ok=True)
         if is_zip(package, paths):
-            sums[package.name] = _import_zip(package, paths[0], target, meter, notify)
+            sums[package.name] = _import_zip(package, paths[0], target, byte_progress, notify)
         else:
-            _import_tree(package, paths, target, meter)
+            _import_tree(package, paths, target, byte_progress)
             sums[package.name] = None
     return sums
 
@@ -97,31 +101,31 @@ def import_packages(
 def _find_files(folder: Path, package: Package) -> list[Path]:
     if (folder / package.name).is_file():
         return [folder / package.name]
-    for place in (folder / package.tree, folder / Path(package.name).stem / package.tree):
-        pictures = _find_pictures(place, package.excludes)
-        if pictures:
-            return pictures
+    for tree in (folder / package.tree, folder / Path(package.name).stem / package.tree):
+        files = _find_tree_files(tree, package.excludes)
+        if files:
+            return files
     return []
 
 
-def _find_pictures(tree: Path, excludes: str | None) -> list[Path]:
-    """Every picture of a tree.
+def _find_tree_files(tree: Path, excludes: str | None) -> list[Path]:
+    """All images and polygon files of a tree.
 
     Raises:
-        ValueError: listing all that could not be looked through, and all that is no plain file.
+        ValueError: listing all unreadable folders, and all files that are not regular.
     """
     if not tree.is_dir():
         return []
     names, problems = list_folder_files(tree, excludes)
     raise_problems(
-        problems, f"download.folder: {tree}", "and nothing was taken; mend it and repeat"
+        problems, f"download.folder: {tree}", "and nothing was imported; fix them and repeat"
     )
     paths = sorted(map(PurePosixPath, names))
-    # Macs leave `._name.png` beside `name.png` on other systems' disks.
+    # macOS leaves `._name.png` beside `name.png` on disks of other systems.
     return [
         tree / path
         for path in paths
-        if path.suffix in _PICTURE_SUFFIXES and not path.name.startswith(".")
+        if path.suffix in _MEMBER_SUFFIXES and not path.name.startswith(".")
     ]
 
 
@@ -134,17 +138,17 @@ def _import_zip(
         if size == package.size:
             raise ValueError(
                 f"download.folder: {source} has the size of the official package, but the md5 sum"
-                f" {md5} for {package.md5}: it was damaged on the way; fetch it again"
+                f" {md5} instead of {package.md5}: it is damaged; download it again"
             )
         with Archive(source):
-            pass  # opening it finds what `remap` would find after it was taken
-        notify(f"{source} is not the official package (its md5 sum is {md5}): taken as it is")
+            pass  # opening it finds the problems that `remap` would find later
+        notify(f"{source} is not the official package (its md5 sum is {md5}): imported unchanged")
     if target.is_file() and (
         target.samefile(source) or (target.stat().st_size == size and compute_md5(target) == md5)
     ):
         return md5
-    how = link_or_copy(source, target, label=f"download: {package.name}")
-    notify(f"{source}: {format_bytes(size)} taken by {how}")
+    method = link_or_copy(source, target, label=f"download: {package.name}")
+    notify(f"{source}: {format_bytes(size)} imported by {method}")
     return md5
 
 
@@ -153,11 +157,11 @@ def _import_tree(
 ) -> None:
     needed = sum(path.stat().st_size for path in paths)
     require_space(target.parent, needed, label=f"download: {package.name}")
-    # Names begin with the package's first folder, leftImg8bit or gtFine, wherever that lies.
+    # Names in the zip begin with the package's first folder, leftImg8bit or gtFine.
     first = package.tree.split("/")[0]
-    top = next(folder for folder in paths[0].parents if (folder / first).is_dir())
-    full = explain_disk_full(target.parent, label=f"download: {package.name}")
-    with full, write_zip(target) as archive:
+    root = next(folder for folder in paths[0].parents if (folder / first).is_dir())
+    disk_errors = explain_disk_full(target.parent, label=f"download: {package.name}")
+    with disk_errors, write_zip(target) as archive:
         for path in paths:
-            archive.add(path.relative_to(top).as_posix(), path.read_bytes())
+            archive.add(path.relative_to(root).as_posix(), path.read_bytes())
             byte_progress.add(path.stat().st_size)

@@ -1,4 +1,4 @@
-"""The source `cityscapes`: missing packages are fetched from the site and proved right."""
+"""The source `cityscapes`: downloads missing packages from the site and verifies them."""
 
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -15,9 +15,9 @@ from pipeline.formatting import format_bytes
 
 
 def seems_complete(package: Package, out: Path) -> bool:
-    """Whether a package or all its pieces seem to lie there, told by size alone.
+    """Whether a package or its complete partial file seems to be in `out`, by size alone.
 
-    Of a package whose size is not known pieces may be few: only its own name counts.
+    A partial file of a package of unknown size does not count.
     """
     target, part = package.path_in(out), package_partial_path(package, out)
     if target.is_file() and package.size in (None, target.stat().st_size):
@@ -26,7 +26,7 @@ def seems_complete(package: Package, out: Path) -> bool:
 
 
 def package_partial_path(package: Package, out: Path) -> Path:
-    """Where the pieces of a package gather: never in the folder `train_extra`, which DVC keeps."""
+    """The partial file of a package; never in the folder `train_extra`, which DVC caches whole."""
     return partial_path(out / package.name)
 
 
@@ -38,31 +38,31 @@ def fetch_packages(
     progress: ProgressCallback,
     notify: Notify,
 ) -> None:
-    """See that every package lies below `out`, whole and with the right sum.
+    """Download every missing package into `out`, complete and with the right md5 sum.
 
-    What is right already is neither fetched nor touched, and if that is all, the site is not asked.
+    Packages that are verified already are not touched; if all are, the site gets no request.
 
     Args:
-        packages: those wanted.
+        packages: the packages to provide.
         out: the stage's folder.
-        open_site: goes there; called only if something is missing.
-        progress: shows how far it is, in megabytes.
-        notify: told what a person should see.
+        open_site: logs in to the site; called only if a package is missing.
+        progress: called with megabytes.
+        notify: called with messages for the user.
 
     Raises:
-        ValueError: what went wrong and what to do; what has arrived is kept.
+        ValueError: if a package cannot be downloaded; received bytes are kept.
     """
     with ExitStack() as stack:
         missing = {}
         for package in packages:
-            # Opened first: what another process is about to finish is not yet there to be found.
-            into = stack.enter_context(PartialFile(package.path_in(out), out))
+            # Opened first, with its lock: another process may be about to finish the package.
+            partial_file = stack.enter_context(PartialFile(package.path_in(out), out))
             if _is_verified(package, out, notify):
-                into.restart()  # pieces of what is whole are of no use
-            elif _is_complete(package, into, notify):
-                into.finalize()
+                partial_file.restart()  # the complete package makes it useless
+            elif _is_complete(package, partial_file, notify):
+                partial_file.finalize()
             else:
-                missing[package] = into
+                missing[package] = partial_file
         if missing:
             _download_missing(missing, out, open_site(), progress)
 
@@ -70,18 +70,18 @@ def fetch_packages(
 def _download_missing(
     missing: dict[Package, PartialFile], out: Path, site: Site, progress: ProgressCallback
 ) -> None:
-    offers = _match_remote_packages(site, list(missing))
-    for package, offer in offers.items():
-        _check_remote_md5(site, package, offer)
-    left = sum(
-        max(0, (package.size or offers[package].size or 0) - into.size)
-        for package, into in missing.items()
+    remote_packages = _match_remote_packages(site, list(missing))
+    for package, remote in remote_packages.items():
+        _check_remote_md5(site, package, remote)
+    remaining = sum(
+        max(0, (package.size or remote_packages[package].size or 0) - partial_file.size)
+        for package, partial_file in missing.items()
     )
-    require_space(out, left, label="download")
-    meter = ByteProgress(progress, left, show_speed=True)
-    for package, into in missing.items():
-        site.download(package, offers[package], into, meter)
-        _accept_verified(package, into)
+    require_space(out, remaining, label="download")
+    byte_progress = ByteProgress(progress, remaining, show_speed=True)
+    for package, partial_file in missing.items():
+        site.download(package, remote_packages[package], partial_file, byte_progress)
+        _accept_verified(package, partial_file)
 
 
 def _is_verified(package: Package, out: Path, notify: Notify) -> bool:
@@ -90,46 +90,47 @@ def _is_verified(package: Package, out: Path, notify: Notify) -> bool:
         return False
     size = target.stat().st_size
     if package.size in (None, size):
-        notify(f"{target}: reading its {format_bytes(size)} to compare the md5 sum")
+        notify(f"{target}: reading {format_bytes(size)} to compare the md5 sum")
         if compute_md5(target) == package.md5:
             return True
-    notify(f"{target} is not the official package: it is replaced once that has arrived")
+    notify(f"{target} is not the official package: it will be replaced after the download")
     return False
 
 
 def _is_complete(package: Package, partial_file: PartialFile, notify: Notify) -> bool:
     if partial_file.size:
         notify(
-            f"{package.name}: {format_bytes(partial_file.size)} are here from before: reading them, to go on"
-            " where they end"
+            f"{package.name}: reading {format_bytes(partial_file.size)} of an earlier download, to"
+            " resume it"
         )
     return partial_file.md5 == package.md5
 
 
 def _match_remote_packages(site: Site, packages: list[Package]) -> dict[Package, RemotePackage]:
-    """What the site offers of the packages, refused unless it is all of them."""
-    offers = site.list_packages()
-    if not offers:
+    """Find the packages in the site's list; an error if one is not listed."""
+    listed = site.list_packages()
+    if not listed:
         raise ValueError(
-            f"download: {site.base_url} lets this account in, but offers it nothing: log in there in"
-            " a browser, accept the terms of use and wait for the mail that grants access"
+            f"download: {site.base_url} accepts this account, but lists no packages for it: log in"
+            " there in a browser, accept the terms of use and wait for the e-mail with access"
         )
-    absent = [package.name for package in packages if package.name not in offers]
-    if absent:
+    missing = [package.name for package in packages if package.name not in listed]
+    if missing:
         raise ValueError(
-            f"download: {site.base_url} does not offer {' and '.join(absent)} to this account, only"
-            f" {', '.join(sorted(offers))}: ask for access there in a browser, {MANUAL_DOWNLOAD_ADVICE}"
+            f"download: {site.base_url} does not offer {' and '.join(missing)} to this account,"
+            f" only {', '.join(sorted(listed))}: request access there in a browser,"
+            f" {MANUAL_DOWNLOAD_ADVICE}"
         )
-    return {package: offers[package.name] for package in packages}
+    return {package: listed[package.name] for package in packages}
 
 
 def _check_remote_md5(site: Site, package: Package, remote: RemotePackage) -> None:
-    told = site.fetch_md5(package, remote)
-    if told != package.md5:
+    md5 = site.fetch_md5(package, remote)
+    if md5 != package.md5:
         raise ValueError(
-            f"download: {site.base_url} gives the md5 sum {told} for {package.name}, but it should"
-            f" be {package.md5}: nothing was fetched; either the package has changed, or this is"
-            " not the official site; correct download.site, or report it to this project"
+            f"download: {site.base_url} gives the md5 sum {md5} for {package.name}, but it should"
+            f" be {package.md5}: nothing was downloaded; the package has changed, or this is not"
+            " the official site; correct download.site, or report it to this project"
         )
 
 
@@ -137,9 +138,9 @@ def _accept_verified(package: Package, partial_file: PartialFile) -> None:
     if partial_file.md5 == package.md5:
         partial_file.finalize()
         return
-    aside = partial_file.quarantine()
+    quarantined = partial_file.quarantine()
     raise ValueError(
-        f"download: {package.name} arrived with the md5 sum {partial_file.md5}, but it should be"
-        f" {package.md5}: it was set aside as {aside}, is never used and may be deleted; repeat to"
-        " fetch it anew, and if it happens again, suspect the disk or a proxy on the way"
+        f"download: {package.name} has the md5 sum {partial_file.md5}, but it should be"
+        f" {package.md5}: it was moved to {quarantined}, which is never used and may be deleted;"
+        " repeat to download it again, and if it fails again, check the disk and any proxy"
     )

@@ -1,4 +1,4 @@
-"""A file that arrives piece by piece, and of which nothing is lost when that is interrupted."""
+"""A file in download, which keeps its received bytes when the download is interrupted."""
 
 import hashlib
 import os
@@ -14,23 +14,23 @@ from pipeline.locks import LockedError, lock
 from segformer.atomic import commit
 
 _CHUNK = 1 << 20
-# Not `.part` alone: that is where `segformer.atomic` writes, and clears away what it finds.
+# Not `.part` alone: `segformer.atomic` writes to that suffix, and deletes existing files.
 _PART_SUFFIX = ".download.part"
 _QUARANTINE_SUFFIX = ".bad"
 _LEFTOVER_KINDS = {
-    _PART_SUFFIX: "a download that was cut short; the next one goes on there, or delete it",
-    _QUARANTINE_SUFFIX: "arrived, but is not what it should be, and is never used; delete it",
-    ".part": "what a stage that was killed had begun; delete it unless one is running",
+    _PART_SUFFIX: "an interrupted download; the next one resumes it, or delete it",
+    _QUARANTINE_SUFFIX: "a download with the wrong content, which is never used; delete it",
+    ".part": "unfinished output of a killed stage; delete it unless a stage is running",
 }
 
 
 def partial_path(target: Path) -> Path:
-    """Where the pieces gather until they are the whole."""
+    """The path of the received bytes until the file is complete."""
     return target.with_name(target.name + _PART_SUFFIX)
 
 
 def find_leftovers(folder: Path) -> list[str]:
-    """What interrupted stages left below a folder: a sentence each, with size and remedy."""
+    """The leftovers of interrupted stages below a folder: a message each, with size and remedy."""
     return [
         f"{path}, {format_bytes(_total_bytes(path))}: {_leftover_advice(path.name)}"
         for path in sorted(_find_unfinished(folder))
@@ -38,33 +38,39 @@ def find_leftovers(folder: Path) -> list[str]:
 
 
 def _find_unfinished(folder: Path) -> Iterator[Path]:
-    """Files and folders that are left over, none below another."""
-    for place, folders, files in os.walk(folder):
-        yield from (Path(place, name) for name in (*folders, *files) if _leftover_advice(name))
+    """Leftover files and folders, none below another."""
+    for parent, folders, files in os.walk(folder):
+        yield from (Path(parent, name) for name in (*folders, *files) if _leftover_advice(name))
         folders[:] = [name for name in folders if not _leftover_advice(name)]
 
 
 def _leftover_advice(name: str) -> str | None:
-    return next((words for end, words in _LEFTOVER_KINDS.items() if name.endswith(end)), None)
+    matches = (advice for suffix, advice in _LEFTOVER_KINDS.items() if name.endswith(suffix))
+    return next(matches, None)
 
 
 def _total_bytes(path: Path) -> int:
-    return sum(each.lstat().st_size for each in (path, *path.rglob("*")) if not each.is_dir())
+    files = (file for file in (path, *path.rglob("*")) if not file.is_dir())
+    return sum(file.lstat().st_size for file in files)
 
 
 class PartialFile:
-    """The pieces of `target` that have arrived, open for more; its name appears when it is whole.
+    """The received bytes of `target`, open for appending; `target` appears when it is complete.
 
-    Use as a context manager. Leaving it keeps the pieces, for the next time. What is here of them
-    from before is read for its sum, but not before somebody asks for the sum or adds to it.
+    Use as a context manager. Leaving it keeps the bytes for the next download. Bytes of an earlier
+    download are read for the md5 sum only when it is needed: at `md5` or `append`.
+
+    Attributes:
+        size: received bytes.
 
     Args:
-        target: where the whole file goes.
-        folder: where pieces gather, and what is bad is set aside: not below an output of DVC, which
-            would keep them too; on the disk of `target`. None: beside it.
+        target: the path of the complete file.
+        folder: where partial and quarantined files are kept: on the disk of `target`, but not
+            below an output of DVC, which would cache them too. None: beside `target`.
 
     Raises:
-        ValueError: if another process is writing them, or they cannot be opened.
+        LockedError: if another process is writing the file.
+        ValueError: if the disk does not support locks.
     """
 
     def __init__(self, target: Path, folder: Path | None = None) -> None:
@@ -75,13 +81,13 @@ class PartialFile:
 
     @cached_property
     def _digest(self) -> "hashlib._Hash":
-        """Of what is here."""
+        """The md5 of the received bytes."""
         digest = hashlib.md5(usedforsecurity=False)
         self._file.seek(0)
-        left = self.size
-        while left and (chunk := self._file.read(min(left, _CHUNK))):
+        remaining = self.size
+        while remaining and (chunk := self._file.read(min(remaining, _CHUNK))):
             digest.update(chunk)
-            left -= len(chunk)
+            remaining -= len(chunk)
         return digest
 
     def __enter__(self) -> Self:
@@ -93,56 +99,56 @@ class PartialFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Before it is closed, and with it the lock: then it may be another's already.
+        # Before closing, which releases the lock: another process could then own the file.
         if self.size == 0 and _is_same_file(self.part, self._file):
             self.part.unlink()
         self._file.close()
 
     @property
     def md5(self) -> str:
-        """Of all that has arrived, 32 hex digits."""
+        """The md5 sum of all received bytes, 32 hex digits."""
         return self._digest.hexdigest()
 
     def append(self, piece: bytes) -> None:
-        """Write what comes next.
+        """Append received bytes.
 
         Raises:
             ValueError: if the disk is full.
         """
-        left, digest = memoryview(piece), self._digest
+        remaining, digest = memoryview(piece), self._digest
         try:
-            while left:
-                written = self._file.write(left)
-                digest.update(left[:written])
-                self.size += written
-                left = left[written:]
-        except OSError as mistake:
-            if mistake.errno not in DISK_FULL_ERRNOS:
+            while remaining:
+                num_written = self._file.write(remaining)
+                digest.update(remaining[:num_written])
+                self.size += num_written
+                remaining = remaining[num_written:]
+        except OSError as error:
+            if error.errno not in DISK_FULL_ERRNOS:
                 raise
             raise ValueError(
-                f"download: no room is left for {self.target.name}"
-                f" ({os.strerror(mistake.errno)}): {format_bytes(self.size)} have arrived and stay in"
-                f" {self.part}; make room and repeat, it goes on from there"
+                f"download: the disk is full ({os.strerror(error.errno)}):"
+                f" {format_bytes(self.size)} of {self.target.name} were received and stay in"
+                f" {self.part}; free some space, and run the same command to resume"
             ) from None
 
     def restart(self) -> None:
-        """Throw away what has arrived."""
+        """Discard the received bytes."""
         self._file.truncate(0)
         self._digest = hashlib.md5(usedforsecurity=False)
         self.size = 0
 
     def finalize(self) -> None:
-        """Give the whole file its name; what was there is replaced, never written into."""
+        """Move the complete file to `target`; an existing file is replaced, never written into."""
         self.target.parent.mkdir(parents=True, exist_ok=True)
         commit(self.part, self.target)
 
     def quarantine(self) -> Path:
-        """Put a file that is not what it should be where nothing takes it for the right one."""
+        """Move a file with the wrong content to a name that is never used; return the path."""
         return self.part.replace(self.part.with_name(self.target.name + _QUARANTINE_SUFFIX))
 
 
 def _open_exclusively(part: Path) -> IO[bytes]:
-    """A file open for more, which no other process has open so."""
+    """Open a file for appending and lock it."""
     part.parent.mkdir(parents=True, exist_ok=True)
     while True:
         file = part.open("a+b", buffering=0)
@@ -153,19 +159,19 @@ def _open_exclusively(part: Path) -> IO[bytes]:
             raise LockedError(
                 f"download: another process is writing {part}: wait for it, or end it"
             ) from None
-        except OSError as mistake:
+        except OSError as error:
             file.close()
             raise ValueError(
-                f"download: {part} cannot be locked ({mistake.strerror}), so that a second download"
-                " could spoil it: put data/download on a disk that knows locks"
+                f"download: {part} cannot be locked ({error.strerror}), and a second download could"
+                " overwrite it: put data/download on a disk that supports locks"
             ) from None
         if _is_same_file(part, file):
             return file
-        file.close()  # whoever had it gave it another name after it was opened here
+        file.close()  # its last owner renamed it between opening and locking
 
 
 def _is_same_file(path: Path, file: IO[bytes]) -> bool:
-    """Whether a path leads to the very file that is open."""
+    """Whether a path is the open file."""
     try:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The retry policy of a download: how often to try again, and after which pauses."""
+"""The retry policy of a download: number of attempts, pauses and timeouts."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Requests to one site: never led elsewhere, never without end, and trouble told in words."""
+"""HTTP requests to one site, without redirects, with deadlines, and with readable errors."""
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, InvalidStateError
@@ -14,18 +14,18 @@ from pipeline.download.retry import RetriesExhaustedError, RetryPolicy, Transien
 from pipeline.formatting import format_bytes
 
 _T = TypeVar("_T")
-_MAX_PAGE_BYTES = 4 << 20  # bytes; the site's pages and its list have a few ten thousand
+_MAX_PAGE_BYTES = 4 << 20  # the site's pages and its list have a few ten thousand bytes
 _CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
 class Page:
-    """A short answer.
+    """A short response.
 
     Attributes:
-        status: HTTP's.
-        text: what it says.
-        redirect_url: the address of a redirect, which is not followed; else empty.
+        status: the HTTP status.
+        text: the body.
+        redirect_url: the target of a redirect, which is not followed; else empty.
     """
 
     status: int
@@ -34,25 +34,24 @@ class Page:
 
 
 class _NoRedirects(requests.Session):
-    """Reads nothing of a redirect; without this, requests takes in all of its body at once."""
+    """Follows no redirect; requests would read its whole body at once."""
 
     def __init__(self) -> None:
         super().__init__()
-        # Packed on the way, a part of a file could not be appended to another part, and a short
-        # answer could become a long one.
+        # Compressed parts of a file could not be joined, and a short response could expand.
         self.headers["Accept-Encoding"] = "identity"
 
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """Say that nothing leads anywhere."""
+    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002  its signature
+        """Return no target for any response."""
         return
 
 
 class SiteSession:
-    """Asks `base_url` and nobody else, and keeps its cookies; a redirect is an answer like others.
+    """Sends requests to `base_url` only, and keeps its cookies; redirects are not followed.
 
     Args:
         base_url: `https://...`, without a slash at its end.
-        retry_policy: with the site.
+        retry_policy: attempts, pauses and timeouts.
     """
 
     def __init__(self, base_url: str, retry_policy: RetryPolicy) -> None:
@@ -61,66 +60,67 @@ class SiteSession:
         self._session = _NoRedirects()
 
     def clear_cookies(self) -> None:
-        """Begin as a stranger."""
+        """Forget the login."""
         self._session.cookies.clear()
 
     def fetch_page(self, path: str, form: Mapping[str, str] | None = None) -> Page:
-        """Ask for a page, or send a form; as often as patience allows.
+        """Fetch a page, or send a form, with retries.
 
         Raises:
-            ValueError: if no whole answer comes.
+            ValueError: if no complete response arrives.
         """
 
-        def ask() -> Page:
-            with self._request(path, form=form) as answer:
-                text = self._read_text(answer)
-                return Page(answer.status_code, text, answer.headers.get("Location", ""))
+        def fetch_once() -> Page:
+            with self._request(path, form=form) as response:
+                text = self._read_text(response)
+                return Page(response.status_code, text, response.headers.get("Location", ""))
 
-        return self.call_with_retries(lambda: self._with_deadline(ask))
+        return self.call_with_retries(lambda: self._with_deadline(fetch_once))
 
     @contextmanager
     def stream_file(self, path: str, headers: Mapping[str, str]) -> Iterator[requests.Response]:
-        """Ask once for a file, and give the answer while it still arrives.
+        """Request a file once; yield the response with its body still to be read.
 
         Raises:
-            PassingError: if another try may work.
+            TransientError: if another attempt may succeed.
             ValueError: if none will.
         """
-        with self._with_deadline(lambda: self._request(path, headers=headers)) as answer:
-            yield answer
+        with self._with_deadline(lambda: self._request(path, headers=headers)) as response:
+            yield response
 
     def call_with_retries(self, attempt: Callable[[], _T]) -> _T:
-        """Try until it works, as often as patience allows.
+        """Call a function with the retries of the policy.
 
         Raises:
-            RetriesExhaustedError: if it did not.
+            RetriesExhaustedError: if all attempts failed.
         """
         try:
             return self._retry_policy.call(attempt)
-        except RetriesExhaustedError as end:
+        except RetriesExhaustedError as error:
             raise RetriesExhaustedError(
-                f"download: {end}; what has arrived is kept: repeat the same command when the site"
-                " and the network are well again"
+                f"download: {error}; received bytes are kept: run the same command to resume when"
+                " the site and the network work again"
             ) from None
 
     def _with_deadline(self, function: Callable[[], _T]) -> _T:
-        """What `function` gives, if it ends soon enough; else it is left behind, and its session.
+        """Return the result of `function`, or abandon its thread and session at the deadline.
 
-        No timeout of a socket does this: each is for the next byte, and one that drips resets it.
+        Socket timeouts are no replacement: each starts anew with every byte received.
         """
-        outcome: Future[_T] = Future()
-        # Daemons, since one that is left behind must hold up no exit.
-        Thread(target=_complete_future, args=(outcome, function), daemon=True).start()
+        result: Future[_T] = Future()
+        # A daemon thread, because an abandoned one must not delay the exit.
+        Thread(target=_complete_future, args=(result, function), daemon=True).start()
+        timeout = self._retry_policy.response_timeout
         try:
-            return outcome.result(self._retry_policy.response_timeout)
+            return result.result(timeout)
         except TimeoutError:
-            if not outcome.cancel():  # it has just ended
-                return outcome.result()
-            # Sessions are for one thread at a time: who was left behind keeps the old one.
-            left_behind, self._session = self._session, _NoRedirects()
-            self._session.cookies.update(left_behind.cookies.copy())
+            if not result.cancel():  # it has just finished
+                return result.result()
+            # A session serves one thread at a time: the abandoned thread keeps the old one.
+            abandoned, self._session = self._session, _NoRedirects()
+            self._session.cookies.update(abandoned.cookies.copy())
             raise TransientError(
-                f"{self.base_url} did not finish its answer in {self._retry_policy.response_timeout:.0f} s"
+                f"{self.base_url} did not complete its response in {timeout:.0f} s"
             ) from None
 
     def _request(
@@ -130,9 +130,9 @@ class SiteSession:
         form: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> requests.Response:
-        """One request, once."""
+        """Send a request once."""
         try:
-            answer = self._session.request(
+            response = self._session.request(
                 "GET" if form is None else "POST",
                 self.base_url + path,
                 data=form,
@@ -142,63 +142,64 @@ class SiteSession:
                 timeout=(self._retry_policy.connect_timeout, self._retry_policy.read_timeout),
             )
         except requests.Timeout:
-            raise TransientError(f"{self.base_url} does not answer") from None
-        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as mistake:
-            if "CERTIFICATE_VERIFY_FAILED" in str(mistake):
+            raise TransientError(f"{self.base_url} does not respond") from None
+        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 raise ValueError(
-                    f"download: {self.base_url} cannot prove that it is that site: its certificate"
-                    " is not accepted, and nothing was sent; look at the clock, the proxy and"
-                    " REQUESTS_CA_BUNDLE of this machine"
+                    f"download: the TLS certificate of {self.base_url} could not be verified; no"
+                    " password was sent; check the clock, the proxy and REQUESTS_CA_BUNDLE of this"
+                    " machine"
                 ) from None
             raise TransientError(
-                f"{self.base_url} cannot be reached ({_describe_cause(mistake)})"
+                f"{self.base_url} cannot be reached ({_describe_cause(error)})"
             ) from None
-        except requests.RequestException as mistake:
+        except requests.RequestException as error:
             raise ValueError(
-                f"download: {self.base_url} cannot be asked ({type(mistake).__name__}): correct"
-                " download.site, or the proxy of this machine"
+                f"download: the request to {self.base_url} failed ({type(error).__name__}):"
+                " correct download.site, or the proxy of this machine"
             ) from None
-        if answer.status_code == 429 or answer.status_code >= 500:
-            answer.close()
+        if response.status_code == 429 or response.status_code >= 500:
+            response.close()
             raise TransientError(
-                f"{self.base_url} answers {answer.status_code}",
-                retry_after=_parse_retry_after(answer.headers.get("Retry-After", "")),
+                f"{self.base_url} responds with status {response.status_code}",
+                retry_after=_parse_retry_after(response.headers.get("Retry-After", "")),
             )
-        return answer
+        return response
 
     def _read_text(self, response: requests.Response) -> str:
-        """All that a short answer says."""
+        """The body of a short response."""
         content = b""
         try:
             while piece := response.raw.read1(_CHUNK):
                 content += piece
                 if len(content) > _MAX_PAGE_BYTES:
                     raise ValueError(
-                        f"download: {self.base_url} sent more than {format_bytes(_MAX_PAGE_BYTES)} where a"
-                        " short answer was due: the site may have changed; try again later"
+                        f"download: {self.base_url} sent a page of more than"
+                        f" {format_bytes(_MAX_PAGE_BYTES)}: the site may have changed; try again"
+                        " later"
                     )
         except urllib3.exceptions.HTTPError:
-            raise TransientError(f"{self.base_url} broke off its answer") from None
+            raise TransientError(f"{self.base_url} interrupted its response") from None
         return content.decode("utf-8", errors="replace")
 
 
 def _complete_future(future: Future[_T], function: Callable[[], _T]) -> None:
-    """Do the work for whoever waits for its outcome; what comes too late is closed."""
+    """Set the result or exception of a future; close a response that comes too late."""
     try:
-        given = function()
-    except BaseException as mistake:
+        result = function()
+    except BaseException as error:  # noqa: BLE001  raised again by `Future.result`
         with suppress(InvalidStateError):
-            future.set_exception(mistake)
+            future.set_exception(error)
         return
     try:
-        future.set_result(given)
+        future.set_result(result)
     except InvalidStateError:
-        if isinstance(given, requests.Response):
-            given.close()
+        if isinstance(result, requests.Response):
+            result.close()
 
 
 def _parse_retry_after(header: str) -> float:
-    """What Retry-After says, a number or a date; 0 if it is neither."""
+    """The seconds of Retry-After, a number or a date; 0 if it is neither."""
     try:
         return float(urllib3.util.Retry().parse_retry_after(header))
     except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
@@ -206,6 +207,6 @@ def _parse_retry_after(header: str) -> float:
 
 
 def _describe_cause(error: requests.RequestException) -> str:
-    """The innermost reason for which there is no connection, in few words."""
+    """The innermost cause of a connection error, in a few words."""
     inner = error.args[0] if error.args else error
     return str(getattr(inner, "reason", inner)).rpartition(": ")[2]

@@ -1,4 +1,4 @@
-"""The Cityscapes site, spoken with as its official scripts do, on its good and its bad days."""
+"""The Cityscapes site: login, list of packages, md5 sums and downloads, as in its own scripts."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from pipeline.download.session import SiteSession
 from pipeline.download.transfer import PackageDownload, RemotePackage, UnexpectedResponseError
 
 MANUAL_DOWNLOAD_ADVICE = (
-    "or fetch the zips in a browser and set download.source: folder (docs/cityscapes.md tells how)"
+    "or download the zips in a browser and set download.source: folder (see docs/cityscapes.md)"
 )
 
 _UNITS = {"KB": 2**10, "MB": 2**20, "GB": 2**30}
@@ -22,18 +22,18 @@ _REDIRECT_STATUSES = {301, 302, 303, 307, 308}
 
 
 class Site:
-    """A visit to the site, logged in.
+    """A session on the site, logged in.
 
-    The password goes to `base_url` in the body of the login, and nowhere else: redirects are never
-    followed, and if the login page is not what answers there, it is not sent.
+    The password is sent to `base_url` in the body of the login, and nowhere else: redirects are
+    never followed, and without a login page there it is not sent.
 
     Args:
         base_url: `https://...`, without a slash at its end.
-        account: who visits.
-        retry_policy: with the site.
+        account: the account to log in with.
+        retry_policy: attempts, pauses and timeouts.
 
     Raises:
-        ValueError: if the account is refused or the site is away, and what to do.
+        ValueError: if the account is refused or the site is unreachable.
     """
 
     def __init__(self, base_url: str, account: Account, retry_policy: RetryPolicy) -> None:
@@ -44,10 +44,10 @@ class Site:
         self._log_in()
 
     def list_packages(self) -> dict[str, RemotePackage]:
-        """What the account may download, by name.
+        """List the packages that the account may download, by name.
 
         Raises:
-            ValueError: if the site does not tell.
+            ValueError: if the site gives no list.
         """
         page = self._session.fetch_page("/downloads/?list")
         try:
@@ -60,23 +60,25 @@ class Site:
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             raise ValueError(
                 f"download: {self.base_url}/downloads/?list gave no list of packages (status"
-                f" {page.status}): the site may have changed; try again later, {MANUAL_DOWNLOAD_ADVICE}"
+                f" {page.status}): the site may have changed; try again later,"
+                f" {MANUAL_DOWNLOAD_ADVICE}"
             ) from None
 
     def fetch_md5(self, package: Package, remote: RemotePackage) -> str:
-        """The sum that the site gives for a package, 32 hex digits.
+        """Fetch the site's md5 sum of a package, 32 hex digits.
 
         Raises:
-            ValueError: if it gives none.
+            ValueError: if the site gives none.
         """
         page = self._session.fetch_page(f"/md5-sum/?packageID={remote.package_id}")
-        found = re.match(r"[0-9a-fA-F]{32}\b", page.text)
-        if page.status != 200 or not found:
+        match = re.match(r"[0-9a-fA-F]{32}\b", page.text)
+        if page.status != 200 or not match:
             raise ValueError(
                 f"download: {self.base_url} gave no md5 sum for {package.name} (status"
-                f" {page.status}): the site may have changed; try again later, {MANUAL_DOWNLOAD_ADVICE}"
+                f" {page.status}): the site may have changed; try again later,"
+                f" {MANUAL_DOWNLOAD_ADVICE}"
             )
-        return found[0].lower()
+        return match[0].lower()
 
     def download(
         self,
@@ -85,77 +87,78 @@ class Site:
         partial_file: PartialFile,
         byte_progress: ByteProgress,
     ) -> None:
-        """Bring what is missing of a package; its sum is for the caller to compare.
+        """Download the missing bytes of a package; the caller compares the md5 sum.
 
         Args:
-            package: what it is known to be.
-            remote: what the site says of it.
-            partial_file: what has arrived of it; grows.
-            byte_progress: told of every byte; its total counts the size that is known or else offered.
+            package: the expected package.
+            remote: the package in the site's list.
+            partial_file: the received bytes; the rest is appended.
+            byte_progress: counts every byte; its total has the known or else the listed size.
 
         Raises:
-            ValueError: why the rest could not be brought; what has arrived is kept.
+            ValueError: if the rest cannot be downloaded; received bytes are kept.
         """
         transfer = PackageDownload(package, remote, partial_file, byte_progress, self._retry_policy)
-        last_login: int | None = None  # after how many bytes
-        is_over = transfer.is_complete
-        while not is_over:
+        bytes_at_login: int | None = None  # at the last login during this download
+        is_complete = transfer.is_complete
+        while not is_complete:
             try:
                 self._session.call_with_retries(lambda: self._download_rest(remote, transfer))
-                is_over = True
-            except UnexpectedResponseError as end:
-                # A session may end as often as it likes, if each was of some use.
-                needed = 0 if last_login is None else last_login + self._retry_policy.min_progress
-                if transfer.high_water_mark < needed:
+                is_complete = True
+            except UnexpectedResponseError as error:
+                # Any number of logins is allowed if each session makes some progress.
+                if bytes_at_login is not None and (
+                    transfer.high_water_mark < bytes_at_login + self._retry_policy.min_progress
+                ):
                     raise ValueError(
-                        f"download: {self.base_url} lists {package.name}, but does not hand it out"
-                        f" to this account (it sent {end}): log in there in a browser and see why,"
-                        f" {MANUAL_DOWNLOAD_ADVICE}"
+                        f"download: {self.base_url} lists {package.name}, but does not send it to"
+                        f" this account (it sent {error}): log in there in a browser to find the"
+                        f" reason, {MANUAL_DOWNLOAD_ADVICE}"
                     ) from None
-                last_login = transfer.high_water_mark
+                bytes_at_login = transfer.high_water_mark
                 self._retry_policy.notify(
-                    f"{self.base_url} sent {end} for {package.name}: logging in again"
+                    f"{self.base_url} sent {error} for {package.name}: logging in again"
                 )
                 self._log_in()
 
     def _log_in(self) -> None:
         self._session.clear_cookies()
-        door = self._session.fetch_page("/login")
-        leads_away = door.status in _REDIRECT_STATUSES and not self._is_same_origin(
-            door.redirect_url
-        )
-        if leads_away or door.status not in {200, *_REDIRECT_STATUSES}:
+        page = self._session.fetch_page("/login")
+        is_redirect = page.status in _REDIRECT_STATUSES
+        leaves_site = is_redirect and not self._is_same_origin(page.redirect_url)
+        if leaves_site or not (page.status == 200 or is_redirect):
             raise ValueError(
-                f"download: {self.base_url}/login is no login page (status {door.status}"
-                f"{', which leads elsewhere' if leads_away else ''}): name and password were not"
-                f" sent; see in a browser what is there, and correct download.site, {MANUAL_DOWNLOAD_ADVICE}"
+                f"download: {self.base_url}/login is not a login page (status {page.status}"
+                f"{', a redirect to another site' if leaves_site else ''}): name and password were"
+                " not sent; check the page in a browser, and correct download.site,"
+                f" {MANUAL_DOWNLOAD_ADVICE}"
             )
         form = {
             "username": self._account.username,
             "password": self._account.password.get_secret_value(),
             "submit": "Login",
         }
-        answer = self._session.fetch_page("/login", form)
-        if answer.status != 302:
+        response = self._session.fetch_page("/login", form)
+        if response.status != 302:
             raise ValueError(
-                f"download: {self.base_url} refused the login (status {answer.status}): correct"
-                f" username and password in {self._account.origin}; if a browser lets the same"
-                f" account in, the site wants no scripts: log in there, {MANUAL_DOWNLOAD_ADVICE}"
+                f"download: {self.base_url} refused the login (status {response.status}): correct"
+                f" username and password in {self._account.origin}; if the same account can log in"
+                f" with a browser, the site blocks scripts: log in there, {MANUAL_DOWNLOAD_ADVICE}"
             )
 
     def _is_same_origin(self, url: str) -> bool:
-        """Whether an address, perhaps a relative one, lies on the site."""
-        here = f"{self.base_url}/login"
+        """Whether an address, which may be relative, is on the site."""
+        base = f"{self.base_url}/login"
         try:
-            return _origin(here) == _origin(urljoin(here, url))
-        except ValueError:  # it is no address
+            return _origin(base) == _origin(urljoin(base, url))
+        except ValueError:  # not an address
             return False
 
     def _download_rest(self, remote: RemotePackage, package_download: PackageDownload) -> None:
-        """Ask once for the rest of a package, and take what comes."""
+        """Request the rest of a package once, and receive the response."""
         path = f"/file-handling/?packageID={remote.package_id}"
-        with self._session.stream_file(path, package_download.request_headers()) as answer:
-            package_download.receive(answer)
+        with self._session.stream_file(path, package_download.request_headers()) as response:
+            package_download.receive(response)
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
@@ -164,6 +167,6 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 
 
 def _parse_size(text: object) -> int | None:
-    """What a list's `11GB` or `241MB` says, in bytes."""
+    """The bytes of a list's `11GB` or `241MB`; None for other texts."""
     parts = re.fullmatch(r"\s*([\d.]+)\s*([KMG]B)\s*", str(text), re.IGNORECASE)
     return int(float(parts[1]) * _UNITS[parts[2].upper()]) if parts else None

@@ -1,4 +1,4 @@
-"""source.json: what the last download took, and what has changed in its folder since."""
+"""source.json: the source of the last download, and changes in its folder since."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.dataset.packages import select_packages
 from pipeline.download import from_folder
+from pipeline.formatting import format_count
 
 
 def read_source_record(source: Path) -> dict[str, Any]:
@@ -15,47 +16,47 @@ def read_source_record(source: Path) -> dict[str, Any]:
         ValueError: if it is damaged.
     """
     try:
-        facts = json.loads(source.read_text(encoding="utf-8")) if source.exists() else {}
-        is_whole = facts.get("source") != "folder" or (
-            isinstance(facts["folder"], str) and all(len(file) == 3 for file in facts["files"])
+        record = json.loads(source.read_text(encoding="utf-8")) if source.exists() else {}
+        is_valid = record.get("source") != "folder" or (
+            isinstance(record["folder"], str) and all(len(file) == 3 for file in record["files"])
         )
     except (ValueError, KeyError, TypeError, AttributeError):
-        is_whole = False
-    if not is_whole:
+        is_valid = False
+    if not is_valid:
         raise ValueError(f"{source} is damaged: `dvc repro --force download`")
-    return dict(facts)
+    return dict(record)
 
 
 def find_source_changes(source: Path) -> list[str]:
-    """What has changed in the folder that the raw data was taken from, a sentence per change.
+    """Compare the source folder with the last download; return a message per kind of change.
 
     Args:
         source: the `source.json` of the last download.
 
     Returns:
-        Nothing if all is as it was, if the source is no folder, or if the folder is gone or empty
-        (a disk that is not mounted): what was taken in stays good without it.
+        An empty list if nothing changed, if the source is not a folder, or if the folder is missing
+        or empty (a disk that is not mounted): imported data stays valid without it.
 
     Raises:
-        ValueError: if `source` is not what `run` writes.
+        ValueError: if `source` is damaged.
     """
-    facts = read_source_record(source)
-    folder = Path(facts.get("folder", ""))
-    if facts.get("source") != "folder" or not folder.is_dir():
+    record = read_source_record(source)
+    folder = Path(record.get("folder", ""))
+    if record.get("source") != "folder" or not folder.is_dir():
         return []
-    found = from_folder.find_packages(folder, select_packages(facts.get("train_extra", False)))
-    if not any(found.values()):
+    packages = from_folder.find_packages(folder, select_packages(record.get("train_extra", False)))
+    if not any(packages.values()):
         return []
-    before = {name: rest for name, *rest in facts["files"]}
-    now = {name: rest for name, *rest in from_folder.list_files(folder, found)}
-    groups = {
-        "added": sorted(now.keys() - before.keys()),
-        "removed": sorted(before.keys() - now.keys()),
-        "changed": sorted(name for name in now.keys() & before.keys() if now[name] != before[name]),
+    old = {name: properties for name, *properties in record["files"]}
+    new = {name: properties for name, *properties in from_folder.list_files(folder, packages)}
+    changes = {
+        "added": sorted(new.keys() - old.keys()),
+        "removed": sorted(old.keys() - new.keys()),
+        "changed": sorted(name for name in new.keys() & old.keys() if new[name] != old[name]),
     }
     return [
-        f"{folder}: {len(names)} {'file' if len(names) == 1 else 'files'} {what} since the download"
+        f"{folder}: {format_count(len(names), 'file')} {change} since the download"
         f" (first: {names[0]})"
-        for what, names in groups.items()
+        for change, names in changes.items()
         if names
     ]

@@ -232,13 +232,13 @@ def test_leftovers_of_an_interrupted_download(source: Path) -> None:
     findings = examine.run_checks(PARAMS_FILE)
     messages = "\n".join(finding.message for finding in findings)
     assert (
-        f"{raw / IMAGE_ZIP}.download.part, 17 bytes: a download that was cut short; the" in messages
+        f"{raw / IMAGE_ZIP}.download.part, 17 bytes: an interrupted download; the next" in messages
     )
     assert (
-        f"{raw / LABEL_ZIP}.bad, 17 bytes: arrived, but is not what it should be, and" in messages
+        f"{raw / LABEL_ZIP}.bad, 17 bytes: a download with the wrong content, which" in messages
     )
     assert (
-        f"{raw / 'source.json'}.part, 17 bytes: what a stage that was killed had begun" in messages
+        f"{raw / 'source.json'}.part, 17 bytes: unfinished output of a killed stage" in messages
     )
     assert all(finding.ok for finding in findings)
 
@@ -249,7 +249,7 @@ def test_leftovers_of_a_killed_stage(source: Path) -> None:
     partial.mkdir(parents=True)
     (partial / "images.npy").write_bytes(bytes(1500))
     messages = [finding.message for finding in examine.run_checks(PARAMS_FILE)]
-    expected = f"{partial.parent}, 1.5 kB: what a stage that was killed had begun; delete it"
+    expected = f"{partial.parent}, 1.5 kB: unfinished output of a killed stage; delete it"
     assert 1 == sum(message.startswith(expected) for message in messages)
 
 

@@ -140,9 +140,7 @@ def test_a_terminal_is_asked(no_account: dict[str, str]) -> None:
 @pytest.mark.parametrize("keys", [[b"\x04"], [b"berta\n", b"\x04"], [b"berta\n", b"\n"]])
 def test_no_answer_on_a_terminal(no_account: dict[str, str], keys: list[bytes]) -> None:
     """Ctrl-D, or an empty answer, to either question is one message."""
-    program = (
-        "from pipeline.download import credentials as c\ntry: c.find_account()\nexcept ValueError as e: print(e)"
-    )
+    program = "from pipeline.download import credentials as c\ntry: c.find_account()\nexcept ValueError as e: print(e)"
     terminal = Terminal(no_account, program)
     for question, answer in zip((b"address: ", b"password: "), keys, strict=False):
         terminal.answer(question, answer)

@@ -1,4 +1,4 @@
-"""The whole of `download.source: cityscapes` against a site of our own, on its bad days."""
+"""Downloads with `source: cityscapes` from a fake site, including its failures."""
 
 import hashlib
 import io
@@ -24,10 +24,11 @@ import pytest
 import requests
 from pydantic import SecretStr
 
+from pipeline.cli.app import main
 from pipeline.dataset.packages import OFFICIAL_PACKAGES, Package
 from pipeline.download import credentials
 from pipeline.download.credentials import Account
-from pipeline.download.partial_file import partial_path
+from pipeline.download.partial_file import PartialFile, partial_path
 from pipeline.download.retry import RetryPolicy, TransientError
 from pipeline.download.session import SiteSession
 from pipeline.params.download import Download, Synthetic
@@ -39,24 +40,25 @@ from pipeline.stages.download import (
     needs_account,
 )
 from tests.fakes.site import PASSWORD, USERNAME, FakeSite, find_secrets, serve_site
+from tests.pipeline.conftest import write_changed_params
 
-DRAWN = Synthetic(train=1, val=1, size=(32, 64), seed=0)
+SYNTHETIC = Synthetic(train=1, val=1, size=(32, 64), seed=0)
 ROOT = Path(__file__).parents[3]
 SIZE = 300_000
 ZIP = b"PK\3\4"
 
 
-def made_up(name: str) -> bytes:
-    """Bytes that stand for a package, and begin as a zip does."""
+def make_content(name: str) -> bytes:
+    """The content of a fake package: random bytes after the first bytes of a zip."""
     size = SIZE if name == IMAGE_ZIP else SIZE // 10
     return ZIP + random.Random(name).randbytes(size - len(ZIP))
 
 
-CONTENT = {package.name: made_up(package.name) for package in OFFICIAL_PACKAGES}
+CONTENT = {package.name: make_content(package.name) for package in OFFICIAL_PACKAGES}
 
 
-def own(package: Package) -> Package:
-    """The package as our own site has it."""
+def fake_package(package: Package) -> Package:
+    """The package with the size and md5 sum of the fake site's content."""
     content = CONTENT[package.name]
     return replace(
         package,
@@ -65,30 +67,30 @@ def own(package: Package) -> Package:
     )
 
 
-PACKAGES = tuple(own(package) for package in OFFICIAL_PACKAGES)
+PACKAGES = tuple(fake_package(package) for package in OFFICIAL_PACKAGES)
 
 
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSite]:
-    """A site with all packages, on a good day."""
+    """A running site with all packages and no failures."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with serve_site(FakeSite(dict(CONTENT))) as site:
         yield site
 
 
-class Visit:
-    """One run of the stage against a site: what it said and how long it paused."""
+class DownloadRun:
+    """Runs the stage against a site; records messages, pauses and progress."""
 
     def __init__(self, site: FakeSite, out: Path) -> None:
         self.site = site
         self.out = out
-        self.said: list[str] = []
+        self.messages: list[str] = []
         self.pauses: list[float] = []
-        self.shown: list[tuple[int, int, str]] = []
+        self.progress: list[tuple[int, int, str]] = []
         self.password = PASSWORD
 
-    def __call__(self, *, train_extra: bool = False, **patience: Any) -> None:
-        """Run the stage once; never really pause."""
+    def __call__(self, *, train_extra: bool = False, **policy: Any) -> None:
+        """Run the stage once; record its pauses without waiting."""
         account = Account(USERNAME, SecretStr(self.password), "a test")
         download_data(
             Download(
@@ -96,511 +98,516 @@ class Visit:
                 folder=None,
                 site=self.site.url,
                 train_extra=train_extra,
-                synthetic=DRAWN,
+                synthetic=SYNTHETIC,
             ),
             out=self.out,
-            progress=lambda done, total, words="": self.shown.append((done, total, words)),
-            notify=self.said.append,
+            progress=lambda done, total, words="": self.progress.append((done, total, words)),
+            notify=self.messages.append,
             services=DownloadServices(
                 find_account=lambda: account,
                 packages=PACKAGES,
-                retry_policy=RetryPolicy(sleep=self.pauses.append, **patience),
+                retry_policy=RetryPolicy(sleep=self.pauses.append, **policy),
             ),
         )
 
-    def fails(self, **more: Any) -> str:
-        """Run, and give the one message that it ends with."""
-        with pytest.raises(ValueError, match=r"^download: ") as caught:
-            self(**more)
-        return str(caught.value)
+    def error_message(self, **options: Any) -> str:
+        """Run the stage, which must fail, and return the message of its error."""
+        with pytest.raises(ValueError, match=r"^download: ") as error:
+            self(**options)
+        return str(error.value)
 
     def part(self, name: str = IMAGE_ZIP) -> Path:
-        """Where the pieces of a package gather."""
+        """The partial file of a package."""
         return partial_path(self.out / name)
 
     def has_all(self) -> bool:
-        """Whether both zips are there, whole, and nothing else."""
+        """Whether the folder has both complete zips, and nothing else."""
         names = {path.name for path in self.out.iterdir()}
         return names == {IMAGE_ZIP, LABEL_ZIP, "source.json", "train_extra"} and all(
             CONTENT[name] == (self.out / name).read_bytes() for name in (IMAGE_ZIP, LABEL_ZIP)
         )
 
     def ranges(self) -> list[str | None]:
-        """Which parts of the images were asked for."""
+        """The requested ranges of the image package."""
         return [request.range for request in self.site.requests_to("/file-handling/?packageID=3")]
 
 
 @pytest.fixture
-def visit(site: FakeSite, tmp_path: Path) -> Visit:
-    """A visit to our own site."""
-    return Visit(site, tmp_path / "out")
+def download(site: FakeSite, tmp_path: Path) -> DownloadRun:
+    """The stage, run against the fake site."""
+    return DownloadRun(site, tmp_path / "out")
 
 
-def test_a_good_day(visit: Visit) -> None:
-    """Both zips arrive, source.json says whence and with which sums, and nothing is tried twice."""
-    visit()
-    assert visit.has_all()
-    facts = json.loads((visit.out / "source.json").read_text())
+def test_a_complete_download(download: DownloadRun) -> None:
+    """Both zips arrive without a retry; source.json has the site and the md5 sums."""
+    download()
+    assert download.has_all()
+    record = json.loads((download.out / "source.json").read_text())
     assert {
         "source": "cityscapes",
-        "site": visit.site.url,
+        "site": download.site.url,
         "md5": {package.name: package.md5 for package in PACKAGES[:2]},
-    } == facts
-    assert [] == visit.pauses
-    assert ["GET", "POST"] == [request.method for request in visit.site.requests_to("/login")]
+    } == record
+    assert [] == download.pauses
+    assert ["GET", "POST"] == [request.method for request in download.site.requests_to("/login")]
 
 
-def test_progress_ends_at_the_whole(visit: Visit) -> None:
-    """Progress is told in megabytes, ends at all of them, and says how fast."""
-    visit()
-    done, total, words = visit.shown[-1]
+def test_progress_ends_at_the_total(download: DownloadRun) -> None:
+    """Progress is in megabytes, ends at the total, and has the speed."""
+    download()
+    done, total, words = download.progress[-1]
     assert (1, 1) == (done, total)
     assert words.endswith("MB/s")
 
 
-def test_a_second_run_asks_the_site_nothing(visit: Visit) -> None:
-    """What is right already is neither asked for nor touched, though it be a read-only link."""
-    visit()
+def test_a_second_run_sends_no_request(download: DownloadRun) -> None:
+    """Verified zips are neither requested nor touched, even as read-only links."""
+    download()
     for name in (IMAGE_ZIP, LABEL_ZIP):
-        (visit.out / name).chmod(0o444)
-    before = (visit.out / IMAGE_ZIP).stat()
-    visit.site.requests.clear()
-    visit()
-    assert [] == visit.site.requests
-    after = (visit.out / IMAGE_ZIP).stat()
+        (download.out / name).chmod(0o444)
+    before = (download.out / IMAGE_ZIP).stat()
+    download.site.requests.clear()
+    download()
+    assert [] == download.site.requests
+    after = (download.out / IMAGE_ZIP).stat()
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
 
 
-def test_other_zips_are_replaced_not_written_into(visit: Visit, tmp_path: Path) -> None:
-    """The demo's zips, kept by links into a cache, make way; the cache stays as it was."""
-    visit.out.mkdir()
+def test_other_zips_are_replaced_not_written_into(download: DownloadRun, tmp_path: Path) -> None:
+    """The demo's zips, linked to a cache, are replaced; the cache is unchanged."""
+    download.out.mkdir()
     cached = tmp_path / "cached"
     cached.write_bytes(b"a drawn street")
-    (visit.out / IMAGE_ZIP).hardlink_to(cached)
-    visit()
-    assert visit.has_all()
+    (download.out / IMAGE_ZIP).hardlink_to(cached)
+    download()
+    assert download.has_all()
     assert b"a drawn street" == cached.read_bytes()
 
 
-def test_what_lies_there_stays_until_the_new_has_arrived(visit: Visit) -> None:
-    """A download that fails leaves the zips of before where they were."""
-    visit.out.mkdir()
-    (visit.out / IMAGE_ZIP).write_bytes(b"a drawn street")
-    visit.site.failures_left = 10**6
-    visit.fails(max_tries=2)
-    assert b"a drawn street" == (visit.out / IMAGE_ZIP).read_bytes()
+def test_existing_zips_stay_until_the_download_is_complete(download: DownloadRun) -> None:
+    """A failed download leaves the existing zips in place."""
+    download.out.mkdir()
+    (download.out / IMAGE_ZIP).write_bytes(b"a drawn street")
+    download.site.failures_left = 10**6
+    download.error_message(max_tries=2)
+    assert b"a drawn street" == (download.out / IMAGE_ZIP).read_bytes()
 
 
-def test_train_extra(visit: Visit) -> None:
-    """Asked for, the coarse labels and their photographs arrive as well; no longer, they go."""
-    visit(train_extra=True)
-    extra = sorted(path.name for path in (visit.out / "train_extra").iterdir())
+def test_train_extra(download: DownloadRun) -> None:
+    """With train_extra the coarse packages arrive too; without it they are removed."""
+    download(train_extra=True)
+    extra = sorted(path.name for path in (download.out / "train_extra").iterdir())
     assert ["gtCoarse.zip", "leftImg8bit_trainextra.zip", "packages.json"] == extra
     for name in extra[:2]:
-        assert CONTENT[name] == (visit.out / "train_extra" / name).read_bytes()
-    visit()
-    assert visit.has_all()
-    assert ["packages.json"] == [path.name for path in (visit.out / "train_extra").iterdir()]
+        assert CONTENT[name] == (download.out / "train_extra" / name).read_bytes()
+    download()
+    assert download.has_all()
+    assert ["packages.json"] == [path.name for path in (download.out / "train_extra").iterdir()]
 
 
-def test_a_zip_that_only_looks_right(visit: Visit) -> None:
-    """The right size is not enough: another content is replaced."""
-    visit.out.mkdir()
-    (visit.out / IMAGE_ZIP).write_bytes(b"?" * SIZE)
-    visit()
-    assert visit.has_all()
+def test_a_zip_with_other_content_is_replaced(download: DownloadRun) -> None:
+    """A zip of the right size with another md5 sum is replaced."""
+    download.out.mkdir()
+    (download.out / IMAGE_ZIP).write_bytes(b"?" * SIZE)
+    download()
+    assert download.has_all()
 
 
-def test_a_wrong_password(visit: Visit) -> None:
-    """The site's 200 to a login is a refusal: said once, with where the account came from."""
-    visit.password = "wrong"
-    message = visit.fails()
+def test_a_wrong_password(download: DownloadRun) -> None:
+    """Status 200 after a login is a refusal: one error, with the origin of the account."""
+    download.password = "wrong"
+    message = download.error_message()
     assert "refused the login (status 200)" in message
     assert "a test" in message
-    assert 2 == len(visit.site.requests)
+    assert 2 == len(download.site.requests)
 
 
-def test_cut_off(visit: Visit) -> None:
-    """After a cut only the rest is asked for, and appended."""
-    visit.site.disconnect_after = [100_000, 50_000]
-    visit()
-    assert visit.has_all()
-    assert [None, "bytes=100000-", "bytes=150000-"] == visit.ranges()
+def test_resume_after_a_disconnect(download: DownloadRun) -> None:
+    """After a disconnect only the rest is requested, and appended."""
+    download.site.disconnect_after = [100_000, 50_000]
+    download()
+    assert download.has_all()
+    assert [None, "bytes=100000-", "bytes=150000-"] == download.ranges()
 
 
-def test_another_part_than_was_asked_for(visit: Visit) -> None:
-    """A part that begins elsewhere is not appended, but asked for again."""
-    visit.site.disconnect_after = [100_000]
-    visit.site.shifted_ranges_left = 1
-    visit()
-    assert visit.has_all()
-    assert [None, "bytes=100000-", "bytes=100000-"] == visit.ranges()
+def test_a_wrong_range_is_requested_again(download: DownloadRun) -> None:
+    """A range with another start is not appended, but requested again."""
+    download.site.disconnect_after = [100_000]
+    download.site.shifted_ranges_left = 1
+    download()
+    assert download.has_all()
+    assert [None, "bytes=100000-", "bytes=100000-"] == download.ranges()
 
 
-def test_pieces_outlast_another_source(visit: Visit) -> None:
-    """Streets drawn in the meantime leave what has arrived alone."""
-    visit.out.mkdir()
-    visit.part().write_bytes(CONTENT[IMAGE_ZIP][:1000])
-    drawn = Download(source="synthetic", folder=None, synthetic=DRAWN)
-    download_data(drawn, out=visit.out, progress=lambda done, total, words="": None)
-    visit()
-    assert visit.has_all()
-    assert ["bytes=1000-"] == visit.ranges()
+def test_a_partial_file_survives_another_source(download: DownloadRun) -> None:
+    """A run with source synthetic in between keeps the received bytes."""
+    download.out.mkdir()
+    download.part().write_bytes(CONTENT[IMAGE_ZIP][:1000])
+    synthetic = Download(source="synthetic", folder=None, synthetic=SYNTHETIC)
+    download_data(synthetic, out=download.out, progress=lambda done, total, words="": None)
+    download()
+    assert download.has_all()
+    assert ["bytes=1000-"] == download.ranges()
 
 
-def test_a_server_that_does_not_resume(visit: Visit) -> None:
-    """The whole file after a part of it is passed over up to where the part ends."""
-    visit.site.disconnect_after = [100_000]
-    visit.site.ignores_range = True
-    visit()
-    assert visit.has_all()
-    assert any("passing over the 100.0 kB that are here" in text for text in visit.said)
+def test_a_server_without_range_support(download: DownloadRun) -> None:
+    """Of a whole file the bytes received before are skipped."""
+    download.site.disconnect_after = [100_000]
+    download.site.ignores_range = True
+    download()
+    assert download.has_all()
+    assert any("skipping the 100.0 kB received before" in text for text in download.messages)
 
 
-@pytest.mark.parametrize("tells_length", [True, False])
-def test_a_server_that_never_gets_further_is_given_up(visit: Visit, tells_length: bool) -> None:
-    """Starting over and breaking off at the same place brings nothing, and loses nothing."""
-    visit.site.disconnect_after = [100_000] + [90_000] * 20
-    visit.site.ignores_range = True
-    visit.site.sends_content_length = tells_length
-    assert "gave up after 3 tries" in visit.fails(max_tries=3, min_progress=10_000)
-    assert 3 == len(visit.site.requests_to("/file-handling/?packageID=3"))
-    assert CONTENT[IMAGE_ZIP][:100_000] == visit.part().read_bytes()
-
-
-@pytest.mark.parametrize("tells_length", [True, False])
-def test_a_short_notice_does_not_take_the_place_of_what_arrived(
-    visit: Visit, tells_length: bool
+@pytest.mark.parametrize("sends_length", [True, False])
+def test_a_server_without_progress_exhausts_the_retries(
+    download: DownloadRun, sends_length: bool
 ) -> None:
-    """Text that is no page, for a file of which more is here: the part stays as it is."""
-    visit.site.disconnect_after = [100_000]
-    visit.fails(max_tries=1)
-    visit.site.content_overrides[IMAGE_ZIP] = b'{"error": "busy"}'
-    visit.site.ignores_range = True
-    visit.site.sends_content_length = tells_length
-    assert "does not hand it out" in visit.fails()
-    assert CONTENT[IMAGE_ZIP][:100_000] == visit.part().read_bytes()
+    """Starting over and disconnecting early is no progress, and no received byte is lost."""
+    download.site.disconnect_after = [100_000] + [90_000] * 20
+    download.site.ignores_range = True
+    download.site.sends_content_length = sends_length
+    assert "gave up after 3 tries" in download.error_message(max_tries=3, min_progress=10_000)
+    assert 3 == len(download.site.requests_to("/file-handling/?packageID=3"))
+    assert CONTENT[IMAGE_ZIP][:100_000] == download.part().read_bytes()
 
 
-def test_a_zip_shorter_than_what_is_here(visit: Visit) -> None:
-    """A part of a file whose size nobody pinned is not given up for a shorter one."""
-    visit()
-    part = visit.part("gtCoarse.zip")
+@pytest.mark.parametrize("sends_length", [True, False])
+def test_a_notice_does_not_replace_received_bytes(
+    download: DownloadRun, sends_length: bool
+) -> None:
+    """A short text that is not a page, in place of the file: the partial file is unchanged."""
+    download.site.disconnect_after = [100_000]
+    download.error_message(max_tries=1)
+    download.site.content_overrides[IMAGE_ZIP] = b'{"error": "busy"}'
+    download.site.ignores_range = True
+    download.site.sends_content_length = sends_length
+    assert "does not send it to this account" in download.error_message()
+    assert CONTENT[IMAGE_ZIP][:100_000] == download.part().read_bytes()
+
+
+def test_a_zip_shorter_than_the_received_bytes(download: DownloadRun) -> None:
+    """A partial file of unknown total size is not replaced by a shorter file."""
+    download()
+    part = download.part("gtCoarse.zip")
     part.write_bytes(CONTENT["gtCoarse.zip"][:1000])
-    visit.site.content_overrides["gtCoarse.zip"] = CONTENT["gtCoarse.zip"][:500]
-    visit.site.ignores_range = True
-    assert "(it sent 500 bytes, fewer than are here)" in visit.fails(train_extra=True)
+    download.site.content_overrides["gtCoarse.zip"] = CONTENT["gtCoarse.zip"][:500]
+    download.site.ignores_range = True
+    assert "(it sent 500 bytes, fewer than received before)" in download.error_message(
+        train_extra=True
+    )
     assert 1000 == part.stat().st_size
 
 
-def test_a_notice_is_not_the_beginning_of_a_file(visit: Visit) -> None:
-    """Text that is no page, for a file of which nothing is here: none of it is kept."""
-    visit.site.content_overrides[IMAGE_ZIP] = b'{"error": "busy"}'
-    visit.site.sends_content_length = False
-    assert "it sent something that is no zip" in visit.fails()
-    assert not visit.part().exists()
+def test_a_notice_is_not_saved(download: DownloadRun) -> None:
+    """A text that is not a page, in place of a new file: none of it is saved."""
+    download.site.content_overrides[IMAGE_ZIP] = b'{"error": "busy"}'
+    download.site.sends_content_length = False
+    assert "it sent a file that is not a zip" in download.error_message()
+    assert not download.part().exists()
 
 
-def test_a_part_that_is_not_what_comes(visit: Visit) -> None:
-    """A part that differs from the whole that comes instead of its rest is dropped, and told."""
-    visit.out.mkdir()
-    visit.part().write_bytes(b"?" + CONTENT[IMAGE_ZIP][1:1000])
-    visit.site.ignores_range = True
-    visit()
-    assert visit.has_all()
-    assert any("is not what comes now, and is dropped" in text for text in visit.said)
+def test_received_bytes_that_differ_are_discarded(download: DownloadRun) -> None:
+    """Received bytes that differ from the whole file sent instead of the rest are discarded."""
+    download.out.mkdir()
+    download.part().write_bytes(b"?" + CONTENT[IMAGE_ZIP][1:1000])
+    download.site.ignores_range = True
+    download()
+    assert download.has_all()
+    assert any("differ from the server's, and are discarded" in text for text in download.messages)
 
 
-def test_a_cut_that_no_size_tells(visit: Visit) -> None:
-    """Where neither pins nor answer say the size, the sum tells a cut from an end."""
-    visit()
-    visit.site.disconnect_after = [10_000]
-    visit.site.sends_content_length = False
-    visit(train_extra=True)
+def test_a_disconnect_with_unknown_size(download: DownloadRun) -> None:
+    """Without any size, the md5 sum distinguishes a disconnect from the end."""
+    download()
+    download.site.disconnect_after = [10_000]
+    download.site.sends_content_length = False
+    download(train_extra=True)
     name = "leftImg8bit_trainextra.zip"
-    assert CONTENT[name] == (visit.out / "train_extra" / name).read_bytes()
-    assert "bytes=10000-" == visit.site.requests_to("/file-handling/?packageID=4")[-1].range
+    assert CONTENT[name] == (download.out / "train_extra" / name).read_bytes()
+    assert "bytes=10000-" == download.site.requests_to("/file-handling/?packageID=4")[-1].range
 
 
-@pytest.mark.parametrize("tells_length", [True, False])
-def test_more_than_there_is(visit: Visit, tells_length: bool) -> None:
-    """What comes behind the end of a file, for ever perhaps, is left; the sum decides."""
-    visit.site.disconnect_after = [100_000]
-    visit.site.extra_bytes = 5_000_000
-    visit.site.sends_content_length = tells_length
-    if tells_length:
-        assert "(it sent 5,300,000 bytes instead of 300,000)" in visit.fails()
-        visit.site.extra_bytes = 0
-    visit()
-    assert visit.has_all()
+@pytest.mark.parametrize("sends_length", [True, False])
+def test_extra_bytes_are_ignored(download: DownloadRun, sends_length: bool) -> None:
+    """Bytes after the end of a file are not read; the md5 sum decides."""
+    download.site.disconnect_after = [100_000]
+    download.site.extra_bytes = 5_000_000
+    download.site.sends_content_length = sends_length
+    if sends_length:
+        assert "(it sent 5,300,000 bytes instead of 300,000)" in download.error_message()
+        download.site.extra_bytes = 0
+    download()
+    assert download.has_all()
 
 
-def test_no_end_of_a_file_of_unknown_size(visit: Visit) -> None:
-    """Twice what the list says is enough: told, and set aside."""
-    visit()
-    visit.site.extra_bytes = 40_000
-    visit.site.sends_content_length = False
-    message = visit.fails(train_extra=True)
+def test_a_file_of_unknown_size_without_end(download: DownloadRun) -> None:
+    """At twice the listed size the download fails and the file is quarantined."""
+    download()
+    download.site.extra_bytes = 40_000
+    download.site.sends_content_length = False
+    message = download.error_message(train_extra=True)
     assert "is listed with 30.4 kB, but did not end at" in message
-    assert 1 == len(list(visit.out.glob("*.zip.bad")))
+    assert 1 == len(list(download.out.glob("*.zip.bad")))
 
 
-def test_another_size_than_the_pinned_one(visit: Visit) -> None:
-    """A file of another size is not taken: the sum would tell only after all of it."""
-    visit.site.content_overrides[IMAGE_ZIP] = CONTENT[IMAGE_ZIP][:-1]
-    assert "(it sent 299,999 bytes instead of 300,000)" in visit.fails()
-    assert not list(visit.out.glob("*.zip*"))
+def test_another_size_than_the_known_one(download: DownloadRun) -> None:
+    """A file of another size is refused at once, before its md5 sum could be compared."""
+    download.site.content_overrides[IMAGE_ZIP] = CONTENT[IMAGE_ZIP][:-1]
+    assert "(it sent 299,999 bytes instead of 300,000)" in download.error_message()
+    assert not list(download.out.glob("*.zip*"))
 
 
 @pytest.mark.parametrize("knows_end", [True, False])
-def test_an_end_where_there_is_none(visit: Visit, knows_end: bool) -> None:
-    """416 for a half file: the whole is asked for, and what is here passed over, not lost."""
-    visit.site.disconnect_after = [100_000]
-    visit.site.range_denials_left = 1
-    visit.site.sends_size_on_416 = knows_end
-    visit()
-    assert visit.has_all()
-    assert [None, "bytes=100000-", None] == visit.ranges()
+def test_status_416_within_a_file(download: DownloadRun, knows_end: bool) -> None:
+    """After a wrong 416 the whole file is requested, and the received bytes are skipped."""
+    download.site.disconnect_after = [100_000]
+    download.site.range_denials_left = 1
+    download.site.sends_size_on_416 = knows_end
+    download()
+    assert download.has_all()
+    assert [None, "bytes=100000-", None] == download.ranges()
 
 
-def test_an_end_of_a_file_of_unknown_size(visit: Visit) -> None:
-    """416 for a half file whose size nobody pinned does not make it a bad one."""
-    visit()
-    part = visit.part("gtCoarse.zip")
+def test_status_416_with_unknown_size(download: DownloadRun) -> None:
+    """A wrong 416 for a file of unknown size does not quarantine it."""
+    download()
+    part = download.part("gtCoarse.zip")
     part.write_bytes(CONTENT["gtCoarse.zip"][:1000])
-    visit.site.range_denials_left = 1
-    visit.site.sends_size_on_416 = False
-    visit(train_extra=True)
-    assert CONTENT["gtCoarse.zip"] == (visit.out / "train_extra" / "gtCoarse.zip").read_bytes()
+    download.site.range_denials_left = 1
+    download.site.sends_size_on_416 = False
+    download(train_extra=True)
+    assert CONTENT["gtCoarse.zip"] == (download.out / "train_extra" / "gtCoarse.zip").read_bytes()
 
 
-def test_a_server_that_does_not_tell_the_length(visit: Visit) -> None:
-    """Without a length, the known size tells a cut from an end."""
-    visit.site.disconnect_after = [100_000]
-    visit.site.sends_content_length = False
-    visit()
-    assert visit.has_all()
-    assert "bytes=100000-" == visit.ranges()[1]
+def test_a_server_without_content_length(download: DownloadRun) -> None:
+    """Without a length, the known size distinguishes a disconnect from the end."""
+    download.site.disconnect_after = [100_000]
+    download.site.sends_content_length = False
+    download()
+    assert download.has_all()
+    assert "bytes=100000-" == download.ranges()[1]
 
 
-def test_a_whole_part_is_not_asked_for_again(visit: Visit) -> None:
-    """Killed between the last byte and the new name: nothing is fetched."""
-    visit()
-    (visit.out / IMAGE_ZIP).rename(visit.part())
-    visit.site.requests.clear()
-    visit()
-    assert visit.has_all()
-    assert [] == visit.site.requests
+def test_a_complete_partial_file_is_not_requested(download: DownloadRun) -> None:
+    """After a kill between the last byte and the rename, no request is sent."""
+    download()
+    (download.out / IMAGE_ZIP).rename(download.part())
+    download.site.requests.clear()
+    download()
+    assert download.has_all()
+    assert [] == download.site.requests
 
 
-def test_a_part_that_is_damaged(visit: Visit) -> None:
-    """A part with a wrong byte is found out at the end, set aside, and fetched anew next time."""
-    visit.out.mkdir()
-    visit.part().write_bytes(b"?" + CONTENT[IMAGE_ZIP][1:1000])
-    message = visit.fails()
-    bad = visit.out / f"{IMAGE_ZIP}.bad"
-    assert str(bad) in message
-    assert not (visit.out / IMAGE_ZIP).exists()
-    assert not visit.part().exists()
-    bad.unlink()
-    visit()
-    assert visit.has_all()
-    assert [None] == visit.ranges()[1:]
+def test_a_damaged_partial_file(download: DownloadRun) -> None:
+    """A wrong byte is detected at the end; the file is quarantined and downloaded again later."""
+    download.out.mkdir()
+    download.part().write_bytes(b"?" + CONTENT[IMAGE_ZIP][1:1000])
+    message = download.error_message()
+    quarantined = download.out / f"{IMAGE_ZIP}.bad"
+    assert str(quarantined) in message
+    assert not (download.out / IMAGE_ZIP).exists()
+    assert not download.part().exists()
+    quarantined.unlink()
+    download()
+    assert download.has_all()
+    assert [None] == download.ranges()[1:]
 
 
-def test_a_part_that_is_too_long(visit: Visit) -> None:
-    """A part longer than the file is set aside."""
-    visit.out.mkdir()
-    visit.part().write_bytes(CONTENT[IMAGE_ZIP] + b"?")
-    assert "set aside" in visit.fails()
+def test_a_partial_file_that_is_too_long(download: DownloadRun) -> None:
+    """A partial file longer than the file is quarantined."""
+    download.out.mkdir()
+    download.part().write_bytes(CONTENT[IMAGE_ZIP] + b"?")
+    assert f"it was moved to {download.out / IMAGE_ZIP}.bad" in download.error_message()
 
 
-def test_a_wrong_file(visit: Visit) -> None:
-    """Another file than its sum belongs to is set aside, and never gets the right one's name."""
+def test_a_file_with_a_wrong_md5_sum(download: DownloadRun) -> None:
+    """A file with a wrong md5 sum is quarantined, and never gets the name of the zip."""
     other = ZIP + b"?" * (SIZE - len(ZIP))
-    visit.site.content_overrides = {IMAGE_ZIP: other}
-    message = visit.fails()
+    download.site.content_overrides = {IMAGE_ZIP: other}
+    message = download.error_message()
     assert PACKAGES[0].md5 in message
     assert hashlib.md5(other).hexdigest() in message
-    assert [f"{IMAGE_ZIP}.bad"] == [path.name for path in visit.out.iterdir()]
+    assert [f"{IMAGE_ZIP}.bad"] == [path.name for path in download.out.iterdir()]
 
 
-def test_another_sum_than_the_pinned_one(visit: Visit) -> None:
-    """Where the site's sum is not the one this project knows, nothing is fetched."""
-    visit.site.md5_overrides = {LABEL_ZIP: "0" * 32}
-    message = visit.fails()
+def test_another_md5_sum_than_the_known_one(download: DownloadRun) -> None:
+    """If the site's md5 sum is not the known one, nothing is downloaded."""
+    download.site.md5_overrides = {LABEL_ZIP: "0" * 32}
+    message = download.error_message()
     assert "0" * 32 in message
     assert PACKAGES[1].md5 in message
-    assert [] == visit.site.requests_to("/file-handling/")
+    assert [] == download.site.requests_to("/file-handling/")
 
 
-def test_unavailable_twice(visit: Visit) -> None:
-    """After two 503 all goes well: once more at once, then after a pause."""
-    visit.site.failures_left = 2
-    visit()
-    assert visit.has_all()
-    assert [0, 2.0] == visit.pauses
+def test_two_failures_are_retried(download: DownloadRun) -> None:
+    """After two responses of 503: one retry at once, the next after a pause."""
+    download.site.failures_left = 2
+    download()
+    assert download.has_all()
+    assert [0, 2.0] == download.pauses
 
 
-def test_unavailable_for_ever(visit: Visit) -> None:
-    """Patience ends, with pauses that grow and one message."""
-    visit.site.failures_left = 10**6
-    message = visit.fails()
+def test_permanent_failure_exhausts_the_retries(download: DownloadRun) -> None:
+    """The pauses grow, and the download ends with one message."""
+    download.site.failures_left = 10**6
+    message = download.error_message()
     assert "gave up after 9 tries" in message
-    assert "answers 503" in message
-    assert [0, 2, 4, 8, 16, 32, 64, 120] == visit.pauses
-    assert 9 == len(visit.site.requests)
+    assert "responds with status 503" in message
+    assert [0, 2, 4, 8, 16, 32, 64, 120] == download.pauses
+    assert 9 == len(download.site.requests)
 
 
-def test_a_site_that_asks_to_be_left_alone(visit: Visit) -> None:
-    """Retry-After is kept to, within reason."""
-    visit.site.failures_left, visit.site.failure_status, visit.site.retry_after = 1, 429, 7
-    visit()
-    visit.site.failures_left, visit.site.retry_after = 1, 86400
-    (visit.out / LABEL_ZIP).unlink()
-    visit()
-    assert [7.0, 120.0] == visit.pauses
+def test_retry_after_in_seconds(download: DownloadRun) -> None:
+    """Retry-After determines the pause, up to 120 s."""
+    download.site.failures_left, download.site.failure_status, download.site.retry_after = 1, 429, 7
+    download()
+    download.site.failures_left, download.site.retry_after = 1, 86400
+    (download.out / LABEL_ZIP).unlink()
+    download()
+    assert [7.0, 120.0] == download.pauses
 
 
-def test_a_site_that_says_until_when(visit: Visit) -> None:
-    """Retry-After may be a date, too."""
-    visit.site.failures_left = 1
-    then = datetime.now(UTC) + timedelta(seconds=60)
-    visit.site.retry_after = format_datetime(then, usegmt=True)
-    visit()
-    assert 1 == len(visit.pauses)
-    assert 30 < visit.pauses[0] <= 60
+def test_retry_after_as_a_date(download: DownloadRun) -> None:
+    """Retry-After may be a date."""
+    download.site.failures_left = 1
+    date = datetime.now(UTC) + timedelta(seconds=60)
+    download.site.retry_after = format_datetime(date, usegmt=True)
+    download()
+    assert 1 == len(download.pauses)
+    assert 30 < download.pauses[0] <= 60
 
 
-def late(session: SiteSession, work: Callable[[], Any]) -> None:
-    """Do work that takes longer than the session waits; go on with it only after that."""
-    over = threading.Event()
+def finish_after_deadline(session: SiteSession, work: Callable[[], Any]) -> None:
+    """Start work under the session's deadline, and do it only after the deadline."""
+    is_over = threading.Event()
 
     def wait() -> Any:
-        over.wait()
+        is_over.wait()
         return work()
 
-    with pytest.raises(TransientError, match="did not finish its answer"):
+    with pytest.raises(TransientError, match="did not complete its response"):
         session._with_deadline(wait)
-    over.set()
+    is_over.set()
 
 
-def test_an_answer_that_comes_too_late_is_closed() -> None:
-    """Nobody reads it, and its connection is not held."""
-    answer = requests.Response()
-    answer.raw = io.BytesIO(b"a file")
-    late(SiteSession("http://127.0.0.1:9", RetryPolicy(response_timeout=0.05)), lambda: answer)
-    until(lambda: answer.raw.closed)
+def test_a_late_response_is_closed() -> None:
+    """A response after the deadline is closed, which frees its connection."""
+    response = requests.Response()
+    response.raw = io.BytesIO(b"a file")
+    session = SiteSession("http://127.0.0.1:9", RetryPolicy(response_timeout=0.05))
+    finish_after_deadline(session, lambda: response)
+    wait_until(lambda: response.raw.closed)
 
 
-def test_a_late_answer_s_session_is_left_with_it() -> None:
-    """Two threads never share one; whoever was logged in stays so."""
+def test_a_late_response_keeps_its_session() -> None:
+    """The new session is not shared with the abandoned thread, and has the login."""
     session = SiteSession("http://127.0.0.1:9", RetryPolicy(response_timeout=0.05))
     before = session._session
     before.cookies.set("PHPSESSID", "7")
-    late(session, lambda: before.cookies.clear())
+    finish_after_deadline(session, lambda: before.cookies.clear())
     assert before is not session._session
     assert "7" == session._session.cookies["PHPSESSID"]
     assert "identity" == session._session.headers["Accept-Encoding"]
 
 
-def test_a_long_way_with_many_cuts(visit: Visit) -> None:
-    """As long as every try brings something worthwhile, patience does not end."""
-    visit.site.disconnect_after = [10_000] * 29
-    visit(max_tries=2, min_progress=10_000)
-    assert visit.has_all()
+def test_many_disconnects_with_progress(download: DownloadRun) -> None:
+    """As long as every attempt makes enough progress, the retries are not exhausted."""
+    download.site.disconnect_after = [10_000] * 29
+    download(max_tries=2, min_progress=10_000)
+    assert download.has_all()
 
 
-def test_cuts_that_bring_next_to_nothing(visit: Visit) -> None:
-    """Tries that bring a byte each come to an end; what they brought stays and is resumed."""
-    visit.site.disconnect_after = [4] + [1] * 30
-    message = visit.fails(max_tries=5)
+def test_many_disconnects_without_progress(download: DownloadRun) -> None:
+    """Attempts of one byte each exhaust the retries; the bytes are kept and resumed."""
+    download.site.disconnect_after = [4] + [1] * 30
+    message = download.error_message(max_tries=5)
     assert "gave up after 5 tries" in message
     assert f"{IMAGE_ZIP}: the connection broke at 8 bytes of 300.0 kB" in message
-    assert CONTENT[IMAGE_ZIP][:8] == visit.part().read_bytes()
-    visit.site.disconnect_after = []
-    visit()
-    assert visit.has_all()
-    assert "bytes=8-" == visit.ranges()[-1]
+    assert CONTENT[IMAGE_ZIP][:8] == download.part().read_bytes()
+    download.site.disconnect_after = []
+    download()
+    assert download.has_all()
+    assert "bytes=8-" == download.ranges()[-1]
 
 
-def test_silence(visit: Visit) -> None:
-    """An answer that falls silent is left, and the rest asked for."""
-    visit.site.stall_after = [100_000]
-    visit(read_timeout=0.15)
-    assert visit.has_all()
-    assert "bytes=100000-" == visit.ranges()[1]
+def test_a_stalled_transfer_is_resumed(download: DownloadRun) -> None:
+    """A response without further data is abandoned, and the rest is requested."""
+    download.site.stall_after = [100_000]
+    download(read_timeout=0.15)
+    assert download.has_all()
+    assert "bytes=100000-" == download.ranges()[1]
 
 
-def test_a_drip(visit: Visit) -> None:
-    """A byte now and then is no answer: after a while the line is changed, then given up."""
-    visit.site.drip_seconds = 0.005
-    message = visit.fails(read_timeout=0.1, min_speed=1000.0, max_tries=3)
-    assert f"{IMAGE_ZIP}: next to nothing came" in message
-    arrived = visit.part().read_bytes()
-    assert arrived
-    assert CONTENT[IMAGE_ZIP].startswith(arrived)
+def test_a_slow_transfer_exhausts_the_retries(download: DownloadRun) -> None:
+    """A transfer below the minimum speed is retried, then fails; its bytes are kept."""
+    download.site.drip_seconds = 0.005
+    message = download.error_message(read_timeout=0.1, min_speed=1000.0, max_tries=3)
+    assert f"{IMAGE_ZIP}: the transfer was too slow" in message
+    received = download.part().read_bytes()
+    assert received
+    assert CONTENT[IMAGE_ZIP].startswith(received)
 
 
-def test_a_site_that_is_down(visit: Visit, tmp_path: Path) -> None:
-    """Nobody answers: said so, after the same tries and pauses."""
-    with serve_site(FakeSite({})) as gone:
+def test_an_unreachable_site(download: DownloadRun, tmp_path: Path) -> None:
+    """A refused connection is retried with the same attempts and pauses, then reported."""
+    with serve_site(FakeSite({})) as stopped:
         pass
-    visit.site.url = gone.url
-    message = visit.fails()
-    assert f"{gone.url} cannot be reached" in message
+    download.site.url = stopped.url
+    message = download.error_message()
+    assert f"{stopped.url} cannot be reached" in message
     assert "Connection refused" in message
-    assert 8 == len(visit.pauses)
+    assert 8 == len(download.pauses)
 
 
-def test_a_session_that_ends(visit: Visit) -> None:
-    """Where the site has forgotten who asks, it is told once more, and the part stays."""
-    visit.out.mkdir()
-    visit.part().write_bytes(CONTENT[IMAGE_ZIP][:1000])
-    visit.site.logouts_left = 1
-    visit()
-    assert visit.has_all()
-    assert 4 == len(visit.site.requests_to("/login"))
-    assert "bytes=1000-" == visit.ranges()[-1]
+def test_an_expired_login_is_renewed(download: DownloadRun) -> None:
+    """When the login has expired, the stage logs in again and keeps the partial file."""
+    download.out.mkdir()
+    download.part().write_bytes(CONTENT[IMAGE_ZIP][:1000])
+    download.site.logouts_left = 1
+    download()
+    assert download.has_all()
+    assert 4 == len(download.site.requests_to("/login"))
+    assert "bytes=1000-" == download.ranges()[-1]
 
 
-def test_sessions_that_end_again_and_again(visit: Visit) -> None:
-    """A long download logs in as often as the site forgets it, if every session brings enough."""
-    visit.site.requests_per_login = 1
-    visit.site.disconnect_after = [60_000] * 4
-    visit(min_progress=50_000)
-    assert visit.has_all()
-    assert 6 == sum(request.method == "POST" for request in visit.site.requests)
+def test_many_expired_logins_with_progress(download: DownloadRun) -> None:
+    """A long download logs in any number of times if every session makes enough progress."""
+    download.site.requests_per_login = 1
+    download.site.disconnect_after = [60_000] * 4
+    download(min_progress=50_000)
+    assert download.has_all()
+    assert 6 == sum(request.method == "POST" for request in download.site.requests)
 
 
-def test_sessions_that_bring_next_to_nothing(visit: Visit) -> None:
-    """A login for every few bytes comes to an end."""
-    visit.site.requests_per_login = 1
-    visit.site.disconnect_after = [10] * 100
-    assert "does not hand it out" in visit.fails()
-    assert 2 == sum(request.method == "POST" for request in visit.site.requests)
+def test_many_expired_logins_without_progress(download: DownloadRun) -> None:
+    """A login for every few bytes is an error."""
+    download.site.requests_per_login = 1
+    download.site.disconnect_after = [10] * 100
+    assert "does not send it to this account" in download.error_message()
+    assert 2 == sum(request.method == "POST" for request in download.site.requests)
 
 
-def test_a_package_that_is_withheld(visit: Visit) -> None:
-    """A page instead of a file, twice: the account may not have it; a part is not overwritten."""
-    visit.out.mkdir()
-    visit.part().write_bytes(CONTENT[IMAGE_ZIP][:1000])
-    visit.site.denied_packages = {IMAGE_ZIP}
-    assert f"lists {IMAGE_ZIP}, but does not hand it out" in visit.fails()
-    assert CONTENT[IMAGE_ZIP][:1000] == visit.part().read_bytes()
+def test_a_package_without_access(download: DownloadRun) -> None:
+    """A page in place of the file, twice, means no access; the partial file is unchanged."""
+    download.out.mkdir()
+    download.part().write_bytes(CONTENT[IMAGE_ZIP][:1000])
+    download.site.denied_packages = {IMAGE_ZIP}
+    assert f"lists {IMAGE_ZIP}, but does not send it" in download.error_message()
+    assert CONTENT[IMAGE_ZIP][:1000] == download.part().read_bytes()
 
 
-def test_a_package_that_is_not_offered(visit: Visit) -> None:
-    """What the account may not have is named, and what it may."""
-    visit.site.hidden_packages = {IMAGE_ZIP}
-    message = visit.fails()
+def test_a_package_that_is_not_listed(download: DownloadRun) -> None:
+    """The error has the missing package and the listed ones."""
+    download.site.hidden_packages = {IMAGE_ZIP}
+    message = download.error_message()
     assert f"does not offer {IMAGE_ZIP} to this account, only gtCoarse.zip" in message
 
 
 @pytest.mark.parametrize(
     ("listed", "expected"),
     [
-        ([], "offers it nothing"),
+        ([], "lists no packages for it"),
         ("<html>", "gave no list"),
         ({"error": 1}, "gave no list"),
         ([{"name": IMAGE_ZIP}], "gave no list"),
@@ -610,260 +617,270 @@ def test_a_package_that_is_not_offered(visit: Visit) -> None:
         ("[" * 100_000, "gave no list"),
     ],
 )
-def test_a_list_that_is_none(visit: Visit, listed: object, expected: str) -> None:
-    """An empty list means no access yet, anything else a site that has changed."""
-    visit.site.list_override = listed
-    assert expected in visit.fails()
+def test_an_unexpected_list(download: DownloadRun, listed: object, expected: str) -> None:
+    """An empty list means that access is pending, anything else that the site has changed."""
+    download.site.list_override = listed
+    assert expected in download.error_message()
 
 
-def test_a_list_without_end(visit: Visit) -> None:
-    """It is left once it is longer than any list could be."""
-    visit.site.sends_endless_list = True
-    assert "sent more than 4.2 MB where a short answer was due" in visit.fails()
+def test_an_endless_list(download: DownloadRun) -> None:
+    """A list is abandoned at a size that no real list has."""
+    download.site.sends_endless_list = True
+    assert "sent a page of more than 4.2 MB" in download.error_message()
 
 
 @pytest.mark.parametrize("path", ["/login", "/downloads/", "/md5-sum/"])
-def test_a_page_that_drips(visit: Visit, path: str) -> None:
-    """A short answer has a deadline as a whole, however its bytes come; its first line too."""
-    visit.site.drip_paths = (path,)
-    visit.site.drip_seconds = 0.02
-    message = visit.fails(response_timeout=0.1, read_timeout=0.1, max_tries=2)
+def test_a_slow_page_has_a_deadline(download: DownloadRun, path: str) -> None:
+    """The deadline is for the complete page, including its headers, even if bytes keep arriving."""
+    download.site.drip_paths = (path,)
+    download.site.drip_seconds = 0.02
+    message = download.error_message(response_timeout=0.1, read_timeout=0.1, max_tries=2)
     assert "gave up after 2 tries" in message
-    assert "did not finish its answer" in message
+    assert "did not complete its response" in message
 
 
-def test_a_file_whose_first_line_drips(visit: Visit) -> None:
-    """The deadline holds for what comes before a file as well."""
-    visit.site.drip_paths = ("/file-handling/",)
-    visit.site.denied_packages = {IMAGE_ZIP}
-    visit.site.drip_seconds = 0.02
-    assert "did not finish its answer" in visit.fails(response_timeout=0.1, read_timeout=0.1, max_tries=2)
+def test_slow_headers_of_a_file_have_a_deadline(download: DownloadRun) -> None:
+    """The deadline is also for the headers of a file."""
+    download.site.drip_paths = ("/file-handling/",)
+    download.site.denied_packages = {IMAGE_ZIP}
+    download.site.drip_seconds = 0.02
+    assert "did not complete its response" in download.error_message(
+        response_timeout=0.1, read_timeout=0.1, max_tries=2
+    )
 
 
-def test_a_sum_that_is_none(visit: Visit) -> None:
-    """A page where the sum should be is told."""
-    visit.site.md5_overrides = {IMAGE_ZIP: "<html>"}
-    assert f"gave no md5 sum for {IMAGE_ZIP}" in visit.fails()
+def test_a_page_in_place_of_an_md5_sum(download: DownloadRun) -> None:
+    """A page in place of the md5 sum is an error."""
+    download.site.md5_overrides = {IMAGE_ZIP: "<html>"}
+    assert f"gave no md5 sum for {IMAGE_ZIP}" in download.error_message()
 
 
-def test_a_disk_that_is_too_small(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is missing is told before the first byte is asked for; what is here counts."""
-    visit.out.mkdir()
-    visit.part().write_bytes(CONTENT[IMAGE_ZIP][:100_000])
-    left = SIZE - 100_000 + SIZE // 10
-    usage = shutil.disk_usage(visit.out)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=left - 30_000))
-    message = visit.fails()
-    assert "make room for 30.0 kB" in message
-    assert [] == visit.site.requests_to("/file-handling/")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=left))
-    visit()
-    assert visit.has_all()
+def test_a_disk_that_is_too_small(download: DownloadRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The space for the remaining bytes is checked before the first file is requested."""
+    download.out.mkdir()
+    download.part().write_bytes(CONTENT[IMAGE_ZIP][:100_000])
+    remaining = SIZE - 100_000 + SIZE // 10
+    usage = shutil.disk_usage(download.out)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=remaining - 30_000))
+    message = download.error_message()
+    assert "are free: free 30.0 kB, or" in message
+    assert [] == download.site.requests_to("/file-handling/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=remaining))
+    download()
+    assert download.has_all()
 
 
-def test_a_size_that_only_the_answer_tells(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where list and pins say no size, the room is asked for when the answer comes."""
-    visit()
-    listed: list[dict[str, str]] = visit.site.list()  # type: ignore[assignment]
-    visit.site.list_override = [entry | {"size": "large"} for entry in listed]
-    usage = shutil.disk_usage(visit.out)
+def test_a_size_that_only_the_response_has(
+    download: DownloadRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the size is only in the response, the space is checked then."""
+    download()
+    listed: list[dict[str, str]] = download.site.list()  # type: ignore[assignment]
+    download.site.list_override = [entry | {"size": "large"} for entry in listed]
+    usage = shutil.disk_usage(download.out)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10_000))
-    message = visit.fails(train_extra=True)
+    message = download.error_message(train_extra=True)
     assert "leftImg8bit_trainextra.zip: 30.0 kB more are needed" in message
-    assert not list((visit.out / "train_extra").glob("*.zip*"))
+    assert not list((download.out / "train_extra").glob("*.zip*"))
 
 
-def test_a_disk_that_gets_full(visit: Visit) -> None:
-    """A real error in the middle of writing: told, what was written stays, and is resumed."""
+def test_a_disk_that_fills_up(download: DownloadRun) -> None:
+    """An error of the system while writing is reported; the bytes are kept and resumed."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (123_456, before[1]))
     try:
-        message = visit.fails()
+        message = download.error_message()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert f"no room is left for {IMAGE_ZIP}" in message
-    assert "123.5 kB have arrived and stay" in message
-    assert CONTENT[IMAGE_ZIP][:123_456] == visit.part().read_bytes()
-    visit()
-    assert visit.has_all()
-    assert "bytes=123456-" == visit.ranges()[-1]
+    assert "the disk is full (File too large)" in message
+    assert f"123.5 kB of {IMAGE_ZIP} were received and stay" in message
+    assert CONTENT[IMAGE_ZIP][:123_456] == download.part().read_bytes()
+    download()
+    assert download.has_all()
+    assert "bytes=123456-" == download.ranges()[-1]
 
 
-@pytest.mark.skipif(
-    not Path("/dev/full").is_char_device(), reason="only Linux has a disk always full"
-)
-def test_no_space_left_on_device(visit: Visit) -> None:
-    """The disk's own word for it is understood."""
-    visit.out.mkdir()
-    visit.part().symlink_to("/dev/full")
-    assert "No space left on device" in visit.fails()
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="only Linux has /dev/full")
+def test_no_space_left_on_device(download: DownloadRun) -> None:
+    """The system's message is in the error."""
+    download.out.mkdir()
+    download.part().symlink_to("/dev/full")
+    assert "No space left on device" in download.error_message()
 
 
-def test_two_at_once(visit: Visit) -> None:
-    """A second download beside one that still works is told to wait, and spoils nothing."""
-    from pipeline.download.partial_file import PartialFile
-
-    with PartialFile(visit.out / IMAGE_ZIP) as first:
+def test_a_second_download_is_refused(download: DownloadRun) -> None:
+    """A second process is refused while the first one downloads, and changes nothing."""
+    with PartialFile(download.out / IMAGE_ZIP) as first:
         first.append(b"mine")
-        assert "another process is writing" in visit.fails()
-        assert b"mine" == visit.part().read_bytes()
+        assert "another process is writing" in download.error_message()
+        assert b"mine" == download.part().read_bytes()
 
 
 CHILD = """
 import sys
 from pathlib import Path
 from tests.pipeline.download import test_site as tests
-tests.Visit(tests.FakeSite({}, url=sys.argv[1]), Path(sys.argv[2]))()
+tests.DownloadRun(tests.FakeSite({}, url=sys.argv[1]), Path(sys.argv[2]))()
 """
 
 
-def until(is_so: Callable[[], bool]) -> None:
-    """Wait for something that another process does."""
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait at most 20 seconds for a condition."""
     for _ in range(1000):
-        if is_so():
+        if condition():
             return
         time.sleep(0.02)
-    raise AssertionError("it never happened")
+    raise AssertionError("the condition did not become true")
 
 
-def test_kill_in_the_middle(visit: Visit) -> None:
-    """After kill -9 the same command goes on with the next byte."""
-    visit.site.stall_after = [200_000]
+def test_resume_after_a_kill(download: DownloadRun) -> None:
+    """After kill -9 the same command resumes with the next byte."""
+    download.site.stall_after = [200_000]
     child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, visit.site.url, str(visit.out)], cwd=ROOT
+        [sys.executable, "-c", CHILD, download.site.url, str(download.out)], cwd=ROOT
     )
     try:
-        until(lambda: visit.part().exists() and visit.part().stat().st_size == 200_000)
+        wait_until(lambda: download.part().exists() and download.part().stat().st_size == 200_000)
     finally:
         child.send_signal(signal.SIGKILL)
         child.wait()
-    visit()
-    assert visit.has_all()
-    assert [None, "bytes=200000-"] == visit.ranges()
+    download()
+    assert download.has_all()
+    assert [None, "bytes=200000-"] == download.ranges()
 
 
 @pytest.mark.parametrize("moved", [None, "/en/login/", "?from=here"])
-def test_the_password_goes_to_the_site_alone(visit: Visit, moved: str | None) -> None:
-    """It stands in the body of one request only, also if the login page has moved on the site."""
-    visit.site.login_redirect = moved
-    visit()
-    told = [request for request in visit.site.requests if "correct+horse" in repr(request)]
-    assert [("POST", "/login")] == [(request.method, request.path) for request in told]
+def test_the_password_is_only_in_the_login(download: DownloadRun, moved: str | None) -> None:
+    """It is in the body of one request, even if the login page has moved within the site."""
+    download.site.login_redirect = moved
+    download()
+    logins = [request for request in download.site.requests if "correct+horse" in repr(request)]
+    assert [("POST", "/login")] == [(request.method, request.path) for request in logins]
 
 
-@pytest.mark.parametrize("where", ["{}/login", "https://www.cityscapes-dataset.com/login", "//["])
-def test_a_login_page_elsewhere_gets_no_password(visit: Visit, where: str) -> None:
-    """A redirect off the site is neither followed nor taken for a login page."""
+@pytest.mark.parametrize("url", ["{}/login", "https://www.cityscapes-dataset.com/login", "//["])
+def test_no_password_after_a_redirect_to_another_site(download: DownloadRun, url: str) -> None:
+    """A redirect to another site is neither followed nor taken for a login page."""
     with serve_site(FakeSite({})) as elsewhere:
-        visit.site.login_redirect = where.format(elsewhere.url)
-        assert "which leads elsewhere): name and password were not sent" in visit.fails()
+        download.site.login_redirect = url.format(elsewhere.url)
+        assert (
+            "a redirect to another site): name and password were not sent"
+            in download.error_message()
+        )
         assert [] == elsewhere.requests
-    assert [("GET", "/login")] == [(each.method, each.path) for each in visit.site.requests]
+    assert [("GET", "/login")] == [
+        (request.method, request.path) for request in download.site.requests
+    ]
 
 
 @pytest.mark.parametrize("status", [204, 403, 404])
-def test_no_login_page_gets_no_password(visit: Visit, status: int) -> None:
-    """Nothing is posted where the page for it is not there."""
-    visit.site.login_status = status
-    message = visit.fails()
-    assert f"/login is no login page (status {status}): name and password were not" in message
-    assert ["GET"] == [request.method for request in visit.site.requests]
+def test_no_password_without_a_login_page(download: DownloadRun, status: int) -> None:
+    """Nothing is posted if the login page is missing."""
+    download.site.login_status = status
+    message = download.error_message()
+    assert f"/login is not a login page (status {status}): name and password were not" in message
+    assert ["GET"] == [request.method for request in download.site.requests]
 
 
-def test_what_is_left_over_is_told(visit: Visit) -> None:
-    """Pieces and bad files of before are named at the end, with size and what to do."""
-    visit.out.mkdir()
-    (visit.out / f"{IMAGE_ZIP}.bad").write_bytes(bytes(2000))
-    extra = visit.part("gtCoarse.zip")
+def test_leftovers_are_reported(download: DownloadRun) -> None:
+    """Partial and quarantined files are listed at the end, with size and remedy."""
+    download.out.mkdir()
+    (download.out / f"{IMAGE_ZIP}.bad").write_bytes(bytes(2000))
+    extra = download.part("gtCoarse.zip")
     extra.write_bytes(bytes(3000))
-    visit()
+    download()
     assert [
-        f"{extra}, 3.0 kB: a download that was cut short; the next one goes on there, or delete it",
-        f"{visit.out / IMAGE_ZIP}.bad, 2.0 kB: arrived, but is not what it should be, and is never"
+        f"{extra}, 3.0 kB: an interrupted download; the next one resumes it, or delete it",
+        f"{download.out / IMAGE_ZIP}.bad, 2.0 kB: a download with the wrong content, which is never"
         " used; delete it",
-    ] == visit.said[-2:]
+    ] == download.messages[-2:]
 
 
-def test_pieces_of_what_is_whole_are_cleared_away(visit: Visit) -> None:
-    """Beside the right zip its pieces are of no use, and go, without a word of going on there."""
-    visit()
-    visit.part().write_bytes(CONTENT[IMAGE_ZIP][:1000])
-    visit()
-    assert visit.has_all()
-    assert not any("from before" in text for text in visit.said)
+def test_a_partial_file_of_a_complete_zip_is_removed(download: DownloadRun) -> None:
+    """Beside the verified zip its partial file is removed, without a message about resuming."""
+    download()
+    download.part().write_bytes(CONTENT[IMAGE_ZIP][:1000])
+    download()
+    assert download.has_all()
+    assert not any("of an earlier download" in text for text in download.messages)
 
 
-def test_pieces_of_train_extra_are_no_part_of_a_stage_s_output(visit: Visit) -> None:
-    """DVC keeps the folder `train_extra` whole: 44 GB of pieces must not be in it."""
-    visit()
-    visit.site.disconnect_after = [1000] * 2
-    visit.fails(train_extra=True, max_tries=1)
-    assert visit.part("leftImg8bit_trainextra.zip").exists()
-    assert ["packages.json"] == [path.name for path in (visit.out / "train_extra").iterdir()]
+def test_partial_files_of_train_extra_are_outside_the_output(download: DownloadRun) -> None:
+    """DVC caches the whole folder `train_extra`, so a partial file of 44 GB must not be in it."""
+    download()
+    download.site.disconnect_after = [1000] * 2
+    download.error_message(train_extra=True, max_tries=1)
+    assert download.part("leftImg8bit_trainextra.zip").exists()
+    assert ["packages.json"] == [path.name for path in (download.out / "train_extra").iterdir()]
 
 
-@pytest.mark.parametrize("day", ["good", "refused", "down", "cut", "wrong file"])
-def test_the_password_is_written_nowhere(
-    visit: Visit,
-    day: str,
+@pytest.mark.parametrize(
+    "outcome", ["success", "refused", "unavailable", "disconnected", "wrong file"]
+)
+def test_the_password_is_not_in_any_output(
+    download: DownloadRun,
+    outcome: str,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Neither files, output, logs to the last detail, messages nor tracebacks hold it."""
+    """It is in no file, output, debug log, message or traceback."""
     caplog.set_level(logging.DEBUG)
-    if day == "refused":
-        visit.password = PASSWORD[:-1]
-    visit.site.failures_left = 10**6 * (day == "down")
-    visit.site.disconnect_after = [10] * 100 * (day == "cut")
-    visit.site.content_overrides = {IMAGE_ZIP: b"?"} if day == "wrong file" else {}
+    if outcome == "refused":
+        download.password = PASSWORD[:-1]
+    download.site.failures_left = 10**6 * (outcome == "unavailable")
+    download.site.disconnect_after = [10] * 100 * (outcome == "disconnected")
+    download.site.content_overrides = {IMAGE_ZIP: b"?"} if outcome == "wrong file" else {}
     trace = ""
     try:
-        visit()
-    except ValueError as mistake:
-        trace = "".join(traceback.format_exception(mistake)) + repr(mistake)
-    assert (trace == "") == (day == "good")
+        download()
+    except ValueError as error:
+        trace = "".join(traceback.format_exception(error)) + repr(error)
+    assert (trace == "") == (outcome == "success")
     output = capfd.readouterr()
     written = [path.read_bytes().decode("latin1") for path in tmp_path.rglob("*") if path.is_file()]
     assert caplog.text
     assert [] == find_secrets(
-        trace, output.out, output.err, caplog.text, *visit.said, repr(visit.shown), *written
+        trace,
+        output.out,
+        output.err,
+        caplog.text,
+        *download.messages,
+        repr(download.progress),
+        *written,
     )
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "url",
     ["http://www.cityscapes-dataset.com", "https://anna:battery@example.net", "example.net", ""],
 )
-def test_a_site_that_would_betray_the_password(wrong: str) -> None:
-    """Only https, or this very machine; and never a password in the address."""
+def test_an_unsafe_address_is_refused(url: str) -> None:
+    """The address must be https, or this machine, and have no password."""
     _, mistakes = Download.parse(
         "download",
-        {"source": "cityscapes", "folder": None, "site": wrong, "synthetic": DRAWN.model_dump()},
+        {"source": "cityscapes", "folder": None, "site": url, "synthetic": SYNTHETIC.model_dump()},
     )
     assert 1 == len(mistakes)
     assert "site must be https://www.cityscapes-dataset.com or another" in mistakes[0]
     assert [] == find_secrets(*mistakes)
 
 
-def test_the_command(
-    visit: Visit,
+def test_the_command_line(
+    download: DownloadRun,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The command line tells what it does, and on the official sums refuses our own site."""
-    from pipeline.cli.app import main
-    from tests.pipeline.conftest import write_changed_params
-
+    """The command checks the official md5 sums, and therefore refuses the fake site."""
     monkeypatch.setenv(credentials.USERNAME, USERNAME)
     monkeypatch.setenv(credentials.PASSWORD, PASSWORD)
     params = write_changed_params(
         tmp_path,
         ("source: synthetic", "source: cityscapes"),
-        ("https://www.cityscapes-dataset.com", visit.site.url),
+        ("https://www.cityscapes-dataset.com", download.site.url),
     )
-    arguments = ["segformer", "download", "--out", str(visit.out), "--params", str(params)]
+    arguments = ["segformer", "download", "--out", str(download.out), "--params", str(params)]
     monkeypatch.setattr(sys, "argv", arguments)
     with pytest.raises(SystemExit):
         main()
@@ -872,22 +889,22 @@ def test_the_command(
     )
 
 
-def test_an_account_is_needed_for_what_is_missing(visit: Visit) -> None:
-    """Only with source cityscapes, and only while a package seems to be missing."""
-    params = Download(source="cityscapes", folder=None, synthetic=DRAWN)
-    assert needs_account(params, out=visit.out)
-    visit.out.mkdir()
+def test_an_account_is_needed_for_missing_packages(download: DownloadRun) -> None:
+    """Only for source cityscapes, and only while a package seems to be missing."""
+    params = Download(source="cityscapes", folder=None, synthetic=SYNTHETIC)
+    assert needs_account(params, out=download.out)
+    download.out.mkdir()
     for package in OFFICIAL_PACKAGES[:2]:
-        with (visit.out / package.name).open("wb") as file:
-            file.truncate(package.size)  # a hole of that size takes no room
-    assert not needs_account(params, out=visit.out)
+        with (download.out / package.name).open("wb") as file:
+            file.truncate(package.size)  # a sparse file
+    assert not needs_account(params, out=download.out)
     with_extra = params.model_copy(update={"train_extra": True})
     for package in OFFICIAL_PACKAGES[2:]:
-        visit.part(package.name).touch()
-    assert needs_account(with_extra, out=visit.out)
+        download.part(package.name).touch()
+    assert needs_account(with_extra, out=download.out)
     for package in OFFICIAL_PACKAGES[2:]:
-        package.path_in(visit.out).parent.mkdir(exist_ok=True)
-        package.path_in(visit.out).touch()
-    assert not needs_account(with_extra, out=visit.out)
-    drawn = Download(source="synthetic", folder=None, synthetic=DRAWN)
-    assert not needs_account(drawn, out=visit.out / "elsewhere")
+        package.path_in(download.out).parent.mkdir(exist_ok=True)
+        package.path_in(download.out).touch()
+    assert not needs_account(with_extra, out=download.out)
+    synthetic = Download(source="synthetic", folder=None, synthetic=SYNTHETIC)
+    assert not needs_account(synthetic, out=download.out / "elsewhere")
