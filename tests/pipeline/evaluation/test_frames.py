@@ -79,7 +79,7 @@ def test_picture_of_another_size_is_refused(tree: Path, kind: str, name: str) ->
 def test_8_bit_instances_are_refused(tree: Path) -> None:
     """An 8-bit instanceIds PNG holds label ids under a wrong name."""
     save_png(tree / member_name(KEYS[0], INSTANCE_IDS), np.zeros(SIZE, np.uint8))
-    with pytest.raises(ValueError, match=r"mode L; expected I;16"):
+    with pytest.raises(ValueError, match="mode L; expected 16-bit gray"):
         make_reader(tree).read(KEYS[0])
 
 
