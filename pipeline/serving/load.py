@@ -36,15 +36,17 @@ def load_model(
     """Load a model with the inference settings that it keeps.
 
     A model in MLflow keeps those of its evaluation: input size, windows, flip, scales and resize
-    filter. A folder keeps those under `inference` in its config.json, or else the size of training.
+    filter. A folder keeps those under `inference` in its config.json; without that entry it is used
+    at the input size of its training.
 
     Args:
-        reference: `champion`, a folder that segformer.weights.checkpoint.save wrote, or
-            `models:/...`.
-        size: rows and columns of the network's input, in place of the size that the model keeps.
+        reference: `champion`, a folder that `segformer.weights.checkpoint.save` wrote, or
+            `models:/...` as MLflow shows it.
+        size: rows and columns of the network's input; None: the size that the model keeps.
 
     Raises:
-        ValueError: if there is no such model, it is damaged, or the size is impossible.
+        ValueError: if there is no such model, it is damaged, or the size is impossible; if MLflow
+            fails.
     """
     if size:
         _check_size(size)
@@ -55,7 +57,7 @@ def load_model(
         _check_folder(folder)
         settings = InferenceSettings.from_config(checkpoint.read_config(folder))
         return _load(reference, folder, settings, size)
-    from pipeline.tracking import registry  # with MLflow, which a folder does not need
+    from pipeline.tracking import registry  # imports MLflow, which a folder does not need
 
     with TemporaryDirectory() as destination:
         folder, config = registry.download_model(reference, Path(destination))
@@ -86,13 +88,13 @@ def _check_size(size: tuple[int, int]) -> None:
 def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise ValueError(
-            f"{folder} is not a folder: name {store.CHAMPION}, the folder of a trained model, or"
+            f"{folder} is not a folder: use {store.CHAMPION}, the folder of a trained model, or"
             f" {_MODELS_URI}... as MLflow shows it"
         )
 
 
 def _champion_uri() -> str:
-    from pipeline.tracking.registry import ModelRegistry  # with MLflow
+    from pipeline.tracking.registry import ModelRegistry  # imports MLflow
 
     alternative = "or name a model, for example `--model data/train/ce-0`"
     try:

@@ -1,4 +1,4 @@
-"""A server that segments the pictures posted to it, on this machine alone unless told otherwise.
+"""An HTTP server that segments posted images; it listens on this machine only by default.
 
 python -m pipeline serve-model
 """
@@ -28,16 +28,23 @@ from segformer.device import is_out_of_memory
 from segformer.images import decode_photograph
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
+"""The host names of this machine that only this machine can reach."""
+
 MAX_REQUEST_BYTES = 2**26
-"""No request may be longer: a PNG of MAX_PIXELS is not, unless it is noise."""
+"""The longest body of a request; PNGs of MAX_PIXELS are shorter, unless they are noise."""
 
 _PNG, _JSON = "image/png", "application/json"
-_SHUTDOWN_TIMEOUT = 5  # seconds that ctrl-C leaves to what is being answered
-_MAX_CONCURRENCY = 64  # requests at once; more are told to come again
+_SHUTDOWN_TIMEOUT = 5  # seconds that requests in progress get after ctrl-C
+_MAX_CONCURRENCY = 64  # requests at once; further ones get status 503
 
 
 class RequestError(ValueError):
-    """A request that cannot be served: a status of HTTP, and a sentence on why."""
+    """A request that cannot be served.
+
+    Args:
+        status: of HTTP.
+        message: the reason, and what to do.
+    """
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -45,11 +52,11 @@ class RequestError(ValueError):
 
 
 def make_app(model: TrainedModel, hosts: Sequence[str] = LOOPBACK) -> Starlette:
-    """Make the application: GET / says what is served, POST /predict segments a picture.
+    """Make the application: GET / describes the model, POST /predict segments an image.
 
     Args:
         model: to segment with.
-        hosts: the names that requests may call this machine by; `*`: any.
+        hosts: the host names that requests may use; `*`: any.
     """
     handler = _Handler(model)
     return Starlette(
@@ -67,12 +74,12 @@ def serve(model: TrainedModel, host: str, port: int, notify: Callable[[str], Non
 
     Args:
         model: to segment with.
-        host: the address to listen on.
-        port: likewise; 0: any that is free.
-        notify: is told the address once it answers.
+        host: to listen on.
+        port: to listen on; 0: any free port.
+        notify: called with each line that says how to use the server, once it listens.
 
     Raises:
-        ValueError: if the address is taken or is not this machine's.
+        ValueError: if the port is in use, or the host is not this machine's.
     """
     with _bind_socket(host, port) as listener:
         config = uvicorn.Config(
@@ -81,70 +88,92 @@ def serve(model: TrainedModel, host: str, port: int, notify: Callable[[str], Non
             limit_concurrency=_MAX_CONCURRENCY,
             timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT,
         )
-        shown = f"[{host}]" if ":" in host else host
-        address = f"http://{shown}:{listener.getsockname()[1]}"
+        address = f"http://{_format_host(host)}:{listener.getsockname()[1]}"
         notify(
-            f"{model.name} segments what is posted to {address}/predict, until ctrl-C; for example"
+            f"{model.name} segments images posted to {address}/predict, until ctrl-C; for example:"
         )
         notify(f"curl --data-binary @street.png {address}/predict --output classes.png")
         uvicorn.Server(config).run(sockets=[listener])
 
 
 def encode_classes(classes: NDArray[np.uint8]) -> bytes:
-    """(h, w) train ids -> a grey PNG whose values are the ids."""
+    """Encode (h, w) uint8 train ids as a grayscale PNG whose values are the ids."""
     buffer = io.BytesIO()
     Image.fromarray(classes).save(buffer, format="PNG", compress_level=1)
     return buffer.getvalue()
 
 
 def describe_classes(classes: NDArray[np.uint8], names: list[str]) -> bytes:
-    """(h, w) train ids -> JSON: rows, columns, pixels of each class seen, ids row by row."""
-    ids, pixels = np.unique(classes, return_counts=True)
-    told = {
+    """Encode train ids as JSON: rows, columns, pixels of each class that occurs, ids row by row.
+
+    Args:
+        classes: (h, w) uint8, a train id per pixel.
+        names: of the classes, in the order of train ids.
+    """
+    ids, counts = np.unique(classes, return_counts=True)
+    values = {
         "rows": classes.shape[0],
         "columns": classes.shape[1],
-        "pixels": {names[k]: int(n) for k, n in zip(ids, pixels, strict=True)},
+        "pixels": {names[k]: int(count) for k, count in zip(ids, counts, strict=True)},
         "train_ids": classes.tolist(),
     }
-    return json.dumps(told, separators=(",", ":")).encode()
+    return json.dumps(values, separators=(",", ":")).encode()
+
+
+def allowed_hosts(host: str, address: str) -> list[str]:
+    """The host names that requests may use, see `make_app`.
+
+    On loopback those are the names that lead there: a request with another name comes from a page
+    whose domain points here (DNS rebinding).
+
+    Args:
+        host: as the user named it.
+        address: the IP address that the server listens on.
+    """
+    if not ipaddress.ip_address(address).is_loopback:
+        return ["*"]
+    return sorted({*LOOPBACK, host.lower(), _format_host(address)})
 
 
 class _Handler:
     def __init__(self, model: TrainedModel) -> None:
         self._model = model
-        # One thread, because the network takes all cores by itself; a thread of its own, because
-        # each that calls it keeps a team of others.
+        # One thread, because the network uses all cores by itself; always the same one, because
+        # each thread that calls PyTorch keeps a thread pool of its own.
         self._executor = ThreadPoolExecutor(1, "network")
 
     async def describe(self, _request: Request) -> Response:
-        about = {"model": self._model.name, "classes": self._model.classes}
-        return JSONResponse({**about, "use": "POST a PNG or JPEG to /predict"})
+        usage = "POST a PNG or JPEG to /predict"
+        return JSONResponse(
+            {"model": self._model.name, "classes": self._model.classes, "use": usage}
+        )
 
     async def predict(self, request: Request) -> Response:
         try:
             return await self._segment_request(request)
         except ClientDisconnect:
-            return Response(status_code=400)  # nobody is there to read it
-        except RequestError as refusal:
-            return _error_response(request, refusal.status, str(refusal))
-        except ValueError as mistake:
-            return _error_response(request, 400, str(mistake))
-        except (MemoryError, RuntimeError) as trouble:
-            if not is_out_of_memory(trouble):
+            return Response(status_code=400)  # no client reads it
+        except RequestError as error:
+            return _error_response(request, error.status, str(error))
+        except ValueError as error:
+            return _error_response(request, 400, str(error))
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
                 raise
-            return _error_response(request, 503, "no memory for so many pixels; send fewer")
+            message = "not enough memory for an image of this size; send a smaller one"
+            return _error_response(request, 503, message)
 
     async def _segment_request(self, request: Request) -> Response:
-        kind = _negotiate_media_type(request.headers.get("accept", "*/*"))
-        picture = await asyncio.to_thread(decode_photograph, await _read_body(request), "image")
-        classes = await self._segment(picture)
-        if kind == _PNG:
+        media_type = _negotiate_media_type(request.headers.get("accept", "*/*"))
+        image = await asyncio.to_thread(decode_photograph, await _read_body(request), "image")
+        classes = await self._segment(image)
+        if media_type == _PNG:
             content = await asyncio.to_thread(encode_classes, classes)
         else:
             content = await asyncio.to_thread(describe_classes, classes, self._model.classes)
-        # A header takes few letters; a folder's name may have any.
+        # A header is ASCII; the name of a folder may not be.
         name = quote(self._model.name, safe="/:@ ")
-        return Response(content, media_type=kind, headers={"X-Model": name})
+        return Response(content, media_type=media_type, headers={"X-Model": name})
 
     async def _segment(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         loop = asyncio.get_running_loop()
@@ -154,29 +183,41 @@ class _Handler:
 
 
 async def _read_body(request: Request) -> bytes:
-    """Read the bytes sent, but not without end."""
+    """Read the body, up to MAX_REQUEST_BYTES.
+
+    Raises:
+        RequestError: for a form, an empty body, and a longer one.
+    """
     if request.headers.get("content-type", "").startswith("multipart/"):
         raise RequestError(
-            415, "send the file's bytes alone, no form: `curl --data-binary @street.png`"
+            415, "a form is not supported; send the file: `curl --data-binary @street.png`"
         )
     body = bytearray()
-    async for part in request.stream():
-        body += part
+    async for chunk in request.stream():
+        body += chunk
         if len(body) > MAX_REQUEST_BYTES:
-            raise RequestError(413, f"more than {MAX_REQUEST_BYTES} bytes; send a smaller picture")
+            raise RequestError(
+                413, f"the body has more than {MAX_REQUEST_BYTES} bytes; send a smaller image"
+            )
     if not body:
-        raise ValueError("nothing was sent; send a PNG or JPEG: `curl --data-binary @street.png`")
+        raise RequestError(
+            400, "the body is empty; send a PNG or JPEG: `curl --data-binary @street.png`"
+        )
     return bytes(body)
 
 
 def _negotiate_media_type(accept: str) -> str:
-    """Return the kind of answer that an Accept header asks for; PNG if it leaves the choice."""
-    kinds = {one.split(";")[0].strip().lower() for one in accept.split(",")}
+    """Return the media type of the response for an Accept header; PNG if it allows both.
+
+    Raises:
+        RequestError: if it allows neither.
+    """
+    kinds = {entry.split(";")[0].strip().lower() for entry in accept.split(",")}
     if _JSON in kinds and _PNG not in kinds:
         return _JSON
     if kinds & {_PNG, "image/*", "*/*"}:
         return _PNG
-    raise RequestError(406, f"the answer can be {_PNG} or {_JSON}, not {accept}")
+    raise RequestError(406, f"cannot respond with {accept}; accept {_PNG} or {_JSON}")
 
 
 def _error_response(request: Request, status: int, message: str) -> Response:
@@ -185,21 +226,17 @@ def _error_response(request: Request, status: int, message: str) -> Response:
     return Response(f"{message}\n", status, media_type="text/plain")
 
 
-def allowed_hosts(host: str, address: str) -> list[str]:
-    """Of an address that only this machine reaches, the names that lead there; else any."""
-    # Of other names none leads here, except for a page that wants a browser to believe so.
-    if not ipaddress.ip_address(address).is_loopback:
-        return ["*"]
-    shown = f"[{address}]" if ":" in address else address
-    return sorted({*LOOPBACK, host.lower(), shown})
+def _format_host(host: str) -> str:
+    """The host as an address contains it: IPv6 in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def _bind_socket(host: str, port: int) -> socket.socket:
-    """Bind before the server starts, because it would end with no more than a number."""
+    """Bind before uvicorn starts: by itself it would only exit with a number if it cannot."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
-    except OSError as trouble:
+    except OSError as error:
         raise ValueError(
-            f"{host}:{port} cannot be listened on ({trouble.strerror}); choose another with --port"
+            f"cannot listen on {host}:{port} ({error.strerror}); choose another --host or --port"
         ) from None

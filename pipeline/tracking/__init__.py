@@ -1,8 +1,8 @@
-"""Remembers runs and models in MLflow; alone imports it."""
+"""Records runs and models in MLflow; the only package that imports it."""
 
 import os
 
 from pipeline.tracking import store
 
-# Before any module here imports MLflow, which reads its settings then; the user's own stay.
+# MLflow reads its settings when it is imported. Variables that the user has set take precedence.
 os.environ.update(store.ENVIRONMENT | os.environ)

@@ -1,4 +1,4 @@
-"""Remembers every run in MLflow, and never lets a training wait for it or fail because of it."""
+"""Records every run in MLflow, without delaying a training or failing it."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,10 +20,10 @@ from pipeline.tracking.sync import remove_earlier_journals
 from pipeline.tracking.uploader import STORE_ERRORS, Uploader
 
 TRAINING_TIMEOUT = 5.0
-"""Seconds that a training waits for MLflow in all."""
+"""Seconds that a training waits for MLflow in total."""
 
 FLUSH_TIMEOUT = 60.0
-"""Seconds that others wait at most, for a model to be sent; a store that is away ends it sooner."""
+"""Seconds that other runs wait at most, for the upload of a model; less if it fails."""
 
 _logger = logging.getLogger(__name__)
 _Values = Mapping[str, object]
@@ -38,13 +38,13 @@ def start_training_run(
 
     Args:
         name: of the run.
-        params: all that the training is told.
-        tags: what else is known.
-        resume_key: key of the run in which this training was begun, if it goes on; its records are
-            not doubled.
+        params: all parameters of the training.
+        tags: further facts about it.
+        resume_key: key of the run that began this training, if it is resumed; its records are not
+            logged twice.
     """
-    wanted = _make_header(name, params, tags) | ({"key": resume_key} if resume_key else {})
-    with _managed_run(name, wanted, timeout=TRAINING_TIMEOUT, log_system_metrics=True) as run:
+    header = _make_header(name, params, tags) | ({"key": resume_key} if resume_key else {})
+    with _managed_run(name, header, timeout=TRAINING_TIMEOUT, log_system_metrics=True) as run:
         yield run
 
 
@@ -52,21 +52,22 @@ def start_training_run(
 def resume_run(
     facts: Mapping[str, Any], name: str, tags: _Values | None = None
 ) -> Iterator[TrackedRun]:
-    """Open a run again to add to it; if the store lacks it, a new one, `{name}-restored`.
+    """Open a run again to add to it; if the store has lost it, open a new one, `{name}-restored`.
 
-    A DVC experiment adds to runs of its own only (`provenance.own_run`).
+    A DVC experiment adds only to runs of its own (`provenance.run_for_results`).
 
     Args:
-        facts: what run.json of the training says.
+        facts: run.json of the training.
         name: of the new run.
-        tags: what else is known.
+        tags: further facts about it.
     """
-    own = provenance.run_for_results(facts)
-    training = provenance.evaluates_tag(facts)
-    known = {key: own.get(written) for key, written in RUN_REFERENCE_KEYS.items()}
-    wanted = _make_header(name, {}, {**(tags or {}), **training}, is_new=bool(training))
-    named = {key: text for key, text in known.items() if text}
-    with _managed_run(name, wanted | named, timeout=FLUSH_TIMEOUT) as run:
+    run_facts = provenance.run_for_results(facts)
+    evaluates = provenance.evaluates_tag(facts)
+    header = _make_header(name, {}, {**(tags or {}), **evaluates}, is_new=bool(evaluates))
+    for key, facts_key in RUN_REFERENCE_KEYS.items():
+        if reference := run_facts.get(facts_key):
+            header[key] = reference
+    with _managed_run(name, header, timeout=FLUSH_TIMEOUT) as run:
         yield run
 
 
@@ -77,16 +78,16 @@ def log_ablation_run(
     folder: Path,
     tags: _Values | None = None,
 ) -> str | None:
-    """Write down an ablation as the parent of the runs it compares, and return its id.
+    """Log an ablation as the parent of the runs that it compares, and return its id.
 
     A run has one parent, the latest ablation; earlier ones keep the ids in a tag, `ablation.arms`.
 
     Args:
         name: of the run.
-        arms: what run.json of each arm says.
-        metrics: the figures that sum it up.
+        arms: run.json of each arm.
+        metrics: of the comparison.
         folder: with the report.
-        tags: what else is known: the `protocol` by which the arms were scored, the `verdict`.
+        tags: further facts: the `protocol` that the arms were scored with, the `verdict`.
     """
     with _managed_run(name, _make_header(name, {}, tags or {}), timeout=FLUSH_TIMEOUT) as run:
         run.log_arms(arms, [provenance.run_for_results(facts) for facts in arms])
@@ -98,19 +99,18 @@ def log_ablation_run(
 def _make_header(
     name: str, params: _Values, tags: _Values, *, is_new: bool = True
 ) -> dict[str, Any]:
-    """What a run is begun with; one that is there already keeps saying where it comes from."""
-    every = to_strings(tags)
+    """The first line of a journal; a run that exists already keeps the tags of its origin."""
+    all_tags = to_strings(tags)
     if is_new:
-        every = {**resolve_tags(), **provenance.collect_tags(), **every}
-        every["mlflow.note.content"] = provenance.describe_run(name, every)
-        every |= ui.arm_color_tags(every)
+        all_tags = {**resolve_tags(), **provenance.collect_tags(), **all_tags}
+        all_tags["mlflow.note.content"] = provenance.describe_run(name, all_tags)
+        all_tags |= ui.arm_color_tags(all_tags)
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    key = f"{now}-{name}-{uuid4().hex[:8]}"
     return {
         "name": name,
-        "key": key,
+        "key": f"{now}-{name}-{uuid4().hex[:8]}",
         "params": to_strings(params),
-        "tags": every,
+        "tags": all_tags,
         "adds": not is_new,
     }
 
@@ -123,7 +123,7 @@ def _managed_run(
     run.begin(timeout, header)
     status = "FAILED"
     try:
-        # By itself SIGTERM ends Python on the spot, and MLflow would call the run running for ever.
+        # By default SIGTERM ends Python at once, and the run would be RUNNING in MLflow for ever.
         with signals.exit_on_sigterm():
             yield run
         status = "FINISHED"
@@ -138,8 +138,8 @@ def _managed_run(
 def _create_run(name: str, key: str, *, log_system_metrics: bool) -> TrackedRun:
     try:
         journal = Journal.create(store.journals_folder(), name)
-    except OSError as trouble:
-        _logger.warning(f"nothing of {name} is kept for MLflow: {trouble}")
+    except OSError as error:
+        _logger.warning(f"{name} is not recorded for MLflow: {error}")
         return TrackedRun(key, None, None)
     try:
         store.create_database(MlflowClient)
@@ -147,6 +147,6 @@ def _create_run(name: str, key: str, *, log_system_metrics: bool) -> TrackedRun:
         return TrackedRun(
             key, journal, Uploader(MlflowClient(), journal), log_system_metrics=log_system_metrics
         )
-    except STORE_ERRORS as trouble:
-        _logger.warning(store.describe_upload_failure(trouble))
+    except STORE_ERRORS as error:
+        _logger.warning(store.describe_upload_failure(error))
         return TrackedRun(key, journal, None)

@@ -1,4 +1,4 @@
-"""Makes the project's own MLflow database where there is none yet.
+"""Creates the project's own MLflow database, unless it exists.
 
 python -m pipeline.tracking.create_database
 """

@@ -1,4 +1,4 @@
-"""Finds the run that something belongs to in MLflow's store, or makes it."""
+"""Finds or creates the project's experiment and runs in MLflow's store."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,81 +11,84 @@ from mlflow.exceptions import MlflowException
 from pipeline.tracking import store, ui
 
 RUN_KEY_TAG = "run.key"
-"""The tag with the name that we give a run: MLflow's own id is not known while it is away."""
+"""The tag with our own key of a run: MLflow's id is unknown while MLflow is unreachable."""
 
-_BATCH_SIZE = 100  # entries; MLflow takes no more parameters at once
+_RESTORED_FROM_TAG = "restored_from"
+_BATCH_SIZE = 100  # entries; MLflow accepts no more parameters in one call
 
 
 def find_or_create_run(client: MlflowClient, header: Mapping[str, Any]) -> tuple[str, bool]:
-    """Find or make the run that the first line of a journal tells of.
+    """Find or create the run that the header of a journal describes.
 
     Args:
         client: of the store.
-        header: `key` and `run_id` to find it by, `name`, `params` and `tags` to give it, `time`; in
-            place of one that the store has lost, a new one is called `{name}-restored`.
+        header: `run_id` and `key` to find the run by; `name`, `params`, `tags` and `time` of a new
+            one. A run that replaces one that the store has lost is called `{name}-restored`.
 
     Returns:
-        The run's id, and whether it was made just now.
+        The run's id, and whether it is new.
     """
     run = find_run(client, header)
     tags = {**header["tags"], RUN_KEY_TAG: header["key"]}
+    is_new = run is None
     if run is None:
         run = _create_run(client, header, tags)
-        is_new = True
     else:
-        is_new = False
         if header["time"] > (run.info.end_time or 0):
             client.update_run(run.info.run_id, status="RUNNING")
         _set_tags(client, run, tags)
-    # A parameter cannot be changed; what the run was begun with stays.
-    _set_params(
-        client, run, {k: x for k, x in header["params"].items() if k not in run.data.params}
-    )
+    # MLflow does not change a parameter: the run keeps the values that it began with.
+    new_params = {k: x for k, x in header["params"].items() if k not in run.data.params}
+    _set_params(client, run, new_params)
     return str(run.info.run_id), is_new
 
 
 def find_run(client: MlflowClient, reference: Mapping[str, Any]) -> Run | None:
     """Return the run of this `run_id` or `key`, or the one that was restored for it."""
-    if (run_id := reference.get("run_id")) and (run := _get_active_run(client, run_id)):
+    run_id = reference.get("run_id")
+    if run_id and (run := get_run(client, run_id)) and is_active(run):
         return run
-    for tag, value in ((RUN_KEY_TAG, reference.get("key")), ("restored_from", run_id)):
+    for tag, value in ((RUN_KEY_TAG, reference.get("key")), (_RESTORED_FROM_TAG, run_id)):
         if value:
+            experiment_id = find_or_create_experiment(client)
             query = f"tags.`{tag}` = '{value}'"
-            if found := client.search_runs(
-                [find_or_create_experiment(client)], query, max_results=1
-            ):
-                return found[0]
+            if runs := client.search_runs([experiment_id], query, max_results=1):
+                return runs[0]
     return None
 
 
-def find_or_create_experiment(client: MlflowClient) -> str:
-    """Return the id of the project's experiment; make it if it is not there."""
-    found = client.get_experiment_by_name(store.experiment_name())
-    if found is None:
-        # Another process may be first; if it fails for another reason, so does the next line.
-        with suppress(MlflowException):
-            client.create_experiment(
-                store.experiment_name(), store.artifact_location(), ui.experiment_tags()
-            )
-        found = client.get_experiment_by_name(store.experiment_name())
-    return str(found.experiment_id)
-
-
-def _get_active_run(client: MlflowClient, run_id: str) -> Run | None:
+def get_run(client: MlflowClient, run_id: str) -> Run | None:
+    """Return the run of this id, deleted or not; None if there is none."""
     try:
-        run = client.get_run(run_id)
-    except MlflowException as trouble:
-        if trouble.error_code != "RESOURCE_DOES_NOT_EXIST":
+        return client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         return None
-    return run if run.info.lifecycle_stage == "active" else None
+
+
+def is_active(run: Run) -> bool:
+    """Whether a run is not deleted."""
+    return bool(run.info.lifecycle_stage == "active")
+
+
+def find_or_create_experiment(client: MlflowClient) -> str:
+    """Return the id of the project's experiment; create it unless it exists."""
+    name = store.experiment_name()
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        # Another process may create it first. After any other error the next call fails too.
+        with suppress(MlflowException):
+            client.create_experiment(name, store.artifact_location(), ui.experiment_tags())
+        experiment = client.get_experiment_by_name(name)
+    return str(experiment.experiment_id)
 
 
 def _create_run(client: MlflowClient, header: Mapping[str, Any], tags: dict[str, str]) -> Run:
     name = header["name"]
-    if lost := header.get("run_id"):
+    if lost_id := header.get("run_id"):
         name = f"{name}-restored"
-        tags = {**tags, "restored_from": lost}
+        tags = {**tags, _RESTORED_FROM_TAG: lost_id}
     return client.create_run(
         find_or_create_experiment(client), start_time=header["time"], tags=tags, run_name=name
     )

@@ -1,4 +1,4 @@
-"""A trained model in MLflow, as `mlflow.pyfunc.load_model` and `mlflow models serve` take it."""
+"""Logs a trained model in MLflow, for `mlflow.pyfunc.load_model` and `mlflow models serve`."""
 
 import hashlib
 import json
@@ -16,33 +16,32 @@ from mlflow.types import ColSpec, Schema, TensorSpec
 from segformer import segmenter
 from segformer.inference.settings import InferenceSettings
 
-_LOADER = Path(__file__).with_name("segformer_pyfunc.py")
-
 CONTENT_TAG = "sha256"
 """The tag of a logged model with the SHA-256 of its weights and inference settings."""
 
+_LOADER = Path(__file__).with_name("segformer_pyfunc.py")
+
 
 def log_model(client: MlflowClient, run_id: str, folder: Path, options: Mapping[str, Any]) -> None:
-    """Log a model into a run, unless it is there.
+    """Log a model into a run, unless the run has it already.
 
     Args:
         client: of the store.
-        run_id: the run that made it.
-        folder: what `segformer.weights.checkpoint.save` wrote.
+        run_id: the run that trained it.
+        folder: written by `segformer.weights.checkpoint.save`.
         options: `example`, an image in base64 that is kept with the model, and `inference`, the
-            settings it is served with, as `InferenceSettings.to_dict` returns them. (A journal from
-            before there were such settings has `input_size`.)
+            settings that the model is served with, as `InferenceSettings.to_dict` returns them. (A
+            journal written before these settings existed has `input_size`.)
     """
     settings = InferenceSettings.from_config(options).to_dict()
     content = _content_sha256(folder, settings)
-    experiment = client.get_run(run_id).info.experiment_id
-    known = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
-    for one in known:
-        if one.status != "READY":
-            client.delete_logged_model(one.model_id)  # something ended it while it was being sent
-        elif one.tags.get(CONTENT_TAG) == content:
+    experiment_id = client.get_run(run_id).info.experiment_id
+    for existing in client.search_logged_models([experiment_id], f"source_run_id = '{run_id}'"):
+        if existing.status != "READY":
+            client.delete_logged_model(existing.model_id)  # an upload that was interrupted
+        elif existing.tags.get(CONTENT_TAG) == content:
             return
-    mlflow.set_experiment(experiment_id=experiment)  # or else it lands in the one called Default
+    mlflow.set_experiment(experiment_id=experiment_id)  # otherwise it is logged in "Default"
     class_ids = TensorSpec(np.dtype("uint8"), (-1, -1, -1))
     Model.log(
         None,
@@ -61,7 +60,7 @@ def log_model(client: MlflowClient, run_id: str, folder: Path, options: Mapping[
 
 
 def _content_sha256(folder: Path, settings: Mapping[str, Any]) -> str:
-    found = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for name in ("model.safetensors", "config.json"):
-        found.update((folder / name).read_bytes())
-    return found.hexdigest()
+        digest.update((folder / name).read_bytes())
+    return digest.hexdigest()

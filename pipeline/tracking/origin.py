@@ -1,4 +1,4 @@
-"""What a run says of where it comes from, read back from MLflow."""
+"""Reads the origin of a run from MLflow: its tags and its files under `source`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +14,13 @@ from pipeline.tracking.uploader import STORE_ERRORS
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a run comes from.
+    """The origin of a run.
 
     Attributes:
-        run_id: MLflow's.
+        run_id: MLflow's id of the run.
         name: of the run.
         tags: all of them, by name.
-        source: a folder with the files that were kept under `source`.
+        source: a folder with the run's files under `source`.
     """
 
     run_id: str
@@ -30,18 +30,18 @@ class Origin:
 
 
 def fetch_origin(reference: str, destination: Path, experiment: str | None = None) -> Origin:
-    """Read what a run says of its origin; its files are brought into the folder `destination`.
+    """Read the origin of a training run, and download its files.
 
-    Of a run in which an experiment only scored a model, that model's training is meant.
+    A run in which an experiment only scored a model refers to the training of that model.
 
     Args:
-        reference: the run's id, the beginning of it, its key, or its name, which means the newest
-            training that finished and was not itself one made again.
-        destination: a folder.
-        experiment: the DVC experiment whose runs are meant by a name; None: the workspace's.
+        reference: the run's id, the beginning of it, its key, or its name, which refers to the
+            newest training that finished and is not itself a reproduction.
+        destination: the folder to download to.
+        experiment: the DVC experiment to look a name up in; None: the workspace.
 
     Raises:
-        ValueError: if there is no such run, or it has not kept what it was made from.
+        ValueError: if there is no such run, it has no `source/params.yaml`, or MLflow fails.
     """
     store.check_exists()
     try:
@@ -53,17 +53,17 @@ def fetch_origin(reference: str, destination: Path, experiment: str | None = Non
         if training := run.data.tags.get(EVALUATES):
             run = search.resolve_run(client, training, None)
         run_id = run.info.run_id
-        kept = [entry.path for entry in client.list_artifacts(run_id, "source")]
-        if "source/params.yaml" not in kept:
+        if "source/params.yaml" not in {x.path for x in client.list_artifacts(run_id, "source")}:
             raise ValueError(
-                f"run {run_id} has not kept its parameters: it is no training's run, or was made "
-                "by an earlier version; choose a run that has the folder source"
+                f"run {run_id} has no source/params.yaml: it is not a training, or was made by an"
+                " earlier version; choose a run that has the folder source"
             )
         source = Path(client.download_artifacts(run_id, "source", str(destination)))
-    except STORE_ERRORS as trouble:
-        raise ValueError(store.describe_query_failure(trouble)) from None
+    except STORE_ERRORS as error:
+        raise ValueError(store.describe_query_failure(error)) from None
     return Origin(run_id, str(run.info.run_name), dict(run.data.tags), source)
 
 
 def _is_original(run: Any) -> bool:
+    """Whether a run is a training that finished and no reproduction."""
     return MODEL_SHA256 in run.data.tags and REPRODUCES not in run.data.tags

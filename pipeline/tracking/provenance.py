@@ -1,4 +1,4 @@
-"""What made a run: the commit, the DVC stage and experiment, and the Prefect flow run, as tags."""
+"""The origin of a run: commit, DVC stage, experiment and flow run as tags; the source as files."""
 
 import os
 import re
@@ -13,128 +13,121 @@ from pipeline import git
 from pipeline.dvc.lockfile import upstream_md5
 
 REPRODUCES = "reproduces"
-"""The tag of a run that makes another one again: that one's id."""
+"""The tag of a run that reproduces another one: the id of that run."""
 
 REPRODUCES_VARIABLE = "SEGFORMER_REPRODUCES"
-"""The environment variable by which a stage is told of it."""
+"""The environment variable with the value of that tag, set for the stage that reproduces."""
 
 EVALUATES = "evaluates"
-"""The tag of a run in which an experiment scores a model that it did not train: its training."""
+"""The tag of a run in which an experiment scores a model of another training: that training."""
 
 MODEL_SHA256 = "model.sha256"
-"""The tag with the sum of the model's file, which a training writes when it has finished."""
+"""The tag with the SHA-256 of the model file, which a training writes when it has finished."""
 
 DVC_MD5_PREFIX = "dvc.md5."
-"""What a tag begins with that tells DVC's sum of an output."""
+"""The prefix of tags with DVC's md5 of an output; the output's path follows."""
 
-_FROM_ENVIRONMENT = {
+PATCH_NAME = "changes.patch"
+"""The file with the code's uncommitted changes; empty if there are none."""
+
+PATCH_TOO_LARGE = b"# too large to be kept\n"
+"""The content of that file if the changes exceed 1 MiB."""
+
+_ENVIRONMENT_TAGS = {
     "dvc.stage": "DVC_STAGE",
     "dvc.exp": "DVC_EXP_NAME",
     "prefect.flow_run_id": "PREFECT_FLOW_RUN_ID",
     REPRODUCES: REPRODUCES_VARIABLE,
 }
+_DVC_FILES = ("dvc.yaml", "dvc.lock")
+_CODE_PATTERNS = (":/*.py", ":/dvc.yaml")  # no other file: one beside them may hold a secret
+_MAX_PATCH_BYTES = 2**20
 
 
 def collect_tags() -> dict[str, str]:
-    """Return what the surroundings tell; what they do not tell is left out.
+    """Return the tags that environment and repository give; others are left out.
 
-    `git.dirty` is about code and parameters: a pipeline at work always changes its metrics.
+    `git.dirty` covers code and parameters only, because the pipeline itself changes its metrics.
     """
-    found = {
-        tag: os.environ[name] for tag, name in _FROM_ENVIRONMENT.items() if os.environ.get(name)
+    tags = {
+        tag: os.environ[name] for tag, name in _ENVIRONMENT_TAGS.items() if os.environ.get(name)
     }
     if stage := os.environ.get("DVC_STAGE"):
-        found["mlflow.source.name"] = f"dvc repro {stage}"
+        tags["mlflow.source.name"] = f"dvc repro {stage}"
     if commit := _git_output("rev-parse", "--verify", "HEAD"):
-        found["mlflow.source.git.commit"] = commit
-        changed = _git_output(
+        tags["mlflow.source.git.commit"] = commit
+        changes = _git_output(
             "status", "--porcelain", "--", ":/*.py", ":/params.yaml", ":/dvc.yaml"
         )
-        found["git.dirty"] = str(bool(changed)).lower()
-    return found
+        tags["git.dirty"] = str(bool(changes)).lower()
+    return tags
 
 
 def dvc_experiment() -> str | None:
-    """Return the name of the DVC experiment that this is a part of; None: of the workspace."""
+    """Return the name of the DVC experiment that runs this process; None in the workspace."""
     return os.environ.get("DVC_EXP_NAME") or None
 
 
 def run_for_results(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return which run gets what is found out here about a trained arm, as run.json names it.
+    """Return run.json of an arm, changed to refer to the run that gets new results of the arm.
 
-    The training's; but where an experiment did not train the arm itself, a run of its own: what
-    it tries is not to be taken for what the workspace's models reach.
+    That is the training's run; but if a DVC experiment did not train the arm itself, a run of its
+    own, so that its scores are not mistaken for those of the workspace's models.
 
     Args:
-        facts: what run.json of the arm says.
+        facts: run.json of the arm.
     """
-    here = dvc_experiment()
-    if here is None or here == facts.get("experiment"):
+    experiment = dvc_experiment()
+    if experiment is None or experiment == facts.get("experiment"):
         return dict(facts)
-    # A name may be given again on another commit, and may hold what a key must not.
-    where = re.sub(r"[^\w.-]", "-", here) + os.environ.get("DVC_EXP_BASELINE_REV", "")[:8]
-    return {**facts, "mlflow_run_id": None, "run_key": f"{_training_reference(facts)}-in-{where}"}
+    # The name may be used again on another commit, and may contain characters not valid in a key.
+    suffix = re.sub(r"[^\w.-]", "-", experiment) + os.environ.get("DVC_EXP_BASELINE_REV", "")[:8]
+    key = f"{_training_reference(facts)}-in-{suffix}"
+    return {**facts, "mlflow_run_id": None, "run_key": key}
 
 
 def evaluates_tag(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the tag by which an experiment's own run names the training of what it scored."""
+    """Return the tag EVALUATES for an experiment's own run; none for the training's run."""
     return {} if run_for_results(facts) == facts else {EVALUATES: _training_reference(facts)}
 
 
-def _training_reference(facts: Mapping[str, Any]) -> str | None:
-    """The key of the training's run, or its id in MLflow where an earlier version left no key."""
-    return facts.get("run_key") or facts.get("mlflow_run_id")
-
-
 def dvc_md5_tags(*paths: Path) -> dict[str, str]:
-    """Return DVC's md5 of outputs and of all that they were made from, by tag."""
-    return {f"{DVC_MD5_PREFIX}{path}": text for path, text in upstream_md5(paths).items()}
+    """Return DVC's md5 of outputs and of everything upstream of them, by tag."""
+    return {f"{DVC_MD5_PREFIX}{path}": md5 for path, md5 in upstream_md5(paths).items()}
 
 
 def describe_run(name: str, tags: dict[str, str]) -> str:
-    """Return a Markdown paragraph on a run for people who open it."""
-    what = [f"{key} `{tags[key]}`" for key in ("loss", "seed") if key in tags]
-    lines = [f"**{name}**" + (": " + ", ".join(what) if what else "")]
+    """Return the description of a run that MLflow's page shows, in Markdown."""
+    arm = ", ".join(f"{key} `{tags[key]}`" for key in ("loss", "seed") if key in tags)
+    paragraphs = [f"**{name}**: {arm}" if arm else f"**{name}**"]
     if verdict := tags.get("verdict"):
-        lines.append(verdict)
+        paragraphs.append(verdict)
     if training := tags.get(EVALUATES):
-        lines.append(f"Scores the model of the run `{training}`, which it did not train.")
+        paragraphs.append(f"Evaluation of the model that the run `{training}` trained.")
     if stage := tags.get("dvc.stage"):
-        lines.append(f"Made by `dvc repro {stage}`.")
+        paragraphs.append(f"Created by `dvc repro {stage}`.")
     if experiment := tags.get("dvc.exp"):
-        lines.append(f"See it with `dvc exp show`, take it over with `dvc exp apply {experiment}`.")
+        paragraphs.append(
+            "List DVC's experiments with `dvc exp show`; apply this one with"
+            f" `dvc exp apply {experiment}`."
+        )
     if commit := tags.get("mlflow.source.git.commit"):
         state = " with local changes" if tags.get("git.dirty") == "true" else ""
-        lines.append(f"Code: commit `{commit[:12]}`{state}.")
-    return "\n\n".join(lines)
-
-
-def _git_output(*arguments: str) -> str:
-    return git.capture_output(*arguments).decode().strip()
-
-
-PATCH_NAME = "changes.patch"
-"""What the working tree's code had on top of the commit; empty if it had nothing."""
-
-PATCH_TOO_LARGE = b"# too large to be kept\n"
-"""What the patch says instead, if it is."""
-
-_SNAPSHOT_FILES = ("params.yaml", "dvc.yaml", "dvc.lock")
-_CODE_PATTERNS = (":/*.py", ":/dvc.yaml")  # and nothing else: a file beside them may hold a secret
-_MAX_PATCH_BYTES = 2**20  # bytes of a patch
+        paragraphs.append(f"Code: commit `{commit[:12]}`{state}.")
+    return "\n\n".join(paragraphs)
 
 
 @contextmanager
 def source_snapshot(params: Path) -> Iterator[Path]:
-    """Give a folder with copies of the parameters, DVC's files, and the patch if there is one."""
+    """Give a temporary folder with copies of the parameters and DVC's files, and the patch."""
     with TemporaryDirectory() as name:
         folder = Path(name) / "source"
         folder.mkdir()
-        for path in (params, *map(Path, _SNAPSHOT_FILES[1:])):
+        for path in (params, *map(Path, _DVC_FILES)):
             if path.exists():
                 shutil.copyfile(path, folder / path.name)
         changes = diff_working_tree()
-        # Also without any: that of an earlier attempt at the same training must not stay.
+        # Also if empty: it replaces the patch of an earlier attempt at the same training.
         (folder / PATCH_NAME).write_bytes(
             changes if len(changes) <= _MAX_PATCH_BYTES else PATCH_TOO_LARGE
         )
@@ -142,17 +135,26 @@ def source_snapshot(params: Path) -> Iterator[Path]:
 
 
 def diff_working_tree() -> bytes:
-    """The code's difference to the commit, new files included; empty outside Git."""
+    """Return the code's changes since the commit, new files included; empty outside Git."""
     index = git.capture_output("rev-parse", "--git-path", "index").strip().decode()
     if not index:
         return b""
     with TemporaryDirectory() as folder:
         # A copy of the index, so that nothing is staged in the user's own.
-        own = Path(folder) / "index"
+        index_copy = Path(folder) / "index"
         if Path(index).exists():
-            shutil.copyfile(index, own)
-        for part in _CODE_PATTERNS:  # one by one: Git adds nothing if one of them is not there
-            git.capture_output("add", "--all", "--", part, index=own)
+            shutil.copyfile(index, index_copy)
+        for pattern in _CODE_PATTERNS:  # one by one: Git adds nothing if one pattern has no match
+            git.capture_output("add", "--all", "--", pattern, index=index_copy)
         return git.capture_output(
-            "diff", "--cached", "--binary", "HEAD", "--", *_CODE_PATTERNS, index=own
+            "diff", "--cached", "--binary", "HEAD", "--", *_CODE_PATTERNS, index=index_copy
         )
+
+
+def _training_reference(facts: Mapping[str, Any]) -> str | None:
+    """The key of the training's run, or its MLflow id if an earlier version stored no key."""
+    return facts.get("run_key") or facts.get("mlflow_run_id")
+
+
+def _git_output(*arguments: str) -> str:
+    return git.capture_output(*arguments).decode().strip()

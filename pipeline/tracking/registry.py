@@ -1,4 +1,4 @@
-"""MLflow's registry of models: which is champion, which was, and what the runs behind them hold."""
+"""MLflow's model registry: the champion, its predecessor, and the results of their runs."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,28 +17,31 @@ from pipeline.tracking import search, store
 from pipeline.tracking.uploader import STORE_ERRORS
 
 PREVIOUS = "previous"
+"""The alias of the champion's predecessor."""
+
 ROLLED_BACK_TAG = "gate.rolled_back"
-"""The tag of a version that people have turned away from."""
+"""The tag of a version that was rolled back."""
 
 _DESCRIPTION = (
-    "SegFormer for street scenes: PNGs or JPEGs in, as base64, a train id per pixel out."
-    f" `{store.CHAMPION}` is the version that `predict` and `serve-model` take, `{PREVIOUS}` the"
-    " one before it; `python -m pipeline promote` moves the names past a gate, `--rollback` back."
+    "SegFormer for street scenes. Input: PNG or JPEG images as base64. Output: a train id per"
+    f" pixel. `{store.CHAMPION}` is the version that `segformer predict` and `segformer"
+    f" serve-model` use, `{PREVIOUS}` the champion before it. `segformer promote` moves both"
+    " aliases if a model passes the gate; `segformer promote --rollback` swaps them."
 )
 _SCORES = "evaluate/confusions.npz"
-_LOADERS = ("segformer_pyfunc", "segformer.serving")  # today's, and that of the first models
-_NOT_FOUND_CODES = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the latter of an alias
+_LOADERS = ("segformer_pyfunc", "segformer.serving")  # the latter of models logged at first
+_NOT_FOUND_CODES = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the latter for aliases
 
 
 @dataclass(frozen=True)
 class TrackedModel:
-    """A trained model as MLflow knows it.
+    """A trained model in MLflow.
 
     Attributes:
-        run_id: of its training; None for a version that somebody registered without.
+        run_id: of its training; None for a version that was registered without a run.
         name: of that run.
         version: in the registry; None if it was never registered.
-        is_rolled_back: whether people have turned away from it.
+        is_rolled_back: whether a user has rolled it back.
     """
 
     run_id: str | None
@@ -47,18 +50,17 @@ class TrackedModel:
     is_rolled_back: bool = False
 
     def __str__(self) -> str:
-        """As people see it."""
-        known = [f"version {self.version}"] if self.version else []
-        known += [f"run {self.run_id[:8]}"] if self.run_id else []
-        return f"{self.name} ({', '.join(known)})"
+        """`ce-0 (version 1, run 0123abcd)`."""
+        details = [f"version {self.version}"] if self.version else []
+        details += [f"run {self.run_id[:8]}"] if self.run_id else []
+        return f"{self.name} ({', '.join(details)})"
 
 
 class ModelRegistry:
-    """The registry of the store that is in force.
+    """The registry of the store in use.
 
     Raises:
-        ValueError: where the store does not answer, from this and from every method; and if there
-            is none yet.
+        ValueError: if the store does not exist; from every method, if it fails.
     """
 
     def __init__(self) -> None:
@@ -68,82 +70,84 @@ class ModelRegistry:
             self._client = MlflowClient()
 
     def find_model(self, *references: str, experiment: str | None = None) -> TrackedModel:
-        """Return the model of a run; of several named, the one of the highest mIoU.
+        """Return the model of a run; of several runs, the model with the highest mIoU.
 
         Args:
-            references: of each run its id, the beginning of it, its key, or its name, which means the
-                newest one evaluated.
-            experiment: the DVC experiment whose runs are meant by a name; None: the workspace's.
+            references: of each run its id, the beginning of it, its key, or its name, which refers
+                to the newest evaluated run.
+            experiment: the DVC experiment to look names up in; None: the workspace.
         """
         with _store_errors():
             return self._from_run(search.best_run(self._client, references, experiment))
 
     def best_of_newest_ablation(self, experiment: str | None = None) -> TrackedModel:
-        """Return the arm with the highest mIoU among those that were compared last.
+        """Return the arm with the highest mIoU in the newest ablation.
 
         Args:
-            experiment: the DVC experiment in which they were; None: in the workspace, because what
-                an experiment tries is not up for promotion unasked.
+            experiment: the DVC experiment of the ablation; None: the workspace, because an
+                experiment's models are promoted only on request.
         """
         with _store_errors():
             return self._from_run(search.best_run_of_newest_ablation(self._client, experiment))
 
     def get_by_alias(self, alias: str) -> TrackedModel | None:
-        """Return the model that bears an alias."""
+        """Return the model with an alias; None if there is none."""
         with _store_errors():
             try:
                 version = self._client.get_model_version_by_alias(store.MODEL_NAME, alias)
-            except MlflowException as trouble:
-                if trouble.error_code not in _NOT_FOUND_CODES:
+            except MlflowException as error:
+                if error.error_code not in _NOT_FOUND_CODES:
                     raise
                 return None
             return self._from_version(version, self._run_name(version.run_id))
 
     def load_scores(self, model: TrackedModel) -> Scores:
-        """Return the confusions that its evaluation left in its run.
+        """Return the confusions that a model's evaluation stored in its run.
 
         Raises:
             LookupError: if there are none.
         """
         with _store_errors(), TemporaryDirectory() as folder:
             try:
-                kept = self._client.list_artifacts(model.run_id, str(Path(_SCORES).parent))
-            except MlflowException as trouble:
-                if trouble.error_code not in _NOT_FOUND_CODES:
+                artifacts = self._client.list_artifacts(model.run_id, str(Path(_SCORES).parent))
+            except MlflowException as error:
+                if error.error_code not in _NOT_FOUND_CODES:
                     raise
-                kept = []  # the run is gone
-            if _SCORES not in {one.path for one in kept}:
+                artifacts = []  # the run does not exist any more
+            if _SCORES not in {artifact.path for artifact in artifacts}:
                 raise LookupError(f"{model} has no {_SCORES} in MLflow")
             return Scores.load(Path(self._client.download_artifacts(model.run_id, _SCORES, folder)))
 
     def register(self, model: TrackedModel) -> str:
-        """Return the version of the newest model in its run; it is made unless it is there.
+        """Return the version of the newest model in a run; create it unless it exists.
 
         Raises:
-            ValueError: if no model was logged in its run.
+            ValueError: if no model was logged in the run.
         """
         with _store_errors():
-            experiment = self._client.get_run(model.run_id).info.experiment_id
-            of_run = f"source_run_id = '{model.run_id}'"
-            found = self._client.search_logged_models([experiment], of_run)
-            logged = [one for one in found if one.status == "READY"]  # newest first
-            if not logged:
+            experiment_id = self._client.get_run(model.run_id).info.experiment_id
+            logged = self._client.search_logged_models(
+                [experiment_id], f"source_run_id = '{model.run_id}'"
+            )
+            ready = [x for x in logged if x.status == "READY"]  # newest first
+            if not ready:
                 raise ValueError(
-                    f"the run of {model} holds no model: `dvc repro --force evaluate@{model.name}`"
+                    f"the run of {model} holds no model: run `dvc repro --force"
+                    f" evaluate@{model.name}`"
                 )
-            source = f"models:/{logged[0].model_id}"
+            source = f"models:/{ready[0].model_id}"
             for version in self._versions(model.run_id):
                 if version.source == source:
                     return str(version.version)
-            with suppress(MlflowException):  # it is there already; if not, so says the next line
+            with suppress(MlflowException):  # it exists already; if not, the next call fails too
                 self._client.create_registered_model(store.MODEL_NAME, description=_DESCRIPTION)
-            made = self._client.create_model_version(
-                store.MODEL_NAME, source, run_id=model.run_id, model_id=logged[0].model_id
+            created = self._client.create_model_version(
+                store.MODEL_NAME, source, run_id=model.run_id, model_id=ready[0].model_id
             )
-            return str(made.version)
+            return str(created.version)
 
     def set_champion(self, version: str) -> None:
-        """Make a version the champion in one step; the former one is `previous` before that."""
+        """Make a version the champion; before that, make the former champion `previous`."""
         former = self.get_by_alias(store.CHAMPION)
         with _store_errors():
             if former and former.version and former.version != version:
@@ -151,7 +155,7 @@ class ModelRegistry:
             self._client.set_registered_model_alias(store.MODEL_NAME, store.CHAMPION, version)
 
     def set_tags(self, version: str, tags: Mapping[str, str], *, description: str = "") -> None:
-        """Write tags on a version, and what people read there; an empty tag is taken away."""
+        """Set tags of a version, and its description unless empty; an empty tag is deleted."""
         with _store_errors():
             for key, value in tags.items():
                 if value:
@@ -162,7 +166,7 @@ class ModelRegistry:
                 self._client.update_model_version(store.MODEL_NAME, version, description)
 
     def log_report(self, model: TrackedModel, tags: Mapping[str, str], report: str) -> None:
-        """Write tags on the run of a model, and a report into its folder `gate`."""
+        """Set tags of a model's run, and log the gate's report as `gate/report.md`."""
         with _store_errors():
             for key, value in tags.items():
                 self._client.set_tag(model.run_id, key, value)
@@ -174,31 +178,34 @@ class ModelRegistry:
             return self._from_version(versions[0], run.info.run_name)
         return TrackedModel(run.info.run_id, run.info.run_name)
 
-    def _versions(self, run_id: str | None) -> list[Any]:
-        """Those of a run, the newest first."""
-        registered = self._client.search_model_versions(f"run_id = '{run_id}'")
-        ours = [version for version in registered if version.name == store.MODEL_NAME]
-        return sorted(ours, key=lambda version: -int(version.version))
-
     def _from_version(self, version: Any, name: str) -> TrackedModel:
         is_rolled_back = bool(version.tags.get(ROLLED_BACK_TAG))
         return TrackedModel(version.run_id, name, str(version.version), is_rolled_back)
 
+    def _versions(self, run_id: str | None) -> list[Any]:
+        """The versions of a run's models, newest first."""
+        registered = self._client.search_model_versions(f"run_id = '{run_id}'")
+        versions = [version for version in registered if version.name == store.MODEL_NAME]
+        return sorted(versions, key=lambda version: -int(version.version))
+
     def _run_name(self, run_id: str | None) -> str:
         with suppress(MlflowException):
             return str(self._client.get_run(run_id).info.run_name)
-        return "a model whose run is gone"
+        return "model without a run"
 
 
 def download_model(uri: str, destination: Path) -> tuple[Path, dict[str, Any]]:
-    """Bring a model of ours: the folder with its weights, and what it was logged to be told.
+    """Download a model that this project logged.
 
     Args:
         uri: `models:/...`, as MLflow writes it.
         destination: an empty folder to download to.
 
+    Returns:
+        The folder with its weights, and its configuration in MLflow.
+
     Raises:
-        ValueError: if it is not there, or is another project's, or the store does not answer.
+        ValueError: if it does not exist or is not of this project, or the store fails.
     """
     with _store_errors():
         mlflow.set_tracking_uri(store.tracking_uri())
@@ -207,14 +214,14 @@ def download_model(uri: str, destination: Path) -> tuple[Path, dict[str, Any]]:
         )
         flavor = Model.load(str(folder)).flavors.get("python_function", {})
     if flavor.get("loader_module") not in _LOADERS:
-        raise ValueError(f"{uri} is no model that this project trained")
+        raise ValueError(f"{uri} is not a model of this project; choose one that it trained")
     return folder / flavor["data"], flavor.get("config") or {}
 
 
 @contextmanager
 def _store_errors() -> Iterator[None]:
-    """Turn what a store that fails raises into one sentence."""
+    """Turn an error of the store into a ValueError of one line."""
     try:
         yield
-    except STORE_ERRORS as trouble:
-        raise ValueError(store.describe_query_failure(trouble)) from None
+    except STORE_ERRORS as error:
+        raise ValueError(store.describe_query_failure(error)) from None

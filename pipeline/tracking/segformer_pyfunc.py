@@ -1,6 +1,7 @@
-"""How MLflow loads a logged model: the library's, with a request's errors raised as MLflow's.
+"""The loader of a logged model: `segformer.segmenter`, with errors of a request as MLflow's.
 
-A copy of this file lies beside segformer/ in every logged model: it imports nothing else of ours.
+MLflow copies this file beside segformer/ into every logged model: it imports nothing else of the
+project.
 """
 
 from typing import Any
@@ -13,13 +14,21 @@ from segformer.segmenter import Segmenter, load
 
 
 class PyfuncModel:
-    """A model whose ValueError is an MlflowException: for others the server sends a traceback."""
+    """Raises ValueError as MlflowException; for other errors MLflow's server sends a traceback.
+
+    Args:
+        segmenter: the model.
+    """
 
     def __init__(self, segmenter: Segmenter) -> None:
         self._segmenter = segmenter
 
     def predict(self, model_input: Any) -> NDArray[np.uint8]:
-        """Base64 texts of b PNGs or JPEGs of one size -> (b, h, w) uint8, a train id per pixel."""
+        """Base64 texts of b PNGs or JPEGs of one size -> (b, h, w) uint8, a train id per pixel.
+
+        Raises:
+            MlflowException: with status 400, as `Segmenter.predict` raises ValueError.
+        """
         try:
             return self._segmenter.predict(model_input)
         except ValueError as error:
@@ -27,5 +36,5 @@ class PyfuncModel:
 
 
 def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> PyfuncModel:
-    """Load what `segformer.weights.checkpoint.save` wrote into `path`; MLflow calls this by name."""
+    """Load a folder that `segformer.weights.checkpoint.save` wrote; MLflow calls this by name."""
     return PyfuncModel(load(path, model_config))

@@ -1,4 +1,4 @@
-"""Sends what MLflow could not be told while it was away."""
+"""Uploads the journals of runs that were recorded while MLflow was unreachable."""
 
 from collections.abc import Iterator
 
@@ -11,45 +11,52 @@ from pipeline.tracking.uploader import STORE_ERRORS, Uploader
 
 
 def sync_journals() -> Iterator[tuple[str, str | None]]:
-    """Send every journal that was left, the oldest first; what is sent whole is dropped.
+    """Upload all remaining journals, oldest first; remove those that are uploaded completely.
 
     Yields:
-        The name of each run, and what is wrong with it: None if MLflow has all of it now. After a
-        store that does not answer, the rest is not tried.
+        The name of each run, and the problem with it: None if MLflow has all of it now. If the
+        store fails, the remaining journals are not tried.
+
+    Raises:
+        ValueError: if the store cannot be opened.
     """
-    waiting = list_journals(store.journals_folder())
-    if not waiting:
+    journals = list_journals(store.journals_folder())
+    if not journals:
         return
     try:
         store.create_database(MlflowClient)
         mlflow.set_tracking_uri(store.tracking_uri())
         client = MlflowClient()
-    except STORE_ERRORS as trouble:
-        raise ValueError(store.describe_upload_failure(trouble)) from None
-    for journal in waiting:
+    except STORE_ERRORS as error:
+        raise ValueError(store.describe_query_failure(error)) from None
+    for journal in journals:
         if not journal.try_lock():
-            if journal.exists:  # or else another process has sent it
-                yield _run_name(journal), "it is still being written"
+            if journal.exists:  # otherwise another process has uploaded it
+                yield _run_name(journal), "not uploaded, the run is still in progress"
             continue
-        delivery = Uploader(client, journal)
-        missing = delivery.upload_pending() or _end_killed_run(delivery, journal)
-        yield _run_name(journal), store.summarize_error(missing) if missing else None
-        if missing is None:
+        uploader = Uploader(client, journal)
+        problem = uploader.upload_pending() or _end_killed_run(uploader, journal)
+        yield _run_name(journal), store.summarize_error(problem) if problem else None
+        if problem is None:
             journal.remove()
         journal.close()
-        if delivery.is_interrupted:
+        if uploader.is_interrupted:
             return
 
 
 def remove_earlier_journals(key: str) -> None:
-    """Drop what is left of a training's earlier attempts: the one that ended it has told all."""
+    """Remove the journals of a training's earlier attempts, once its last one is uploaded.
+
+    Args:
+        key: of the training's run.
+    """
     for journal in list_journals(store.journals_folder()):
         if journal.header().get("key") == key and journal.try_lock():
             journal.remove()
 
 
 def _end_killed_run(uploader: Uploader, journal: Journal) -> Exception | None:
-    """End the run of a process that was killed before it could."""
+    """End the run of a process that was killed before it ended the run itself."""
     last = None
     for last in journal.lines():
         if last.kind == "end":
@@ -60,13 +67,13 @@ def _end_killed_run(uploader: Uploader, journal: Journal) -> Exception | None:
         return None
     try:
         uploader.terminate_run("KILLED", last.content["time"])
-    except STORE_ERRORS as trouble:
-        return trouble
+    except STORE_ERRORS as error:
+        return error
     return None
 
 
 def _is_resumed_elsewhere(other: Journal, journal: Journal) -> bool:
-    """Whether another process goes on with the run that this journal is of."""
+    """Whether a process that writes `other` has resumed the run of `journal`."""
     if other.folder == journal.folder or other.header().get("key") != journal.header()["key"]:
         return False
     is_free = other.try_lock()

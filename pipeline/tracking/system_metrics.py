@@ -1,4 +1,4 @@
-"""How busy the machine is while a run goes on, as MLflow's page shows it."""
+"""Samples the load of the machine during a run, for the system metrics of MLflow's page."""
 
 import time
 from contextlib import suppress
@@ -14,24 +14,24 @@ SAMPLING_INTERVAL = 10.0
 
 
 class SystemMonitor:
-    """Measures processor, memory, disk, network, and GPUs where nvidia-ml-py is installed."""
+    """Measures CPU, memory, disk, network, and GPUs where nvidia-ml-py is installed."""
 
     def __init__(self) -> None:
         self._monitors: list[BaseMetricsMonitor] = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
-        with suppress(ImportError, RuntimeError):  # no such package, or no such GPU
+        with suppress(ImportError, RuntimeError):  # no nvidia-ml-py, or no NVIDIA GPU
             self._monitors.append(GPUMonitor())
-        self._monitors[0].collect_metrics()  # a processor's load is that since the last time
+        self._monitors[0].collect_metrics()  # the CPU load is measured since the previous call
         self._monitors[0].clear_metrics()
         self._next_sample_at = time.monotonic() + 1
 
     def sample(self) -> dict[str, float]:
-        """The load by name; nothing if it is too early for the next sample."""
+        """Return the load by metric name; empty before the next sample is due."""
         if time.monotonic() < self._next_sample_at:
             return {}
         self._next_sample_at = time.monotonic() + SAMPLING_INTERVAL
-        found: dict[str, float] = {}
+        metrics: dict[str, float] = {}
         for monitor in self._monitors:
             monitor.collect_metrics()
-            found |= {f"system/{name}": x for name, x in monitor.aggregate_metrics().items()}
+            metrics |= {f"system/{name}": x for name, x in monitor.aggregate_metrics().items()}
             monitor.clear_metrics()
-        return found
+        return metrics

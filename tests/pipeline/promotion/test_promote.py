@@ -309,9 +309,9 @@ def test_arms_of_experiments_are_excluded(mlflow: Store) -> None:
 def test_error_names_the_experiment_of_an_arm(mlflow: Store) -> None:
     """If only experiments have such an arm, the error names the newest of them."""
     mlflow.client.set_tag(mlflow.add_run("ce-0", make_paired_scores(0.7)), "dvc.exp", "wild-try")
-    with pytest.raises(ValueError, match=r"no evaluated run 'ce-0' but .*`--experiment wild-try`"):
+    with pytest.raises(ValueError, match=r"no evaluated run 'ce-0' in .*`--experiment wild-try`"):
         promote_module.promote(RULES, ["ce-0"])
-    with pytest.raises(ValueError, match="'ce-0' of the experiment other"):
+    with pytest.raises(ValueError, match="'ce-0' in the DVC experiment other"):
         promote_module.promote(RULES, ["ce-0"], experiment="other")
 
 
@@ -325,7 +325,7 @@ def test_best_of_several_is_the_challenger(mlflow: Store) -> None:
     references = (arms[0], "20260101T000000-dice-0-0a1b2c3d", unscored)
     models = registry.ModelRegistry()
     assert arms[1] == models.find_model(*references).run_id
-    with pytest.raises(ValueError, match="none is evaluated"):
+    with pytest.raises(ValueError, match=r"none of .* is evaluated"):
         models.find_model(unscored, unscored)
 
 
@@ -348,7 +348,7 @@ def test_deleted_run_is_refused(mlflow: Store) -> None:
     mlflow.client.create_run(mlflow.experiment, run_name="ablation", tags=tags)
     mlflow.client.log_metric(deleted, "eval/miou", 0.9)
     mlflow.client.delete_run(deleted)
-    with pytest.raises(ValueError, match="is deleted: `mlflow runs restore"):
+    with pytest.raises(ValueError, match="is deleted: restore it with `mlflow runs restore"):
         promote_module.promote(RULES, [deleted])
     assert [] == mlflow.client.search_registered_models()
     assert existing == registry.ModelRegistry().best_of_newest_ablation().run_id
@@ -399,7 +399,7 @@ def test_challenger_without_scores_or_model(mlflow: Store) -> None:
     mlflow.add_run("ce-0", make_paired_scores(0.7))
     for logged in mlflow.client.search_logged_models([mlflow.experiment]):
         mlflow.client.delete_logged_model(logged.model_id)
-    with pytest.raises(ValueError, match=r"ce-0.* holds no model"):
+    with pytest.raises(ValueError, match=r"ce-0.* holds no model: run `dvc repro"):
         promote_module.promote(RULES, ["ce-0"])
     assert [] == mlflow.client.search_registered_models()
 
@@ -408,7 +408,7 @@ def test_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the first training there is no database, and promoting does not create one."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with pytest.raises(ValueError, match=r"mlflow\.db is missing: `dvc repro`"):
+    with pytest.raises(ValueError, match=r"mlflow\.db is missing: run `dvc repro`"):
         promote_module.promote(RULES)
     with pytest.raises(ValueError, match=r"mlflow\.db is missing.*--model data/train"):
         load_model()
@@ -418,7 +418,7 @@ def test_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unreachable_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error is one line, without the password in the address."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", UNREACHABLE.replace("//", "//me:secret@"))
-    with pytest.raises(ValueError, match="does not answer") as error:
+    with pytest.raises(ValueError, match="MLflow at .* failed") as error:
         promote_module.promote(RULES, ["ce-0"])
     assert "secret" not in str(error.value)
     assert "\n" not in str(error.value)

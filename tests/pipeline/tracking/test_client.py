@@ -32,19 +32,19 @@ from segformer.training.state import StepRecord
 from segformer.weights import checkpoint
 from tests.pipeline.conftest import write_changed_params
 
-# Through tracking, which turns MLflow's reports home off before it imports it.
+# Imported from tracking, which disables MLflow's telemetry before it imports MLflow.
 MlflowClient = tracking_client.MlflowClient
-PICTURE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
-SETTINGS = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID")
-NOWHERE = "http://127.0.0.1:9"  # the discard port: nobody listens
-SURROUNDINGS = ("DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "PREFECT_FLOW_RUN_ID")
+IMAGE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+SETTING_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID")
+UNREACHABLE = "http://127.0.0.1:9"  # the discard port: nothing listens
+PROVENANCE_VARIABLES = ("DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "PREFECT_FLOW_RUN_ID")
 
 
 @pytest.fixture(scope="session")
-def first_use(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The folder of a first run ever, which makes the database, and all that it printed.
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of a project's first run, which creates the database, and what it printed.
 
-    The tests start from copies of that database, because making one takes seconds.
+    The tests start from copies of that database, because creating one takes seconds.
     """
     folder = tmp_path_factory.mktemp("first")
     program = """
@@ -54,7 +54,7 @@ with client.start_training_run("first", params={"a": 1}, tags={}) as run:
 from mlflow.telemetry.client import get_telemetry_client
 assert get_telemetry_client() is None
 """
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", program],
         cwd=folder,
         env={
@@ -67,21 +67,21 @@ assert get_telemetry_client() is None
         text=True,
         check=False,
     )
-    return folder, done.stdout
+    return folder, process.stdout
 
 
 @pytest.fixture
 def client(
-    tmp_path: Path, first_use: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, first_run: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
 ) -> MlflowClient:
-    """A look into the embedded store of an empty project, in which the test then runs."""
-    for name in (*SETTINGS, *SURROUNDINGS):
-        # Set and deleted, so that what the test or MLflow sets is taken back in any case.
+    """A client of the embedded store of an empty project; the test runs in the project's folder."""
+    for name in (*SETTING_VARIABLES, *PROVENANCE_VARIABLES):
+        # Set and deleted, so that monkeypatch undoes what the test or MLflow sets.
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
-    # Loading a model puts its code on the path.
+    # Loading a model adds its code to the path.
     monkeypatch.setattr(sys, "path", sys.path[:])
-    shutil.copy(first_use[0] / "mlflow.db", tmp_path)
+    shutil.copy(first_run[0] / "mlflow.db", tmp_path)
     monkeypatch.chdir(tmp_path)
     return MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
 
@@ -95,7 +95,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def runs(client: MlflowClient) -> dict[str, Any]:
+def runs_by_name(client: MlflowClient) -> dict[str, Any]:
     """All runs of the project's experiment by name."""
     experiment = client.get_experiment_by_name(store.DEFAULT_EXPERIMENT)
     assert experiment is not None
@@ -103,7 +103,7 @@ def runs(client: MlflowClient) -> dict[str, Any]:
 
 
 def train(name: str = "ce-0", steps: int = 3) -> str | None:
-    """One short training, of which only the tracking is real; the run's id."""
+    """Record a short training without a network; return the run's id."""
     params = {"train.steps": steps, "pack.size": (128, 256)}
     with tracking_client.start_training_run(
         name, params=params, tags={"loss": name[:-2], "seed": 0}
@@ -115,10 +115,10 @@ def train(name: str = "ce-0", steps: int = 3) -> str | None:
     return run.id
 
 
-def test_a_training_is_one_run(client: MlflowClient) -> None:
-    """A run bears the arm's name, its parameters, every record by step, and ends FINISHED."""
+def test_training_is_one_run(client: MlflowClient) -> None:
+    """A run has the arm's name, its parameters, every record by step, and ends FINISHED."""
     run_id = train()
-    run = runs(client)["ce-0"]
+    run = runs_by_name(client)["ce-0"]
     assert run_id == run.info.run_id
     assert run.info.status == "FINISHED"
     assert {"train.steps": "3", "pack.size": "(128, 256)"} == run.data.params
@@ -131,27 +131,28 @@ def test_a_training_is_one_run(client: MlflowClient) -> None:
     )
 
 
-def test_a_run_is_found_by_id_part_and_name(client: MlflowClient) -> None:
-    """Its id, the first eight letters of it and its name mean the same run."""
+def test_resolve_run_by_id_prefix_and_name(client: MlflowClient) -> None:
+    """Its id, the first eight characters of it and its name refer to the same run."""
     train()
     run_id = train("dice-0")
     assert run_id
-    found = {
-        search.resolve_run(client, one, None).info.run_id for one in (run_id, run_id[:8], "dice-0")
+    resolved = {
+        search.resolve_run(client, reference, None).info.run_id
+        for reference in (run_id, run_id[:8], "dice-0")
     }
-    assert {run_id} == found
+    assert {run_id} == resolved
 
 
-def test_a_run_that_is_not_there_is_not_made_again(client: MlflowClient) -> None:
-    """The sentence names the run, and does not blame MLflow."""
-    with pytest.raises(ValueError, match="MLflow knows no finished training 'focal-0'"):
+def test_missing_run_is_not_reproduced(client: MlflowClient) -> None:
+    """The error names the run, and does not say that MLflow failed."""
+    with pytest.raises(ValueError, match="MLflow has no finished training 'focal-0'"):
         list(reproduce.reproduce_run("focal-0", None))
 
 
-def test_an_arm_to_be_made_again_is_its_newest_finished_training(
+def test_origin_of_an_arm_is_its_newest_finished_training(
     client: MlflowClient, tmp_path: Path
 ) -> None:
-    """Neither one that was itself made again, nor one that was killed; and one scored elsewhere."""
+    """Reproductions and killed trainings are skipped; a scoring run refers to its training."""
     with tracking_client.start_training_run("ce-0", {}, {provenance.MODEL_SHA256: "1"}) as run:
         run.log_artifacts(write_changed_params(tmp_path), artifact_path="source")
     for tags in ({provenance.MODEL_SHA256: "1", provenance.REPRODUCES: run.id}, {}):
@@ -161,33 +162,33 @@ def test_an_arm_to_be_made_again_is_its_newest_finished_training(
         "elsewhere", {}, {provenance.EVALUATES: run.key}
     ) as scored:
         pass
-    for wanted in ("ce-0", scored.id):
-        assert wanted
-        assert run.id == fetch_origin(wanted, tmp_path).run_id
+    for reference in ("ce-0", scored.id):
+        assert reference
+        assert run.id == fetch_origin(reference, tmp_path).run_id
 
 
-def test_where_no_run_was_none_is_made_again(client: MlflowClient, tmp_path: Path) -> None:
-    """Without a database the sentence says so, and none is made by asking."""
+def test_reproduce_without_a_database(client: MlflowClient, tmp_path: Path) -> None:
+    """Without a database the error says so, and the query creates none."""
     (tmp_path / "mlflow.db").unlink()
     with pytest.raises(ValueError, match=r"mlflow\.db is missing"):
         list(reproduce.reproduce_run("focal-0", None))
     assert not (tmp_path / "mlflow.db").exists()
 
 
-def test_an_experiment_adds_nothing_to_a_run_of_the_workspace(
+def test_experiment_adds_nothing_to_a_run_of_the_workspace(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch, model: Path
 ) -> None:
-    """What it scores without training it is a run of its own, and the child of its ablation."""
-    trained = {"mlflow_run_id": train(), "run_key": "a-key"}
+    """A model that it scores but did not train gets a run of its own, a child of its ablation."""
+    facts = {"mlflow_run_id": train(), "run_key": "a-key"}
     monkeypatch.setenv("DVC_EXP_NAME", "half-size")
-    for miou in (0.3, 0.4):  # a stage that is run again makes no second one
-        with tracking_client.resume_run(trained, "ce-0", {"loss": "ce"}) as run:
+    for miou in (0.3, 0.4):  # a second execution of the stage creates no second run
+        with tracking_client.resume_run(facts, "ce-0", {"loss": "ce"}) as run:
             run.log_evaluation({"miou": miou}, {}, "val2/official/64x128/whole/ss/last")
-    parent = tracking_client.log_ablation_run("ablation", [trained], {"difference": 0.1}, model)
+    parent = tracking_client.log_ablation_run("ablation", [facts], {"difference": 0.1}, model)
     assert 3 == len(client.search_runs([client.get_run(run.id).info.experiment_id]))
-    untouched, own = client.get_run(trained["mlflow_run_id"]).data, client.get_run(run.id).data
-    assert "eval/miou" not in untouched.metrics
-    assert not {"protocol", "mlflow.parentRunId"} & set(untouched.tags)
+    workspace, own = client.get_run(facts["mlflow_run_id"]).data, client.get_run(run.id).data
+    assert "eval/miou" not in workspace.metrics
+    assert not {"protocol", "mlflow.parentRunId"} & set(workspace.tags)
     assert 0.4 == own.metrics["eval/miou"]
     expected = {
         "dvc.exp": "half-size",
@@ -197,37 +198,37 @@ def test_an_experiment_adds_nothing_to_a_run_of_the_workspace(
     assert expected.items() <= own.tags.items()
 
 
-def test_what_an_experiment_did_not_score_is_compared_as_the_workspace_scored_it(
+def test_ablation_of_an_experiment_compares_the_workspaces_arms(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch, model: Path
 ) -> None:
-    """One that compares anew, or adds an arm, names every arm, and takes none from its parent."""
-    workspaces = {"mlflow_run_id": train(), "run_key": "a-key"}
+    """An ablation that adds an arm lists all arms, and changes the parent of its own only."""
+    workspace = {"mlflow_run_id": train(), "run_key": "a-key"}
     monkeypatch.setenv("DVC_EXP_NAME", "another-seed")
     added = {"mlflow_run_id": train("ce-1"), "experiment": "another-seed"}
     parent = tracking_client.log_ablation_run(
-        "ablation", [workspaces, added], {"difference": 0.1}, model
+        "ablation", [workspace, added], {"difference": 0.1}, model
     )
-    runs = [client.get_run(arm["mlflow_run_id"]).data.tags for arm in (workspaces, added)]
-    assert [None, parent] == [tags.get("mlflow.parentRunId") for tags in runs]
-    expected = f"{workspaces['mlflow_run_id']},{added['mlflow_run_id']}"
+    arm_tags = [client.get_run(arm["mlflow_run_id"]).data.tags for arm in (workspace, added)]
+    assert [None, parent] == [tags.get("mlflow.parentRunId") for tags in arm_tags]
+    expected = f"{workspace['mlflow_run_id']},{added['mlflow_run_id']}"
     assert expected == client.get_run(str(parent)).data.tags["ablation.arms"]
 
 
-def test_any_name_of_an_experiment_names_its_runs(
+def test_experiment_name_with_a_quotation_mark(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One with a quotation mark, which MLflow's filters end at, finds its run again."""
-    trained = {"mlflow_run_id": train(), "run_key": "a-key"}
+    """Its run is found again, although a quotation mark ends the text of an MLflow filter."""
+    facts = {"mlflow_run_id": train(), "run_key": "a-key"}
     monkeypatch.setenv("DVC_EXP_NAME", "it's")
     ids = []
     for _ in range(2):
-        with tracking_client.resume_run(trained, "ce-0") as run:
+        with tracking_client.resume_run(facts, "ce-0") as run:
             pass
         ids.append(run.id)
     assert None is not ids[0] == ids[1]
 
 
-def test_an_experiment_adds_to_what_it_has_trained(
+def test_experiment_adds_to_its_own_training(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Training and evaluation of an experiment are one run."""
@@ -238,25 +239,25 @@ def test_an_experiment_adds_to_what_it_has_trained(
     assert facts["mlflow_run_id"] == run.id
 
 
-def test_more_parameters_than_mlflow_takes_at_once(client: MlflowClient) -> None:
-    """All of 250 parameters are logged, though MLflow takes 100 in one call."""
+def test_more_parameters_than_one_call_accepts(client: MlflowClient) -> None:
+    """All of 250 parameters are logged, although MLflow accepts 100 in one call."""
     params = {f"section.number_{i}": i for i in range(250)}
     with tracking_client.start_training_run("ce-0", params=params, tags={}):
         pass
-    assert {name: str(value) for name, value in params.items()} == runs(client)["ce-0"].data.params
+    assert {name: str(value) for name, value in params.items()} == runs_by_name(client)[
+        "ce-0"
+    ].data.params
 
 
-def test_a_run_says_where_it_comes_from(
-    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Tags name stage, experiment and flow; the dataset bears DVC's md5; a description sums up."""
+def test_provenance_of_a_run(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tags name stage, experiment and flow, the dataset DVC's md5, the description the command."""
     monkeypatch.setenv("DVC_STAGE", "train@ce-0")
     monkeypatch.setenv("DVC_EXP_NAME", "lofty-ibex")
     monkeypatch.setenv("PREFECT_FLOW_RUN_ID", "6b3b0c6e")
     tags = {"loss": "ce", "seed": 0, "data.md5": "d41d8cd98f00b204e9800998ecf8427e.dir"}
     with tracking_client.start_training_run("ce-0", params={}, tags=tags) as run:
         run.log_dataset(Path("data/pack"), "d41d8cd98f00b204e9800998ecf8427e.dir")
-    found = runs(client)["ce-0"]
+    logged = runs_by_name(client)["ce-0"]
     assert {
         "dvc.stage": "train@ce-0",
         "dvc.exp": "lofty-ibex",
@@ -264,15 +265,15 @@ def test_a_run_says_where_it_comes_from(
         "loss": "ce",
         "seed": "0",
         "data.md5": "d41d8cd98f00b204e9800998ecf8427e.dir",
-    }.items() <= found.data.tags.items()
-    assert "dvc repro train@ce-0" in found.data.tags["mlflow.note.content"]
-    [read] = found.inputs.dataset_inputs
-    assert read.dataset.name == "data/pack"
-    assert read.dataset.digest == "d41d8cd98f00b204e9800998ecf8427e.dir"
+    }.items() <= logged.data.tags.items()
+    assert "dvc repro train@ce-0" in logged.data.tags["mlflow.note.content"]
+    [dataset_input] = logged.inputs.dataset_inputs
+    assert dataset_input.dataset.name == "data/pack"
+    assert dataset_input.dataset.digest == "d41d8cd98f00b204e9800998ecf8427e.dir"
 
 
-def test_an_exception_fails_the_run(client: MlflowClient) -> None:
-    """A training that raises ends FAILED, keeps what it had reported, and the exception goes on."""
+def test_exception_fails_the_run(client: MlflowClient) -> None:
+    """A training that raises ends FAILED, keeps its records, and the exception is re-raised."""
 
     def fail() -> None:
         with tracking_client.start_training_run("ce-0", params={}, tags={}) as run:
@@ -281,20 +282,20 @@ def test_an_exception_fails_the_run(client: MlflowClient) -> None:
 
     with pytest.raises(ZeroDivisionError):
         fail()
-    assert runs(client)["ce-0"].info.status == "FAILED"
-    assert runs(client)["ce-0"].data.metrics["train/loss"] == 0.5
+    assert runs_by_name(client)["ce-0"].info.status == "FAILED"
+    assert runs_by_name(client)["ce-0"].data.metrics["train/loss"] == 0.5
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
-def test_a_stopped_run_is_killed(client: MlflowClient, stop: type[BaseException]) -> None:
-    """Ctrl-C, and SystemExit, which SIGTERM is turned into, end the run KILLED."""
+def test_interrupted_run_is_killed(client: MlflowClient, stop: type[BaseException]) -> None:
+    """Ctrl-C and SIGTERM, which becomes SystemExit, end the run KILLED."""
     with pytest.raises(stop), tracking_client.start_training_run("ce-0", params={}, tags={}):
         raise stop
-    assert runs(client)["ce-0"].info.status == "KILLED"
+    assert runs_by_name(client)["ce-0"].info.status == "KILLED"
 
 
-def test_an_evaluation_goes_into_the_trainings_run(client: MlflowClient, tmp_path: Path) -> None:
-    """Figures, protocol, tables and pictures of an evaluation are found in the run that trained."""
+def test_evaluation_is_added_to_the_trainings_run(client: MlflowClient, tmp_path: Path) -> None:
+    """Scores, protocol, tables and plots of an evaluation are in the run of the training."""
     run_id = train()
     (tmp_path / "scores/panels").mkdir(parents=True)
     (tmp_path / "scores/per_class.csv").write_text("class,iou\n")
@@ -307,12 +308,12 @@ def test_an_evaluation_goes_into_the_trainings_run(client: MlflowClient, tmp_pat
         )
         run.log_artifacts(tmp_path / "scores", artifact_path="evaluate")
         run.log_artifacts(tmp_path / "scores/per_class.csv", artifact_path="train")
-    assert ["ce-0"] == list(runs(client))
-    found = runs(client)["ce-0"]
-    assert found.info.status == "FINISHED"
-    evaluated = {name: x for name, x in found.data.metrics.items() if name.startswith("eval/")}
-    assert {"eval/miou": 0.5, "eval/iou/road": 0.9, "eval/iou/traffic light": 0.1} == evaluated
-    assert found.data.tags["protocol"] == "val8/official/128x256/whole/ss/last"
+    assert ["ce-0"] == list(runs_by_name(client))
+    logged = runs_by_name(client)["ce-0"]
+    assert logged.info.status == "FINISHED"
+    scores = {name: x for name, x in logged.data.metrics.items() if name.startswith("eval/")}
+    assert {"eval/miou": 0.5, "eval/iou/road": 0.9, "eval/iou/traffic light": 0.1} == scores
+    assert logged.data.tags["protocol"] == "val8/official/128x256/whole/ss/last"
     stored = tmp_path / "mlartifacts" / str(run_id) / "artifacts"
     assert [
         "evaluate/panels/0.png",
@@ -321,23 +322,23 @@ def test_an_evaluation_goes_into_the_trainings_run(client: MlflowClient, tmp_pat
     ] == sorted(path.relative_to(stored).as_posix() for path in stored.rglob("*.*"))
 
 
-def test_an_evaluation_leaves_the_trainings_duration(client: MlflowClient) -> None:
-    """A run ends as its training did, however much later it is evaluated, and however that ends."""
+def test_evaluation_keeps_the_trainings_duration(client: MlflowClient) -> None:
+    """A later evaluation, even one that is interrupted, leaves the run's end and status."""
     run_id = train()
-    trained = client.get_run(str(run_id)).info.end_time
+    end_time = client.get_run(str(run_id)).info.end_time
     with tracking_client.resume_run({"mlflow_run_id": run_id}, name="ce-0"):
         time.sleep(0.01)
         assert "RUNNING" == client.get_run(str(run_id)).info.status
     with suppress(SystemExit), tracking_client.resume_run({"mlflow_run_id": run_id}, name="ce-0"):
         sys.exit()
-    assert (trained, "FINISHED") == (
+    assert (end_time, "FINISHED") == (
         client.get_run(str(run_id)).info.end_time,
         client.get_run(str(run_id)).info.status,
     )
 
 
-def test_every_loss_has_its_colour(client: MlflowClient) -> None:
-    """In MLflow's charts no two arms look alike: a hue for each loss, a tint for each seed."""
+def test_arm_colors_are_distinct(client: MlflowClient) -> None:
+    """In MLflow's charts each loss has a color and each seed a tint of it."""
     colors = {
         ui.arm_color_tags({"loss": loss, "seed": str(seed)})["mlflow.runColor"]
         for loss in LOSSES
@@ -346,16 +347,16 @@ def test_every_loss_has_its_colour(client: MlflowClient) -> None:
     assert 3 * len(LOSSES) == len(colors)
     with tracking_client.start_training_run("dice-0", {}, {"loss": "dice", "seed": 0}):
         pass
-    assert "#D55E00" == runs(client)["dice-0"].data.tags["mlflow.runColor"]
+    assert "#D55E00" == runs_by_name(client)["dice-0"].data.tags["mlflow.runColor"]
     assert {} == ui.arm_color_tags({"dvc.stage": "ablation"})
 
 
-def test_a_training_shows_how_often_each_class_occurs(client: MlflowClient, tmp_path: Path) -> None:
-    """The run of the train command holds frequency's tables and chart, in the folder `data`."""
-    noise = np.random.default_rng(0)
+def test_training_logs_class_frequencies(client: MlflowClient, tmp_path: Path) -> None:
+    """The run of the train command has the tables and plot of `frequency`, in the folder `data`."""
+    random = np.random.default_rng(0)
     for split in ("train", "val"):
         with create(tmp_path / "pack" / split, [split], (32, 32)) as (images, labels):
-            images[:], labels[:] = noise.integers(0, 19, images.shape), 0
+            images[:], labels[:] = random.integers(0, 19, images.shape), 0
     tables = {"class_frequency.csv": "class,share\nroad,1\n", "class_frequency.png": "a picture"}
     (tmp_path / "frequency").mkdir()
     for name, content in tables.items():
@@ -368,51 +369,51 @@ def test_a_training_shows_how_often_each_class_occurs(client: MlflowClient, tmp_
         ("crop: [128, 256]", "crop: [32, 32]"),
     ]
     params = write_changed_params(tmp_path, *changes)
-    places = {
+    folders = {
         "--work": "work",
         "--pack": "pack",
         "--frequency": "frequency",
         "--weights": "weights",
         "--out": "ce-0",
     }
-    given = [text for flag, name in places.items() for text in (flag, str(tmp_path / name))]
-    done = CliRunner().invoke(
-        app, ["train", *given, "--loss", "ce", "--seed", "0", "--params", str(params)]
+    options = [text for flag, name in folders.items() for text in (flag, str(tmp_path / name))]
+    result = CliRunner().invoke(
+        app, ["train", *options, "--loss", "ce", "--seed", "0", "--params", str(params)]
     )
-    assert 0 == done.exit_code, done.output
-    run_id = runs(client)["ce-0"].info.run_id
+    assert 0 == result.exit_code, result.output
+    run_id = runs_by_name(client)["ce-0"].info.run_id
     stored = tmp_path / "mlartifacts" / run_id / "artifacts" / "data"
     assert tables == {path.name: path.read_text() for path in stored.iterdir()}
     assert (stored.parent / "train" / "history.csv").exists()
 
 
-def test_an_unknown_run_is_restored_once(client: MlflowClient, tmp_path: Path) -> None:
-    """An id that this store lacks gives one new run, which later evaluations and ablations find."""
+def test_lost_run_is_restored_once(client: MlflowClient, tmp_path: Path) -> None:
+    """An id that the store has lost creates one run; later evaluations and ablations use it."""
     for miou in (0.4, 0.5):
         with tracking_client.resume_run({"mlflow_run_id": "0" * 32}, name="ce-0") as run:
             run.log_evaluation({"miou": miou}, {}, "p")
     tracking_client.log_ablation_run("ablation", [{"mlflow_run_id": "0" * 32}], {}, tmp_path)
-    assert {"ce-0-restored", "ablation"} == set(runs(client))
-    restored = runs(client)["ce-0-restored"]
+    assert {"ce-0-restored", "ablation"} == set(runs_by_name(client))
+    restored = runs_by_name(client)["ce-0-restored"]
     assert restored.data.metrics == {"eval/miou": 0.5}
     assert restored.data.tags["restored_from"] == "0" * 32
-    assert restored.data.tags["mlflow.parentRunId"] == runs(client)["ablation"].info.run_id
+    assert restored.data.tags["mlflow.parentRunId"] == runs_by_name(client)["ablation"].info.run_id
 
 
-def test_a_deleted_run_counts_as_unknown(client: MlflowClient) -> None:
-    """A run that someone has deleted is not written to, but restored as a new one."""
+def test_deleted_run_is_restored_as_a_new_one(client: MlflowClient) -> None:
+    """Nothing is added to a deleted run."""
     run_id = train()
     client.delete_run(str(run_id))
     with tracking_client.resume_run({"mlflow_run_id": run_id}, name="ce-0") as run:
         pass
-    assert {"ce-0-restored"} == set(runs(client))
+    assert {"ce-0-restored"} == set(runs_by_name(client))
     assert run.id != run_id
 
 
-def test_an_ablation_groups_its_arms(client: MlflowClient, tmp_path: Path) -> None:
-    """The arms are the children of the latest ablation; an earlier one still names them.
+def test_ablation_is_the_parent_of_its_arms(client: MlflowClient, tmp_path: Path) -> None:
+    """The arms are the children of the latest ablation; an earlier one still lists them.
 
-    An ablation bears the protocol by which the arms were scored, and tells its verdict.
+    An ablation has the protocol of its arms, and its verdict in the description.
     """
     arms = [train("ce-0"), train("dice-0")]
     facts = [{"mlflow_run_id": arm} for arm in [*arms, None]]
@@ -421,93 +422,91 @@ def test_an_ablation_groups_its_arms(client: MlflowClient, tmp_path: Path) -> No
     first = tracking_client.log_ablation_run(
         "first", facts, {"difference": 0.01}, tmp_path / "report"
     )
-    told = {"protocol": "p", "verdict": "CE wins by 2 points."}
+    tags = {"protocol": "p", "verdict": "CE wins by 2 points."}
     second = tracking_client.log_ablation_run(
-        "second", facts, {"difference": 0.02}, tmp_path / "report", told
+        "second", facts, {"difference": 0.02}, tmp_path / "report", tags
     )
-    found = runs(client)
-    assert {second} == {found[arm].data.tags["mlflow.parentRunId"] for arm in ("ce-0", "dice-0")}
-    assert "p" == found["second"].data.tags["protocol"]
-    assert "CE wins by 2 points." in found["second"].data.tags["mlflow.note.content"]
+    runs = runs_by_name(client)
+    assert {second} == {runs[arm].data.tags["mlflow.parentRunId"] for arm in ("ce-0", "dice-0")}
+    assert "p" == runs["second"].data.tags["protocol"]
+    assert "CE wins by 2 points." in runs["second"].data.tags["mlflow.note.content"]
     for run_id, difference in ((first, 0.01), (second, 0.02)):
         run = client.get_run(str(run_id))
         assert run.info.status == "FINISHED"
         assert run.data.tags["ablation.arms"] == f"{arms[0]},{arms[1]}"
         assert run.data.metrics == {"difference": difference}
-        [stored] = client.list_artifacts(str(run_id), "ablation")
-        assert stored.path == "ablation/ablation.md"
+        [artifact] = client.list_artifacts(str(run_id), "ablation")
+        assert artifact.path == "ablation/ablation.md"
 
 
-def test_a_logged_model_loads_and_predicts_the_same(client: MlflowClient, model: Path) -> None:
-    """Loaded in a process of its own elsewhere, with its own copy of our code: the same classes."""
+def test_logged_model_predicts_the_same(client: MlflowClient, model: Path) -> None:
+    """Loaded by another process elsewhere, with its own copy of the code: the same classes."""
     run_id = train()
     with tracking_client.resume_run({"mlflow_run_id": run_id}, name="ce-0") as run:
-        run.log_model(
-            model, example=segmenter.encode(PICTURE), settings=InferenceSettings((32, 64))
-        )
+        run.log_model(model, example=segmenter.encode(IMAGE), settings=InferenceSettings((32, 64)))
     [logged] = client.search_logged_models([client.get_run(str(run_id)).info.experiment_id])
     uri = f"models:/{logged.model_id}"
     assert logged.source_run_id == run_id
-    assert logged.experiment_id == runs(client)["ce-0"].info.experiment_id
+    assert logged.experiment_id == runs_by_name(client)["ce-0"].info.experiment_id
     program = f"""
 import json, mlflow, pandas
 mlflow.set_tracking_uri({store.tracking_uri()!r})
 model = mlflow.pyfunc.load_model({uri!r})
 import segformer
-classes = model.predict(pandas.DataFrame({{"image": [{segmenter.encode(PICTURE)!r}]}}))
+classes = model.predict(pandas.DataFrame({{"image": [{segmenter.encode(IMAGE)!r}]}}))
 print(json.dumps([segformer.__file__, str(classes.dtype), classes.tolist()]))
 """
-    done = subprocess.run(
-        # -I: neither this folder nor anything from outside is on the path.
+    process = subprocess.run(
+        # -I: neither this folder nor PYTHONPATH is on the path.
         [sys.executable, "-I", "-c", program],
         cwd="/",
         capture_output=True,
         text=True,
         check=True,
     )
-    code, kind, classes = json.loads(done.stdout.splitlines()[-1])
+    code, dtype, classes = json.loads(process.stdout.splitlines()[-1])
     assert Path(code).is_relative_to(Path.cwd() / "mlartifacts")
-    assert kind == "uint8"
+    assert dtype == "uint8"
     expected = Predictor(checkpoint.load(model), InferenceSettings((32, 64)))
-    np.testing.assert_array_equal([expected.predict_classes(PICTURE)], np.array(classes))
-    kept = Path(logged.artifact_location.removeprefix("file://"))
-    assert not [path for path in kept.rglob("*") if path.suffix in (".pkl", ".pickle", ".pt")]
+    np.testing.assert_array_equal([expected.predict_classes(IMAGE)], np.array(classes))
+    artifacts = Path(logged.artifact_location.removeprefix("file://"))
+    assert not [path for path in artifacts.rglob("*") if path.suffix in (".pkl", ".pickle", ".pt")]
 
 
-def journals() -> list[str]:
-    """The journals that wait here, by the name of the run."""
+def pending_journals() -> list[str]:
+    """The losses of the runs whose journals are here, oldest first."""
     return [path.name.split("-")[1] for path in sorted(Path(".work/tracking").glob("*"))]
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What tracking has warned of."""
-    return [each.message for each in caplog.records if each.name == "pipeline.tracking.client"]
+    """The warnings of tracking."""
+    return [x.message for x in caplog.records if x.name == "pipeline.tracking.client"]
 
 
-def everything(client: MlflowClient) -> str:
-    """All that a store holds of the project's runs."""
-    held = []
-    for run in runs(client).values():
+def dump_store(client: MlflowClient) -> str:
+    """Everything that a store has of the project's runs, as JSON."""
+    dump = []
+    for run in runs_by_name(client).values():
         histories = [client.get_metric_history(run.info.run_id, key) for key in run.data.metrics]
-        held.append([run.to_dictionary(), [[dict(x) for x in points] for points in histories]])
-        held[-1].append([each.path for each in client.list_artifacts(run.info.run_id)])
-    return json.dumps(held, default=str)
+        dump.append([run.to_dictionary(), [[dict(x) for x in points] for points in histories]])
+        dump[-1].append([artifact.path for artifact in client.list_artifacts(run.info.run_id)])
+    return json.dumps(dump, default=str)
 
 
-def test_a_server_that_is_not_there_fails_nothing(
+def test_unreachable_server(
     client: MlflowClient,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Without a server a training goes on with one warning, no id, and without waiting."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", NOWHERE.replace("//", "//me:secret@"))
+    """Without a server a training continues with one warning, without an id and without waiting."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", UNREACHABLE.replace("//", "//me:secret@"))
     start = time.monotonic()
     assert train() is None
     assert time.monotonic() - start < 5
-    [said] = warnings(caplog)
-    assert "Connection refused" in said
-    assert "secret" not in said
+    [message] = warnings(caplog)
+    assert "Connection refused" in message
+    assert "secret" not in message
     with tracking_client.resume_run({}, name="ce-0") as run:
         run.log_evaluation({"miou": 0.5}, {}, "p")
     assert run.id is None
@@ -515,16 +514,16 @@ def test_a_server_that_is_not_there_fails_nothing(
     assert tracking_client.log_ablation_run("ablation", [{}], {}, tmp_path / "report") is None
 
 
-def test_what_a_missing_server_was_not_told_is_sent_later(
+def test_sync_uploads_runs_recorded_without_a_server(
     client: MlflowClient, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`sync` gives a store that was away training, evaluation and ablation as if it had been there.
+    """`sync` uploads training, evaluation and ablation as if the store had been reachable.
 
-    The journals are gone then, so that a second `sync` has nothing to do.
+    It removes the journals, so that a second `sync` has nothing to do.
     """
     facts = {"mlflow_run_id": None, "run_key": None}
     with monkeypatch.context() as away:
-        away.setenv("MLFLOW_TRACKING_URI", NOWHERE)
+        away.setenv("MLFLOW_TRACKING_URI", UNREACHABLE)
         with tracking_client.start_training_run(
             "ce-0", params={"train.steps": 3}, tags={"loss": "ce"}
         ) as run:
@@ -535,24 +534,24 @@ def test_what_a_missing_server_was_not_told_is_sent_later(
         with tracking_client.resume_run(facts, name="ce-0") as run:
             run.log_evaluation({"miou": 0.5}, {}, "p")
         tracking_client.log_ablation_run("ablation", [facts], {"difference": 0.1}, model)
-    assert ["ce", "ce", "ablation"] == journals()
+    assert ["ce", "ce", "ablation"] == pending_journals()
     assert [("ce-0", None), ("ce-0", None), ("ablation", None)] == list(sync_journals())
-    found = runs(client)
-    assert {"ce-0", "ablation"} == set(found)
-    assert {"FINISHED"} == {run.info.status for run in found.values()}
-    history = client.get_metric_history(found["ce-0"].info.run_id, "train/loss")
+    runs = runs_by_name(client)
+    assert {"ce-0", "ablation"} == set(runs)
+    assert {"FINISHED"} == {run.info.status for run in runs.values()}
+    history = client.get_metric_history(runs["ce-0"].info.run_id, "train/loss")
     assert [(1, 1.0), (2, 0.5), (3, 1 / 3)] == [(point.step, point.value) for point in history]
-    assert {"loss": "ce", "protocol": "p"}.items() <= found["ce-0"].data.tags.items()
-    assert 0.5 == found["ce-0"].data.metrics["eval/miou"]
-    assert found["ablation"].info.run_id == found["ce-0"].data.tags["mlflow.parentRunId"]
-    assert [] == journals()
-    before = everything(client)
+    assert {"loss": "ce", "protocol": "p"}.items() <= runs["ce-0"].data.tags.items()
+    assert 0.5 == runs["ce-0"].data.metrics["eval/miou"]
+    assert runs["ablation"].info.run_id == runs["ce-0"].data.tags["mlflow.parentRunId"]
+    assert [] == pending_journals()
+    before = dump_store(client)
     assert [] == list(sync_journals())
-    assert before == everything(client)
+    assert before == dump_store(client)
 
 
-def test_what_was_sent_already_is_not_doubled(client: MlflowClient, tmp_path: Path) -> None:
-    """A journal sent again from its first line, as after a lost answer, changes nothing."""
+def test_uploading_a_journal_again_changes_nothing(client: MlflowClient, tmp_path: Path) -> None:
+    """A journal uploaded again from its first line, as after a lost answer, duplicates nothing."""
     copy = tmp_path / "copy"
     with tracking_client.start_training_run("ce-0", params={"a": 1}, tags={}) as run:
         for step in (1, 2, 3):
@@ -563,30 +562,30 @@ def test_what_was_sent_already_is_not_doubled(client: MlflowClient, tmp_path: Pa
         [folder] = Path(".work/tracking").iterdir()
         (tmp_path / "copy").mkdir()
         for name in ("lines.jsonl", "files"):
-            kind = shutil.copytree if (folder / name).is_dir() else shutil.copyfile
-            kind(folder / name, copy / name)
-    before = json.loads(everything(client))
+            copy_path = shutil.copytree if (folder / name).is_dir() else shutil.copyfile
+            copy_path(folder / name, copy / name)
+    before = json.loads(dump_store(client))
     copy.rename(Path(".work/tracking/20260101T000000.0-ce-0-1"))
     assert [("ce-0", None)] == list(sync_journals())
-    after = json.loads(everything(client))
-    # The copy was made before the end was written: it tells of a process that was killed.
-    for held in (before, after):
-        held[0][0]["info"].update(status="", end_time=0)
+    after = json.loads(dump_store(client))
+    # The copy has no end, as if the process had been killed.
+    for dump in (before, after):
+        dump[0][0]["info"].update(status="", end_time=0)
     assert before == after
 
 
-def test_a_resumed_training_is_one_run_though_the_server_was_away(
+def test_training_resumed_after_an_outage_is_one_run(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Begun without a server and killed, gone on with a server: one run, every step once, FINISHED.
+    """Killed without a server, resumed with one: one run with every step once, FINISHED.
 
-    What the first attempt left goes when the second one ends.
+    The journal of the first attempt is removed when the last one ends.
     """
 
-    def attempt(steps: int, begun_as: str | None) -> str:
+    def attempt(steps: int, resume_key: str | None) -> str:
         with (
             suppress(SystemExit),
-            tracking_client.start_training_run("ce-0", {}, {}, resume_key=begun_as) as run,
+            tracking_client.start_training_run("ce-0", {}, {}, resume_key=resume_key) as run,
         ):
             for step in range(1, steps + 1):
                 run.report(StepRecord(step, 3, 1 / step, 6e-5, 10.0, None))
@@ -595,23 +594,23 @@ def test_a_resumed_training_is_one_run_though_the_server_was_away(
         return run.key
 
     with monkeypatch.context() as away:
-        away.setenv("MLFLOW_TRACKING_URI", NOWHERE)
+        away.setenv("MLFLOW_TRACKING_URI", UNREACHABLE)
         key = attempt(1, None)
-    assert ["ce"] == journals()
+    assert ["ce"] == pending_journals()
     assert key == attempt(2, key)
-    assert runs(client)["ce-0"].info.status == "KILLED"
+    assert runs_by_name(client)["ce-0"].info.status == "KILLED"
     assert key == attempt(3, key)
-    assert ["ce-0"] == list(runs(client))
-    assert runs(client)["ce-0"].info.status == "FINISHED"
-    history = client.get_metric_history(runs(client)["ce-0"].info.run_id, "train/loss")
+    assert ["ce-0"] == list(runs_by_name(client))
+    assert runs_by_name(client)["ce-0"].info.status == "FINISHED"
+    history = client.get_metric_history(runs_by_name(client)["ce-0"].info.run_id, "train/loss")
     assert [1, 2, 3] == [point.step for point in history]
-    assert [] == journals()
+    assert [] == pending_journals()
 
 
-def test_a_killed_process_leaves_its_journal(client: MlflowClient) -> None:
-    """What a training told before kill -9 is sent by `sync`, and the run ends KILLED.
+def test_sync_after_a_killed_process(client: MlflowClient) -> None:
+    """`sync` uploads what a training recorded before kill -9, and ends the run KILLED.
 
-    As long as the process is at work, `sync` leaves it alone.
+    While the process runs, `sync` skips its journal.
     """
     program = """
 import os, signal, sys
@@ -620,7 +619,7 @@ from segformer.training.state import StepRecord
 os.environ["MLFLOW_TRACKING_URI"] = "http://127.0.0.1:9"
 with client.start_training_run("ce-0", params={}, tags={}) as run:
     run.report(StepRecord(1, 3, 0.5, 6e-5, 10.0, None))
-    print("told", flush=True)
+    print("recorded", flush=True)
     sys.stdin.read()
 """
     process = subprocess.Popen(
@@ -632,148 +631,151 @@ with client.start_training_run("ce-0", params={}, tags={}) as run:
     )
     try:
         assert process.stdout
-        assert b"told\n" == process.stdout.readline()
-        assert [("ce-0", "it is still being written")] == list(sync_journals())
+        assert b"recorded\n" == process.stdout.readline()
+        assert [("ce-0", "not uploaded, the run is still in progress")] == list(sync_journals())
     finally:
         process.kill()
         process.communicate()
     assert [("ce-0", None)] == list(sync_journals())
-    assert runs(client)["ce-0"].info.status == "KILLED"
-    assert {"train/loss": 0.5}.items() <= runs(client)["ce-0"].data.metrics.items()
+    assert runs_by_name(client)["ce-0"].info.status == "KILLED"
+    assert {"train/loss": 0.5}.items() <= runs_by_name(client)["ce-0"].data.metrics.items()
 
 
-class Unwell(BaseHTTPRequestHandler):
-    """A server that has an address and nothing else."""
+class FaultyHandler(BaseHTTPRequestHandler):
+    """A handler that answers every request with `fault`."""
 
-    answer: Callable[["Unwell"], None]
+    fault: Callable[["FaultyHandler"], None]
 
     def do_GET(self) -> None:
-        """Do as `answer` says."""
-        type(self).answer(self)
+        """Call `fault`."""
+        type(self).fault(self)
 
-    do_POST = do_GET
+    do_POST = do_GET  # noqa: N815  the name is http.server's
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "fault",
     [
         pytest.param(lambda self: self.send_error(500), id="500"),
         pytest.param(lambda _: time.sleep(30), id="30 s"),
-        pytest.param(lambda self: self.connection.close(), id="cut"),
+        pytest.param(lambda self: self.connection.close(), id="connection closed"),
     ],
 )
-def test_an_unwell_server_costs_a_training_seconds(
-    answer: Callable[[Unwell], None],
+def test_faulty_server_does_not_delay_a_training(
+    fault: Callable[[FaultyHandler], None],
     client: MlflowClient,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Whatever a server answers, or when: the patience is not exceeded, and `sync` sends all."""
+    """Whatever a server answers, or when, the timeout holds, and `sync` uploads everything."""
     monkeypatch.setattr(tracking_client, "TRAINING_TIMEOUT", 1.0)
-    handler = type("Handler", (Unwell,), {"answer": answer})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, monkeypatch.context() as unwell:
+    handler = type("Handler", (FaultyHandler,), {"fault": fault})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, monkeypatch.context() as faulty:
         server.daemon_threads, server.block_on_close = True, False
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        unwell.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+        faulty.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
         start = time.monotonic()
         assert train() is None
         assert time.monotonic() - start < 3
         server.shutdown()
     assert 1 == len(warnings(caplog))
     assert [("ce-0", None)] == list(sync_journals())
-    assert runs(client)["ce-0"].info.status == "FINISHED"
+    assert runs_by_name(client)["ce-0"].info.status == "FINISHED"
 
 
-def test_a_store_that_dies_midway_fails_nothing(
+def test_store_damaged_during_a_training(
     client: MlflowClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A store that breaks during a training costs one warning; mended, it is sent the rest."""
+    """A store damaged during a training causes one warning; once repaired, it gets the rest."""
     with tracking_client.start_training_run("ce-0", params={}, tags={}) as run:
-        whole = Path("mlflow.db").read_bytes()
+        content = Path("mlflow.db").read_bytes()
         Path("mlflow.db").write_bytes(b"this is no database " * 1000)
         for step in range(1, 200):
             run.report(StepRecord(step, 200, 0.5, 6e-5, 10.0, None))
     assert run.id is not None
     assert 1 == len(warnings(caplog))
-    Path("mlflow.db").write_bytes(whole)
+    Path("mlflow.db").write_bytes(content)
     assert [("ce-0", None)] == list(sync_journals())
     history = client.get_metric_history(run.id, "train/loss")
     assert list(range(1, 200)) == [point.step for point in history]
 
 
-def test_a_file_that_is_refused_leaves_no_run_open(
+def test_refused_file_leaves_no_run_open(
     client: MlflowClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """When only a file cannot be stored, the run is closed all the same; `sync` sends the file."""
-    Path("mlartifacts").write_text("here no folder can be")
+    """If only a file cannot be stored, the run is closed nevertheless; `sync` uploads the file."""
+    Path("mlartifacts").write_text("a file in place of the folder")
     with tracking_client.start_training_run("ce-0", params={}, tags={}) as run:
         run.log_artifacts(Path(tracking_client.__file__))
         run.log_metrics({"after": 1.0})
-    assert runs(client)["ce-0"].info.status == "FINISHED"
-    assert {"after": 1.0}.items() <= runs(client)["ce-0"].data.metrics.items()
+    assert runs_by_name(client)["ce-0"].info.status == "FINISHED"
+    assert {"after": 1.0}.items() <= runs_by_name(client)["ce-0"].data.metrics.items()
     assert 1 == len(warnings(caplog))
-    [(_, trouble)] = sync_journals()
-    assert trouble is not None
+    [(_, problem)] = sync_journals()
+    assert problem is not None
     Path("mlartifacts").unlink()
     assert [("ce-0", None)] == list(sync_journals())
-    assert ["client.py"] == [each.path for each in client.list_artifacts(run.id)]
+    assert ["client.py"] == [artifact.path for artifact in client.list_artifacts(run.id)]
 
 
-def test_a_file_that_is_not_there_fails_nothing(
+def test_missing_file_causes_a_warning(
     client: MlflowClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A file that nobody wrote costs a warning that names it."""
+    """A file that does not exist causes a warning that names it, and fails nothing."""
     with tracking_client.start_training_run("ce-0", params={}, tags={}) as run:
-        run.log_artifacts(Path("not there.csv"))
-    assert runs(client)["ce-0"].info.status == "FINISHED"
-    assert ["not there.csv"] == [said.split(" is not kept")[0] for said in warnings(caplog)]
+        run.log_artifacts(Path("missing.csv"))
+    assert runs_by_name(client)["ce-0"].info.status == "FINISHED"
+    messages = [message.split(" cannot be logged")[0] for message in warnings(caplog)]
+    assert ["missing.csv"] == messages
 
 
-def test_a_journal_that_goes_meanwhile_fails_nothing(
+def test_journal_removed_by_another_process(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that another process drops just now troubles neither a training's end nor `sync`."""
+    """A journal removed after it was listed fails neither the end of a training nor `sync`."""
     Journal.create(store.journals_folder(), "dice-0").close()
-    found = journal.list_journals(store.journals_folder())
-    found[0].remove()
-    monkeypatch.setattr(sync, "list_journals", lambda _place: found)
+    journals = journal.list_journals(store.journals_folder())
+    journals[0].remove()
+    monkeypatch.setattr(sync, "list_journals", lambda _root: journals)
     train("ce-0")
-    assert "FINISHED" == runs(client)["ce-0"].info.status
+    assert "FINISHED" == runs_by_name(client)["ce-0"].info.status
     assert [] == list(sync_journals())
 
 
-def test_a_model_is_logged_once(client: MlflowClient, model: Path) -> None:
-    """Evaluating the same model again adds no second copy of it to the run."""
+def test_model_is_logged_once(client: MlflowClient, model: Path) -> None:
+    """Evaluating the same model again logs no second copy of it."""
     run_id = train()
     for _ in range(2):
         with tracking_client.resume_run({"mlflow_run_id": run_id}, name="ce-0") as run:
             run.log_model(
-                model, example=segmenter.encode(PICTURE), settings=InferenceSettings((32, 64))
+                model, example=segmenter.encode(IMAGE), settings=InferenceSettings((32, 64))
             )
     experiment = client.get_run(str(run_id)).info.experiment_id
     assert 1 == len(client.search_logged_models([experiment]))
 
 
-def test_nothing_is_said_when_all_is_well(first_use: tuple[Path, str]) -> None:
-    """From making the database to the end of a run nothing is printed, left about or reported."""
-    folder, printed = first_use
+def test_first_run_is_silent(first_run: tuple[Path, str]) -> None:
+    """From the creation of the database to the end of a run nothing is printed or left behind."""
+    folder, printed = first_run
     assert printed == ""
     assert {"mlflow.db", ".work"} == {path.name for path in folder.iterdir()}
     assert [] == list((folder / ".work/tracking").iterdir())
 
 
-def test_the_users_settings_win(monkeypatch: pytest.MonkeyPatch, client: MlflowClient) -> None:
-    """MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME are followed."""
-    elsewhere = Path.cwd() / "elsewhere.db"
-    shutil.copy("mlflow.db", elsewhere)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{elsewhere}")
+def test_user_settings_take_precedence(
+    monkeypatch: pytest.MonkeyPatch, client: MlflowClient
+) -> None:
+    """MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME are respected."""
+    database = Path.cwd() / "other.db"
+    shutil.copy("mlflow.db", database)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "mine")
     run_id = train()
-    found = MlflowClient(f"sqlite:///{elsewhere}")
-    mine = found.get_experiment_by_name("mine")
+    other_client = MlflowClient(f"sqlite:///{database}")
+    mine = other_client.get_experiment_by_name("mine")
     assert mine is not None
-    assert [run_id] == [run.info.run_id for run in found.search_runs([mine.experiment_id])]
+    assert [run_id] == [run.info.run_id for run in other_client.search_runs([mine.experiment_id])]
     assert client.get_experiment_by_name(store.DEFAULT_EXPERIMENT) is None
