@@ -45,7 +45,7 @@ def plot_differences(comparison: Comparison, path: Path) -> None:
     order = np.argsort(-comparison.share, kind="stable")
     names = ["all classes", "frequent classes", "rare classes"]
     names += [_format_class(comparison, k) for k in order]
-    quantities = [Quantity.MIOU, Quantity.FREQUENT_MIOU, Quantity.RARE_MIOU]
+    quantities: list[int] = [Quantity.MIOU, Quantity.FREQUENT_MIOU, Quantity.RARE_MIOU]
     quantities += [class_index(k) for k in order]
     heights = np.array([0, 1, 2, *(np.arange(len(order)) + 3.7)])
     bound = _axis_limit([comparison.results[loss] for loss in losses])
@@ -117,7 +117,7 @@ def _axis_limit(results: list[LossResult]) -> float:
     means = [Quantity.MIOU, Quantity.RARE_MIOU, Quantity.FREQUENT_MIOU]
 
     def select(values: Floats) -> Floats:
-        return np.abs(np.concatenate([values[means], values[CLASS_IOU]]))
+        return np.asarray(np.abs(np.concatenate([values[means], values[CLASS_IOU]])))
 
     estimates = np.concatenate([select(difference.value) for difference in differences])
     ends = np.concatenate(
@@ -233,7 +233,7 @@ def plot_gradients(comparison: Comparison, gradients: GradientResults, path: Pat
     figure.supxlabel(setup, fontsize=10, color="#555555")
     add_title(
         figure,
-        "Gradient share by class at the logits (top) and of the rare classes by layer (bottom)",
+        "Gradient by class at the logits (top), of the rare classes by layer (bottom)",
     )
     save_figure(figure, path)
 
