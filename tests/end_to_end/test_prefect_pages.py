@@ -9,7 +9,7 @@ import requests
 from PIL import Image
 
 from pipeline.tracking import store
-from tests.end_to_end.test_tracking_server import Server
+from tests.end_to_end.test_tracking_server import MlflowServer
 from tests.fakes import browser
 from tests.fakes.prefect_server import PrefectServer, wait_until
 from tests.fakes.sample_project import SampleProject
@@ -52,7 +52,7 @@ def project_and_mlflow(
 ) -> Iterator[tuple[PausableProject, str]]:
     """The project, and the address of an MLflow server with its run."""
     folder = tmp_path_factory.mktemp("pages")
-    mlflow = Server(folder)
+    mlflow = MlflowServer(folder)
     with pytest.MonkeyPatch.context() as patch, mlflow.running():
         yield (
             PausableProject(SampleProject(folder / "project", patch), create_run(mlflow.address)),

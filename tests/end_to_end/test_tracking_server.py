@@ -1,4 +1,4 @@
-"""Trainings beside a real MLflow server that is not there, dies, is full, and comes back."""
+"""Trainings with a real MLflow server that is unreachable, dies, is full, and returns."""
 
 import os
 import resource
@@ -22,11 +22,11 @@ from segformer.training.state import StepRecord
 
 pytestmark = pytest.mark.slow
 
-FULL = 4096  # bytes that a file may have: any write further back in the database fails
+FULL = 4096  # bytes per file at most: writes beyond that offset of the database fail
 
 
-class Server:
-    """The command that the README names, on a free port, with its files in a folder."""
+class MlflowServer:
+    """The command of the README, on a free port, with its files in a folder."""
 
     def __init__(self, folder: Path) -> None:
         with socket.socket() as probe:
@@ -36,33 +36,38 @@ class Server:
         self.address = f"http://127.0.0.1:{self.port}"
 
     @contextmanager
-    def running(self, *, largest: int = resource.RLIM_INFINITY) -> Iterator[None]:
-        """Start it and kill it; no file that it writes may be larger than `largest` bytes."""
+    def running(self, *, max_file_size: int = resource.RLIM_INFINITY) -> Iterator[None]:
+        """Start the server, and kill it at the end.
+
+        Args:
+            max_file_size: bytes that a file of the server can have; writes beyond fail.
+        """
         program = str(Path(sys.executable).with_name("mlflow"))
         options = ["--workers", "1", "--host", "127.0.0.1", "--port", str(self.port)]
-        places = ["--backend-store-uri", f"sqlite:///{self.folder / 'server.db'}"]
-        places += ["--artifacts-destination", str(self.folder / "artifacts")]
+        options += ["--backend-store-uri", f"sqlite:///{self.folder / 'server.db'}"]
+        options += ["--artifacts-destination", str(self.folder / "artifacts")]
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        quiet = {"DO_NOT_TRACK": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        settings = {"DO_NOT_TRACK": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         with (self.folder / "server.log").open("ab") as log:
             process = subprocess.Popen(
-                [program, "server", *options, *places],
-                env=os.environ | quiet | {"PATH": path},
+                [program, "server", *options],
+                env=os.environ | settings | {"PATH": path},
                 cwd=self.folder,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
         try:
-            self._wait(process)
-            for one in _group(process.pid):
-                resource.prlimit(one, resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
+            self._wait_until_healthy(process)
+            limits = (max_file_size, resource.RLIM_INFINITY)
+            for pid in _list_group(process.pid):
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
             yield
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
-    def _wait(self, process: subprocess.Popen[bytes]) -> None:
+    def _wait_until_healthy(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + 120
         while True:
             try:
@@ -74,22 +79,22 @@ class Server:
                 time.sleep(0.2)
 
 
-def _group(leader: int) -> list[int]:
-    """The processes of a group."""
-    numbers = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
-    found = []
-    for number in numbers:
+def _list_group(leader: int) -> list[int]:
+    """The process ids of a group."""
+    pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    members = []
+    for pid in pids:
         try:
-            if os.getpgid(number) == leader:
-                found.append(number)
+            if os.getpgid(pid) == leader:
+                members.append(pid)
         except ProcessLookupError:
             continue
-    return found
+    return members
 
 
 @contextmanager
 def training(name: str) -> Iterator[Any]:
-    """A training's run with its first record told; it must not be held up for long."""
+    """A training's run of two records, the first one reported; it must not take long."""
     start = time.monotonic()
     with tracking_client.start_training_run(name, params={"a": 1}, tags={}) as run:
         report(run, 1)
@@ -100,62 +105,62 @@ def training(name: str) -> Iterator[Any]:
 
 
 def report(run: Any, step: int) -> None:
-    """Tell one record."""
+    """Report one record."""
     run.report(StepRecord(step, 2, 1 / step, 6e-5, 10.0, None))
 
 
-def held(address: str) -> dict[str, object]:
-    """What the server has: by name of the run its status, steps, files, and the time it ended."""
+def fetch_runs(address: str) -> dict[str, object]:
+    """Return the server's runs: by name the status, steps, files, and end time."""
     client = tracking_client.MlflowClient(address)
-    found: dict[str, object] = {}
+    runs: dict[str, object] = {}
     experiment = client.get_experiment_by_name("outages")
     for run in client.search_runs([experiment.experiment_id]) if experiment else []:
         points = client.get_metric_history(run.info.run_id, "train/loss")
-        files = [each.path for each in client.list_artifacts(run.info.run_id)]
+        files = [artifact.path for artifact in client.list_artifacts(run.info.run_id)]
         steps = [point.step for point in points]
-        assert run.info.run_name not in found, "doubled"
-        found[run.info.run_name] = run.info.status, steps, files, run.info.end_time
-    return found
+        assert run.info.run_name not in runs, "uploaded twice"
+        runs[run.info.run_name] = run.info.status, steps, files, run.info.end_time
+    return runs
 
 
-def test_a_server_that_comes_back_is_told_everything(
+def test_sync_uploads_everything_after_an_outage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not there, killed midway, its disk full: no training fails or waits, and `sync` sends all.
+    """A server that is unreachable, killed or full delays no training; `sync` uploads all runs.
 
     A second `sync` changes nothing.
     """
     monkeypatch.chdir(tmp_path)
-    server = Server(tmp_path)
+    server = MlflowServer(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "outages")
     start = time.monotonic()
-    with training("absent"):
+    with training("unreachable"):
         pass
     assert time.monotonic() - start < 5
 
     with server.running():
         with training("healthy") as run:
             assert run.id
-        entered = training("dies midway")
-        run = entered.__enter__()
-        time.sleep(3)  # so that it sends its first record
+        interrupted = training("dies midway")
+        run = interrupted.__enter__()
+        time.sleep(3)  # so that the first record is uploaded
     start = time.monotonic()
-    entered.__exit__(None, None, None)
+    interrupted.__exit__(None, None, None)
     assert time.monotonic() - start < 6
     assert run.id
 
-    with server.running(largest=FULL), training("full"):
+    with server.running(max_file_size=FULL), training("full"):
         pass
 
     with server.running():
-        assert ("FINISHED", [1, 2]) == held(server.address)["healthy"][:2]  # type: ignore[index]
-        sent = dict(sync_journals())
-        assert {"absent", "dies midway", "full"} == sent.keys()
-        assert {None} == set(sent.values())
-        after = held(server.address)
-        assert {"absent", "healthy", "dies midway", "full"} == after.keys()
+        assert ("FINISHED", [1, 2]) == fetch_runs(server.address)["healthy"][:2]  # type: ignore[index]
+        problems = dict(sync_journals())
+        assert {"unreachable", "dies midway", "full"} == problems.keys()
+        assert {None} == set(problems.values())
+        after = fetch_runs(server.address)
+        assert {"unreachable", "healthy", "dies midway", "full"} == after.keys()
         for status, steps, files, _ in after.values():  # type: ignore[misc]
             assert ("FINISHED", [1, 2], [Path(__file__).name]) == (status, steps, files)
         assert [] == list(sync_journals())
-        assert after == held(server.address)
+        assert after == fetch_runs(server.address)

@@ -12,7 +12,7 @@ from segformer.inference.segment import segment
 from segformer.model.segformer import SegFormer
 from segformer.weights import checkpoint
 
-PICTURE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +26,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def served(folder: Path) -> segmenter.Segmenter:
-    """That model, loaded for serving."""
+    """That model, loaded as MLflow loads it."""
     return segmenter.load(str(folder))
 
 
 def expected(folder: Path, input_size: tuple[int, int]) -> np.ndarray:
-    """What the library itself predicts, without any serving."""
-    images = torch.from_numpy(resize_image(PICTURE, input_size).copy())[None]
+    """The classes that the library predicts without a segmenter, (1, 40, 56)."""
+    images = torch.from_numpy(resize_image(IMAGE, input_size).copy())[None]
     model = checkpoint.load(folder)
     return segment(model, images, input_size=input_size, output_size=(40, 56)).numpy()
 
@@ -48,25 +48,25 @@ def expected(folder: Path, input_size: tuple[int, int]) -> np.ndarray:
 def test_served_prediction_is_the_librarys(
     folder: Path, model_config: dict[str, object] | None, input_size: tuple[int, int]
 ) -> None:
-    """A PNG through the served model gives the classes that the library gives for its pixels."""
+    """For a PNG the served model predicts the classes that the library predicts for its pixels."""
     model = segmenter.load(str(folder), model_config)
-    predicted = model.predict([segmenter.encode(PICTURE)])
+    predicted = model.predict([segmenter.encode(IMAGE)])
     assert np.uint8 == predicted.dtype
     np.testing.assert_array_equal(expected(folder, input_size), predicted)
     assert len(np.unique(predicted)) > 1
 
 
-def test_a_table_is_taken_like_a_list(served: segmenter.Segmenter) -> None:
-    """A data frame with a column `image`, as MLflow hands it over, equals a list of texts."""
-    texts = [segmenter.encode(PICTURE), segmenter.encode(PICTURE[::-1].copy())]
+def test_table_equals_a_list(served: segmenter.Segmenter) -> None:
+    """A data frame with a column `image`, as MLflow passes it, equals a list of texts."""
+    texts = [segmenter.encode(IMAGE), segmenter.encode(IMAGE[::-1].copy())]
     table = served.predict(pd.DataFrame({"image": texts}))
     assert (2, 40, 56) == table.shape
     np.testing.assert_array_equal(served.predict(texts), table)
 
 
-def test_lossless_formats_survive() -> None:
-    """A picture goes through base64 and PNG unchanged; JPEG keeps its size and its looks."""
-    np.testing.assert_array_equal(PICTURE, segmenter.decode(segmenter.encode(PICTURE)))
+def test_encode_and_decode() -> None:
+    """A PNG in base64 decodes to the same pixels, a JPEG of one gray to within 2 of 255 levels."""
+    np.testing.assert_array_equal(IMAGE, segmenter.decode(segmenter.encode(IMAGE)))
     flat = np.full((16, 24, 3), 90, dtype=np.uint8)
     assert 2 >= np.abs(segmenter.decode(segmenter.encode(flat, "JPEG")).astype(int) - 90).max()
 
@@ -76,35 +76,35 @@ def test_lossless_formats_survive() -> None:
     [
         ("not base64!", "image 1: not base64"),
         ("bm8gcGljdHVyZQ==", "image 1: not a PNG or JPEG"),
-        (segmenter.encode(PICTURE)[:400], "image 1: damaged PNG or JPEG"),
-        (segmenter.encode(PICTURE, "GIF"), "image 1: not a PNG or JPEG"),
+        (segmenter.encode(IMAGE)[:400], "image 1: damaged PNG or JPEG"),
+        (segmenter.encode(IMAGE, "GIF"), "image 1: not a PNG or JPEG"),
         ("äöü", "image 1: not base64"),
     ],
 )
-def test_what_is_no_picture_is_named(served: segmenter.Segmenter, text: str, reason: str) -> None:
-    """Of several pictures the bad one is named, with the reason; the rest is not segmented."""
+def test_invalid_image_is_named(served: segmenter.Segmenter, text: str, reason: str) -> None:
+    """The error names the invalid one of several images, and the reason."""
     with pytest.raises(ValueError, match=reason):
-        served.predict([segmenter.encode(PICTURE), text])
+        served.predict([segmenter.encode(IMAGE), text])
 
 
-def test_pictures_of_two_sizes_are_refused(served: segmenter.Segmenter) -> None:
-    """One request holds pictures of one size; the sizes found are named."""
-    texts = [segmenter.encode(PICTURE), segmenter.encode(PICTURE[:32])]
+def test_images_of_two_sizes_are_refused(served: segmenter.Segmenter) -> None:
+    """A request holds images of one size; the error names the sizes."""
+    texts = [segmenter.encode(IMAGE), segmenter.encode(IMAGE[:32])]
     with pytest.raises(ValueError, match="not 32x56, 40x56"):
         served.predict(texts)
 
 
-def test_requirements_are_understood_by_pip() -> None:
-    """Every requirement is pinned, and none has the local version that only one build has."""
-    pinned = [Requirement(line) for line in segmenter.list_requirements()]
-    assert {"torch", "numpy", "pillow", "safetensors"} == {each.name for each in pinned}
-    assert not [each for each in pinned if "+" in str(each.specifier)]
+def test_requirements_are_valid_for_pip() -> None:
+    """Pip parses each requirement, and none has the local version of a build, such as +cpu."""
+    requirements = [Requirement(line) for line in segmenter.list_requirements()]
+    assert {"torch", "numpy", "pillow", "safetensors"} == {x.name for x in requirements}
+    assert not [x for x in requirements if "+" in str(x.specifier)]
 
 
-def test_an_image_that_is_too_small_is_refused(served: segmenter.Segmenter) -> None:
-    """An image of a few pixels, at its own size, gets an error with what the network needs."""
+def test_too_small_image_is_refused(served: segmenter.Segmenter) -> None:
+    """An image of 8 x 8 pixels, predicted at its own size, is refused."""
     with pytest.raises(ValueError, match="8x8 pixels are too small"):
-        served.predict([segmenter.encode(PICTURE[:8, :8])])
+        served.predict([segmenter.encode(IMAGE[:8, :8])])
 
 
 def test_the_code_of_earlier_logged_models_finds_the_module() -> None:

@@ -16,64 +16,63 @@ NOISE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
 
 @pytest.fixture(scope="module")
 def model(model_folder: Path) -> TrainedModel:
-    """That model, loaded."""
+    """The model of `model_folder`, loaded."""
     return load_model(str(model_folder))
 
 
 @pytest.fixture
 def frames(tmp_path: Path) -> Path:
-    """A folder with pictures of several kinds and sizes, and one thing that is none."""
+    """A folder with images of several types and sizes, and a text file."""
     (tmp_path / "frames/night").mkdir(parents=True)
     Image.fromarray(NOISE).save(tmp_path / "frames/000001.png")
     Image.fromarray(NOISE[:32, :48]).save(tmp_path / "frames/night/000001.JPG")
-    (tmp_path / "frames/notes.txt").write_text("none")
+    (tmp_path / "frames/notes.txt").write_text("no image")
     return tmp_path / "frames"
 
 
-def test_a_folder_is_searched_to_its_bottom(frames: Path) -> None:
-    """Pictures below a folder keep their place in it; other files are passed over."""
+def test_folder_is_searched_recursively(frames: Path) -> None:
+    """Images below a folder keep their relative path; other files are skipped."""
     assert ["000001", "night/000001"] == list(find_images([frames]))
 
 
 def test_files_and_folders_together(frames: Path) -> None:
-    """A file that is named is called by its name, wherever it lies."""
+    """The output name of a file that is named is its file name, wherever it is."""
     Image.fromarray(NOISE).save(frames.parent / "street.png")
-    found = find_images([frames, frames.parent / "street.png"])
-    assert ["000001", "night/000001", "street"] == list(found)
+    images = find_images([frames, frames.parent / "street.png"])
+    assert ["000001", "night/000001", "street"] == list(images)
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("missing.png", "missing.png does not exist"),
-        ("notes.txt", "notes.txt is no .png"),
-        ("empty", "empty holds no .png"),
-        ("drive.mp4", "drive.mp4 is a video: `ffmpeg -i "),
+        ("notes.txt", "notes.txt is not an image (.png, "),
+        ("empty", "empty contains no image (.png, "),
+        ("drive.mp4", "drive.mp4 is a video: extract its frames with `ffmpeg -i "),
     ],
 )
-def test_what_is_no_picture(frames: Path, name: str, said: str) -> None:
-    """It is told before a model is loaded, with what to do."""
+def test_path_that_is_no_image(frames: Path, name: str, message: str) -> None:
+    """The error names the path and the remedy, before a model is loaded."""
     (frames / "empty").mkdir()
     (frames / "drive.mp4").write_bytes(b"a film")
-    with pytest.raises(ValueError, match="predict: 1 problem ") as told:
+    with pytest.raises(ValueError, match="predict: 1 problem with the paths") as error:
         find_images([frames / name])
-    assert said in str(told.value)
+    assert message in str(error.value)
 
 
-def test_two_of_one_name(frames: Path) -> None:
-    """Two pictures that would be written as one file are both named."""
-    twin = frames / "000001.jpeg"
-    Image.fromarray(NOISE).save(twin)
+def test_images_with_one_output_name(frames: Path) -> None:
+    """Two images that would be written as one file are both named."""
+    Image.fromarray(NOISE).save(frames / "000001.jpeg")
     with pytest.raises(ValueError, match=r"000001.jpeg and .*000001.png would both be written"):
         find_images([frames])
 
 
 def test_labels_and_overlays(frames: Path, model_folder: Path, model: TrainedModel) -> None:
-    """Every picture gets the library's train ids at its own size, and an overlay of that size."""
+    """Each image gets the library's train ids at its own size, and an overlay of that size."""
     out = frames.parent / "out"
     steps: list[tuple[int, int]] = []
-    pictures = find_images([frames])
-    assert [] == predict(model, pictures, out, lambda done, total: steps.append((done, total)))
+    images = find_images([frames])
+    assert [] == predict(model, images, out, lambda done, total: steps.append((done, total)))
     assert [(1, 2), (2, 2)] == steps
     expected = Predictor(
         checkpoint.load(model_folder), InferenceSettings((64, 96))
@@ -81,19 +80,19 @@ def test_labels_and_overlays(frames: Path, model_folder: Path, model: TrainedMod
     with Image.open(out / "labels/000001.png") as labels:
         assert "L" == labels.mode
         np.testing.assert_array_equal(expected, np.array(labels))
-    with Image.open(out / "overlay/night/000001.png") as drawn:
-        assert (48, 32) == drawn.size
-    kept = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*"))
+    with Image.open(out / "overlay/night/000001.png") as overlay:
+        assert (48, 32) == overlay.size
+    written = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*"))
     assert [
         f"{kind}/{name}.png"
         for kind in ("labels", "overlay")
         for name in ("000001", "night/000001")
-    ] == kept
+    ] == written
 
 
-def test_a_damaged_picture_stops_no_other(frames: Path, model: TrainedModel) -> None:
-    """It is named in what comes back, and the rest is there."""
-    (frames / "000000.png").write_bytes(b"no picture")
+def test_damaged_image_is_skipped(frames: Path, model: TrainedModel) -> None:
+    """A damaged image is named in the result, and the other images are written."""
+    (frames / "000000.png").write_bytes(b"no image")
     out = frames.parent / "out"
     [problem] = predict(model, find_images([frames]), out, lambda *_: None)
     assert problem.startswith(f"{frames / '000000.png'}: not a PNG or JPEG")
@@ -101,27 +100,12 @@ def test_a_damaged_picture_stops_no_other(frames: Path, model: TrainedModel) -> 
     assert not (out / "labels/000000.png").exists()
 
 
-def test_the_overlay_has_the_official_colours() -> None:
-    """On a black photograph the overlay is the class's colour, dimmed alike for all classes."""
+def test_overlay_has_the_official_colors() -> None:
+    """On a black photograph the overlay is the class color, by one factor for all classes."""
     road, sky = (CLASS_NAMES.index(name) for name in ("road", "sky"))
     classes = np.array([[road, sky]], dtype=np.uint8)
-    drawn = draw_overlay(np.zeros((1, 2, 3), dtype=np.uint8), classes)
+    overlay = draw_overlay(np.zeros((1, 2, 3), dtype=np.uint8), classes)
     colors = {label.name: np.array(label.color) for label in LABELS}
     for column, name in enumerate(("road", "sky")):
-        ratio = drawn[0, column] / colors[name]
+        ratio = overlay[0, column] / colors[name]
         np.testing.assert_allclose(ratio, ratio[0], atol=0.02)
-
-
-def test_a_size_can_be_chosen(model_folder: Path) -> None:
-    """`size` is what the network sees, whatever it was trained with."""
-    chosen = load_model(str(model_folder), (32, 64)).predictor.predict_classes(NOISE)
-    expected = Predictor(
-        checkpoint.load(model_folder), InferenceSettings((32, 64))
-    ).predict_classes(NOISE)
-    np.testing.assert_array_equal(expected, chosen)
-
-
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    """It is named, with the other ways to name a model."""
-    with pytest.raises(ValueError, match=r"nope is not a folder: name champion, .*models:/"):
-        load_model("nope")

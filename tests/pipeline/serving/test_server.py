@@ -26,19 +26,19 @@ from segformer.inference.settings import InferenceSettings
 from segformer.weights import checkpoint
 
 ROOT = Path(__file__).parents[3]
-PICTURE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
 
 
-def encoded(pixels: np.ndarray, encoding: str = "PNG") -> bytes:
-    """A picture as a file's bytes."""
+def encode(image: np.ndarray, encoding: str = "PNG") -> bytes:
+    """Encode an image as the bytes of a file."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format=encoding)
+    Image.fromarray(image).save(buffer, format=encoding)
     return buffer.getvalue()
 
 
 @pytest.fixture(scope="module")
 def server(model_folder: Path) -> Iterator[str]:
-    """The address of a server in a process of its own; it must end well at SIGTERM."""
+    """The address of a server in another process, which must end without an error at SIGTERM."""
     command = [
         sys.executable,
         "-m",
@@ -59,166 +59,165 @@ def server(model_folder: Path) -> Iterator[str]:
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        said = process.stdout.readline() or process.stderr.read()
-        yield said.split("posted to ")[1].split("/predict")[0]
+        message = process.stdout.readline() or process.stderr.read()
+        yield message.split("posted to ")[1].split("/predict")[0]
         process.send_signal(signal.SIGTERM)
         assert "Traceback" not in process.stderr.read()
 
 
 def post(server: str, body: bytes, **headers: str) -> requests.Response:
-    """What the server answers to a picture."""
+    """Post a body, and return the response."""
     return requests.post(f"{server}/predict", data=body, headers=headers, timeout=30)
 
 
 @pytest.mark.parametrize("encoding", ["PNG", "JPEG"])
-def test_a_picture_is_answered_with_its_classes(
-    server: str, model_folder: Path, encoding: str
-) -> None:
-    """The PNG that comes back holds the train ids that the library gives, at the picture's size."""
-    body = encoded(PICTURE, encoding)
+def test_response_has_the_librarys_classes(server: str, model_folder: Path, encoding: str) -> None:
+    """The PNG of the response has the library's train ids, at the image's size."""
+    body = encode(IMAGE, encoding)
     predictor = Predictor(checkpoint.load(model_folder), InferenceSettings((64, 96)))
     expected = predictor.predict_classes(decode_photograph(body, "image"))
-    answer = post(server, body)
-    assert (200, "image/png") == (answer.status_code, answer.headers["Content-Type"])
-    classes = Image.open(io.BytesIO(answer.content))
+    response = post(server, body)
+    assert (200, "image/png") == (response.status_code, response.headers["Content-Type"])
+    classes = Image.open(io.BytesIO(response.content))
     assert "L" == classes.mode
     np.testing.assert_array_equal(expected, np.array(classes))
     assert len(np.unique(expected)) > 1
 
 
-def test_json_says_the_same(server: str) -> None:
-    """With Accept: application/json come the same ids, and the pixels of each class by name."""
-    classes = np.array(Image.open(io.BytesIO(post(server, encoded(PICTURE)).content)))
-    answer = post(server, encoded(PICTURE), Accept="application/json").json()
-    assert classes.tolist() == answer["train_ids"]
-    assert (40, 56) == (answer["rows"], answer["columns"])
-    ids, pixels = np.unique(classes, return_counts=True)
-    expected = {CLASS_NAMES[k]: n for k, n in zip(ids, pixels.tolist(), strict=True)}
-    assert expected == answer["pixels"]
+def test_json_has_the_same_classes(server: str) -> None:
+    """With `Accept: application/json`, the same ids, and the pixel count of each class by name."""
+    classes = np.array(Image.open(io.BytesIO(post(server, encode(IMAGE)).content)))
+    values = post(server, encode(IMAGE), Accept="application/json").json()
+    assert classes.tolist() == values["train_ids"]
+    assert (40, 56) == (values["rows"], values["columns"])
+    ids, counts = np.unique(classes, return_counts=True)
+    expected = {CLASS_NAMES[k]: count for k, count in zip(ids, counts.tolist(), strict=True)}
+    assert expected == values["pixels"]
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
-        (b"", "nothing was sent"),
-        (b"no picture", "not a PNG or JPEG"),
-        (encoded(PICTURE)[:3000], "damaged PNG or JPEG"),
-        (encoded(PICTURE, "GIF"), "not a PNG or JPEG"),
-        (encoded(PICTURE[..., 0].astype(np.uint16)), "at most 8 bits per channel"),
+        (b"", "the body is empty"),
+        (b"no image", "not a PNG or JPEG"),
+        (encode(IMAGE)[:3000], "damaged PNG or JPEG"),
+        (encode(IMAGE, "GIF"), "not a PNG or JPEG"),
+        (encode(IMAGE[..., 0].astype(np.uint16)), "at most 8 bits per channel"),
     ],
 )
-def test_wrong_input_gets_400_and_a_sentence(server: str, body: bytes, said: str) -> None:
-    """What is no picture is told so in one line, as text or as JSON."""
-    answer = post(server, body)
-    assert 400 == answer.status_code
-    assert said in answer.text
-    assert 1 == answer.text.count("\n")
+def test_invalid_body_is_400_with_one_line(server: str, body: bytes, message: str) -> None:
+    """A body that is not an image gets an error of one line, as text or as JSON."""
+    response = post(server, body)
+    assert 400 == response.status_code
+    assert message in response.text
+    assert 1 == response.text.count("\n")
     as_json = post(server, body, Accept="application/json")
-    assert (400, answer.text.strip()) == (as_json.status_code, as_json.json()["error"])
+    assert (400, response.text.strip()) == (as_json.status_code, as_json.json()["error"])
 
 
-def test_a_form_is_refused(server: str) -> None:
-    """A browser's form is told how to send a picture instead."""
-    answer = requests.post(f"{server}/predict", files={"file": encoded(PICTURE)}, timeout=30)
-    assert 415 == answer.status_code
-    assert "--data-binary" in answer.text
+def test_form_is_refused(server: str) -> None:
+    """The error for a browser's form says how to send an image instead."""
+    response = requests.post(f"{server}/predict", files={"file": encode(IMAGE)}, timeout=30)
+    assert 415 == response.status_code
+    assert "--data-binary" in response.text
 
 
-def test_too_much_is_refused(server: str) -> None:
-    """A body without end is not read to its end."""
-    answer = post(server, bytes(MAX_REQUEST_BYTES + 1))
-    assert 413 == answer.status_code
+def test_too_long_body_is_refused(server: str) -> None:
+    """A body above the limit gets status 413."""
+    response = post(server, bytes(MAX_REQUEST_BYTES + 1))
+    assert 413 == response.status_code
 
 
-def test_another_kind_of_answer(server: str) -> None:
-    """An answer that cannot be given is refused, with those that can."""
-    answer = post(server, encoded(PICTURE), Accept="text/html")
-    assert 406 == answer.status_code
-    assert "image/png or application/json" in answer.text
+def test_unsupported_media_type_is_refused(server: str) -> None:
+    """The error for another media type names the supported ones."""
+    response = post(server, encode(IMAGE), Accept="text/html")
+    assert 406 == response.status_code
+    assert "image/png or application/json" in response.text
 
 
-def test_what_is_served(server: str, model_folder: Path) -> None:
-    """GET / names the model, its classes, and how to use it."""
-    told = requests.get(server, timeout=30).json()
-    assert str(model_folder) == told["model"]
-    assert list(CLASS_NAMES) == told["classes"]
+def test_description_of_the_model(server: str, model_folder: Path) -> None:
+    """GET / returns the model and its classes."""
+    description = requests.get(server, timeout=30).json()
+    assert str(model_folder) == description["model"]
+    assert list(CLASS_NAMES) == description["classes"]
 
 
 def test_other_host_names_are_refused(server: str) -> None:
-    """A page that has its own name point here does not get in."""
-    assert 400 == post(server, encoded(PICTURE), Host="evil.example").status_code
+    """A request with a foreign host name, as DNS rebinding makes it, gets status 400."""
+    assert 400 == post(server, encode(IMAGE), Host="evil.example").status_code
 
 
-def test_many_at_once(server: str) -> None:
-    """Four clients at a time all get their own picture's classes."""
-    pictures = [encoded(np.roll(PICTURE, k, axis=1)) for k in range(4)]
-    expected = [post(server, body).content for body in pictures]
-    answers: dict[int, list[bytes]] = {}
+def test_concurrent_requests(server: str) -> None:
+    """Each of four concurrent clients gets the classes of its own image."""
+    bodies = [encode(np.roll(IMAGE, k, axis=1)) for k in range(4)]
+    expected = [post(server, body).content for body in bodies]
+    responses: dict[int, list[bytes]] = {}
 
-    def ask(k: int) -> None:
-        answers[k] = [post(server, pictures[k]).content for _ in range(5)]
+    def post_repeatedly(k: int) -> None:
+        responses[k] = [post(server, bodies[k]).content for _ in range(5)]
 
-    clients = [threading.Thread(target=ask, args=(k,)) for k in range(4)]
+    clients = [threading.Thread(target=post_repeatedly, args=(k,)) for k in range(4)]
     for client in clients:
         client.start()
     for client in clients:
         client.join()
-    assert {k: [expected[k]] * 5 for k in range(4)} == answers
+    assert {k: [expected[k]] * 5 for k in range(4)} == responses
 
 
-def test_a_port_that_is_taken(model_folder: Path) -> None:
-    """It is told in a sentence, before anything is served."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(ValueError, match=f"127.0.0.1:{port} cannot be listened on .*--port"):
+def test_port_in_use(model_folder: Path) -> None:
+    """The error names the address and the option, before the server starts."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(ValueError, match=rf"cannot listen on 127\.0\.0\.1:{port} .*--port"):
             serve(load_model(str(model_folder)), "127.0.0.1", port, notify=json.dumps)
 
 
-class Greedy:
-    """A network that needs more memory than there is."""
+class OutOfMemoryPredictor:
+    """A predictor that needs more memory than there is."""
 
-    def predict_classes(self, _picture: np.ndarray) -> np.ndarray:
-        """What PyTorch raises on a CPU, raised by PyTorch itself."""
+    def predict_classes(self, _image: np.ndarray) -> np.ndarray:
+        """Make PyTorch raise its own error for a CPU."""
         return torch.empty(2**60, dtype=torch.uint8).numpy()
 
 
-def test_no_memory_on_a_cpu() -> None:
-    """It is told as 503 and in a sentence, and not as a mistake of the server's."""
-    model = TrainedModel("greedy", Greedy(), list(CLASS_NAMES))
+def test_out_of_memory_on_a_cpu() -> None:
+    """It is status 503 with one sentence, not an internal server error."""
+    model = TrainedModel("large", OutOfMemoryPredictor(), list(CLASS_NAMES))
     with TestClient(make_app(model), base_url="http://localhost") as client:
-        answer = client.post("/predict", content=encoded(PICTURE))
-    assert (503, "no memory for so many pixels; send fewer\n") == (answer.status_code, answer.text)
+        response = client.post("/predict", content=encode(IMAGE))
+    message = "not enough memory for an image of this size; send a smaller one\n"
+    assert (503, message) == (response.status_code, response.text)
 
 
-def test_a_folder_with_any_letters(model_folder: Path) -> None:
-    """A name that no header can hold is sent percent-encoded, and the classes arrive."""
+def test_model_name_that_is_not_ascii(model_folder: Path) -> None:
+    """The header has the name percent-encoded, and the request succeeds."""
     model = load_model(str(model_folder))
     named = TrainedModel("modèles/ce-0 模型", model.predictor, model.classes)
     with TestClient(make_app(named), base_url="http://localhost") as client:
-        answer = client.post("/predict", content=encoded(PICTURE))
-    assert 200 == answer.status_code
-    assert named.name == requests.utils.unquote(answer.headers["X-Model"])
+        response = client.post("/predict", content=encode(IMAGE))
+    assert 200 == response.status_code
+    assert named.name == requests.utils.unquote(response.headers["X-Model"])
 
 
-def test_a_client_that_leaves(model_folder: Path) -> None:
-    """One that hangs up in the middle of a picture is no error."""
-    said: list[object] = []
+def test_client_that_disconnects(model_folder: Path) -> None:
+    """A client that disconnects during its request causes no error."""
+    sent: list[object] = []
 
     async def receive() -> dict[str, str]:
         return {"type": "http.disconnect"}
 
     async def send(message: dict[str, object]) -> None:
-        said.append(message["type"])
+        sent.append(message["type"])
 
     scope = {"type": "http", "method": "POST", "path": "/predict", "headers": [(b"host", b"[::1]")]}
     asyncio.run(
         make_app(load_model(str(model_folder)))({**scope, "query_string": b""}, receive, send)
     )
-    assert ["http.response.start", "http.response.body"] == said
+    assert ["http.response.start", "http.response.body"] == sent
 
 
 @pytest.mark.parametrize(
-    ("host", "address", "is_closed"),
+    ("host", "address", "is_loopback"),
     [
         ("127.0.0.1", "127.0.0.1", True),
         ("127.0.0.2", "127.0.0.2", True),
@@ -228,28 +227,23 @@ def test_a_client_that_leaves(model_folder: Path) -> None:
         ("192.168.1.4", "192.168.1.4", False),
     ],
 )
-def test_who_may_be_called(host: str, address: str, is_closed: bool) -> None:
-    """Wherever on loopback it listens, it is reached by that name and by no foreign one."""
-    model = TrainedModel("ce-0", Greedy(), [])
-    shown = f"[{host}]" if ":" in host else host
+def test_allowed_hosts(host: str, address: str, is_loopback: bool) -> None:
+    """On any address of loopback, the server answers to that name and to no foreign one."""
+    model = TrainedModel("ce-0", OutOfMemoryPredictor(), [])
+    own_name = f"[{host}]" if ":" in host else host
     with TestClient(make_app(model, allowed_hosts(host, address))) as client:
-        asked = [client.get("/", headers={"Host": f"{x}:5101"}) for x in (shown, "evil.example")]
-    assert [200, 400 if is_closed else 200] == [answer.status_code for answer in asked]
+        responses = [
+            client.get("/", headers={"Host": f"{name}:5101"}) for name in (own_name, "evil.example")
+        ]
+    assert [200, 400 if is_loopback else 200] == [x.status_code for x in responses]
 
 
-def test_an_address_of_ipv6_is_shown_with_brackets(model_folder: Path) -> None:
-    """What is printed can be given to curl."""
+def test_ipv6_address_is_printed_with_brackets(model_folder: Path) -> None:
+    """The printed address works with curl."""
     model = load_model(str(model_folder))
 
-    def stop(sentence: str) -> None:
-        raise KeyboardInterrupt(sentence)
+    def stop(message: str) -> None:
+        raise KeyboardInterrupt(message)
 
     with pytest.raises(KeyboardInterrupt, match=r"http://\[::1\]:\d+/predict"):
         serve(model, "::1", 0, notify=stop)
-
-
-@pytest.mark.parametrize("size", [(0, 0), (28, 64), (2**13, 2**13)])
-def test_a_size_that_cannot_be(size: tuple[int, int]) -> None:
-    """It is refused before a model is looked for."""
-    with pytest.raises(ValueError, match=f"--size {size[0]} {size[1]}: choose at least 29 rows"):
-        load_model("nowhere", size)

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import reproduce
 from pipeline.cli.stages import app
+from pipeline.serving.load import load_model
 from pipeline.tracking import client as tracking_client
 from pipeline.tracking import journal, provenance, search, store, sync, ui
 from pipeline.tracking.journal import Journal
@@ -755,6 +756,30 @@ def test_model_is_logged_once(client: MlflowClient, model: Path) -> None:
             )
     experiment = client.get_run(str(run_id)).info.experiment_id
     assert 1 == len(client.search_logged_models([experiment]))
+
+
+def test_sync_uploads_a_model_recorded_with_an_input_size(
+    client: MlflowClient, model: Path
+) -> None:
+    """A journal of an earlier version has `input_size` of a model: it predicts at that size."""
+    recorded = Journal.create(store.journals_folder(), "ce-0")
+    recorded.append("run", name="ce-0", key="a-key", params={}, tags={}, adds=False)
+    recorded.append(
+        "model",
+        copy=recorded.copy_in(model),
+        example=segmenter.encode(IMAGE),
+        input_size=[32, 64],
+    )
+    recorded.append("end", status="FINISHED")
+    recorded.close()
+    assert [("ce-0", None)] == list(sync_journals())
+    experiment_id = runs_by_name(client)["ce-0"].info.experiment_id
+    [logged] = client.search_logged_models([experiment_id])
+    predictor = load_model(f"models:/{logged.model_id}").predictor
+    settings = InferenceSettings((32, 64))
+    assert settings == predictor.settings
+    expected = Predictor(checkpoint.load(model), settings).predict_classes(IMAGE)
+    np.testing.assert_array_equal(expected, predictor.predict_classes(IMAGE))
 
 
 def test_first_run_is_silent(first_run: tuple[Path, str]) -> None:
