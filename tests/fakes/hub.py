@@ -1,4 +1,4 @@
-"""A hub of our own on this machine, which huggingface_hub takes for the real one."""
+"""A fake Hugging Face hub on this machine, for huggingface_hub."""
 
 import hashlib
 import threading
@@ -18,12 +18,12 @@ ERROR_RESPONSES = {
     "none.bin": (404, "EntryNotFound"),
     "down": (503, ""),
 }
-"""What is answered, as the hub does, where a part of the path is asked for."""
+"""Status and error code, as the hub sends them, for paths that contain a text."""
 
 
 @dataclass
 class FakeHub:
-    """What it serves, and what it was asked."""
+    """The content of the hub, and the requests received."""
 
     url: str = ""
     content: bytes = b"weights" * 100
@@ -32,22 +32,22 @@ class FakeHub:
 
 
 def make_handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
-    """What answers for it."""
+    """Create the request handler of a hub."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
-            self.answer()
+            self.send_reply()
 
         def do_GET(self) -> None:
-            if self.answer():
+            if self.send_reply():
                 self.wfile.write(hub.content[: 10 if hub.drops_connection else None])
 
-        def answer(self) -> bool:
+        def send_reply(self) -> bool:
             hub.requests.append((self.command, self.path, dict(self.headers)))
             status, code = 200, ""
-            for sign, refusal in ERROR_RESPONSES.items():
-                if sign in self.path:
-                    status, code = refusal
+            for text, response in ERROR_RESPONSES.items():
+                if text in self.path:
+                    status, code = response
             self.send_response(status)
             self.send_header("X-Error-Code", code)
             self.send_header("X-Repo-Commit", COMMIT)
@@ -65,7 +65,7 @@ def make_handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
 
 @contextmanager
 def serve_hub(hub: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Serve, and have the library ask here, put what it fetches into `cache`, and never wait."""
+    """Serve the hub; point the library at it and at `cache`, without its waiting times."""
     with ThreadingHTTPServer(("127.0.0.1", 0), make_handler(hub)) as server:
         hub.url = f"http://127.0.0.1:{server.server_port}"
         for name, value in {
@@ -74,7 +74,7 @@ def serve_hub(hub: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
             "HF_HUB_CACHE": str(cache),
             "HF_HUB_OFFLINE": False,
             "HF_HUB_DISABLE_TELEMETRY": True,
-        }.items():  # read from the environment once, at the library's import
+        }.items():  # the library reads its environment once, at import
             monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
         monkeypatch.setattr("time.sleep", lambda _: None)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))

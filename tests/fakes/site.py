@@ -1,4 +1,4 @@
-"""A Cityscapes site of our own on this machine, which behaves like the real one, bad days too."""
+"""A fake Cityscapes site on this machine, with the real one's behavior and failures."""
 
 import hashlib
 import json
@@ -19,17 +19,24 @@ PACKAGE_IDS = {
     "leftImg8bit_trainvaltest.zip": 3,
     "leftImg8bit_trainextra.zip": 4,
 }
-"""The real site's own."""
+"""The ids of the real site."""
 
 
 def find_secrets(*texts: str) -> list[str]:
-    """Which spellings of name or password stand in what was written."""
-    spelt = ("correct horse", "correct+horse", "correct%20horse", "battery", "anna", "example.org")
-    return [word for word in spelt for text in texts if word in text]
+    """The spellings of name or password that occur in texts."""
+    spellings = (
+        "correct horse",
+        "correct+horse",
+        "correct%20horse",
+        "battery",
+        "anna",
+        "example.org",
+    )
+    return [word for word in spellings for text in texts if word in text]
 
 
 class RecordedRequest(NamedTuple):
-    """What the site was asked."""
+    """A request that the site received."""
 
     method: str
     path: str
@@ -40,36 +47,36 @@ class RecordedRequest(NamedTuple):
 
 @dataclass
 class FakeSite:
-    """What it holds, how its day is, and what it was asked.
+    """The content of the site, its failures, and the requests received.
 
     Attributes:
         packages: content by name.
-        url: where it is, while it runs.
-        list_override: instead of its list; anything that JSON can say, or a page as text.
-        hidden_packages: names left out of its list.
-        md5_overrides: other md5 sums than the right ones, by name.
-        content_overrides: other contents than those that the sums belong to, by name.
-        denied_packages: names listed, but not handed out.
-        failures_left: how many requests it still answers with `failure_status`.
+        url: the address while the site runs.
+        list_override: replaces the list of packages; a JSON value, or a page as text.
+        hidden_packages: names that are not in the list.
+        md5_overrides: wrong md5 sums, by name.
+        content_overrides: wrong contents, by name.
+        denied_packages: names in the list that are not sent.
+        failures_left: number of next requests that get `failure_status`.
         failure_status: see `failures_left`.
-        retry_after: seconds that it then asks to be left alone, or until when.
-        disconnect_after: after how many bytes the next answers with a file break off.
-        stall_after: after how many bytes the next answers with a file fall silent.
-        drip_seconds: seconds between the bytes of a file; None for no drip.
-        drip_paths: the beginnings of paths whose short answers drip as well, from their first byte.
+        retry_after: Retry-After of these responses, in seconds or as a date.
+        disconnect_after: bytes after which each of the next file responses disconnects.
+        stall_after: bytes after which each of the next file responses stalls.
+        drip_seconds: seconds between the bytes of a file; None for full speed.
+        drip_paths: prefixes of paths whose pages are as slow, from their first byte.
         sends_endless_list: whether the list of packages has no end.
-        requests_per_login: after how many requests for files a login is forgotten; None for never.
-        range_denials_left: how many requests for a part it still answers with 416.
-        sends_size_on_416: whether a 416 says how long the file is.
+        requests_per_login: file requests after which a login expires; None for never.
+        range_denials_left: number of next range requests that get status 416.
+        sends_size_on_416: whether a 416 has the size of the file.
         login_status: the status of GET /login.
-        extra_bytes: bytes that follow on a file beyond its end.
-        ignores_range: sends the whole file whatever part was asked for.
-        sends_content_length: whether an answer says how long it is.
-        shifted_ranges_left: how many requests for a part it still answers with the part one byte on.
-        logouts_left: how many requests for files it still answers as if nobody were logged in.
-        login_redirect: where GET /login leads, if somewhere else.
-        files_since_login: how many requests for files it has answered since the last login.
-        stop_event: set, it lets go of all who wait.
+        extra_bytes: bytes sent after the end of a file.
+        ignores_range: whether the whole file is sent for every range.
+        sends_content_length: whether responses have a Content-Length.
+        shifted_ranges_left: number of next range requests answered from one byte later.
+        logouts_left: number of next file requests answered as without a login.
+        login_redirect: target of a redirect of GET /login.
+        files_since_login: file requests since the last login.
+        stop_event: ends all waiting responses.
     """
 
     packages: dict[str, bytes]
@@ -102,11 +109,11 @@ class FakeSite:
     stop_event: threading.Event = field(default_factory=threading.Event)
 
     def requests_to(self, path: str) -> list[RecordedRequest]:
-        """The requests whose path begins so."""
+        """The requests whose path has this prefix."""
         return [request for request in self.requests if request.path.startswith(path)]
 
     def list(self) -> object:
-        """What `/downloads/?list` says."""
+        """The content of `/downloads/?list`."""
         if self.list_override is not None:
             return self.list_override
         return [
@@ -122,22 +129,22 @@ class FakeSite:
 
 
 class SiteRequestHandler(BaseHTTPRequestHandler):
-    """Answers for `site`."""
+    """Handles the requests to `site`."""
 
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # else a short answer waits 40 ms for its second half
+    disable_nagle_algorithm = True  # a short response would wait 40 ms for its second half
     site: FakeSite
 
     def do_GET(self) -> None:
-        """Answer what has no body."""
+        """Handle a request without a body."""
         self.respond("")
 
     def do_POST(self) -> None:
-        """Answer what has one."""
+        """Handle a request with a body."""
         self.respond(self.rfile.read(int(self.headers["Content-Length"])).decode())
 
     def respond(self, body: str) -> None:
-        """Note what was asked, and answer it as the day is."""
+        """Record the request, and send a response or a failure."""
         site = self.site
         cookie = self.headers["Cookie"]
         site.requests.append(
@@ -145,13 +152,13 @@ class SiteRequestHandler(BaseHTTPRequestHandler):
         )
         if site.failures_left:
             site.failures_left -= 1
-            later = {} if site.retry_after is None else {"Retry-After": str(site.retry_after)}
-            self.send_reply(site.failure_status, b"come again", **later)
+            headers = {} if site.retry_after is None else {"Retry-After": str(site.retry_after)}
+            self.send_reply(site.failure_status, b"try again later", **headers)
             return
         parts = urlsplit(self.path)
-        asked = parse_qs(parts.query)
-        number = int(asked.get("packageID", ["0"])[0])
-        name = next((name for name, own in PACKAGE_IDS.items() if own == number), "")
+        query = parse_qs(parts.query)
+        package_id = int(query.get("packageID", ["0"])[0])
+        name = next((name for name, value in PACKAGE_IDS.items() if value == package_id), "")
         if parts.path == "/login":
             self.handle_login(parse_qs(body))
         elif SESSION not in (cookie or ""):
@@ -162,8 +169,8 @@ class SiteRequestHandler(BaseHTTPRequestHandler):
             text = site.list()
             self.send_reply(200, (text if isinstance(text, str) else json.dumps(text)).encode())
         elif parts.path == "/md5-sum/":
-            right = hashlib.md5(site.packages[name]).hexdigest()
-            self.send_reply(200, f"{site.md5_overrides.get(name, right)}  {name}\n".encode())
+            md5 = hashlib.md5(site.packages[name]).hexdigest()
+            self.send_reply(200, f"{site.md5_overrides.get(name, md5)}  {name}\n".encode())
         elif (
             site.logouts_left
             or name in site.denied_packages
@@ -175,14 +182,14 @@ class SiteRequestHandler(BaseHTTPRequestHandler):
             self.send_package(site.content_overrides.get(name, site.packages[name]))
 
     def handle_login(self, form: dict[str, list[str]]) -> None:
-        """Show the door, or open it to the one account."""
+        """Send the login page, or log in the one account."""
         site = self.site
         if self.command == "GET":
             if site.login_redirect:
                 self.send_reply(302, b"", Location=site.login_redirect)
             else:
                 self.send_reply(
-                    site.login_status, b"who are you?", **{"Set-Cookie": "visitor=1; path=/"}
+                    site.login_status, b"login page", **{"Set-Cookie": "visitor=1; path=/"}
                 )
         elif form == {"username": [USERNAME], "password": [PASSWORD], "submit": ["Login"]}:
             site.files_since_login = 0
@@ -191,24 +198,24 @@ class SiteRequestHandler(BaseHTTPRequestHandler):
             self.send_login_page()
 
     def send_login_page(self) -> None:
-        """What the real site shows who is not logged in."""
+        """Send the page that the real site sends without a login."""
         self.send_reply(200, b"<html>Login</html>", **{"Content-Type": "text/html; charset=UTF-8"})
 
     def send_package(self, content: bytes) -> None:
-        """Send what is left of a package."""
+        """Send the requested range of a package."""
         site = self.site
         site.files_since_login += 1
         start = 0
-        wanted = self.headers["Range"]
-        if wanted and not site.ignores_range:
-            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+        range_header = self.headers["Range"]
+        if range_header and not site.ignores_range:
+            start = int(range_header.removeprefix("bytes=").removesuffix("-"))
         if start and site.shifted_ranges_left:
             site.shifted_ranges_left -= 1
             start += 1
         if start >= len(content) > 0 or (start and site.range_denials_left):
             site.range_denials_left -= bool(site.range_denials_left)
-            end = {"Content-Range": f"bytes */{len(content)}"} if site.sends_size_on_416 else {}
-            self.send_reply(416, b"", **end)
+            headers = {"Content-Range": f"bytes */{len(content)}"} if site.sends_size_on_416 else {}
+            self.send_reply(416, b"", **headers)
             return
         rest = content[start:] + b"?" * site.extra_bytes
         self.send_response(206 if start else 200)
@@ -223,17 +230,16 @@ class SiteRequestHandler(BaseHTTPRequestHandler):
         self.end_headers()
         try:
             self.write_body(rest)
-        except OSError:  # nobody listens any more
+        except OSError:  # the client has disconnected
             self.close_connection = True
 
     def write_body(self, rest: bytes) -> None:
-        """Let the bytes go, as well as the day lets them."""
+        """Send the bytes, with the site's disconnects, stalls and delays."""
         site = self.site
-        for kind in (site.disconnect_after, site.stall_after):
-            if kind:
-                count = kind.pop(0)
-                self.wfile.write(rest[:count])
-                if kind is site.stall_after:
+        for limits in (site.disconnect_after, site.stall_after):
+            if limits:
+                self.wfile.write(rest[: limits.pop(0)])
+                if limits is site.stall_after:
                     site.stop_event.wait(30)
                 self.close_connection = True
                 return
@@ -243,14 +249,14 @@ class SiteRequestHandler(BaseHTTPRequestHandler):
             self.write_slowly(rest)
 
     def write_slowly(self, text: bytes) -> None:
-        """Let the bytes go one by one, until nobody waits any more."""
-        for at in range(len(text)):
-            self.wfile.write(text[at : at + 1])
+        """Send the bytes one by one, until the site stops."""
+        for index in range(len(text)):
+            self.wfile.write(text[index : index + 1])
             if self.site.stop_event.wait(self.site.drip_seconds):
                 return
 
     def send_endless_list(self) -> None:
-        """Send a list that does not end, as long as anybody listens."""
+        """Send a list without end, until the site stops."""
         self.send_response(200)
         self.send_header("Connection", "close")
         self.end_headers()
@@ -259,7 +265,7 @@ class SiteRequestHandler(BaseHTTPRequestHandler):
             self.wfile.write(b'{"name": "a.zip", "packageID": "1"}, ' * 1000)
 
     def send_reply(self, status: int, body: bytes, **headers: str) -> None:
-        """Send a short answer, whole unless it drips."""
+        """Send a short response, at once or slowly."""
         if self.path.startswith(self.site.drip_paths or ("?",)):
             self.write_slowly(b"HTTP/1.1 200 OK\r\n")
             self.close_connection = True
@@ -272,7 +278,7 @@ class SiteRequestHandler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -280,13 +286,13 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
 
     def handle_error(self, *_: object) -> None:
-        """Say nothing of those who hang up: here they mean to."""
+        """Ignore clients that disconnect, which the tests intend."""
 
 
 @contextmanager
 def serve_site(site: FakeSite) -> Iterator[FakeSite]:
-    """Let it answer on this machine, until it is left."""
-    handler = type("OwnHandler", (SiteRequestHandler,), {"site": site})
+    """Serve the site on this machine for the length of the block."""
+    handler = type("Handler", (SiteRequestHandler,), {"site": site})
     with _Server(("127.0.0.1", 0), handler) as server:
         site.url = f"http://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))

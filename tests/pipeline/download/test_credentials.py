@@ -1,3 +1,5 @@
+"""pipeline.download.credentials: finding the account without revealing it."""
+
 import json
 import os
 import subprocess
@@ -13,8 +15,8 @@ from tests.fakes.site import PASSWORD, USERNAME, find_secrets
 ROOT = Path(__file__).parents[3]
 
 
-def test_an_account_does_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Printed, it is where it was found, and no more."""
+def test_the_repr_of_an_account_has_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A printed account has only its origin."""
     monkeypatch.setenv(credentials.USERNAME, USERNAME)
     monkeypatch.setenv(credentials.PASSWORD, PASSWORD)
     account = credentials.find_account()
@@ -25,9 +27,9 @@ def test_an_account_does_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", [credentials.USERNAME, credentials.PASSWORD])
 def test_half_an_account(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """One of the two variables alone is a mistake, and named."""
-    for each in (credentials.USERNAME, credentials.PASSWORD):
-        monkeypatch.delenv(each, raising=False)
+    """One of the two variables alone is an error that names it."""
+    for variable in (credentials.USERNAME, credentials.PASSWORD):
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv(name, "anna")
     with pytest.raises(ValueError, match=f"{name} is set, but CITYSCAPES_"):
         credentials.find_account()
@@ -35,15 +37,15 @@ def test_half_an_account(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 
 @pytest.fixture
 def no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """An environment without an account, and a home of its own."""
+    """An environment without an account, and with an empty data folder."""
     for name in (credentials.USERNAME, credentials.PASSWORD):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
     return dict(os.environ)
 
 
-def test_the_official_tools_own_file(no_account: dict[str, str]) -> None:
-    """Where csDownload keeps the account, and as it writes it, it is found."""
+def test_the_file_of_the_official_tool(no_account: dict[str, str]) -> None:
+    """The account is found in csDownload's file, in its format."""
     import appdirs
 
     folder = Path(appdirs.user_data_dir("cityscapesscripts", "cityscapes"))
@@ -57,16 +59,16 @@ def test_the_official_tools_own_file(no_account: dict[str, str]) -> None:
 
 
 def test_a_damaged_file_is_not_quoted(no_account: dict[str, str]) -> None:
-    """The message about it names the file and nothing of what it holds."""
+    """The message has the name of the file and none of its content."""
     credentials.official_file().parent.mkdir(parents=True)
     credentials.official_file().write_text(json.dumps({"password": PASSWORD})[:-1])
-    with pytest.raises(ValueError, match=r"credentials\.json should hold") as caught:
+    with pytest.raises(ValueError, match=r"credentials\.json should have") as error:
         credentials.find_account()
-    assert [] == find_secrets("".join(traceback.format_exception(caught.value)))
+    assert [] == find_secrets("".join(traceback.format_exception(error.value)))
 
 
-def test_nobody_is_asked_without_a_terminal(no_account: dict[str, str]) -> None:
-    """Under DVC, Prefect or cron the missing account is an error that says how to give it."""
+def test_no_prompt_without_a_terminal(no_account: dict[str, str]) -> None:
+    """Under DVC, Prefect or cron a missing account is an error that explains how to provide it."""
     assert credentials.find_account_origin() is None
     with pytest.raises(ValueError, match="set CITYSCAPES_USERNAME and CITYSCAPES_PASSWORD"):
         credentials.find_account()
@@ -85,21 +87,21 @@ def test_nobody_is_asked_without_a_terminal(no_account: dict[str, str]) -> None:
         "[" * 100_000,
     ],
 )
-def test_a_file_that_holds_something_else(no_account: dict[str, str], text: str) -> None:
-    """Whatever else JSON can say is one message, and nothing of it is quoted."""
+def test_a_file_with_unexpected_content(no_account: dict[str, str], text: str) -> None:
+    """Any other JSON is one message that quotes nothing of it."""
     credentials.official_file().parent.mkdir(parents=True)
     credentials.official_file().write_text(text)
-    with pytest.raises(ValueError, match=r"cannot be read \(it holds something else\)") as caught:
+    with pytest.raises(ValueError, match=r"cannot be read \(unexpected content\)") as error:
         credentials.find_account()
-    assert [] == find_secrets("".join(traceback.format_exception(caught.value)))
+    assert [] == find_secrets("".join(traceback.format_exception(error.value)))
 
 
 class Terminal:
-    """A process that asks for the account on a terminal of its own."""
+    """A process that prompts for the account on its own terminal."""
 
     def __init__(self, environment: dict[str, str], program: str) -> None:
         self.leader, follower = os.openpty()
-        self.shown = b""
+        self.output = b""
         self._child = subprocess.Popen(
             [sys.executable, "-c", program],
             cwd=ROOT,
@@ -111,37 +113,42 @@ class Terminal:
         )
         os.close(follower)
 
-    def answer(self, question: bytes, keys: bytes) -> None:
-        """Wait for a question, and type."""
-        while question not in self.shown:
-            self.shown += os.read(self.leader, 1000)
+    def answer(self, prompt: bytes, keys: bytes) -> None:
+        """Wait for a prompt, and type."""
+        while prompt not in self.output:
+            self.output += os.read(self.leader, 1000)
         os.write(self.leader, keys)
 
-    def end(self) -> str:
-        """All that was shown."""
+    def wait(self) -> str:
+        """Wait for the end of the process, and return its output."""
         assert 0 == self._child.wait(20)
-        self.shown += os.read(self.leader, 1000)
+        self.output += os.read(self.leader, 1000)
         os.close(self.leader)
-        return self.shown.decode()
+        return self.output.decode()
 
 
-def test_a_terminal_is_asked(no_account: dict[str, str]) -> None:
-    """On a terminal both are asked for, and the password is not echoed."""
+def test_the_prompt_on_a_terminal(no_account: dict[str, str]) -> None:
+    """A terminal prompts for both, and does not echo the password."""
     program = "from pipeline.download import credentials as c; a = c.find_account();"
     program += "print(a.username, len(a.password.get_secret_value()), a)"
     terminal = Terminal(no_account, program)
     terminal.answer(b"address: ", b"berta\n")
     terminal.answer(b"password: ", f"{PASSWORD}\n".encode())
-    shown = terminal.end()
-    assert f"berta {len(PASSWORD)} Account(password=SecretStr" in shown
-    assert [] == find_secrets(shown)
+    output = terminal.wait()
+    assert f"berta {len(PASSWORD)} Account(password=SecretStr" in output
+    assert [] == find_secrets(output)
 
 
 @pytest.mark.parametrize("keys", [[b"\x04"], [b"berta\n", b"\x04"], [b"berta\n", b"\n"]])
 def test_no_answer_on_a_terminal(no_account: dict[str, str], keys: list[bytes]) -> None:
-    """Ctrl-D, or an empty answer, to either question is one message."""
-    program = "from pipeline.download import credentials as c\ntry: c.find_account()\nexcept ValueError as e: print(e)"
+    """Ctrl-D, or an empty answer, at either prompt is one message."""
+    program = (
+        "from pipeline.download import credentials as c\n"
+        "try: c.find_account()\n"
+        "except ValueError as e: print(e)"
+    )
     terminal = Terminal(no_account, program)
-    for question, answer in zip((b"address: ", b"password: "), keys, strict=False):
-        terminal.answer(question, answer)
-    assert "were asked for, but not given: repeat and answer, or set CITYSC" in terminal.end()
+    for prompt, answer in zip((b"address: ", b"password: "), keys, strict=False):
+        terminal.answer(prompt, answer)
+    expected = "no username and password were entered for the Cityscapes account: repeat and enter"
+    assert expected in terminal.wait()
