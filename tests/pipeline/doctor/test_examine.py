@@ -234,12 +234,8 @@ def test_leftovers_of_an_interrupted_download(source: Path) -> None:
     assert (
         f"{raw / IMAGE_ZIP}.download.part, 17 bytes: an interrupted download; the next" in messages
     )
-    assert (
-        f"{raw / LABEL_ZIP}.bad, 17 bytes: a download with the wrong content, which" in messages
-    )
-    assert (
-        f"{raw / 'source.json'}.part, 17 bytes: unfinished output of a killed stage" in messages
-    )
+    assert f"{raw / LABEL_ZIP}.bad, 17 bytes: a download with the wrong content, which" in messages
+    assert f"{raw / 'source.json'}.part, 17 bytes: unfinished output of a killed stage" in messages
     assert all(finding.ok for finding in findings)
 
 

@@ -261,7 +261,7 @@ def test_report_has_states_scores_and_ablation(project: SampleProject) -> None:
     retrain()
     text = latest_report()
     assert "| ablation | ran |" in text
-    assert "| ce-0 | 12.3 | 10.0 to - | val5 |" in text
+    assert "| ce-0 | 12.3 | 10.0 to n/a | val5 |" in text
     assert text.endswith("\n\n## Dice or CE\n")
 
 
