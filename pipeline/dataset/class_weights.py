@@ -67,7 +67,7 @@ def erfnet(counts: ClassCounts) -> Floats:
 
 
 def enet(counts: ClassCounts) -> Floats:
-    """1 / ln(1.02 + q), q the share of labelled pixels (ENet, arXiv:1606.02147, section 5.2)."""
+    """1 / ln(1.02 + q), q the share of labeled pixels (ENet, arXiv:1606.02147, section 5.2)."""
     return np.asarray(1 / np.log(1.02 + _labeled_share(counts)))
 
 

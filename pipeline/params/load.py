@@ -51,7 +51,7 @@ def load_config(path: Path) -> Config:
     """Read and check the parameters in the YAML file at `path`.
 
     Raises:
-        ParameterError: with every misspelt, missing or impossible parameter.
+        ParameterError: with every misspelled, missing or impossible parameter.
     """
     config, mistakes = check_config(read_sections(path))
     if config is None:
