@@ -41,7 +41,7 @@ TINY = {
 }
 
 
-class Project:
+class DemoProject:
     """A clone of the project, made tiny, with an environment of its own."""
 
     def __init__(self, folder: Path) -> None:
@@ -157,7 +157,7 @@ def edit(path: Path, changes: Mapping[str, object]) -> None:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def project(tmp_path_factory: pytest.TempPathFactory) -> DemoProject:
     """The working tree's sources in a Git repository of their own, after one `dvc repro`."""
     folder = tmp_path_factory.mktemp("demo") / "project"
     unwanted = shutil.ignore_patterns("__pycache__", "tmp", "cache", "config.local")
@@ -166,7 +166,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", "pyproject.toml"):
         shutil.copy(ROOT / name, folder / name)
     make_tiny(folder / "params.yaml")
-    project = Project(folder)
+    project = DemoProject(folder)
     project.run("git", "init", "-q")
     project.run("git", "config", "user.email", "test@example.org")
     project.run("git", "config", "user.name", "test")
@@ -178,7 +178,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
-def test_everything_is_written_and_fresh(project: Project) -> None:
+def test_everything_is_written_and_fresh(project: DemoProject) -> None:
     """One `dvc repro` writes every declared output; a second one has nothing to do."""
     assert "Data and pipelines are up to date" in project.dvc("status")
     assert "mIoU" in (project.folder / "data/ablation/ablation.md").read_text()
@@ -186,7 +186,7 @@ def test_everything_is_written_and_fresh(project: Project) -> None:
     assert ["1", "2"] == [row["step"] for row in csv.DictReader(history.read_text().splitlines())]
 
 
-def test_one_run_per_arm_and_one_for_the_ablation(project: Project) -> None:
+def test_one_run_per_arm_and_one_for_the_ablation(project: DemoProject) -> None:
     """MLflow holds ce-0, dice-0 with training and evaluation in one run, and their parent."""
     runs = {run["mlflow.runName"]: run for run in project.runs() if "dvc.exp" not in run}
     assert {"ce-0", "dice-0", "ablation"} == runs.keys()
@@ -197,7 +197,7 @@ def test_one_run_per_arm_and_one_for_the_ablation(project: Project) -> None:
         assert runs[name]["data.md5"].endswith(".dir")
 
 
-def test_dvc_tells_metrics_and_plots(project: Project) -> None:
+def test_dvc_tells_metrics_and_plots(project: DemoProject) -> None:
     """The metrics name the protocol; the plots show IoU, frequencies, confusion and loss curves."""
     shown = json.loads(project.dvc("metrics", "show", "--json"))[""]["data"]
     metrics = shown["data/evaluate/ce-0/metrics.json"]["data"]
@@ -208,25 +208,25 @@ def test_dvc_tells_metrics_and_plots(project: Project) -> None:
         assert title in page
 
 
-def test_an_experiment_is_shown_and_made_again(project: Project, tmp_path: Path) -> None:
+def test_an_experiment_is_shown_and_made_again(project: DemoProject, tmp_path: Path) -> None:
     """`dvc exp run -S` runs under its name, MLflow's run names it, the workspace stays as it was.
 
     That run is made again from its id alone, though the folder in which it was trained is gone.
     """
-    project = Project(shutil.copytree(project.folder, tmp_path / "project", symlinks=True))
+    project = DemoProject(shutil.copytree(project.folder, tmp_path / "project", symlinks=True))
     setting = ["--set-param", "train.steps=3", "--name", "longer"]
     project.dvc("exp", "run", "--temp", *setting, "train@ce-0")
     assert "longer" in project.dvc("exp", "list", "--name-only")
     assert "" == project.run("git", "status", "--porcelain", "params.yaml")
     [run] = [run for run in project.runs() if run.get("dvc.exp") == "longer"]
 
-    assert "the same bytes as the run's" in project.pipeline("reproduce", run["id"][:8])
+    assert "same bytes as the run's model" in project.pipeline("reproduce", run["id"][:8])
     again = project.folder / f"reproduced-{run['id'][:8]}" / "data/train/ce-0/history.csv"
     rows = list(csv.DictReader(again.read_text().splitlines()))
     assert ["1", "2", "3"] == [row["step"] for row in rows]
 
 
-def test_a_queued_experiment_runs_without_downloading(project: Project) -> None:
+def test_a_queued_experiment_runs_without_downloading(project: DemoProject) -> None:
     """`dvc exp run --queue` and `dvc queue start` end well, without drawing the frames again."""
     project.dvc("exp", "run", "--queue", "-n", "queued", "-S", "train.steps=4")
     project.dvc("queue", "start")
@@ -239,7 +239,7 @@ def test_a_queued_experiment_runs_without_downloading(project: Project) -> None:
     assert "Running stage 'download'" not in project.dvc("queue", "logs", "queued")
 
 
-def test_a_retraining_with_nothing_stale_asks_the_gate(project: Project) -> None:
+def test_a_retraining_with_nothing_stale_asks_the_gate(project: DemoProject) -> None:
     """Without a server it ends well, makes no MLflow run, and crowns the workspace's best arm."""
     before = len(project.runs())
     project.pipeline("retrain", "--promote")
@@ -258,9 +258,9 @@ def test_a_retraining_with_nothing_stale_asks_the_gate(project: Project) -> None
     assert max(arms.values()) == arms[champion]
 
 
-def test_photographs_from_a_folder(project: Project, tmp_path: Path) -> None:
+def test_photographs_from_a_folder(project: DemoProject, tmp_path: Path) -> None:
     """A folder of frames of an odd size is trained on and scored; a change in it is taken in."""
-    project = Project(shutil.copytree(project.folder, tmp_path / "project", symlinks=True))
+    project = DemoProject(shutil.copytree(project.folder, tmp_path / "project", symlinks=True))
     frames = draw_tree(tmp_path / "cityscapes", rows=90, columns=120)
     yaml = YAML()
     params = yaml.load(project.folder / "params.yaml")
@@ -280,13 +280,13 @@ def test_photographs_from_a_folder(project: Project, tmp_path: Path) -> None:
     assert frames[0] not in (project.folder / "data/remap/frames.csv").read_text()
 
 
-def test_killed_anywhere_it_ends_with_the_same_bytes(project: Project, tmp_path: Path) -> None:
+def test_killed_anywhere_it_ends_with_the_same_bytes(project: DemoProject, tmp_path: Path) -> None:
     """`dvc repro`, killed at random moments and once asked to stop, goes on each time.
 
     Model and history equal those of a run that was never interrupted, MLflow has one run more whose
     records are neither doubled nor missing, and nothing is left in the work folder.
     """
-    project = Project(shutil.copytree(project.folder, tmp_path / "project", symlinks=True))
+    project = DemoProject(shutil.copytree(project.folder, tmp_path / "project", symlinks=True))
     edit(project.folder / "params.yaml", {"train.steps": 12, "train.save_every": 1})
     project.dvc("repro", "-s", "train@ce-0")
     whole = project.bytes_of("data/train/ce-0")
@@ -309,19 +309,19 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(project: Project, tmp_path:
     assert str([*range(1, 13)]) == project.run(sys.executable, "-c", code).strip()
 
 
-def test_results_and_doctor(project: Project) -> None:
+def test_results_and_doctor(project: DemoProject) -> None:
     """Both commands end well on a finished project."""
     assert "Where to look" in project.pipeline("results")
-    assert "MEND" not in project.pipeline("doctor")
+    assert "FAIL" not in project.pipeline("doctor")
 
 
-def test_a_run_is_made_again_byte_by_byte(project: Project, tmp_path: Path) -> None:
+def test_a_run_is_made_again_byte_by_byte(project: DemoProject, tmp_path: Path) -> None:
     """`reproduce` brings a run's commit, changes, parameters and data, and trains the same model.
 
     Code and parameters of the project have moved on since, and what it found in DVC's cache it did
     not make again.
     """
-    project = Project(shutil.copytree(project.folder, tmp_path / "project", symlinks=True))
+    project = DemoProject(shutil.copytree(project.folder, tmp_path / "project", symlinks=True))
     params = project.folder / "params.yaml"
     settings, code = params.read_text(), project.folder / "segformer/losses/__init__.py"
     code.write_text(code.read_text() + "\n# A change that nobody committed.\n")
@@ -333,8 +333,8 @@ def test_a_run_is_made_again_byte_by_byte(project: Project, tmp_path: Path) -> N
     project.run("git", "checkout", "-q", "segformer/losses/__init__.py")
 
     said = project.pipeline("reproduce", run_id, "--folder", "again")
-    assert "the same bytes as the run's" in said
-    assert "made again" not in said
+    assert "same bytes as the run's model" in said
+    assert "run again" not in said
     assert whole == project.bytes_of("again/data/train/ce-0")
     assert "nobody committed" in (project.folder / "again/segformer/losses/__init__.py").read_text()
     assert [run_id] == [run["reproduces"] for run in project.runs() if "reproduces" in run]

@@ -80,7 +80,7 @@ def leaves(name: str, value: object) -> list[str]:
     return [leaf for key, inner in value.items() for leaf in leaves(f"{name}.{key}", inner)]
 
 
-class Project:
+class StandInProject:
     """A copy of the project whose stages are stood in for."""
 
     def __init__(self, folder: Path, scratch: Path) -> None:
@@ -138,29 +138,29 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / ".dvc").mkdir()
     shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc" / "config")
     (folder / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n")
-    assert ALL == Project(folder, folder.parent / "scratch").repro()
+    assert ALL == StandInProject(folder, folder.parent / "scratch").repro()
     return folder
 
 
 @pytest.fixture
-def project(reproduced: Path, tmp_path: Path) -> Project:
+def project(reproduced: Path, tmp_path: Path) -> StandInProject:
     """A copy of that folder to change."""
     shutil.copytree(reproduced, tmp_path / "project", symlinks=True)
-    return Project(tmp_path / "project", tmp_path / "scratch")
+    return StandInProject(tmp_path / "project", tmp_path / "scratch")
 
 
-def test_nothing_changed(project: Project) -> None:
+def test_nothing_changed(project: StandInProject) -> None:
     """Right after a run nothing is stale."""
     assert set() == project.repro()
 
 
-def test_learning_rate(project: Project) -> None:
+def test_learning_rate(project: StandInProject) -> None:
     """A changed learning rate reruns train and what follows, and nothing before."""
     project.set("train.learning_rate", 0.123)
     assert ALL - BEFORE_TRAINING == project.repro()
 
 
-def test_pack_size(project: Project) -> None:
+def test_pack_size(project: StandInProject) -> None:
     """A changed packed size reruns pack and what follows, not download, remap or frequency."""
     project.set("pack.size", [64, 128])
     assert ALL - {"download", "remap", "frequency", "pretrained"} == project.repro()
@@ -208,7 +208,7 @@ def test_every_parameter_is_tracked(stage: str) -> None:
         assert {"size", "nfiles"}.isdisjoint(key.removeprefix(by[0]).split("."))
 
 
-def test_going_back_to_another_size(project: Project) -> None:
+def test_going_back_to_another_size(project: StandInProject) -> None:
     """The run-cache tells two packed sizes apart, there and back."""
     before = (project.folder / "data" / "pack").read_bytes()
     project.set("pack.size", [64, 128])
@@ -219,20 +219,20 @@ def test_going_back_to_another_size(project: Project) -> None:
     assert before == (project.folder / "data" / "pack").read_bytes()
 
 
-def test_new_loss(project: Project) -> None:
+def test_new_loss(project: StandInProject) -> None:
     """A new loss trains and evaluates its own arms only; what looks at all arms takes them in."""
     project.set("ablation.losses", ["ce", "dice", "focal"])
     arms = {f"{stage}@focal-{seed}" for stage in ("train", "evaluate") for seed in (0, 1)}
     assert arms | {"gradients", "ablation"} == project.repro()
 
 
-def test_dropped_seed(project: Project) -> None:
+def test_dropped_seed(project: StandInProject) -> None:
     """A seed less trains nothing and makes the comparison anew."""
     project.set("ablation.seeds", [0])
     assert {"gradients", "ablation"} == project.repro()
 
 
-def test_evaluation_parameter(project: Project) -> None:
+def test_evaluation_parameter(project: StandInProject) -> None:
     """Another bootstrap trains nothing."""
     project.set("evaluate.bootstrap", 100)
     evaluations = {f"evaluate@{arm}" for arm in ARMS}
@@ -252,13 +252,13 @@ def test_evaluation_parameter(project: Project) -> None:
         "pipeline/tracking/client.py",
     ],
 )
-def test_edited_comment_above_the_stages(project: Project, path: str) -> None:
+def test_edited_comment_above_the_stages(project: StandInProject, path: str) -> None:
     """An edited comment in what runs or records the stages reruns nothing."""
     project.edit(path)
     assert set() == project.repro()
 
 
-def test_edited_stage(project: Project) -> None:
+def test_edited_stage(project: StandInProject) -> None:
     """Editing a stage reruns it; what follows stays if its outputs did."""
     project.edit("pipeline/stages/ablation.py")
     project.edit("segformer/training/loop.py")
@@ -266,7 +266,7 @@ def test_edited_stage(project: Project) -> None:
     assert trained | {"ablation"} == project.repro()
 
 
-def test_bytecode(project: Project) -> None:
+def test_bytecode(project: StandInProject) -> None:
     """Bytecode beside the sources makes nothing stale."""
     folders = ["pipeline", "pipeline/stages", "segformer"]
     for folder in folders:
@@ -276,7 +276,7 @@ def test_bytecode(project: Project) -> None:
     assert set() == project.repro()
 
 
-def test_going_back_trains_nothing(project: Project) -> None:
+def test_going_back_trains_nothing(project: StandInProject) -> None:
     """Old parameters bring the old models back from DVC's run-cache."""
     yaml = YAML(typ="safe")
     before = yaml.load(project.folder / "params.yaml")["train"]["learning_rate"]

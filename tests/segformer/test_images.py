@@ -21,7 +21,7 @@ def encoded(pixels: np.ndarray, encoding: str = "PNG") -> bytes:
 def test_a_decompression_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small file that claims far more pixels than Pillow allows is refused."""
     monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(ValueError, match="street: not decoded; .* over the limit"):
+    with pytest.raises(ValueError, match=r"street: not decoded; .* over the limit"):
         decode_photograph(encoded(np.zeros((100, 100, 3), dtype=np.uint8)), "street")
 
 

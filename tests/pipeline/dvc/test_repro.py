@@ -15,7 +15,7 @@ import pytest
 from pipeline import dvc
 from pipeline.dvc import StageOutcome
 from tests.fakes.sample_project import SampleProject
-from tests.pipeline.test_process_group import is_gone
+from tests.pipeline.test_process_group import has_ended
 
 ROOT = Path(__file__).parents[3]
 
@@ -214,7 +214,7 @@ def test_interruption_ends_dvc_and_the_stage(project: SampleProject) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         dvc.run_stage("download", on_line=interrupt, force=False, environment={})
-    assert is_gone(Path("pid"))
+    assert has_ended(Path("pid"))
 
 
 def test_output_is_found_by_name(project: SampleProject) -> None:

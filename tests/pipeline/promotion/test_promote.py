@@ -418,7 +418,7 @@ def test_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unreachable_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error is one line, without the password in the address."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", UNREACHABLE.replace("//", "//me:secret@"))
-    with pytest.raises(ValueError, match="MLflow at .* failed") as error:
+    with pytest.raises(ValueError, match=r"MLflow at .* failed") as error:
         promote_module.promote(RULES, ["ce-0"])
     assert "secret" not in str(error.value)
     assert "\n" not in str(error.value)
