@@ -1,1 +1,1 @@
-"""What is faster and leaner, compared side by side in one run and printed as ratios."""
+"""Benchmarks: time and memory beside a reference, in one run, printed as ratios."""

@@ -1,4 +1,4 @@
-"""How much arithmetic a function is, and how fast a device does it at best."""
+"""Floating-point operations of a function, and the peak rate of a device."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -19,14 +19,14 @@ _aten = torch.ops.aten
 
 
 def _convolution_backward(
-    of_output: Sequence[int], _: Sequence[int], weight: Sequence[int], *settings: Any, **__: Any
+    gradient: Sequence[int], _: Sequence[int], weight: Sequence[int], *settings: Any, **__: Any
 ) -> int:
-    """Operations, from shapes: each gradient takes as many as the convolution did.
+    """Count operations from shapes: each gradient has as many as the convolution.
 
-    PyTorch's own formula takes a depthwise convolution's for a full one.
+    PyTorch's own formula counts a depthwise convolution as a full one.
     """
-    wanted = settings[-1]  # which gradients: of the input, the weight and the bias
-    return 2 * prod(of_output) * prod(weight[1:]) * int(sum(wanted[:2]))
+    output_mask = settings[-1]  # which gradients: of the input, the weight and the bias
+    return 2 * prod(gradient) * prod(weight[1:]) * int(sum(output_mask[:2]))
 
 
 _FLOP_FORMULAS: dict[Any, Any] = {
@@ -36,13 +36,13 @@ _FLOP_FORMULAS: dict[Any, Any] = {
     _aten._scaled_dot_product_flash_attention_for_cpu: unwrap(sdpa_flop),
     _aten._scaled_dot_product_flash_attention_for_cpu_backward: unwrap(sdpa_backward_flop),
 }
-"""Besides what PyTorch's counter knows: products written in place, and attention on a CPU."""
+"""Operations unknown to PyTorch's counter: in-place products, and attention on a CPU."""
 
 
 def count_flops(function: Callable[[], object]) -> int:
-    """Floating-point operations of a function's products, convolutions and attention.
+    """Count the floating-point operations of matrix products, convolutions and attention.
 
-    A multiplication and an addition are two. Nothing compiled is seen.
+    A multiplication and an addition count as two. Compiled code is not counted.
     """
     with FlopCounterMode(display=False, custom_mapping=_FLOP_FORMULAS) as counter:
         function()
@@ -50,7 +50,7 @@ def count_flops(function: Callable[[], object]) -> int:
 
 
 def measure_peak_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations per second in a product of two large square matrices, the best of several."""
+    """Return operations per second in a product of large square matrices, the best of several."""
     side, repeats = (8192, 20) if device.type == "cuda" else (2048, 3)
     left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     return max(repeats * 2 * side**3 / _seconds(left, right, repeats) for _ in range(4))
@@ -66,6 +66,6 @@ def _seconds(left: torch.Tensor, right: torch.Tensor, repeats: int) -> float:
 
 
 def synchronize(device: torch.device) -> None:
-    """Return when the device has done all that it was asked to."""
+    """Wait until the device has finished all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,10 +1,10 @@
-"""Time training batches from the pack against decoding PNGs: `python -m benchmarks.data`.
+"""Time training batches of packed frames against decoding PNGs: `python -m benchmarks.data`.
 
-Frames of 1024 x 2048 pixels are drawn, or read from `--tree`, an extracted Cityscapes. Each way
-ends in the same: uint8 images and train ids of a batch at the size of training, as tensors. They
-take turns on one thread, with all files in the page cache. Then the stages `remap` and `pack` with
-one process and with several: frames per second, the start of the processes included. Milliseconds
-are the processor's, so that other programs do not count.
+Frames of 1024 x 2048 pixels are synthetic, or read from `--tree`, an extracted Cityscapes. Each
+method results in uint8 images and train ids of a batch at the size of training, as tensors. They
+run in turns on one thread, with all files in the page cache. Then the stages `remap` and `pack`
+with one process and with several: frames per second, with the start of the processes. Milliseconds
+are CPU time, so that other programs do not count.
 """
 
 import argparse
@@ -32,41 +32,44 @@ from segformer.data.packed_frames import PackedFrames
 from segformer.data.packing import allocate, write_frame
 
 FRAME_SIZE = (1024, 2048)
-NUM_PACKED = 128  # frames the batches are drawn from: more than a processor's caches hold
+NUM_PACKED = 128  # frames to sample batches from: more than fit in the CPU's caches
 
 STAGE_SCRIPT = """
 import os, sys
 from pathlib import Path
-from pipeline.stages import pack, remap
+from pipeline.params.pack import Pack
+from pipeline.params.remap import Remap
+from pipeline.stages.pack import pack_frames
+from pipeline.stages.remap import remap_labels
 stage, (count, *size), folder = sys.argv[1], map(int, sys.argv[3:]), Path(sys.argv[2])
 common = {"images": folder / "left.zip", "out": folder / stage, "processes": count}
 common["progress"] = lambda *_: None
 before = os.times()
 if stage == "remap":
-    params = remap.Remap(split="official", held_out=0.2, seed=0)
-    remap.run(params, ground_truth=folder / "gt.zip", **common)
+    params = Remap(split="official", held_out=0.2, seed=0)
+    remap_labels(params, ground_truth=folder / "gt.zip", **common)
 else:
     labels, frames = (folder / "remap" / name for name in ("labels.zip", "frames.csv"))
-    pack.run(pack.Pack(size=size), labels=labels, frames=frames, **common)
+    pack_frames(Pack(size=size), labels=labels, frames=frames, **common)
 after = os.times()
 print(after.elapsed - before.elapsed, sum(after[:4]) - sum(before[:4]))
 """
-"""Runs a stage; prints its seconds, and the processor's in all its processes."""
+"""Runs a stage; prints its wall seconds, and the CPU seconds of all its processes."""
 
 Size = tuple[int, int]
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
 def decode_with_pillow(photograph: Path, label_map: Path, size: Size) -> Pair:
-    """Decode and shrink as fast as Pillow can."""
-    at = (size[1], size[0])
-    image = Image.open(photograph).resize(at, Image.Resampling.BILINEAR)
-    labels = Image.open(label_map).resize(at, Image.Resampling.NEAREST)
+    """Decode and resize with Pillow."""
+    columns_rows = (size[1], size[0])
+    image = Image.open(photograph).resize(columns_rows, Image.Resampling.BILINEAR)
+    labels = Image.open(label_map).resize(columns_rows, Image.Resampling.NEAREST)
     return np.asarray(image), train_id_table()[np.asarray(labels)]
 
 
 def decode_with_skimage(photograph: Path, label_map: Path, size: Size) -> Pair:
-    """Decode and shrink as the course did."""
+    """Decode and resize with scikit-image, as in the course."""
     image = resize(imread(photograph), size, anti_aliasing=True, preserve_range=True)
     labels = resize(imread(label_map), size, order=0, anti_aliasing=False, preserve_range=True)
     return image.round().astype(np.uint8), train_id_table()[labels.astype(np.uint8)]
@@ -78,20 +81,20 @@ def make_batch_decoder(
     size: Size,
     batch_size: int,
 ) -> Callable[[], tuple[Tensor, Tensor]]:
-    """A function that decodes a batch."""
+    """Return a function that decodes a batch."""
 
-    def run() -> tuple[Tensor, Tensor]:
+    def decode_batch() -> tuple[Tensor, Tensor]:
         pairs = [decode(*files[i % len(files)], size) for i in range(batch_size)]
         images, labels = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
         return torch.from_numpy(images), torch.from_numpy(labels)
 
-    return run
+    return decode_batch
 
 
 def write_packed_frames(
     folder: Path, files: Sequence[tuple[Path, Path]], size: Size, number: int
 ) -> PackedFrames:
-    """So many packed frames, made of the files over and over."""
+    """Pack `number` frames, repeating the files."""
     allocate(folder, [str(index) for index in range(number)], size)
     pairs = [decode_with_pillow(*pair, size) for pair in files]
     for index in range(number):
@@ -100,61 +103,61 @@ def write_packed_frames(
 
 
 def median_cpu_seconds(functions: Sequence[Callable[[], object]], repeats: int) -> list[float]:
-    """Median processor seconds of each function, called in turns; the first turn only warms up."""
+    """Return the median CPU seconds of each function, called in turns after a warm-up."""
     times: list[list[float]] = [[] for _ in functions]
     for _ in range(repeats + 1):
-        for function, taken in zip(functions, times, strict=True):
+        for function, seconds in zip(functions, times, strict=True):
             start = time.process_time()
             function()
-            taken.append(time.process_time() - start)
-    return [statistics.median(taken[1:]) for taken in times]
+            seconds.append(time.process_time() - start)
+    return [statistics.median(seconds[1:]) for seconds in times]
 
 
 def compare_batches(folder: Path, files: Sequence[tuple[Path, Path]], size: Size) -> None:
-    """Print what a frame costs by each way."""
+    """Print the time per frame of each method."""
     batch_size = 4
     frames = write_packed_frames(folder / "many", files, size, NUM_PACKED)
     generator = torch.Generator().manual_seed(0)
-    ways = {
+    methods = {
         "pack": lambda: frames.batch(torch.randperm(NUM_PACKED, generator=generator)[:batch_size]),
         "Pillow": make_batch_decoder(decode_with_pillow, files, size, batch_size),
         "scikit-image": make_batch_decoder(decode_with_skimage, files, size, batch_size),
     }
-    for images, labels in (way() for way in ways.values()):
+    for images, labels in (method() for method in methods.values()):
         assert (images.shape, labels.shape) == ((batch_size, *size, 3), (batch_size, *size))
-    ours, *others = median_cpu_seconds(list(ways.values()), repeats=5)
+    ours, *others = median_cpu_seconds(list(methods.values()), repeats=5)
     kilobytes = np.mean([photograph.stat().st_size for photograph, _ in files]) / 1e3
     print(f"batches of {batch_size} frames at {size[0]} x {size[1]}, PNGs of {kilobytes:.0f} kB")
-    print(f"{'pack':14}{1e3 * ours / batch_size:9.2f} ms a frame")
-    for name, seconds in zip(list(ways)[1:], others, strict=True):
-        print(f"{name:14}{1e3 * seconds / batch_size:9.2f} ms a frame{seconds / ours:8.0f}x")
+    print(f"{'pack':14}{1e3 * ours / batch_size:9.2f} ms per frame")
+    for name, seconds in zip(list(methods)[1:], others, strict=True):
+        print(f"{name:14}{1e3 * seconds / batch_size:9.2f} ms per frame{seconds / ours:8.0f}x")
 
 
 def compare_stages(
     folder: Path, files: Sequence[tuple[Path, Path]], size: Size, number: int, processes: int
 ) -> None:
-    """Print frames per second of remap and pack, by processes."""
+    """Print frames per second of remap and pack, by number of processes."""
     zips = folder / "left.zip", folder / "gt.zip"
     keys = [f"train/a/a_{i:06}_000000" for i in range(number - 1)] + ["val/b/b_000000_000000"]
-    for path, kind, which in zip(zips, (IMAGE, LABEL_IDS), (0, 1), strict=True):
+    for path, kind, position in zip(zips, (IMAGE, LABEL_IDS), (0, 1), strict=True):
         with write_zip(path) as archive:
             for index, key in enumerate(keys):
-                content = files[index % len(files)][which].read_bytes()
+                content = files[index % len(files)][position].read_bytes()
                 archive.add(f"{kind.split('_')[0]}/{key}_{kind}.png", content)
     print(f"{number} frames{'remap':>20}{'pack':>26}")
     for count in dict.fromkeys((1, processes)):
         row = f"{count} {'process' if count == 1 else 'processes':10}"
         for stage in ("remap", "pack"):
-            # As the command line runs them: with a main module that is light to import.
+            # As from the command line: the main module is fast to import.
             command = [sys.executable, "-c", STAGE_SCRIPT, stage, folder, *map(str, (count, *size))]
-            said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-            wall, processor = map(float, said.split())
-            row += f"{number / wall:8.1f} /s{1e3 * processor / number:8.1f} ms each"
+            output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+            wall, cpu = map(float, output.split())
+            row += f"{number / wall:8.1f} /s{1e3 * cpu / number:8.1f} ms/frame"
         print(row, flush=True)
 
 
 def draw_files(folder: Path, number: int) -> list[tuple[Path, Path]]:
-    """Draw streets, and lay their photographs and label maps out as files."""
+    """Draw synthetic streets, and write their photographs and label maps as files."""
     zips = folder / "drawn_left.zip", folder / "drawn_gt.zip"
     synthetic.write(*zips, train=number, val=0, size=FRAME_SIZE, seed=0, progress=lambda *_: None)
     for path, kind in zip(zips, (IMAGE, LABEL_IDS), strict=True):
@@ -167,7 +170,7 @@ def draw_files(folder: Path, number: int) -> list[tuple[Path, Path]]:
 
 
 def list_pairs(tree: Path, number: int) -> list[tuple[Path, Path]]:
-    """Photographs and label maps of the first frames of a tree."""
+    """Return photographs and label maps of the first frames of a folder."""
     with Archive(tree) as archive:
         left, right = archive.members(IMAGE), archive.members(LABEL_IDS)
     keys = sorted(left.keys() & right.keys())[:number]
@@ -177,10 +180,12 @@ def list_pairs(tree: Path, number: int) -> list[tuple[Path, Path]]:
 def main() -> None:
     """Read the command line and print both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tree", type=Path, help="an extracted Cityscapes; drawn if not given")
-    parser.add_argument("--frames", type=int, default=8, help="different ones")
+    parser.add_argument(
+        "--tree", type=Path, help="an extracted Cityscapes; default: synthetic frames"
+    )
+    parser.add_argument("--frames", type=int, default=8, help="number of different frames")
     parser.add_argument("--size", nargs=2, type=int, default=[512, 1024], help="rows, columns")
-    parser.add_argument("--staged", type=int, default=96, help="frames through remap and pack")
+    parser.add_argument("--staged", type=int, default=96, help="frames for remap and pack")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -1,6 +1,6 @@
-"""How long `dvc repro` takes when nothing is stale, beside the bare start of DVC.
+"""Time `dvc repro` when no stage is stale, beside the start of DVC.
 
-python benchmarks/graph.py [--repeats 5]     # after `make demo`
+python -m benchmarks.graph [--repeats 5]     # after `make demo`
 """
 
 import argparse
@@ -16,12 +16,12 @@ DVC = [sys.executable, "-m", "dvc"]
 def time_dvc(*arguments: str) -> float:
     """Wall time of one DVC command, seconds."""
     start = time.perf_counter()
-    done = subprocess.run([*DVC, *arguments], capture_output=True, text=True, check=False)
+    process = subprocess.run([*DVC, *arguments], capture_output=True, text=True, check=False)
     elapsed = time.perf_counter() - start
-    if done.returncode:
-        sys.exit(f"dvc {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
-    if "Running stage" in done.stdout:
-        sys.exit("something was stale: run `make demo` first")
+    if process.returncode:
+        sys.exit(f"dvc {' '.join(arguments)} failed:\n{process.stdout}{process.stderr}")
+    if "Running stage" in process.stdout:
+        sys.exit("a stage was stale: run `make demo` first")
     return elapsed
 
 
@@ -30,12 +30,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     repeats = parser.parse_args().repeats
-    time_dvc("repro")  # a first one warms the disk cache
+    time_dvc("repro")  # warms the disk cache
     pairs = [(time_dvc("repro"), time_dvc("--version")) for _ in range(repeats)]
-    repro, bare = (statistics.median(times) for times in zip(*pairs, strict=True))
-    print(f"dvc repro, nothing stale   {repro:6.2f} s   (target: under {TARGET:.0f} s)")
-    print(f"dvc --version              {bare:6.2f} s")
-    print(f"ratio                      {repro / bare:6.1f}")
+    repro, start = (statistics.median(times) for times in zip(*pairs, strict=True))
+    print(f"dvc repro, no stale stage  {repro:6.2f} s   (target: under {TARGET:.0f} s)")
+    print(f"dvc --version              {start:6.2f} s")
+    print(f"ratio                      {repro / start:6.1f}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Time and memory of every loss against its plain form: `python -m benchmarks.losses`.
 
-The plain form is the formula as it is usually written: PyTorch's own cross-entropy for the losses
-that are a mean over pixels, a one-hot map of the labels for those that are a mean over classes.
-Both run forward and backward on the same scores and labels, in turns; the ratio is the result. Peak
-memory is what a step needs beyond the scores and labels it is given.
+The plain form is the usual implementation: PyTorch's own cross-entropy for the losses that are a
+mean over pixels, a one-hot map of the labels for those that are a mean over classes. Both run
+forward and backward on the same scores and labels, in turns; the ratio is the result. Peak memory
+is that of a step beyond its scores and labels.
 """
 
 import argparse
@@ -35,58 +35,58 @@ def plain_weighted_ce(scores: Tensor, target: Tensor) -> Tensor:
 
 
 def plain_ohem_ce(scores: Tensor, target: Tensor) -> Tensor:
-    """The costs sorted; those above the threshold, or the largest share of them."""
-    costs = F.cross_entropy(scores, target, ignore_index=IGNORE, reduction="none")
-    costs = costs[target != IGNORE].sort(descending=True).values
-    fewest = -(-len(costs) // OHEM_KEEP_ONE_IN)
-    return costs[: max(fewest, int((costs > -math.log(OHEM_THRESHOLD)).sum()))].mean()
+    """The sorted losses: those above the threshold, or the largest share of them."""
+    losses = F.cross_entropy(scores, target, ignore_index=IGNORE, reduction="none")
+    losses = losses[target != IGNORE].sort(descending=True).values
+    min_kept = -(-len(losses) // OHEM_KEEP_ONE_IN)
+    return losses[: max(min_kept, int((losses > -math.log(OHEM_THRESHOLD)).sum()))].mean()
 
 
 def plain_focal(scores: Tensor, target: Tensor) -> Tensor:
-    """PyTorch's cross-entropy per pixel, focused afterwards."""
-    costs = F.cross_entropy(scores, target, ignore_index=IGNORE, reduction="none")
-    costs = costs[target != IGNORE]
-    return ((1 - (-costs).exp()) ** FOCAL_GAMMA * costs).mean()
+    """PyTorch's cross-entropy per pixel, with the focal factor."""
+    losses = F.cross_entropy(scores, target, ignore_index=IGNORE, reduction="none")
+    losses = losses[target != IGNORE]
+    return ((1 - (-losses).exp()) ** FOCAL_GAMMA * losses).mean()
 
 
 def one_hot_sums(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Shared, predicted and actual sums of the classes present."""
+    """Return the intersection, predicted and actual sums of the classes present."""
     is_labeled = target != IGNORE
     truth = F.one_hot(target.where(is_labeled, 0), scores.shape[1]).permute(0, 3, 1, 2)
     truth = (truth * is_labeled[:, None]).to(scores.dtype)
     probabilities = scores.softmax(dim=1) * is_labeled[:, None]
-    shared, predicted, actual = (
+    intersection, predicted, actual = (
         terms.sum(dim=(0, 2, 3)) for terms in (probabilities * truth, probabilities, truth)
     )
     is_present = actual > 0
-    return shared[is_present], predicted[is_present], actual[is_present]
+    return intersection[is_present], predicted[is_present], actual[is_present]
 
 
 def plain_dice(scores: Tensor, target: Tensor) -> Tensor:
     """Dice over a one-hot map."""
-    shared, predicted, actual = one_hot_sums(scores, target)
-    return (1 - 2 * shared / (predicted + actual)).mean()
+    intersection, predicted, actual = one_hot_sums(scores, target)
+    return (1 - 2 * intersection / (predicted + actual)).mean()
 
 
 def plain_log_dice(scores: Tensor, target: Tensor) -> Tensor:
     """The log of Dice over a one-hot map."""
-    shared, predicted, actual = one_hot_sums(scores, target)
-    return -(2 * shared / (predicted + actual)).log().mean()
+    intersection, predicted, actual = one_hot_sums(scores, target)
+    return -(2 * intersection / (predicted + actual)).log().mean()
 
 
 def plain_jaccard(scores: Tensor, target: Tensor) -> Tensor:
     """Jaccard over a one-hot map."""
-    shared, predicted, actual = one_hot_sums(scores, target)
-    return (1 - shared / (predicted + actual - shared)).mean()
+    intersection, predicted, actual = one_hot_sums(scores, target)
+    return (1 - intersection / (predicted + actual - intersection)).mean()
 
 
 def plain_ce_dice(scores: Tensor, target: Tensor) -> Tensor:
-    """Two losses added."""
+    """The weighted sum of two losses."""
     return CE_DICE[0] * plain_ce(scores, target) + CE_DICE[1] * plain_dice(scores, target)
 
 
 def plain_ce_jaccard(scores: Tensor, target: Tensor) -> Tensor:
-    """Two losses added."""
+    """The weighted sum of two losses."""
     return CE_JACCARD[0] * plain_ce(scores, target) + CE_JACCARD[1] * plain_jaccard(scores, target)
 
 
@@ -104,18 +104,18 @@ PLAIN_LOSSES: dict[str, Loss] = {
 
 
 def get_both_losses(name: str, device: str) -> dict[str, Loss]:
-    """The plain loss and ours."""
+    """Return the plain loss and ours."""
     ours = get_loss(name, WEIGHTS.to(device) if name in WEIGHTED_LOSSES else None)
     return {"plain": PLAIN_LOSSES[name], "ours": ours}
 
 
 def make_inputs(size: Sequence[int], layout: str, device: str) -> tuple[Tensor, Tensor]:
-    """Random scores (b, 19, h, w) with a gradient, and labels (b, h, w) in part void."""
+    """Return random scores (b, 19, h, w) that require gradients, and labels (b, h, w)."""
     b, h, w = size
     torch.manual_seed(0)
     target = torch.randint(0, NUM_CLASSES, (b, h, w), device=device)
     target[torch.rand(b, h, w, device=device) < VOID_SHARE] = IGNORE
-    # Drawn in its layout: a copy would leave its mark on the peak of memory.
+    # Created in its layout: a copy would increase the peak memory.
     if layout == "channels_last":
         scores = torch.randn(b, h, w, NUM_CLASSES, device=device).permute(0, 3, 1, 2)
     else:
@@ -124,31 +124,31 @@ def make_inputs(size: Sequence[int], layout: str, device: str) -> tuple[Tensor, 
 
 
 def make_step(loss: Loss, scores: Tensor, target: Tensor) -> Callable[[], float]:
-    """A function that runs the loss once forward and backward and returns its value."""
+    """Return a function that runs the loss forward and backward and returns its value."""
 
-    def run() -> float:
+    def step() -> float:
         scores.grad = None
         value = loss(scores, target)
         torch.autograd.backward(value)
         return value.item()  # on a GPU this waits for the forward pass only
 
-    return run
+    return step
 
 
 def measure_peak_in_process(loss: Loss, arguments: argparse.Namespace) -> float:
-    """MiB that one step on the CPU needs at its peak, in this process."""
+    """Return the peak memory of one step on the CPU in MiB, in this process."""
     warm_up = make_inputs((1, 4, 4), arguments.layout, "cpu")
-    make_step(loss, *warm_up)()  # libraries and threads take their memory once
+    make_step(loss, *warm_up)()  # libraries and threads allocate their memory once
     return cpu_peak_mib(make_step(loss, *make_inputs(arguments.size, arguments.layout, "cpu")))
 
 
 def measure_peaks(name: str, arguments: argparse.Namespace) -> list[float]:
-    """MiB that one step needs at its peak, of the plain loss and of ours."""
+    """Return the peak memory of one step in MiB, of the plain loss and of ours."""
     losses = get_both_losses(name, arguments.device)
     if arguments.device == "cpu":
-        given = ["--layout", arguments.layout, "--threads", str(arguments.threads)]
-        given += ["--size", *map(str, arguments.size)]
-        return [run_benchmark("losses", "--peak-of", name, form, *given) for form in losses]
+        options = ["--layout", arguments.layout, "--threads", str(arguments.threads)]
+        options += ["--size", *map(str, arguments.size)]
+        return [run_benchmark("losses", "--peak-of", name, form, *options) for form in losses]
     batch = make_inputs(arguments.size, arguments.layout, arguments.device)
     return [gpu_peak_mib(make_step(loss, *batch)) for loss in losses.values()]
 
@@ -172,7 +172,7 @@ def main() -> None:
     """Read the command line and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--losses", nargs="+", choices=LOSSES, default=list(LOSSES))
-    parser.add_argument("--size", nargs=3, type=int, default=[2, 512, 1024], help="b, h, w")
+    parser.add_argument("--size", nargs=3, type=int, default=[2, 512, 1024], help="b, h and w")
     parser.add_argument(
         "--layout",
         choices=["channels_last", "contiguous"],

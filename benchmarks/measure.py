@@ -1,7 +1,7 @@
-"""How the benchmarks measure: medians of turns taken in one run, peaks in processes of their own.
+"""Measurements for the benchmarks: median times in turns, and peak memory in separate processes.
 
-Turns, so that a noisy machine is noisy for all that is compared; own processes, because a process
-cannot forget the peak of its memory.
+Turns, so that noise of the machine affects all candidates alike; separate processes, because the
+peak memory of a process cannot be reset.
 """
 
 import statistics
@@ -16,37 +16,37 @@ import torch
 
 Item = TypeVar("Item")
 Timestamp = float | torch.cuda.Event
-"""A moment: seconds of the clock, or a place in a GPU's work."""
+"""A point in time: seconds of the clock, or an event in a GPU's stream."""
 
 
 def median_seconds(functions: Sequence[Callable[[], object]], repeats: int) -> list[float]:
-    """Median seconds of each function, called in turns; the first turn only warms up."""
+    """Return the median seconds of each function, called in turns after a warm-up."""
     times: list[list[float]] = [[] for _ in functions]
     for _ in range(repeats + 1):
-        for function, taken in zip(functions, times, strict=True):
+        for function, seconds in zip(functions, times, strict=True):
             start = time.perf_counter()
             function()
             if torch.cuda.is_available():
-                torch.cuda.synchronize()  # a GPU works on after the call has returned
-            taken.append(time.perf_counter() - start)
-    return [statistics.median(taken[1:]) for taken in times]
+                torch.cuda.synchronize()  # a GPU is still working when the call returns
+            seconds.append(time.perf_counter() - start)
+    return [statistics.median(seconds[1:]) for seconds in times]
 
 
 def run_benchmark(benchmark: str, *arguments: str) -> float:
-    """The number that a benchmark prints, run in a process of its own."""
+    """Run a benchmark in a separate process; return the number it prints."""
     command = [sys.executable, "-m", f"benchmarks.{benchmark}", *arguments]
     return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def cpu_peak_mib(function: Callable[[], object]) -> float:
-    """MiB that this process needs at its peak beyond what it has now; once per process."""
+    """Return the peak memory of a function beyond the current, in MiB; once per process."""
     before = _kibibytes("VmRSS")
     function()
     return (_kibibytes("VmHWM") - before) / 1024
 
 
 def gpu_peak_mib(function: Callable[[], object]) -> float:
-    """MiB that a function needs at its peak on the GPU beyond what is there already."""
+    """Return the peak GPU memory of a function beyond the current, in MiB."""
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     function()
@@ -54,7 +54,7 @@ def gpu_peak_mib(function: Callable[[], object]) -> float:
 
 
 class WaitTimer:
-    """How long a device waits for what it works on, measured where that is handed over."""
+    """Measures how long a device waits for the items of an iterator."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -63,15 +63,15 @@ class WaitTimer:
     def wrap(self, items: Iterator[Item]) -> Iterator[Item]:
         """Yield the same items."""
         while True:
-            # A GPU passes the first mark when all work before is done, and the second when it has
-            # what the item waits for.
+            # A GPU reaches the first mark when all earlier work is done, and the second when the
+            # item is ready.
             before = self._mark()
             item = next(items)
             self._marks.append((before, self._mark()))
             yield item
 
     def seconds(self) -> float:
-        """In all; the device must have done its work."""
+        """Return the total seconds; the device must have finished its work."""
         return sum(_elapsed_seconds(before, after) for before, after in self._marks)
 
     def _mark(self) -> Timestamp:
@@ -91,7 +91,7 @@ def _elapsed_seconds(before: Timestamp, after: Timestamp) -> float:
 
 
 def _kibibytes(field: str) -> int:
-    """Memory of this process as Linux counts it: VmRSS now, VmHWM at its peak."""
-    # Not resource.getrusage: its peak starts at that of the process which started this one.
+    """Return the memory of this process as reported by Linux: VmRSS now, VmHWM at its peak."""
+    # Not resource.getrusage: its peak includes that of the parent process.
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(field)).split()[1])

@@ -1,9 +1,8 @@
 """Time and memory of our SegFormer against transformers': `python -m benchmarks.network`.
 
-All turn the same pictures into scores at a quarter of the size, with the same weights, in turns;
-the ratio is the result. The third network is ours with the decoder as it was published: what is
-gained there is not the decoder's. Peak memory is what a network needs beyond its weights and the
-picture.
+All networks compute scores at a quarter of the size from the same images, with the same weights, in
+turns; the ratio is the result. The third network is ours with the decoder as published: its gain is
+not due to the decoder. Peak memory is that beyond the weights and the images.
 """
 
 import argparse
@@ -27,7 +26,7 @@ Call = Callable[[Tensor], Tensor]
 
 
 def build_reference(variant: str) -> nn.Module:
-    """Transformers' network of the same size, with random weights and random batch statistics."""
+    """Build transformers' network of the variant, with random weights and batch statistics."""
     size = get_variant(variant)
     config = SegformerConfig(
         hidden_sizes=size.widths,
@@ -46,7 +45,7 @@ def build_reference(variant: str) -> nn.Module:
 
 
 def build_ours(network: nn.Module, variant: str) -> SegFormer:
-    """Our network with the weights of transformers', carried over in a file."""
+    """Build our network with the weights of transformers', loaded from a file."""
     model = SegFormer(variant, drop_path=0.0, dropout=0.0)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "reference.pth"
@@ -56,7 +55,7 @@ def build_ours(network: nn.Module, variant: str) -> SegFormer:
 
 
 class PublishedDecoder(MlpDecoder):
-    """The paper's order: every map widened and resized, all stacked, and mixed at full size."""
+    """The order of the paper: project and resize every map, stack all, fuse at full size."""
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Four (b, h, w, c), finest first -> (b, k, h, w)."""
@@ -71,7 +70,7 @@ class PublishedDecoder(MlpDecoder):
 
 
 def build_networks(variant: str) -> dict[str, tuple[nn.Module, Call]]:
-    """All three with the same weights, each with what makes scores of images."""
+    """Build all three with the same weights, each with a function from images to scores."""
     theirs = build_reference(variant)
     ours, as_published = build_ours(theirs, variant), build_ours(theirs, variant)
     as_published.decoder.__class__ = PublishedDecoder  # the same layers, in another order
@@ -83,25 +82,25 @@ def build_networks(variant: str) -> dict[str, tuple[nn.Module, Call]]:
 
 
 def make_inference(module: nn.Module, call: Call, images: Tensor) -> Callable[[], Tensor]:
-    """A function that runs a network once without gradients."""
+    """Return a function that runs a network once without gradients."""
     module.eval()
 
-    def run() -> Tensor:
+    def infer() -> Tensor:
         with torch.inference_mode():
             return call(images)
 
-    return run
+    return infer
 
 
 def make_training_step(module: nn.Module, call: Call, images: Tensor) -> Callable[[], None]:
-    """A function that runs a network once forward and backward, with batch statistics."""
+    """Return a function that runs a network forward and backward, with batch statistics."""
     module.train()
 
-    def run() -> None:
+    def step() -> None:
         module.zero_grad()
         torch.autograd.backward(call(images).square().mean())
 
-    return run
+    return step
 
 
 MODES: dict[str, Callable[[nn.Module, Call, Tensor], Callable[[], object]]] = {
@@ -111,13 +110,13 @@ MODES: dict[str, Callable[[nn.Module, Call, Tensor], Callable[[], object]]] = {
 
 
 def random_images(arguments: argparse.Namespace) -> Tensor:
-    """One picture, (1, 3, H, W)."""
+    """Return one random image, (1, 3, H, W)."""
     generator = torch.Generator().manual_seed(1)
     return torch.randn(1, 3, *arguments.size, generator=generator).to(arguments.device)
 
 
 def compare(variant: str, arguments: argparse.Namespace) -> None:
-    """Print one row per mode, and how far the scores differ."""
+    """Print one row per mode, and the largest difference of the scores."""
     images = random_images(arguments)
     all_networks = build_networks(variant)
     for module, _ in all_networks.values():
@@ -129,22 +128,20 @@ def compare(variant: str, arguments: argparse.Namespace) -> None:
         times = median_seconds(runs, arguments.repeats)
         del runs
         peaks = [measure_peak(variant, name, mode, arguments) for name in all_networks]
-        told = "".join(
+        row = "".join(
             f"{name} {1e3 * seconds:.0f} ms {mib:.0f} MiB"
             + ("" if name == "ours" else f" ({seconds / times[-1]:.2f}x, {mib / peaks[-1]:.2f}x); ")
             for name, seconds, mib in zip(all_networks, times, peaks, strict=True)
         )
-        print(f"{variant} {mode}: {told}", flush=True)
-    print(
-        f"{variant} largest difference of the scores, as a share of the largest: {difference:.1e}"
-    )
+        print(f"{variant} {mode}: {row}", flush=True)
+    print(f"{variant} largest difference of the scores, relative to the largest: {difference:.1e}")
 
 
 def measure_peak(variant: str, name: str, mode: str, arguments: argparse.Namespace) -> float:
-    """MiB that a network needs at its peak."""
+    """Return the peak memory of a network in MiB."""
     if arguments.device == "cpu":
-        given = ["--size", *map(str, arguments.size), "--threads", str(arguments.threads)]
-        return run_benchmark("network", "--peak-of", variant, name, mode, *given)
+        options = ["--size", *map(str, arguments.size), "--threads", str(arguments.threads)]
+        return run_benchmark("network", "--peak-of", variant, name, mode, *options)
     module, call = build_networks(variant)[name]
     module.to(arguments.device)
     run = MODES[mode](module, call, random_images(arguments))
@@ -156,7 +153,7 @@ def main() -> None:
     """Read the command line and compare the variants asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["b0", "b3"])
-    parser.add_argument("--size", nargs=2, type=int, default=[512, 1024], help="rows columns")
+    parser.add_argument("--size", nargs=2, type=int, default=[512, 1024], help="rows and columns")
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
@@ -170,7 +167,7 @@ def main() -> None:
         return
     where = f"{arguments.device}, {arguments.threads} threads"
     print(f"torch {torch.__version__}, {where}, {arguments.size}, batch 1")
-    print("In brackets: how much faster and leaner ours is.")
+    print("In brackets: time and memory relative to ours.")
     for variant in arguments.variants:
         compare(variant, arguments)
 

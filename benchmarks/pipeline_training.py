@@ -1,4 +1,4 @@
-"""Training as the pipeline runs it, for the benchmark: `fit()` on packed frames."""
+"""The training of the pipeline, for the benchmark: `fit()` on packed frames."""
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ PAPER_STEPS = 160_000  # updates; section 4.1
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """What is trained, and how: `variant` in batches of `batch_size` crops of `crop`, rows, columns."""
+    """The settings of a training; `crop` is rows and columns in pixels."""
 
     variant: str
     crop: tuple[int, int]
@@ -35,38 +35,38 @@ class TrainingSetup:
 
     @property
     def autocast(self) -> torch.dtype | None:
-        """What the network computes in, if that is not float32."""
+        """The type for autocast; None for float32."""
         return autocast_dtype(self.precision, self.device)
 
 
 class PipelineTraining:
-    """A training that can go on for some steps."""
+    """A training that is continued by each call."""
 
-    def __init__(self, frames: PackedFrames, setting: TrainingSetup) -> None:
-        model = SegFormer(setting.variant).to(setting.device)
+    def __init__(self, frames: PackedFrames, setup: TrainingSetup) -> None:
+        model = SegFormer(setup.variant).to(setup.device)
         optimizer = adamw(model, lr=6e-5, decoder_lr_factor=10.0, weight_decay=0.01)
         self._state = TrainingState(model, optimizer)
-        self._network = maybe_compile(model, setting.compile, setting.device)
-        self._recipe = make_recipe(setting)
+        self._network = maybe_compile(model, setup.compile, setup.device)
+        self._recipe = make_recipe(setup)
         self._batches = BatchLoader(
             frames,
-            shuffled(len(frames), setting.batch_size, seed=0),
-            Augment(setting.crop),
+            shuffled(len(frames), setup.batch_size, seed=0),
+            Augment(setup.crop),
             seed=0,
-            device=setting.device,
-            residency=setting.residency,
+            device=setup.device,
+            residency=setup.residency,
         )
         self.residency = self._batches.residency
 
     def stream(self) -> Generator[Batch, None, None]:
-        """Give batches on the device, without end."""
+        """Yield batches on the device, without end."""
         return self._batches(self._state.step)
 
     def train(self, batches: Iterator[Batch], steps: int) -> float:
-        """Make so many updates and return the mean loss, which waits for the device."""
+        """Make `steps` updates and return the mean loss, which waits for the device."""
         fit(
             self._state,
-            lambda _: (batch for batch in batches),  # which `fit` may close: `batches` goes on
+            lambda _: (batch for batch in batches),  # `fit` closes this generator, not `batches`
             replace(self._recipe, steps=self._state.step + steps),
             network=self._network,
             validate=lambda _: 0.0,
@@ -75,25 +75,25 @@ class PipelineTraining:
         return self._state.history[-1].loss
 
     def wrap_loss(self, wrapper: Callable[[Loss], Loss]) -> None:
-        """Train with the loss wrapped."""
+        """Replace the loss by a wrapped one."""
         self._recipe = replace(self._recipe, loss=wrapper(self._recipe.loss))
 
 
-def make_recipe(setting: TrainingSetup) -> Recipe:
-    """The paper's numbers; `steps` is for the caller to set."""
+def make_recipe(setup: TrainingSetup) -> Recipe:
+    """Return the settings of the paper; the caller sets `steps`."""
     return Recipe(
         steps=0,
         loss=get_loss("ce"),
         schedule=partial(warmup_poly, steps=PAPER_STEPS, warmup_steps=1500),
-        autocast=setting.autocast,
+        autocast=setup.autocast,
         validate_every=PAPER_STEPS,
         save_every=PAPER_STEPS,
     )
 
 
-def make_single_pass(setting: TrainingSetup) -> Callable[[], object]:
-    """A function that takes one image forward and backward, and compiles nothing."""
-    model = SegFormer(setting.variant).to(setting.device)
-    images = torch.randn(1, 3, *setting.crop, device=setting.device)
-    labels = torch.zeros(1, *setting.crop, dtype=torch.int64, device=setting.device)
-    return partial(backward, model, images, labels, make_recipe(setting))
+def make_single_pass(setup: TrainingSetup) -> Callable[[], object]:
+    """Return a function that runs one image forward and backward, without compilation."""
+    model = SegFormer(setup.variant).to(setup.device)
+    images = torch.randn(1, 3, *setup.crop, device=setup.device)
+    labels = torch.zeros(1, *setup.crop, dtype=torch.int64, device=setup.device)
+    return partial(backward, model, images, labels, make_recipe(setup))

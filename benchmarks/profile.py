@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: its operators, sorted by kind of work."""
+"""Profile of a training step: the time of its operators, by kind of operation."""
 
 import re
 from collections import Counter
@@ -22,20 +22,20 @@ _KINDS = {
     "resizing": r"upsample",
     "matrix products": r"(mm|linear)(_|$)",
     "memory copies": r"(copy|clone|cat|stack|zero|fill)(_|$)",
-    "element by element, sums": r".",
+    "elementwise, sums": r".",
 }
-"""Kind of work by what stands in an operator's name; the first that fits."""
+"""Kind of operation by a pattern in the operator's name; the first match counts."""
 
 _OPTIMIZER = re.compile(r"Optimizer\.|_foreach_|vector_norm")
 _STEP = "one step"
 
 
 def profile_step(step: Callable[[], object], device: torch.device) -> dict[str, float]:
-    """Milliseconds of a step by kind of work; on a GPU those in which it works.
+    """Return the milliseconds of a step by kind of operation; on a GPU, those of its kernels.
 
     Args:
-        step: run once; its loss is `marked`.
-        device: whose time is meant.
+        step: run once; its loss is from `annotate_loss`.
+        device: the device whose time is measured.
     """
     activities = [ProfilerActivity.CPU]
     if device.type == "cuda":
@@ -45,7 +45,7 @@ def profile_step(step: Callable[[], object], device: torch.device) -> dict[str, 
             step()
         synchronize(device)
     events = [event for event in profiler.events() if event.device_type.name == "CPU"]
-    of_loss = {
+    loss_numbers = {
         event.sequence_nr
         for event in events
         if event.sequence_nr >= 0 and any(parent.name == LOSS for parent in _iter_ancestors(event))
@@ -53,33 +53,33 @@ def profile_step(step: Callable[[], object], device: torch.device) -> dict[str, 
     times: Counter[str] = Counter()
     for event in events:
         if device.type == "cuda" and event.is_user_annotation:
-            continue  # a GPU counts what ran within it once more
+            continue  # its kernels are counted already
         if device.type == "cuda":
-            times[_classify_event(event, of_loss)] += event.self_device_time_total / 1e3
+            times[_classify_event(event, loss_numbers)] += event.self_device_time_total / 1e3
         else:
-            times[_classify_event(event, of_loss)] += event.self_cpu_time_total / 1e3
+            times[_classify_event(event, loss_numbers)] += event.self_cpu_time_total / 1e3
     return dict(times.most_common())
 
 
 def annotate_loss(loss: Loss) -> Loss:
-    """The same loss, which `by_kind` can tell from the network."""
+    """Return the same loss, which `profile_step` can distinguish from the network."""
 
-    def run(scores: Tensor, target: Tensor) -> Tensor:
+    def annotated(scores: Tensor, target: Tensor) -> Tensor:
         with record_function(LOSS):
             return loss(scores, target)
 
-    return run
+    return annotated
 
 
-def _classify_event(event: FunctionEvent, of_loss: set[int]) -> str:
+def _classify_event(event: FunctionEvent, loss_numbers: set[int]) -> str:
     parents = list(_iter_ancestors(event))
-    # An operator of the backward pass has the number of the one that it belongs to.
-    is_of_loss = any(
+    # An operator of the backward pass has the sequence number of its forward operator.
+    is_loss = any(
         parent.name == LOSS
-        or ("evaluate_function" in parent.name and parent.sequence_nr in of_loss)
+        or ("evaluate_function" in parent.name and parent.sequence_nr in loss_numbers)
         for parent in parents
     )
-    if is_of_loss:
+    if is_loss:
         return LOSS
     if any(_OPTIMIZER.search(parent.name) for parent in parents):
         return OPTIMIZER
@@ -89,8 +89,8 @@ def _classify_event(event: FunctionEvent, of_loss: set[int]) -> str:
 
 
 def _iter_ancestors(event: FunctionEvent) -> Iterator[FunctionEvent]:
-    """The event and all that called it."""
-    above: FunctionEvent | None = event
-    while above is not None:
-        yield above
-        above = above.cpu_parent
+    """Yield the event and all its callers."""
+    ancestor: FunctionEvent | None = event
+    while ancestor is not None:
+        yield ancestor
+        ancestor = ancestor.cpu_parent

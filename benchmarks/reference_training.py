@@ -1,4 +1,4 @@
-"""Training as it is usually written: transformers' SegFormer, and PNGs decoded by a DataLoader."""
+"""A conventional training: transformers' SegFormer, with PNGs decoded by a DataLoader."""
 
 import random
 from collections.abc import Generator, Iterator, Sequence
@@ -22,7 +22,7 @@ SCALE = (0.5, 2.0)
 
 @dataclass(frozen=True)
 class PngFrames(Dataset[tuple[Tensor, Tensor]]):
-    """Frames decoded one by one, then scaled, cut and flipped at random, and normalized.
+    """Frames decoded one by one, randomly scaled, cropped and flipped, and normalized.
 
     `files` are pairs of photograph and label map, `crop` is rows and columns in pixels.
     """
@@ -43,9 +43,9 @@ class PngFrames(Dataset[tuple[Tensor, Tensor]]):
         image = image.resize(size, Image.Resampling.BILINEAR)
         labels = labels.resize(size, Image.Resampling.NEAREST)
         rows, columns = self.crop
-        lacking = (0, 0, max(0, columns - size[0]), max(0, rows - size[1]))
-        image = ImageOps.expand(image, lacking)
-        labels = ImageOps.expand(labels, lacking, fill=IGNORE)
+        padding = (0, 0, max(0, columns - size[0]), max(0, rows - size[1]))
+        image = ImageOps.expand(image, padding)
+        labels = ImageOps.expand(labels, padding, fill=IGNORE)
         left = random.randint(0, image.width - columns)
         top = random.randint(0, image.height - rows)
         box = left, top, left + columns, top + rows
@@ -60,7 +60,7 @@ class PngFrames(Dataset[tuple[Tensor, Tensor]]):
 
 
 class ReferenceTraining:
-    """Transformers' network and its own loss, AdamW, and batches of a DataLoader."""
+    """Transformers' network with its own loss, AdamW, and batches of a DataLoader."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class ReferenceTraining:
         self._optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=LEARNING_RATE, weight_decay=0.01
         )
-        # One epoch without end: the frames drawn are few, and real epochs are long.
+        # A single long epoch: the test frames are few, and real epochs are long.
         self._loader = DataLoader(
             frames,
             batch_size,
@@ -104,7 +104,7 @@ class ReferenceTraining:
             )
 
     def train(self, batches: Iterator[tuple[Tensor, Tensor]], steps: int) -> float:
-        """Make so many updates and return the last loss."""
+        """Make `steps` updates and return the last loss."""
         self.network.train()
         for _ in range(steps):
             images, labels = next(batches)

@@ -1,4 +1,4 @@
-"""Simple pictures, so that a benchmark needs no data: drawn in memory, or written as PNG files."""
+"""Simple test frames, so that benchmarks need no data: in memory, or as PNG files."""
 
 from pathlib import Path
 
@@ -9,19 +9,19 @@ from segformer.cityscapes import IGNORE, NUM_CLASSES
 from segformer.data.packed_frames import PackedFrames
 
 _RECTANGLES = 60
-"""In a frame. With the noise, a photograph of 1024 x 2048 takes 3 MB as PNG, a real one 2.3."""
+"""Per frame. With the noise, an image of 1024 x 2048 is 3 MB as PNG, a real one 2.3 MB."""
 
 _NOISE = 6
-"""Gray levels by which neighboring pixels differ; without it PNGs would decode too fast."""
+"""Gray levels of noise; without it PNGs would decode too fast."""
 
 
 def make_test_frames(number: int, size: tuple[int, int], seed: int = 0) -> PackedFrames:
     """Draw frames of overlapping rectangles, one class and one color each, with noise on them.
 
     Args:
-        number: how many, n.
+        number: number of frames.
         size: rows and columns, pixels.
-        seed: the same one gives the same frames.
+        seed: the same seed gives the same frames.
     """
     generator = np.random.default_rng(seed)
     palette = generator.integers(_NOISE, 256 - _NOISE, (256, 3), dtype=np.uint8)
@@ -39,7 +39,7 @@ def make_test_frames(number: int, size: tuple[int, int], seed: int = 0) -> Packe
 
 
 def write_pngs(frames: PackedFrames, folder: Path) -> list[tuple[Path, Path]]:
-    """Write photographs and label maps of train ids; return the pairs of files."""
+    """Write photographs and label maps (train ids); return the pairs of files."""
     pairs = []
     for name, image, labels in zip(frames.names, frames.images, frames.labels, strict=True):
         pair = folder / f"{name}_image.png", folder / f"{name}_labels.png"

@@ -1,4 +1,4 @@
-"""What holds for all tests."""
+"""Fixtures for all tests."""
 
 import pytest
 import torch
@@ -6,5 +6,5 @@ import torch
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    """Tests run side by side, a process per core: more threads would stand in each other's way."""
+    """One thread per process: tests run in parallel, with a process per core."""
     torch.set_num_threads(1)

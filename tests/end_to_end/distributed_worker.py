@@ -1,6 +1,6 @@
-"""What one process of many finds out; torchrun starts several, the tests compare with one alone.
+"""A process of a distributed test; torchrun starts several, the tests compare with a single one.
 
-python -m pipeline.torchrun --nproc-per-node 2 -m tests.end_to_end.distributed_worker findings FOLDER
+python -m pipeline.torchrun --nproc-per-node 2 -m tests.end_to_end.distributed_worker results FOLDER
 """
 
 import os
@@ -21,33 +21,33 @@ from segformer.training.sync_batchnorm import convert_sync_batchnorm
 
 NUM_CLASSES = 4
 VOID = 255
-STOP_STEP = 3  # batches after which one of them wants to stop
-ERROR_MESSAGE = "labels: this is what the one process found wrong"
+STOP_STEP = 3  # number of batches after which one process requests to stop
+ERROR_MESSAGE = "labels: an error in one process"
 
 
 def collect_results(folder: Path) -> dict[str, Any]:
-    """Everything that should not depend on how many processes look at it, and who this one is."""
+    """Return results that should not depend on the number of processes, and the rank."""
     frames = PackedFrames.open(folder / "frames")
-    share = slice(distributed.rank(), None, distributed.world_size())
-    images, target = (part[share] for part in make_batch())
+    shard = slice(distributed.rank(), None, distributed.world_size())
+    images, target = (part[shard] for part in make_batch())
     return {
         "rank": distributed.rank(),
-        "is_first": distributed.is_main(),
+        "is_main": distributed.is_main(),
         "gathered": torch.stack(distributed.all_gather(torch.tensor([distributed.rank(), 7]))),
-        "from_first": distributed.broadcast({"run": distributed.rank()}),
-        "stops_after": next(i for i in range(9) if distributed.any_rank(should_stop(i))),
+        "broadcast": distributed.broadcast({"run": distributed.rank()}),
+        "stop_step": next(i for i in range(9) if distributed.any_rank(should_stop(i))),
         "losses": {name: compute_loss_and_gradients(name, images, target) for name in LOSSES},
         "confusions": [evaluate_packed(make_network(), frames, size, "cpu") for size in (2, 9)],
     }
 
 
 def should_stop(step: int) -> bool:
-    """The last process wants to from step ENOUGH on, the others never."""
+    """The last process requests to stop from STOP_STEP on, the others never."""
     return distributed.rank() == distributed.world_size() - 1 and step >= STOP_STEP
 
 
 def make_batch() -> tuple[Tensor, Tensor]:
-    """Four images and labels; two are mostly void, and a class is in one image only."""
+    """Make four images and labels; two are mostly void, and a class is in one image only."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(4, 3, 6, 8, generator=generator, dtype=torch.float64)
     target = torch.randint(0, NUM_CLASSES - 1, (4, 6, 8), generator=generator)
@@ -57,7 +57,7 @@ def make_batch() -> tuple[Tensor, Tensor]:
 
 
 def make_network() -> nn.Module:
-    """Two convolutions with a BatchNorm between them, the same in every process."""
+    """Make two convolutions with a BatchNorm between them, the same in every process."""
     torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.Conv2d(5, NUM_CLASSES, 1)
@@ -65,7 +65,7 @@ def make_network() -> nn.Module:
 
 
 def compute_loss_and_gradients(name: str, images: Tensor, target: Tensor) -> dict[str, Tensor]:
-    """The value of a loss on this share, all gradients, and the statistics of the BatchNorm."""
+    """Return the value of a loss on this shard, all gradients, and the BatchNorm statistics."""
     weights = torch.arange(1.0, NUM_CLASSES + 1) if name in WEIGHTED_LOSSES else None
     model = make_network().double()
     if distributed.world_size() > 1:
@@ -74,25 +74,29 @@ def compute_loss_and_gradients(name: str, images: Tensor, target: Tensor) -> dic
     value = get_loss(name, weights)(nn.functional.pad(model(images), (1, 1, 1, 1)), target)
     value.backward()
     plain = model.module if isinstance(model, DistributedDataParallel) else model
-    gradients = {key: one.grad for key, one in plain.named_parameters() if one.grad is not None}
+    gradients = {
+        key: parameter.grad
+        for key, parameter in plain.named_parameters()
+        if parameter.grad is not None
+    }
     return {"value": value.detach()} | gradients | dict(plain.named_buffers())
 
 
 def main(mode: str, folder: Path) -> None:
-    """Write the findings, and then make a mistake or be killed, in the last process only."""
+    """Save the results; the last process then fails, or is killed in mode `killed`."""
     with distributed.process_group(torch.device("cpu")):
         is_last = distributed.rank() == distributed.world_size() - 1
         if mode == "killed" and is_last:
             os.kill(os.getpid(), signal.SIGKILL)
-        if mode == "findings":
+        if mode == "results":
             torch.save(collect_results(folder), folder / f"{distributed.rank()}.pt")
             if is_last:
                 raise ValueError(ERROR_MESSAGE)
-        distributed.any_rank(False)  # all wait for all
+        distributed.any_rank(False)  # all processes wait for each other
 
 
 if __name__ == "__main__":
     try:
         main(sys.argv[1], Path(sys.argv[2]))
-    except ValueError as mistake:
-        sys.exit(f"error: {mistake}")
+    except ValueError as error:
+        sys.exit(f"error: {error}")

@@ -1,4 +1,4 @@
-"""The same results on a GPU as on the CPU; nothing here runs without one (mark `gpu`)."""
+"""Results on a GPU equal those on the CPU; all tests here need a GPU (mark `gpu`)."""
 
 from itertools import islice
 
@@ -23,19 +23,19 @@ from segformer.training.sync_batchnorm import SyncBatchNorm2d
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here"),
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
 ]
 
 
 @pytest.fixture(autouse=True)
 def _full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compare in float32 proper: TF32 keeps 10 bits of a product."""
+    """Compare in full float32: TF32 has a 10-bit mantissa."""
     monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
 
 
-def frames(rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two random frames with void pixels among their labels."""
+def make_frames(rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Make two random frames with void pixels among their labels."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (2, rows, columns, 3), generator=generator, dtype=torch.uint8)
     labels = torch.randint(0, 20, (2, rows, columns), generator=generator, dtype=torch.uint8)
@@ -43,7 +43,7 @@ def frames(rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("variant", ["b0", "b2"])
-def test_scores_and_gradients(variant: str) -> None:
+def test_scores_and_gradients_equal_the_cpu(variant: str) -> None:
     """Scores and gradients agree with the CPU's within float32's rounding."""
     torch.manual_seed(0)
     model = SegFormer(variant, drop_path=0, dropout=0).double()
@@ -59,34 +59,34 @@ def test_scores_and_gradients(variant: str) -> None:
     largest = max(float(gradient.abs().max()) for gradient in gradients)
     for gradient, parameter in zip(gradients, model.parameters(), strict=True):
         assert parameter.grad is not None
-        # Some are zero in exact arithmetic (a bias before a norm): there only rounding is left.
+        # Some are zero in exact arithmetic (a bias before a norm), and pure rounding error here.
         torch.testing.assert_close(
             gradient.float(), parameter.grad.cpu(), rtol=1e-2, atol=1e-5 * largest
         )
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_losses(name: str) -> None:
-    """Every loss has the CPU's value and gradient, void included."""
-    _, labels = frames(16, 24)
+def test_losses_equal_the_cpu(name: str) -> None:
+    """Every loss has the value and gradient of the CPU, with void pixels."""
+    _, labels = make_frames(16, 24)
     scores = torch.randn(2, 19, 16, 24, dtype=torch.float64, requires_grad=True)
     weights = torch.linspace(0.5, 2, 19) if name in WEIGHTED_LOSSES else None
     expected = get_loss(name, weights)(scores, labels.long())
     expected.backward()
-    on_gpu = scores.detach().cuda().requires_grad_()
+    gpu_scores = scores.detach().cuda().requires_grad_()
     value = get_loss(name, weights if weights is None else weights.cuda())(
-        on_gpu, labels.long().cuda()
+        gpu_scores, labels.long().cuda()
     )
     value.backward()
     torch.testing.assert_close(expected, value.cpu())
-    torch.testing.assert_close(scores.grad, on_gpu.grad.cpu())
+    torch.testing.assert_close(scores.grad, gpu_scores.grad.cpu())
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_losses_repeat_to_the_last_bit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_losses_are_deterministic(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With deterministic algorithms on, two runs in bf16 give the same value and gradient."""
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    _, labels = frames(64, 96)
+    _, labels = make_frames(64, 96)
     loss = get_loss(name, torch.ones(19).cuda() if name in WEIGHTED_LOSSES else None)
     scores = torch.randn(2, 19, 64, 96).bfloat16().cuda()
     results = []
@@ -105,9 +105,9 @@ def test_losses_repeat_to_the_last_bit(name: str, monkeypatch: pytest.MonkeyPatc
     assert gradient.isfinite().all()
 
 
-def batches(device: str, residency: Residency = "auto") -> BatchLoader:
-    """Crops of 32 x 48 from the two frames, one of each in every batch."""
-    images, labels = (tensor.numpy() for tensor in frames(40, 80))
+def make_loader(device: str, residency: Residency = "auto") -> BatchLoader:
+    """Make a loader of crops of 32 x 48, one of each of the two frames in every batch."""
+    images, labels = (tensor.numpy() for tensor in make_frames(40, 80))
     return BatchLoader(
         PackedFrames(images, labels, ["a", "b"]),
         shuffled(2, 2, seed=0),
@@ -119,27 +119,29 @@ def batches(device: str, residency: Residency = "auto") -> BatchLoader:
 
 
 @pytest.mark.parametrize("residency", ["host", "device"])
-def test_batches(residency: Residency) -> None:
-    """The same crops and labels as on the CPU, and the same pixels to rounding."""
-    here, there = (islice(source(0), 8) for source in (batches("cpu"), batches("cuda", residency)))
-    for (pixels, labels), (gpu_pixels, gpu_labels) in zip(here, there, strict=True):
+def test_batches_equal_the_cpu(residency: Residency) -> None:
+    """The same crops and labels as on the CPU, and the same pixels up to rounding."""
+    cpu_batches, gpu_batches = (
+        islice(loader(0), 8) for loader in (make_loader("cpu"), make_loader("cuda", residency))
+    )
+    for (pixels, labels), (gpu_pixels, gpu_labels) in zip(cpu_batches, gpu_batches, strict=True):
         torch.testing.assert_close(pixels, gpu_pixels.cpu(), atol=1e-3, rtol=1e-3)
         assert torch.equal(labels, gpu_labels.cpu())
 
 
-def test_batches_are_the_same_bytes_wherever_the_frames_lie() -> None:
-    """Two small frames fit; on the host or on the device, the batches are equal."""
-    resident, streamed = batches("cuda"), batches("cuda", "host")
+def test_batches_do_not_depend_on_the_residency() -> None:
+    """Images on the host or on the device give equal batches; two small frames fit."""
+    resident, streamed = make_loader("cuda"), make_loader("cuda", "host")
     assert ("device", "host") == (resident.residency, streamed.residency)
-    for here, there in zip(islice(resident(0), 8), islice(streamed(0), 8), strict=True):
-        assert torch.equal(here[0], there[0])
-        assert torch.equal(here[1], there[1])
+    for batch, other in zip(islice(resident(0), 8), islice(streamed(0), 8), strict=True):
+        assert torch.equal(batch[0], other[0])
+        assert torch.equal(batch[1], other[1])
 
 
 @pytest.mark.parametrize("residency", ["host", "device"])
-def test_making_batches_never_waits_for_the_gpu(residency: Residency) -> None:
-    """PyTorch finds no operation that synchronizes, in any thread."""
-    source = batches("cuda", residency)(0)
+def test_loader_never_waits_for_the_gpu(residency: Residency) -> None:
+    """PyTorch reports no synchronizing operation, in any thread."""
+    source = make_loader("cuda", residency)(0)
     next(source)
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -149,58 +151,58 @@ def test_making_batches_never_waits_for_the_gpu(residency: Residency) -> None:
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_shared_statistics_never_wait_for_the_gpu() -> None:
-    """The BatchNorm of many processes, forward and backward; with one it is BatchNorm's result."""
+def test_sync_batchnorm_never_waits_for_the_gpu() -> None:
+    """Forward and backward; with a single process the result is that of BatchNorm."""
     plain = torch.nn.BatchNorm2d(3).cuda()
-    shared = SyncBatchNorm2d.from_batch_norm(plain)
+    synchronized = SyncBatchNorm2d.from_batch_norm(plain)
     maps = torch.randn(2, 3, 8, 8).cuda().requires_grad_()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        found = shared(maps)
-        found.square().mean().backward()
+        normed = synchronized(maps)
+        normed.square().mean().backward()
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    torch.testing.assert_close(plain(maps), found)
+    torch.testing.assert_close(plain(maps), normed)
 
 
-def test_predictions_and_confusion() -> None:
-    """Class maps agree at all but undecided pixels, and the same maps give the same counts."""
-    images, labels = frames(64, 96)
+def test_predictions_and_confusion_equal_the_cpu() -> None:
+    """Class maps agree except at near ties, and equal maps give equal counts."""
+    images, labels = make_frames(64, 96)
     model = SegFormer("b0").eval()
-    here = segment(model, images, input_size=(64, 96), output_size=(64, 96))
-    there = segment(model.cuda(), images.cuda(), input_size=(64, 96), output_size=(64, 96))
-    assert (here == there.cpu()).float().mean() > 0.999
-    expected = confusion_matrix(here.long(), labels.long(), 19)
-    counted = confusion_matrix(here.long().cuda(), labels.long().cuda(), 19)
-    assert torch.equal(expected, counted.cpu())
+    on_cpu = segment(model, images, input_size=(64, 96), output_size=(64, 96))
+    on_gpu = segment(model.cuda(), images.cuda(), input_size=(64, 96), output_size=(64, 96))
+    assert (on_cpu == on_gpu.cpu()).float().mean() > 0.999
+    expected = confusion_matrix(on_cpu.long(), labels.long(), 19)
+    counts = confusion_matrix(on_cpu.long().cuda(), labels.long().cuda(), 19)
+    assert torch.equal(expected, counts.cpu())
 
 
-def test_counts_of_the_other_metrics() -> None:
-    """Boundaries, calibration and instances count as on the CPU, with deterministic algorithms."""
-    _, labels = frames(64, 96)
+def test_other_metrics_equal_the_cpu() -> None:
+    """Boundary, calibration and instance counts are equal, with deterministic algorithms."""
+    _, labels = make_frames(64, 96)
     predicted = labels.roll(1, -1).where(labels.roll(1, -1) < 19, 0)
     scores = torch.randn(2, 19, 64, 96, generator=torch.Generator().manual_seed(0))
-    sure = confidence(scores)
-    torch.testing.assert_close(sure, confidence(scores.cuda()).cpu())
+    confidences = confidence(scores)
+    torch.testing.assert_close(confidences, confidence(scores.cuda()).cpu())
     torch.use_deterministic_algorithms(True)
     try:
-        there = boundary_counts(predicted.cuda(), labels.cuda(), 19)
-        bins = calibration_counts(sure.cuda(), predicted.cuda(), labels.cuda())
+        boundaries = boundary_counts(predicted.cuda(), labels.cuda(), 19)
+        bins = calibration_counts(confidences.cuda(), predicted.cuda(), labels.cuda())
     finally:
         torch.use_deterministic_algorithms(False)
-    assert torch.equal(boundary_counts(predicted, labels, 19), there.cpu())
-    assert torch.equal(calibration_counts(sure, predicted, labels), bins.cpu())
+    assert torch.equal(boundary_counts(predicted, labels, 19), boundaries.cpu())
+    assert torch.equal(calibration_counts(confidences, predicted, labels), bins.cpu())
     ids = torch.full((64, 96), 24001)
     assert torch.equal(
         count_instances(predicted[0], ids), count_instances(predicted[0].cuda(), ids)
     )
 
 
-def test_training_learns() -> None:
-    """Twenty steps on one batch bring the loss down."""
+def test_training_lowers_the_loss() -> None:
+    """Twenty steps on one batch lower the loss by a fifth."""
     torch.manual_seed(0)
-    images, labels = frames(64, 96)
-    labels[:] = (images.float().mean(-1) > 127).to(torch.uint8)  # something to be learnt
+    images, labels = make_frames(64, 96)
+    labels[:] = (images.float().mean(-1) > 127).to(torch.uint8)  # a class that can be learned
     batch = normalize(images.cuda()), labels.cuda().long()
     model = SegFormer("b0").cuda()
     optimizer = adamw(model, lr=1e-3, decoder_lr_factor=1.0, weight_decay=0.01)
@@ -211,6 +213,6 @@ def test_training_learns() -> None:
         lambda start: (batch for _ in range(start, 20)),
         recipe,
         validate=lambda model: 0.0,
-        report=lambda progress: None,
+        report=lambda record: None,
     )
     assert state.history[-1].loss < 0.8 * state.history[0].loss

@@ -1,4 +1,4 @@
-"""Two real processes that torchrun starts do what one does, and end together with one message."""
+"""Two real processes of torchrun give the results of one, and end together with one message."""
 
 import os
 import re
@@ -23,18 +23,18 @@ LAUNCH = (sys.executable, "-m", "pipeline.torchrun", "--nproc-per-node", "2", "-
 
 @dataclass(frozen=True)
 class Job:
-    """How torchrun ended: its exit code and both streams; and how long that took, in seconds."""
+    """A finished torchrun: exit code, output of both streams, and seconds."""
 
     code: int
-    said: str
+    output: str
     seconds: float
 
 
-def run(what: str, folder: Path) -> Job:
+def run_worker(mode: str, folder: Path) -> Job:
     """Run tests/end_to_end/distributed_worker.py in two processes."""
     started = time.monotonic()
     job = subprocess.run(
-        [*LAUNCH, "tests.end_to_end.distributed_worker", what, str(folder)],
+        [*LAUNCH, "tests.end_to_end.distributed_worker", mode, str(folder)],
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
@@ -47,89 +47,93 @@ def run(what: str, folder: Path) -> Job:
 
 
 @dataclass(frozen=True)
-class Compared:
-    """What one process finds, what two find, and how the two ended."""
+class Comparison:
+    """The results of one process and of two, and how the two ended."""
 
-    one: dict[str, Any]
-    two: list[dict[str, Any]]
+    single: dict[str, Any]
+    pair: list[dict[str, Any]]
     job: Job
 
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory: pytest.TempPathFactory) -> Compared:
-    """One job for all claims: two processes take seconds to start."""
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    """One job for all tests: two processes take seconds to start."""
     folder = tmp_path_factory.mktemp("job")
     rng = np.random.default_rng(0)
     with create(folder / "frames", list("abcde"), (10, 12)) as (images, labels):
         images[:] = rng.integers(0, 256, images.shape)
         labels[:] = rng.choice(np.array([0, 1, 2, 3, 255]), labels.shape)
-    job = run("findings", folder)
-    assert all((folder / f"{rank}.pt").exists() for rank in range(2)), job.said
-    two = [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
-    return Compared(collect_results(folder), two, job)
+    job = run_worker("results", folder)
+    assert all((folder / f"{rank}.pt").exists() for rank in range(2)), job.output
+    pair = [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    return Comparison(collect_results(folder), pair, job)
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_two_processes_train_as_one(compared: Compared, name: str) -> None:
-    """Half a batch each: value, gradients and BatchNorm's statistics are those of the whole."""
-    for found in compared.two:
+def test_two_processes_train_as_one(comparison: Comparison, name: str) -> None:
+    """With half a batch each, value, gradients and BatchNorm statistics are those of the whole."""
+    for results in comparison.pair:
         torch.testing.assert_close(
-            found["losses"][name], compared.one["losses"][name], rtol=1e-9, atol=1e-12
+            results["losses"][name], comparison.single["losses"][name], rtol=1e-9, atol=1e-12
         )
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_two_processes_stay_alike(compared: Compared, name: str) -> None:
-    """Value, gradients and statistics are the same bits in both."""
-    first, second = (found["losses"][name] for found in compared.two)
+def test_two_processes_have_equal_results(comparison: Comparison, name: str) -> None:
+    """Value, gradients and statistics are equal bit for bit."""
+    first, second = (results["losses"][name] for results in comparison.pair)
     torch.testing.assert_close(first, second, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("index", range(2), ids=["three batches", "a batch for one only"])
-def test_two_processes_evaluate_as_one(compared: Compared, index: int) -> None:
-    """The confusion is the same count for count, also where one process has nothing to do."""
-    expected = compared.one["confusions"][index]
+@pytest.mark.parametrize("index", range(2), ids=["three batches", "a batch for one process"])
+def test_two_processes_evaluate_as_one(comparison: Comparison, index: int) -> None:
+    """The confusion matrix is the same, also if one process has no batch."""
+    expected = comparison.single["confusions"][index]
     assert 0 < expected.sum()
-    for found in compared.two:
-        torch.testing.assert_close(expected, found["confusions"][index], rtol=0, atol=0)
+    for results in comparison.pair:
+        torch.testing.assert_close(expected, results["confusions"][index], rtol=0, atol=0)
 
 
-def test_the_first_process_is_one_only(compared: Compared) -> None:
-    """Files are written once: one of two is the first, and alone one is."""
-    assert [0, 1] == [found["rank"] for found in compared.two]
-    assert [True, False] == [found["is_first"] for found in compared.two]
-    assert compared.one["is_first"]
+def test_one_process_is_the_main_one(comparison: Comparison) -> None:
+    """Files are written once: rank 0 of two is the main process, and so is a single one."""
+    assert [0, 1] == [results["rank"] for results in comparison.pair]
+    assert [True, False] == [results["is_main"] for results in comparison.pair]
+    assert comparison.single["is_main"]
 
 
-def test_tensors_are_gathered_in_order(compared: Compared) -> None:
-    """Each process gets everyone's, by rank."""
-    for found in compared.two:
-        assert [[0, 7], [1, 7]] == found["gathered"].tolist()
-    assert [[0, 7]] == compared.one["gathered"].tolist()
+def test_tensors_are_gathered_in_order(comparison: Comparison) -> None:
+    """Each process gets the tensors of all, by rank."""
+    for results in comparison.pair:
+        assert [[0, 7], [1, 7]] == results["gathered"].tolist()
+    assert [[0, 7]] == comparison.single["gathered"].tolist()
 
 
-def test_all_know_what_the_first_knows(compared: Compared) -> None:
-    """For example which tracking run this is."""
-    assert [{"run": 0}] * 3 == [found["from_first"] for found in (compared.one, *compared.two)]
+def test_values_are_broadcast_from_rank_0(comparison: Comparison) -> None:
+    """For example the id of the tracking run."""
+    assert [{"run": 0}] * 3 == [
+        results["broadcast"] for results in (comparison.single, *comparison.pair)
+    ]
 
 
-def test_all_stop_after_the_same_step(compared: Compared) -> None:
-    """One of them wants to; both leave the loop there and then."""
-    assert [STOP_STEP] * 3 == [found["stops_after"] for found in (compared.one, *compared.two)]
+def test_all_processes_stop_after_the_same_step(comparison: Comparison) -> None:
+    """If one requests to stop, both leave the loop at that step."""
+    assert [STOP_STEP] * 3 == [
+        results["stop_step"] for results in (comparison.single, *comparison.pair)
+    ]
 
 
-def test_a_mistake_is_said_once(compared: Compared) -> None:
-    """One process fails, the other waits for it: one message, no traceback, exit code 1."""
-    assert f"error: {ERROR_MESSAGE}\n" == compared.job.said
-    assert 1 == compared.job.code
+def test_error_is_printed_once(comparison: Comparison) -> None:
+    """One process fails while the other waits: one message, no traceback, exit code 1."""
+    assert f"error: {ERROR_MESSAGE}\n" == comparison.job.output
+    assert 1 == comparison.job.code
 
 
-def test_a_killed_process_ends_the_other(tmp_path: Path) -> None:
-    """Within seconds, with one message that says what to do, and the exit code of SIGKILL."""
-    job = run("killed", tmp_path)
-    assert 1 == job.said.count("\n")
-    # The other process says it or, if that was ended first, torchrun.
-    assert re.match("error: (one of 2 processes|process 1) was killed", job.said)
-    assert "run the same command to resume from the last saved state" in job.said
+def test_killed_process_ends_the_other(tmp_path: Path) -> None:
+    """Within seconds, with one message with the remedy, and the exit code of SIGKILL."""
+    job = run_worker("killed", tmp_path)
+    assert 1 == job.output.count("\n")
+    # Printed by the other process or, if that was ended first, by torchrun.
+    assert re.match("error: (one of 2 processes|process 1) was killed", job.output)
+    assert "run the same command to resume from the last saved state" in job.output
     assert 128 + 9 == job.code
-    assert 60 > job.seconds  # most of it is the start; a lost process would be waited for 30 min
+    assert 60 > job.seconds  # mostly the start; PyTorch's own timeout for a lost process is 30 min

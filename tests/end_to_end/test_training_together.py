@@ -1,4 +1,4 @@
-"""The train command in two processes: the curve of one, one message, and killed it goes on."""
+"""The train command in two processes: the loss curve of one, one message, and resumption."""
 
 import csv
 import os
@@ -18,14 +18,14 @@ from tests.end_to_end.test_demo import SHIPPED, edit
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent.parent
-ALONE = (sys.executable, "-m")
-TOGETHER = (sys.executable, "-m", "pipeline.torchrun", "--nproc-per-node", "2", "-m")
+SINGLE = (sys.executable, "-m")
+DISTRIBUTED = (sys.executable, "-m", "pipeline.torchrun", "--nproc-per-node", "2", "-m")
 FILES = ("model.safetensors", "history.csv")
 TINY = {
     "train.steps": 8,
     "train.batch_size": 4,
     "train.warmup_steps": 1,
-    "train.drop_path": 0.0,  # what is dropped is drawn in each process for itself
+    "train.drop_path": 0.0,  # each process drops other paths
     "train.dropout": 0.0,
     "train.augment.crop": [32, 64],
     "train.report_every": 1,
@@ -34,8 +34,8 @@ TINY = {
 }
 
 
-class Work:
-    """A folder with packed frames and parameters, in which the train command is run."""
+class Workspace:
+    """A folder with packed frames and parameters for the train command."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -56,10 +56,10 @@ class Work:
         }
 
     def start(self, launch: tuple[str, ...], out: str) -> "subprocess.Popen[str]":
-        """Begin a training, or go on with it."""
-        places = [f"--{name}={name}" for name in ("pack", "frequency", "weights", "work")]
+        """Start or resume a training."""
+        options = [f"--{name}={name}" for name in ("pack", "frequency", "weights", "work")]
         return subprocess.Popen(
-            [*launch, "pipeline", "train", *places, f"--out={out}", "--loss=dice", "--seed=0"],
+            [*launch, "pipeline", "train", *options, f"--out={out}", "--loss=dice", "--seed=0"],
             cwd=self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -68,43 +68,45 @@ class Work:
         )
 
     def train(self, launch: tuple[str, ...], out: str) -> dict[str, bytes]:
-        """Train to the end; what was written."""
+        """Train to the end; return the files it wrote."""
         process = self.start(launch, out)
-        said, _ = process.communicate(timeout=300)
-        assert 0 == process.returncode, said
+        output, _ = process.communicate(timeout=300)
+        assert 0 == process.returncode, output
         return {name: (self.folder / out / name).read_bytes() for name in FILES}
 
     def workers(self, launcher: int) -> list[int]:
-        """The processes that torchrun has started."""
+        """Return the processes that torchrun has started."""
         children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text()
         return [int(child) for child in children.split()]
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
-    """One folder for all."""
-    return Work(tmp_path_factory.mktemp("together"))
+def work(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """One folder for all tests."""
+    return Workspace(tmp_path_factory.mktemp("together"))
 
 
-def curve(history: bytes) -> list[tuple[float, ...]]:
-    """Loss and validation mIoU (0 where none) of every step."""
+def parse_curve(history: bytes) -> list[tuple[float, ...]]:
+    """Return loss and validation mIoU (0 if none) of every step."""
     rows = csv.DictReader(history.decode().splitlines())
     return [(float(row["loss"]), float(row["val_miou"] or 0)) for row in rows]
 
 
-def test_two_processes_have_the_curve_of_one_and_survive_being_killed(work: Work) -> None:
+def test_two_processes_equal_one_and_resume_after_a_kill(work: Workspace) -> None:
     """The loss curve and the validation are those of one process, in one MLflow run.
 
-    One process killed midway: the other ends within seconds, with one message; the same command
-    then goes on and ends with the bytes of a training that nobody killed.
+    If one process is killed, the other ends within seconds, with one message; the same command
+    then resumes and ends with the bytes of an uninterrupted training.
     """
-    alone = work.train(ALONE, "alone")
-    whole = work.train(TOGETHER, "whole")
-    np.testing.assert_allclose(curve(alone["history.csv"]), curve(whole["history.csv"]), rtol=1e-3)
+    single = work.train(SINGLE, "single")
+    whole = work.train(DISTRIBUTED, "whole")
+    np.testing.assert_allclose(
+        parse_curve(single["history.csv"]), parse_curve(whole["history.csv"]), rtol=1e-3
+    )
     runs = MlflowClient(work.environment["MLFLOW_TRACKING_URI"]).search_runs(["1"])
     assert 2 == len(runs)
 
-    process = work.start(TOGETHER, "killed")
+    process = work.start(DISTRIBUTED, "killed")
     deadline = time.monotonic() + 120
     while not list((work.folder / "work").glob("*/step-00000003-*.pt")):
         assert process.poll() is None, process.communicate()[0]
@@ -112,9 +114,9 @@ def test_two_processes_have_the_curve_of_one_and_survive_being_killed(work: Work
         time.sleep(0.01)
     os.kill(work.workers(process.pid)[-1], signal.SIGKILL)
     killed = time.monotonic()
-    said, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=60)
     assert time.monotonic() - killed < 15
     assert 0 != process.returncode
-    assert 1 == said.count("killed"), said
-    assert "Traceback" not in said
-    assert whole == work.train(TOGETHER, "killed")
+    assert 1 == output.count("killed"), output
+    assert "Traceback" not in output
+    assert whole == work.train(DISTRIBUTED, "killed")

@@ -1,4 +1,4 @@
-"""The augmentation of one frame, pixel by pixel in plain numbers, to compare the fast one with."""
+"""Reference augmentation of one frame, pixel by pixel in plain Python."""
 
 import math
 from collections import Counter
@@ -18,21 +18,22 @@ def augment_frame(
     random_numbers: NDArray[np.float64],
     settings: Any,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Give the crop's image (rows, columns, 3), normalized, and its labels (rows, columns).
+    """Return the image of the crop (rows, columns, 3), normalized, and its labels (rows, columns).
 
     Args:
         image: (h, w, 3) RGB.
         labels: (h, w) train ids.
-        random_numbers: 30 numbers: factor, ten places (row, column), flip, four coins, four strengths.
+        random_numbers: 30 numbers: scale factor, ten positions (row, column), flip, four coins,
+            four strengths.
         settings: has `crop`, `scale`, `max_class_share`, `flip` and `photometric`.
     """
     factor = settings.scale[0] + random_numbers[0] * (settings.scale[1] - settings.scale[0])
     extents = [crop_extent(labels.shape[i], settings.crop[i], factor) for i in (0, 1)]
-    for place in range(10):
+    for attempt in range(10):
         window = []
         for i in (0, 1):
             start = math.floor(
-                random_numbers[1 + 2 * place + i] * (labels.shape[i] - extents[i][0] + 1)
+                random_numbers[1 + 2 * attempt + i] * (labels.shape[i] - extents[i][0] + 1)
             )
             window.append(slice(start, start + extents[i][0]))
         small_labels = resize_labels(labels[tuple(window)], extents[0][1], extents[1][1])
@@ -48,8 +49,8 @@ def augment_frame(
     target = np.full(settings.crop, VOID, np.int64)
     for y, row in enumerate(small):
         for x, color in enumerate(row):
-            bright = [min(max(channel, 0.0), 255.0) / 255 for channel in color]
-            result[y, x] = [(c - m) / s for c, m, s in zip(bright, MEAN, STD, strict=True)]
+            clamped = [min(max(channel, 0.0), 255.0) / 255 for channel in color]
+            result[y, x] = [(c - m) / s for c, m, s in zip(clamped, MEAN, STD, strict=True)]
             target[y, x] = small_labels[y][x]
     if settings.flip and random_numbers[21] < 0.5:
         return result[:, ::-1], target[:, ::-1]
@@ -57,13 +58,13 @@ def augment_frame(
 
 
 def crop_extent(side: int, crop: int, factor: float) -> tuple[int, int]:
-    """How many pixels of a side are seen, and how many they become."""
-    seen = max(1, round(crop / factor))
-    return (seen, crop) if seen <= side else (side, min(crop, max(1, round(side * factor))))
+    """Return how many pixels of a side are cropped, and to how many they are scaled."""
+    cropped = max(1, round(crop / factor))
+    return (cropped, crop) if cropped <= side else (side, min(crop, max(1, round(side * factor))))
 
 
 def resize_labels(labels: NDArray[np.uint8], rows: int, columns: int) -> list[list[int]]:
-    """The label under the center of every new pixel, in exact fractions."""
+    """Return the label at the center of every new pixel, in exact fractions."""
     h, w = labels.shape
     return [
         [int(labels[center_pixel(y, h, rows), center_pixel(x, w, columns)]) for x in range(columns)]
@@ -72,26 +73,26 @@ def resize_labels(labels: NDArray[np.uint8], rows: int, columns: int) -> list[li
 
 
 def center_pixel(i: int, source: int, target: int) -> int:
-    """Which source pixel holds the center of the i-th target pixel."""
+    """Return the source pixel that contains the center of the i-th target pixel."""
     return math.floor((i + Fraction(1, 2)) * Fraction(source, target))
 
 
 def meets_class_share(labels: list[list[int]], max_class_share: float) -> bool:
-    """Whether something is labeled, and no class has more than its share."""
+    """Return whether there are labeled pixels, and no class has more than its share."""
     counts = Counter(label for row in labels for label in row if label != VOID)
     total = sum(counts.values())
     return total > 0 and all(count <= max_class_share * total for count in counts.values())
 
 
 def resize_image(image: NDArray[np.float64], rows: int, columns: int) -> Any:
-    """(h, w, 3) -> (rows, columns, 3), by a triangle that is as wide as what shrinks."""
+    """(h, w, 3) -> (rows, columns, 3), by a triangle filter that is wider where it shrinks."""
     vertical = np.array([triangle_weights(y, image.shape[0], rows) for y in range(rows)])
     horizontal = np.array([triangle_weights(x, image.shape[1], columns) for x in range(columns)])
     return np.einsum("yi,xj,ijc->yxc", vertical, horizontal, image)
 
 
 def triangle_weights(i: int, source: int, target: int) -> list[float]:
-    """How much each source pixel gives to the i-th target pixel; they sum to 1."""
+    """Return the weight of each source pixel in the i-th target pixel; they sum to 1."""
     ratio = source / target
     center, reach = (i + 0.5) * ratio, max(ratio, 1.0)
     weights = [max(0.0, 1 - abs(j + 0.5 - center) / reach) for j in range(source)]
@@ -99,7 +100,7 @@ def triangle_weights(i: int, source: int, target: int) -> list[float]:
 
 
 def adjust_color(color: Any, coins: Any, strengths: Any) -> list[float]:
-    """One color with those changes whose coin is below a half, one after the other."""
+    """Return a color after the changes whose coin is below 1/2, one after the other."""
     red, green, blue = (float(channel) for channel in color)
     if coins[0] < 0.5:
         added = -32 + 64 * strengths[0]
@@ -108,15 +109,15 @@ def adjust_color(color: Any, coins: Any, strengths: Any) -> list[float]:
         gain = 0.5 + strengths[1]
         red, green, blue = red * gain, green * gain, blue * gain
     if coins[2] < 0.5:
-        most, purity = max(red, green, blue), 0.5 + strengths[2]
-        red, green, blue = (most + (channel - most) * purity for channel in (red, green, blue))
+        largest, gain = max(red, green, blue), 0.5 + strengths[2]
+        red, green, blue = (largest + (channel - largest) * gain for channel in (red, green, blue))
     if coins[3] < 0.5:
         red, green, blue = rotate_hue((red, green, blue), math.radians(-36 + 72 * strengths[3]))
     return [red, green, blue]
 
 
 def rotate_hue(color: tuple[float, ...], angle: float) -> tuple[float, ...]:
-    """Rodrigues' formula: a vector turned about (1, 1, 1)."""
+    """Rotate about (1, 1, 1), by Rodrigues' formula."""
     red, green, blue = color
     gray = (red + green + blue) / 3
     cross = ((blue - green), (red - blue), (green - red))

@@ -1,4 +1,4 @@
-"""Frames that show where their pixels lie, and whole batches cut from frames."""
+"""Frames whose pixels show their coordinates, and augmented batches of frames."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ H, W = 60, 120
 
 
 def make_augment(crop: tuple[int, int], factor: float, **settings: object) -> Augment:
-    """An augmentation that only scales by a known factor and cuts."""
+    """Make an augmentation that only scales by a given factor and crops."""
     settings = {"max_class_share": 1.0, "flip": False, "photometric": False} | settings
     return Augment(crop, (factor, factor), **settings)
 
@@ -24,7 +24,7 @@ def make_augment(crop: tuple[int, int], factor: float, **settings: object) -> Au
 def make_coordinate_frames(
     b: int,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
-    """(b, H, W, 3) images that show their rows in red and columns in green; both as labels."""
+    """Make (b, H, W, 3) images with rows in red and columns in green; and both as labels."""
     rows, columns = np.indices((H, W), dtype=np.uint8)
     image = np.stack([rows, columns, np.full_like(rows, 128)], axis=2)
     return image[None].repeat(b, 0), rows[None].repeat(b, 0), columns[None].repeat(b, 0)
@@ -33,7 +33,7 @@ def make_coordinate_frames(
 def augment_batch(
     augment: Augment, images: NDArray[np.uint8], labels: NDArray[np.uint8], seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """(b, 3, *crop) and (b, *crop) of frames, the draws from a seed."""
+    """Augment frames with random numbers of a seed: (b, 3, *crop) and (b, *crop)."""
     return augment_with(
         augment, images, labels, np.random.default_rng(seed).random((len(images), NUM_RANDOM))
     )
@@ -45,17 +45,17 @@ def augment_with(
     labels: NDArray[np.uint8],
     random_numbers: NDArray[np.float64] | Sequence[NDArray[np.float64]],
 ) -> tuple[Tensor, Tensor]:
-    """(b, 3, *crop) and (b, *crop) of frames, cut by these draws."""
-    cuts = [
+    """Augment frames with these random numbers: (b, 3, *crop) and (b, *crop)."""
+    plans = [
         augment.plan(label, numbers) for label, numbers in zip(labels, random_numbers, strict=True)
     ]
     windows = [
-        torch.from_numpy(image[cut.rows, cut.columns])
-        for image, cut in zip(images, cuts, strict=True)
+        torch.from_numpy(image[plan.rows, plan.columns])
+        for image, plan in zip(images, plans, strict=True)
     ]
-    colors = torch.from_numpy(fold_normalization(np.stack([cut.color_matrix for cut in cuts])))
-    target = torch.from_numpy(np.stack([cut.labels for cut in cuts]))
-    return render(windows, cuts, colors), target.long()
+    colors = torch.from_numpy(fold_normalization(np.stack([plan.color_matrix for plan in plans])))
+    target = torch.from_numpy(np.stack([plan.labels for plan in plans]))
+    return render(windows, plans, colors), target.long()
 
 
 def denormalize(pixels: Tensor) -> Tensor:

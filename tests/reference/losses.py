@@ -1,4 +1,4 @@
-"""Every loss from its formula, in float64, with loops over pixels and classes; slow on purpose."""
+"""Reference losses from their formulas, in float64, with loops over pixels and classes."""
 
 import math
 from collections.abc import Callable
@@ -11,7 +11,7 @@ Pixel = tuple[list[float], int]
 
 
 def labeled_pixels(scores: Tensor, target: Tensor) -> list[Pixel]:
-    """The softmax of every pixel that is not void."""
+    """Return the softmax of every pixel that is not void."""
     b, _, h, w = scores.shape
     pixels = []
     for image in range(b):
@@ -19,14 +19,14 @@ def labeled_pixels(scores: Tensor, target: Tensor) -> list[Pixel]:
             for column in range(w):
                 truth = int(target[image, row, column])
                 if truth != VOID:
-                    one = [float(score) for score in scores[image, :, row, column]]
-                    powers = [math.exp(score - max(one)) for score in one]
+                    pixel_scores = [float(score) for score in scores[image, :, row, column]]
+                    powers = [math.exp(score - max(pixel_scores)) for score in pixel_scores]
                     pixels.append(([power / sum(powers) for power in powers], truth))
     return pixels
 
 
 def mean(values: list[float]) -> float:
-    """The mean; 0 of nothing."""
+    """Return the mean; 0 for no values."""
     return sum(values) / len(values) if values else 0.0
 
 
@@ -37,15 +37,15 @@ def ce(pixels: list[Pixel]) -> float:
 
 def weighted_ce(pixels: list[Pixel], weights: list[float]) -> float:
     """Weighted mean of -log p."""
-    costs = [-math.log(p[truth]) * weights[truth] for p, truth in pixels]
-    return sum(costs) / sum(weights[truth] for _, truth in pixels) if pixels else 0.0
+    losses = [-math.log(p[truth]) * weights[truth] for p, truth in pixels]
+    return sum(losses) / sum(weights[truth] for _, truth in pixels) if pixels else 0.0
 
 
 def ohem_ce(pixels: list[Pixel]) -> float:
     """Mean of -log p where p < 0.7, and over the hardest sixteenth at least."""
-    worst_first = sorted(p[truth] for p, truth in pixels)
-    at_least = math.ceil(len(pixels) / 16)
-    kept = [p for i, p in enumerate(worst_first) if p < 0.7 or i < at_least]
+    hardest_first = sorted(p[truth] for p, truth in pixels)
+    min_kept = math.ceil(len(pixels) / 16)
+    kept = [p for i, p in enumerate(hardest_first) if p < 0.7 or i < min_kept]
     return mean([-math.log(p) for p in kept])
 
 
@@ -58,8 +58,8 @@ def dice_scores(pixels: list[Pixel]) -> list[float]:
     """2 sum(p t) / sum(p + t) of each class present."""
     scores = []
     for c in sorted({truth for _, truth in pixels}):
-        shared = sum(p[c] for p, truth in pixels if truth == c)
-        scores.append(2 * shared / sum(p[c] + (truth == c) for p, truth in pixels))
+        intersection = sum(p[c] for p, truth in pixels if truth == c)
+        scores.append(2 * intersection / sum(p[c] + (truth == c) for p, truth in pixels))
     return scores
 
 
@@ -74,12 +74,12 @@ def log_dice(pixels: list[Pixel]) -> float:
 
 
 def jaccard(pixels: list[Pixel]) -> float:
-    """Mean of 1 - (|p| + |t| - |p - t|) / (|p| + |t| + |p - t|), norms being sums of magnitudes."""
+    """Mean of 1 - (|p| + |t| - |p - t|) / (|p| + |t| + |p - t|), with L1 norms."""
     losses = []
     for c in sorted({truth for _, truth in pixels}):
-        both = sum(p[c] + (truth == c) for p, truth in pixels)
-        apart = sum(abs(p[c] - (truth == c)) for p, truth in pixels)
-        losses.append(1 - (both - apart) / (both + apart))
+        total = sum(p[c] + (truth == c) for p, truth in pixels)
+        difference = sum(abs(p[c] - (truth == c)) for p, truth in pixels)
+        losses.append(1 - (total - difference) / (total + difference))
     return mean(losses)
 
 
@@ -93,11 +93,11 @@ REFERENCE_LOSSES: dict[str, Callable[[list[Pixel]], float]] = {
     "ce_dice": lambda pixels: ce(pixels) + dice(pixels),
     "ce_jaccard": lambda pixels: 0.25 * ce(pixels) + 0.75 * jaccard(pixels),
 }
-"""By name; `weighted_ce` stands apart, because it needs its weights."""
+"""Reference losses by name; without `weighted_ce`, which needs its weights."""
 
 
 def reference_loss(name: str, scores: Tensor, target: Tensor, weights: Tensor) -> float:
-    """The loss called `name`; the weights, (k,), count for `weighted_ce` only."""
+    """Return the loss called `name`; the weights, (k,), are for `weighted_ce` only."""
     pixels = labeled_pixels(scores, target)
     if name == "weighted_ce":
         return weighted_ce(pixels, weights.tolist())

@@ -1,4 +1,4 @@
-"""Scores and labels to try losses on, and every loss ready to be called."""
+"""Scores and labels as inputs of losses, and losses with their class weights."""
 
 from dataclasses import dataclass, replace
 
@@ -33,7 +33,7 @@ class LossInputs:
         return (self.target == VOID)[:, None].expand_as(self.scores)
 
     def to(self, dtype: torch.dtype) -> "LossInputs":
-        """The same scene with scores of another type."""
+        """Return the same inputs with scores of another type."""
         return replace(self, scores=self.scores.to(dtype))
 
 
@@ -60,23 +60,23 @@ def random_loss_inputs(seed: int = 0, k: int = 19) -> LossInputs:
 
 
 def make_perfect_scores(target: Tensor, k: int = 19, *, margin: float = 40.0) -> Tensor:
-    """Scores (b, k, h, w) that give labeled pixels their class, by `margin`, and void ones 0."""
+    """Make scores (b, k, h, w) with a margin for the true class, and 0 at void."""
     one_hot = F.one_hot(target.where(target != VOID, 0), k)
     return margin * one_hot.permute(0, 3, 1, 2).float()
 
 
 def make_class_weights(k: int) -> Tensor:
-    """A weight per class, no two alike, the same for a class whatever the others are."""
+    """Make a different weight for each class, independent of the number of classes."""
     return 0.5 + torch.arange(k) / 8
 
 
 def make_loss(name: str, k: int) -> Loss:
-    """The loss called `name`, with `weights(k)` if it takes any."""
+    """Return the loss called `name`, with class weights if it takes any."""
     return get_loss(name, make_class_weights(k) if name in WEIGHTED_LOSSES else None)
 
 
 def value_and_gradient(loss: Loss, scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The loss and its gradient with respect to the scores."""
+    """Return the loss and its gradient with respect to the scores."""
     scores = scores.clone().requires_grad_()
     value = loss(scores, target)
     value.backward()
