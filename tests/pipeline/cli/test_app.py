@@ -101,7 +101,7 @@ def test_empty_source_folder(run_command, tmp_path: Path) -> None:
     code, errors = run_command("download", "--out", tmp_path / "out", "--params", params)
     assert 1 == code
     assert str(tmp_path / "empty") in errors
-    assert "name the folder that holds the official zips, or the extracted tree" in errors
+    assert "set it to the folder with the official zips, or to the extracted tree" in errors
 
 
 def test_image_without_a_label(run_command, tree: Path, tmp_path: Path) -> None:
