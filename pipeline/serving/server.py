@@ -1,6 +1,6 @@
 """An HTTP server that segments posted images; it listens on this machine only by default.
 
-python -m pipeline serve-model
+segformer serve-model
 """
 
 import asyncio
@@ -123,11 +123,11 @@ def describe_classes(classes: NDArray[np.uint8], names: list[str]) -> bytes:
 def allowed_hosts(host: str, address: str) -> list[str]:
     """The host names that requests may use, see `make_app`.
 
-    On loopback those are the names that lead there: a request with another name comes from a page
-    whose domain points here (DNS rebinding).
+    On loopback those are the names of this machine: other names are foreign domains that resolve to
+    it (DNS rebinding).
 
     Args:
-        host: as the user named it.
+        host: the value of --host.
         address: the IP address that the server listens on.
     """
     if not ipaddress.ip_address(address).is_loopback:

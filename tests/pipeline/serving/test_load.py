@@ -25,12 +25,7 @@ SETTING_VARIABLES = (
 @pytest.fixture
 def empty_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the test in the folder of an empty project, with a store of its own."""
-    for name in (
-        "MLFLOW_TRACKING_URI",
-        "MLFLOW_EXPERIMENT_NAME",
-        "MLFLOW_EXPERIMENT_ID",
-        "DVC_ROOT",
-    ):
+    for name in SETTING_VARIABLES:
         # Set and deleted, so that monkeypatch undoes what the test or MLflow sets.
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
