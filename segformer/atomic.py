@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, also if the power goes."""
+"""Atomic writes: a file or folder appears whole or not at all, even after a power cut."""
 
 import contextlib
 import os
@@ -10,11 +10,11 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a place beside `path` to write to; on success it takes the place of `path`.
+    """Yield a temporary path beside `path`; on success it is renamed to `path`.
 
-    What was at `path` is replaced, never written into (it may be a read-only link into a cache).
-    On an error the half-written piece is removed and `path` stays as it was. Works for a file and
-    for a folder; the parent folder is made if it is missing.
+    An existing `path` is replaced, never written into (it may be a read-only link into a cache).
+    On an error the temporary path is removed and `path` is unchanged. Works for a file and for a
+    folder; a missing parent folder is created.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
@@ -27,31 +27,53 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def commit(part: Path, path: Path) -> None:
-    """Give what was written at `part` the name `path`, once all of it is on the disk itself.
+    """Flush the file or folder `part` to the disk, then rename it to `path`.
 
-    Without that, a power cut can leave the name with nothing, or half of it, behind it.
+    Without the flush, a power cut can leave `path` empty or incomplete.
     """
-    for written in (part, *part.rglob("*")):
-        _fsync(written)
+    for item in (part, *part.rglob("*")):
+        _fsync(item)
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     part.replace(path)
     _fsync(path.parent)
 
 
+@contextmanager
+def replacing_contents(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `folder`; on success its contents are moved into `folder`.
+
+    Files and folders of the same names are replaced, never written into (they may be read-only
+    links into a cache); all others in `folder` stay. On an error `folder` is unchanged.
+    """
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        folder.mkdir(exist_ok=True)
+        for item in sorted(part.iterdir()):
+            target = folder / item.name
+            if target.is_dir() and not target.is_symlink():
+                shutil.rmtree(target)
+            item.replace(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file atomically, in UTF-8."""
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
 def _fsync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    if os.name == "nt":  # it can do so only with files that are open for writing
+    """Wait until a file, or the entries of a folder, are on the disk."""
+    if os.name == "nt":  # Windows can flush only files that are open for writing
         return
     handle = os.open(path, os.O_RDONLY)
     try:
-        # Some network disks have no such request for folders; of a file, an error is an error.
+        # Some network disks cannot flush folders; an error of a file is raised.
         with contextlib.suppress(OSError) if path.is_dir() else contextlib.nullcontext():
             os.fsync(handle)
     finally:
@@ -63,25 +85,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-@contextmanager
-def replacing_contents(out: Path) -> Iterator[Path]:
-    """Give an empty folder beside `out`; on success what it holds moves into `out`.
-
-    Files and folders of the same names are replaced, never written into (they may be read-only
-    links into a cache); whatever else is in `out` stays. On an error `out` stays as it was.
-    """
-    part = out.with_name(out.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        yield part
-        out.mkdir(exist_ok=True)
-        for piece in sorted(part.iterdir()):
-            target = out / piece.name
-            if target.is_dir() and not target.is_symlink():
-                shutil.rmtree(target)
-            piece.replace(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

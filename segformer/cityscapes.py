@@ -12,7 +12,7 @@ TRAIN_EXTRA = "train_extra"
 """The split of 19,998 frames with coarse labels; also the folder for its packages."""
 
 IGNORE = 255
-"""The train id of every pixel that is neither trained on nor scored."""
+"""The train id of void pixels, which are neither trained on nor scored."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,9 @@ LABELS: tuple[Label, ...] = (
 """All label ids in order, so that `LABELS[i].label_id == i`."""
 
 CLASSES: tuple[Label, ...] = tuple(
-    sorted((one for one in LABELS if one.train_id != IGNORE), key=lambda one: one.train_id)
+    sorted(
+        (label for label in LABELS if label.train_id != IGNORE), key=lambda label: label.train_id
+    )
 )
 """The 19 scored classes in train-id order."""
 

@@ -1,4 +1,4 @@
-"""How a device computes: in which number type, compiled or not, and without chance or not."""
+"""Device settings: precision, compilation, deterministic algorithms, out-of-memory errors."""
 
 import importlib.util
 import logging
@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 Precision = Literal["auto", "float32", "bfloat16"]
-"""What the network computes in; auto: bfloat16 on a GPU that has it, float32 elsewhere."""
+"""Precision of the network; auto: bfloat16 on a GPU that supports it, float32 elsewhere."""
 
 Compile = Literal["auto"] | bool
-"""Whether the network is compiled; auto: on a GPU. (On CPUs it gained nothing.)"""
+"""Whether the network is compiled; auto: on a GPU only (no faster on CPUs)."""
 
 _logger = logging.getLogger(__name__)
 
@@ -38,34 +38,34 @@ def autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | 
 
 
 def maybe_compile(network: nn.Module, mode: Compile, device: torch.device) -> nn.Module:
-    """Return the network compiled, where that is wanted and possible, and leave it as it is.
+    """Return the network compiled, if requested and possible; the network itself is unchanged.
 
-    Whoever validates calls the plain one: frames of another size than the crops would have the
-    compiler make another version for sizes of any kind, which is slower for the crops, too.
+    Validate with the plain network: frames of another size than the crops would make the compiler
+    build a version for dynamic sizes, which is slower for the crops, too.
     """
     if not mode or (mode == "auto" and device.type != "cuda"):
         return network
-    if trouble := _compiler_error(device):
-        _logger.warning(f"the network is not compiled, which is slower: {trouble}")
+    if error := _compiler_error(device):
+        _logger.warning(f"the network is not compiled, training is slower: {error}")
         return network
-    fast = torch.compile(network)
-    assert isinstance(fast, nn.Module)
-    return fast
+    compiled = torch.compile(network)
+    assert isinstance(compiled, nn.Module)
+    return compiled
 
 
 def set_deterministic(enabled: bool) -> None:
-    """Have PyTorch use only algorithms that give the same bits each time, or be fast (the default).
+    """Use only deterministic algorithms, or the fastest ones (PyTorch's default).
 
-    On a CPU all of them do, with the same number of threads.
+    On a CPU all algorithms are deterministic for a given number of threads.
     """
     if enabled:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs it
     torch.use_deterministic_algorithms(enabled)
     torch.backends.cudnn.benchmark = not enabled
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that the device or the host has too little memory."""
+    """Return whether an exception reports that the device or the host is out of memory."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(
@@ -78,12 +78,12 @@ def _has_fast_bfloat16(device: torch.device) -> bool:
 
 
 def _compiler_error(device: torch.device) -> str:
-    """Say what is wrong with the compiler, after having it compile a sum; empty if nothing is."""
+    """Compile a sum, and return the first line of the error; empty if there is none."""
     if device.type == "cuda" and importlib.util.find_spec("triton") is None:
         return "triton is not installed"
     try:
         torch.compile(_add_one)(torch.ones(2, device=device))
-    except (RuntimeError, OSError, ImportError) as error:  # what its many tools raise
+    except (RuntimeError, OSError, ImportError) as error:  # raised by the tools of the compiler
         return str(error).strip().splitlines()[0]
     return ""
 

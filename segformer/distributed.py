@@ -1,7 +1,7 @@
-"""One process or many that train together: who this one is, and what all of them know together.
+"""Collective operations for data-parallel training with torchrun.
 
-Many are started by torchrun, each with a copy of the network and its share of every batch. Alone,
-each function here gives back what it was given.
+Each process has a copy of the network and its share of every batch. With a single process, every
+collective operation returns its argument.
 """
 
 import os
@@ -20,38 +20,38 @@ from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 from torch.distributed.rendezvous import rendezvous
 
 TIMEOUT = timedelta(minutes=10)
-"""For which a process is waited for whose connection still stands, but which does not answer."""
+"""How long to wait for a process that is connected but does not answer."""
 
 T = TypeVar("T")
 
 
 class LostProcessError(ValueError):
-    """Another process cannot be reached: it was killed, its machine is gone, or never was there."""
+    """Another process cannot be reached: it was killed, or its machine is down or unknown."""
 
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[torch.device]:
-    """Join the processes that torchrun started, and leave them at the end; alone without torchrun.
+    """Initialize the process group of torchrun, and destroy it at the end.
 
-    Where one fails, all end, and only the first to fail lets its error through: the others leave
-    with SystemExit and say nothing.
+    Without torchrun this does nothing. If one process fails, all end: only the first to fail raises
+    its error, the others exit with SystemExit and no message.
 
     Args:
-        device: where to compute; a GPU without an index becomes the one of this process.
+        device: where to compute; a GPU without an index becomes this process's GPU.
 
     Yields:
         The device of this process.
 
     Raises:
-        ValueError: where the machine has fewer GPUs than processes.
-        LostProcessError: where another process was killed or cannot be reached.
+        ValueError: if the machine has fewer GPUs than processes.
+        LostProcessError: if another process was killed or cannot be reached.
     """
     if not dist.is_torchelastic_launched():
         yield device
         return
     store, rank, world_size = next(rendezvous("env://"))
     try:
-        # Gloo carries what is known on the host, so that nobody has to wait for a GPU to hear it.
+        # Gloo for tensors on the host, so that exchanging them never waits for a GPU.
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(
             backend, store=store, rank=rank, world_size=world_size, timeout=TIMEOUT
@@ -60,37 +60,38 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
     except Exception as error:
         if not _is_first_failure(store):
             sys.exit(1)
-        # torchrun's SIGTERM, which follows, must not come between.
+        # torchrun's SIGTERM, which follows, must not interrupt this.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        get_error_handler().record_exception(error)  # for torchrun to know that it is said
+        get_error_handler().record_exception(error)  # so that torchrun reports it
         if _is_connection_error(error):
             raise LostProcessError(_lost_process_message(world_size)) from error
         raise
-    # Not after an error: what other processes still owe would be waited for.
+    # Not after an error: it would wait for pending operations of other processes.
     dist.destroy_process_group()
 
 
 def rank() -> int:
-    """Which process this is: 0 for the first or only one, up to count() - 1."""
+    """Return the index of this process: 0 for the first or only one, up to world_size() - 1."""
     return dist.get_rank() if _is_distributed() else 0
 
 
 def world_size() -> int:
-    """Return how many processes train together."""
+    """Return the number of processes that train together."""
     return dist.get_world_size() if _is_distributed() else 1
 
 
 def is_main() -> bool:
-    """Whether this is the process that writes files and reports."""
+    """Return whether this is the process that writes files and reports."""
     return rank() == 0
 
 
 def all_reduce_shared(tensor: Tensor) -> Tensor:
-    """Sum over all processes of a tensor of one shape and type, the same bits in each of them.
+    """Sum a tensor over all processes, for a loss that every process computes alike from the sum.
 
-    Each process then makes the same loss of the same sums, and knows the gradient of its own share
-    only; DistributedDataParallel takes their mean. Hence the gradient here is multiplied by the
-    number of processes: the mean is then the gradient that one process has with the whole batch.
+    The tensor has one shape and type in all processes; the result has the same bits in each. Each
+    process has the gradient of its own share only, and DistributedDataParallel takes their mean.
+    Hence the gradient is multiplied by the number of processes here: the mean is then the gradient
+    that a single process has for the whole batch.
     """
     if world_size() == 1:
         return tensor
@@ -99,9 +100,10 @@ def all_reduce_shared(tensor: Tensor) -> Tensor:
 
 
 def all_reduce(tensor: Tensor) -> Tensor:
-    """Sum over all processes of a tensor of which each then makes something else.
+    """Sum a tensor over all processes, each of which then uses the sum differently.
 
-    The gradient is the sum of theirs, for which all have to go backward too.
+    The gradient is the sum of the gradients of all processes; all of them have to run the backward
+    pass.
     """
     if world_size() == 1:
         return tensor
@@ -110,7 +112,7 @@ def all_reduce(tensor: Tensor) -> Tensor:
 
 
 def all_gather(tensor: Tensor) -> list[Tensor]:
-    """Return every process's tensor, of one shape and type, in the order of rank; no gradient."""
+    """Return the tensors of all processes, of one shape and type, by rank; without gradient."""
     if world_size() == 1:
         return [tensor.detach()]
     tensors = [torch.empty_like(tensor) for _ in range(world_size())]
@@ -119,12 +121,12 @@ def all_gather(tensor: Tensor) -> list[Tensor]:
 
 
 def any_rank(flag: bool) -> bool:
-    """Whether it is so in any process; waits for all of them, but for no GPU."""
-    return any(bool(each) for each in all_gather(torch.tensor(flag)))
+    """Return whether the flag is set in any process; waits for all processes, but for no GPU."""
+    return any(bool(value) for value in all_gather(torch.tensor(flag)))
 
 
 def broadcast(value: T) -> T:
-    """Return what the first process holds; it is pickled, and goes over the host."""
+    """Return the value of the first process; it is pickled, and sent over the host."""
     if world_size() == 1:
         return value
     values = [value]
@@ -134,18 +136,18 @@ def broadcast(value: T) -> T:
 
 class _AllReduce(torch.autograd.Function):
     @staticmethod
-    def forward(tensor: Tensor, _is_used_alike: bool) -> Tensor:
+    def forward(tensor: Tensor, _is_shared: bool) -> Tensor:
         return _sum_over_ranks(tensor)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], _output: Any) -> None:
-        ctx.is_used_alike = inputs[1]
+        ctx.is_shared = inputs[1]
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         gradient = gradients[0]
-        return gradient * world_size() if ctx.is_used_alike else _sum_over_ranks(gradient), None
+        return gradient * world_size() if ctx.is_shared else _sum_over_ranks(gradient), None
 
 
 _all_reduce_with_gradient: Callable[[Tensor, bool], Any] = _AllReduce.apply
@@ -165,7 +167,7 @@ def _local_gpu() -> torch.device:
     gpus, processes = torch.cuda.device_count(), int(os.environ["LOCAL_WORLD_SIZE"])
     if processes > gpus:
         raise ValueError(
-            f"{processes} processes on a machine with {gpus} GPUs: each process takes one; lower "
+            f"{processes} processes on a machine with {gpus} GPUs: each process needs one; lower "
             "--nproc-per-node"
         )
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
@@ -175,24 +177,24 @@ def _local_gpu() -> torch.device:
 
 def _is_first_failure(store: Store) -> bool:
     try:
-        # It lives in torchrun, and so outlives the processes.
+        # The store lives in torchrun, and so outlives the processes.
         return int(store.add("failed", 1)) == 1
-    except RuntimeError:  # torchrun is gone as well
+    except RuntimeError:  # torchrun has ended as well
         return True
 
 
 def _is_connection_error(error: Exception) -> bool:
-    # Gloo has no error of its own.
+    # Gloo has no exception class of its own.
     return isinstance(error, dist.DistError) or "gloo" in str(error).lower()
 
 
 def _lost_process_message(processes: int) -> str:
     if not dist.is_initialized():
         return (
-            f"{processes} processes do not reach each other; of several machines each has to name "
-            "its network interface in GLOO_SOCKET_IFNAME, and with GPUs in NCCL_SOCKET_IFNAME"
+            f"{processes} processes cannot reach each other; on several machines, set "
+            "GLOO_SOCKET_IFNAME to the network interface of each, and NCCL_SOCKET_IFNAME with GPUs"
         )
     return (
-        f"one of {processes} processes was killed, or its machine is gone, and so all have ended; "
-        "the same command goes on from the last state saved"
+        f"one of {processes} processes was killed or its machine is down, so all were stopped; "
+        "run the same command to resume from the last saved state"
     )

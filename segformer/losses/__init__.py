@@ -1,4 +1,4 @@
-"""What training minimizes, by name; pixels at IGNORE change neither value nor gradient of any."""
+"""The table of losses; pixels at IGNORE change neither the value nor the gradient of any loss."""
 
 import math
 from collections.abc import Callable
@@ -24,19 +24,19 @@ from segformer.losses.pixel import (
 from segformer.losses.softmax_sums import log_probability_and_class_sums
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""From scores (b, k, h, w) and int64 train ids (b, h, w), IGNORE where void, to a scalar of at
-least float32; 0 where every pixel is void. Of processes that train together each gives its share
-of the batch, and gets the value of the whole."""
+"""From scores (b, k, h, w) and int64 train ids (b, h, w), IGNORE at void, to a scalar of at least
+float32; 0 if every pixel is void. In data-parallel training each process passes its share of the
+batch, and gets the value of the whole batch."""
 
 CE_DICE = (1.0, 1.0)
-"""Weights of cross-entropy and Dice (nnU-Net, arXiv:1809.10486: their plain sum)."""
+"""Weights of cross-entropy and Dice (nnU-Net, arXiv:1809.10486: their sum)."""
 
 CE_JACCARD = (0.25, 0.75)
 """Weights of cross-entropy and Jaccard (used with Jaccard metric losses, arXiv:2302.05666)."""
 
 
 def ce_dice(scores: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy and Dice over one softmax, added with the weights CE_DICE.
+    """Weighted sum of cross-entropy and Dice, with the weights CE_DICE, from one softmax.
 
     Args:
         scores: (b, k, h, w) of any float type, before the softmax.
@@ -46,13 +46,13 @@ def ce_dice(scores: Tensor, target: Tensor) -> Tensor:
         A scalar, at least float32; 0 where every pixel is void. Its minimum is 0.
     """
     logs, predicted = log_probability_and_class_sums(scores, target)
-    of_pixels = mean_over_labeled(-logs, target)
-    of_classes = dice_from_sums(compute_class_sums(logs, predicted, target))
-    return CE_DICE[0] * of_pixels + CE_DICE[1] * of_classes
+    pixel_loss = mean_over_labeled(-logs, target)
+    class_loss = dice_from_sums(compute_class_sums(logs, predicted, target))
+    return CE_DICE[0] * pixel_loss + CE_DICE[1] * class_loss
 
 
 def ce_jaccard(scores: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy and Jaccard over one softmax, added with the weights CE_JACCARD.
+    """Weighted sum of cross-entropy and Jaccard, with the weights CE_JACCARD, from one softmax.
 
     Args:
         scores: (b, k, h, w) of any float type, before the softmax.
@@ -62,9 +62,9 @@ def ce_jaccard(scores: Tensor, target: Tensor) -> Tensor:
         A scalar, at least float32; 0 where every pixel is void. Its minimum is 0.
     """
     logs, predicted = log_probability_and_class_sums(scores, target)
-    of_pixels = mean_over_labeled(-logs, target)
-    of_classes = jaccard_from_sums(compute_class_sums(logs, predicted, target))
-    return CE_JACCARD[0] * of_pixels + CE_JACCARD[1] * of_classes
+    pixel_loss = mean_over_labeled(-logs, target)
+    class_loss = jaccard_from_sums(compute_class_sums(logs, predicted, target))
+    return CE_JACCARD[0] * pixel_loss + CE_JACCARD[1] * class_loss
 
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
@@ -78,30 +78,30 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "ce_dice": ce_dice,
     "ce_jaccard": ce_jaccard,
 }
-"""Every loss by the name that parameters give it; those in WEIGHTED take the weights as well."""
+"""Losses by name; those in WEIGHTED_LOSSES also take class weights."""
 
 WEIGHTED_LOSSES = frozenset({"weighted_ce"})
-"""The losses with a third argument, class_weights (k,)."""
+"""Losses with a third argument, class_weights (k,)."""
 
 
 def get_loss(name: str, class_weights: Tensor | None = None) -> Loss:
-    """Return the loss called `name`, with its weights if it has any.
+    """Return the loss called `name`, with its class weights if it takes any.
 
     Args:
         name: one of LOSSES.
-        class_weights: (k,), one per class, 0 or more and not all 0; for the losses in WEIGHTED
-            only. Best on the device of the scores.
+        class_weights: (k,), one per class, 0 or more and not all 0; for losses in
+            WEIGHTED_LOSSES only. Best on the device of the scores.
 
     Raises:
-        ValueError: for a name that is not in LOSSES, and weights that are missing, not asked for or
-            impossible.
+        ValueError: for a name that is not in LOSSES, or weights that are missing, not taken by the
+            loss, or out of range.
     """
     if name not in LOSSES:
         raise ValueError(f"unknown loss {name!r}; choose from {', '.join(LOSSES)}")
     if name not in WEIGHTED_LOSSES:
         if class_weights is not None:
             raise ValueError(
-                f"loss {name!r} takes no class_weights; leave them out, or choose from "
+                f"loss {name!r} takes no class_weights; remove them, or choose from "
                 f"{', '.join(sorted(WEIGHTED_LOSSES))}"
             )
         return LOSSES[name]
@@ -119,8 +119,8 @@ def _check_class_weights(class_weights: Tensor) -> None:
     for index, weight in enumerate(class_weights.tolist()):
         if not 0 <= weight < math.inf:
             raise ValueError(
-                f"class_weights: {weight} for class {index}; every weight is a finite number of 0 "
-                "or more, 0 for a class that should not count"
+                f"class_weights: {weight} for class {index}; every weight must be finite and 0 or "
+                "more (0 excludes a class)"
             )
     if not class_weights.any():
-        raise ValueError("class_weights: all are 0, so that nothing counts; give one above 0")
+        raise ValueError("class_weights: all are 0; at least one must be above 0")

@@ -1,10 +1,10 @@
-"""Losses that are a mean over classes of how far what each was given overlaps what is its own.
+"""Overlap losses, a mean over classes: Dice, log Dice and Jaccard.
 
-All sums run over the labeled pixels of the whole batch, in however many processes: two images are
-one picture of twice the size. A class is present if it has at least one pixel among the labels; an
-absent one counts neither in the sum nor in the mean, so that the scale does not depend on what a
-crop happens to show. (Pixels wrongly given to it still cost: they are missing from the class they
-belong to.) Nothing is smoothed.
+All sums run over the labeled pixels of the whole batch, in all processes: two images count as one
+of twice the size. A class is present if it has at least one labeled pixel; an absent class counts
+neither in the sum nor in the mean, so that the scale does not depend on the classes in a crop.
+(Pixels wrongly predicted as an absent class still increase the loss: their true class misses them.)
+There is no smoothing term.
 """
 
 import math
@@ -20,9 +20,12 @@ from segformer.losses.softmax_sums import log_probability_and_class_sums
 
 @dataclass(frozen=True)
 class ClassSums:
-    """Sums per class, (k,) each, with p the softmax and t 1 where a pixel is of the class.
+    """Sums over the labeled pixels, (k,) each; p is the softmax, t is 1 at pixels of the class.
 
-    `intersection` is sum(p t), `predicted` sum(p) and `actual` sum(t), over the labeled pixels.
+    Attributes:
+        intersection: sum(p t).
+        predicted: sum(p).
+        actual: sum(t).
     """
 
     intersection: Tensor
@@ -33,7 +36,7 @@ class ClassSums:
 def dice(scores: Tensor, target: Tensor) -> Tensor:
     """Mean over the classes present of 1 - Dice, Dice = 2 sum(p t) / (sum(p) + sum(t)).
 
-    Source: arXiv:1606.04797, section 3, with p and t where it has their squares.
+    Source: arXiv:1606.04797, section 3, with p and t in place of their squares.
 
     Args:
         scores: (b, k, h, w) of any float type, before the softmax.
@@ -50,11 +53,11 @@ def dice(scores: Tensor, target: Tensor) -> Tensor:
 def log_dice(scores: Tensor, target: Tensor) -> Tensor:
     """Mean over the classes present of -log Dice, with the Dice of `dice`.
 
-    The log of sum(p t) is taken as a log-sum-exp of log p, class by class. Where no pixel of a
-    class has a probability above 0 in float32, the value is still finite and right (about as large
-    as the scores), and the gradient with respect to the log p of a class still sums to 1 over k.
+    The log of sum(p t) is a log-sum-exp of log p, class by class. If no pixel of a class has a
+    probability above 0 in float32, the value is still finite and right (about as large as the
+    scores), and the gradient with respect to the log p of a class still sums to 1 over k.
 
-    Source: arXiv:1809.00076, its Dice term with the exponent 1 and without its pseudo-count.
+    Source: arXiv:1809.00076, its Dice term with exponent 1 and without the pseudo-count.
 
     Args:
         scores: (b, k, h, w) of any float type, before the softmax.
@@ -65,8 +68,8 @@ def log_dice(scores: Tensor, target: Tensor) -> Tensor:
     """
     logs, predicted = log_probability_and_class_sums(scores, target)
     actual = _sum_by_class(torch.ones_like(logs), target, len(predicted))
-    both = (all_reduce_shared(predicted) + actual).where(actual > 0, 1)
-    log_score = math.log(2) + _log_sum_by_class(logs, target, actual) - both.log()
+    total = (all_reduce_shared(predicted) + actual).where(actual > 0, 1)
+    log_score = math.log(2) + _log_sum_by_class(logs, target, actual) - total.log()
     return _mean_over_present(-log_score, actual)
 
 
@@ -74,8 +77,8 @@ def jaccard(scores: Tensor, target: Tensor) -> Tensor:
     """Mean over the classes present of 1 - J, J = sum(p t) / (sum(p) + sum(t) - sum(p t)).
 
     This is the Jaccard metric loss with the L1 norm: with labels of 0 and 1, its
-    J = (|p| + |t| - |p - t|) / (|p| + |t| + |p - t|) is the one above, and with a prediction of 0
-    and 1 too it is the IoU. Source: arXiv:2302.05666.
+    J = (|p| + |t| - |p - t|) / (|p| + |t| + |p - t|) is the one above; with a prediction of 0 and 1
+    it is the IoU. Source: arXiv:2302.05666.
 
     Args:
         scores: (b, k, h, w) of any float type, before the softmax.
@@ -90,11 +93,11 @@ def jaccard(scores: Tensor, target: Tensor) -> Tensor:
 
 
 def compute_class_sums(logs: Tensor, predicted: Tensor, target: Tensor) -> ClassSums:
-    """Add up what Dice and Jaccard are made of.
+    """Return the sums of Dice and Jaccard over all processes.
 
     Args:
-        logs: (b, h, w) log probability of the true class; anything at void.
-        predicted: (k,) probability of each class, summed over the labeled pixels here.
+        logs: (b, h, w) log probability of the true class; any value at void.
+        predicted: (k,) probability of each class, summed over the labeled pixels of this process.
         target: (b, h, w) int64 train ids.
     """
     k = len(predicted)
@@ -107,9 +110,9 @@ def compute_class_sums(logs: Tensor, predicted: Tensor, target: Tensor) -> Class
 
 def dice_from_sums(sums: ClassSums) -> Tensor:
     """Return the loss `dice` from its sums."""
-    # At least 1 where it counts; the 1 elsewhere keeps 0 / 0 out of the gradient.
-    both = (sums.predicted + sums.actual).where(sums.actual > 0, 1)
-    return _mean_over_present(1 - 2 * sums.intersection / both, sums.actual)
+    # At least 1 for present classes; 1 for the others keeps 0 / 0 out of the gradient.
+    total = (sums.predicted + sums.actual).where(sums.actual > 0, 1)
+    return _mean_over_present(1 - 2 * sums.intersection / total, sums.actual)
 
 
 def jaccard_from_sums(sums: ClassSums) -> Tensor:
@@ -124,8 +127,8 @@ def _mean_over_present(losses: Tensor, actual: Tensor) -> Tensor:
 
 
 def _sum_by_class(values: Tensor, target: Tensor, k: int) -> Tensor:
-    # (b, h, w) -> (k,), of all processes. Row by row, then over the rows: added one by one, a
-    # million float32 values lose their third digit, and on a GPU all would wait for a few numbers.
+    # (b, h, w) -> (k,), over all processes. Per row, then over rows: added one by one, a million
+    # float32 values lose their third digit, and on a GPU all atomics contend for k addresses.
     is_labeled = target != IGNORE
     classes = target.where(is_labeled, 0)
     rows = values.new_zeros(*values.shape[:-1], k)

@@ -1,4 +1,4 @@
-"""The softmax of a score map reduced to what losses need, with no other map of its size."""
+"""Softmax reductions for losses, fused so that no other map of the size of the scores is needed."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,25 +9,25 @@ from torch import Tensor
 from segformer.cityscapes import IGNORE
 
 PIXELS_ON_CPU = 2**15
-"""Pixels per step: with 19 float32 scores 2.5 MB, which stay in the caches of a processor; no fresh
-memory is touched, which would take longer than the arithmetic."""
+"""Pixels per band: with 19 float32 scores 2.5 MB, which stay in the CPU's cache; no fresh memory is
+touched, which would take longer than the arithmetic."""
 
 PIXELS_ELSEWHERE = 2**20
-"""80 MB; on a GPU, starting many small kernels costs more than the cache saves."""
+"""Pixels per band: 80 MB; on a GPU, many small kernel launches cost more than the cache saves."""
 
 
 def log_probability(scores: Tensor, target: Tensor) -> Tensor:
-    """Log probability of every pixel's true class.
+    """Return the log probability of the true class of every pixel.
 
     Args:
         scores: (b, k, h, w) of any float type, before the softmax.
         target: (b, h, w) int64 train ids, on the same device; pixels at IGNORE are void.
 
     Returns:
-        (b, h, w), at least float32; exactly 0 at void, where no gradient passes either.
+        (b, h, w), at least float32; exactly 0 at void, where the gradient is 0 too.
 
     Raises:
-        ValueError: for shapes that do not belong together.
+        ValueError: for shapes that do not match, or labels of another type or out of range.
     """
     _check_inputs(scores, target)
     logs: Tensor = _softmax_sums(scores, target, False)[0]
@@ -35,18 +35,18 @@ def log_probability(scores: Tensor, target: Tensor) -> Tensor:
 
 
 def log_probability_and_class_sums(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Log probability of every pixel's true class, and how much each class was given.
+    """Return the log probability of the true class, and the predicted probability mass by class.
 
     Args:
         scores: (b, k, h, w) of any float type, before the softmax.
         target: (b, h, w) int64 train ids, on the same device; pixels at IGNORE are void.
 
     Returns:
-        What `log_probability` does, and (k,) of the same type: each class's probability summed over
-        the labeled pixels.
+        The result of `log_probability`, and (k,) of the same type: the probability of each class,
+        summed over the labeled pixels.
 
     Raises:
-        ValueError: for shapes that do not belong together.
+        ValueError: for shapes that do not match, or labels of another type or out of range.
     """
     _check_inputs(scores, target)
     logs, predicted = _softmax_sums(scores, target, True)
@@ -56,10 +56,10 @@ def log_probability_and_class_sums(scores: Tensor, target: Tensor) -> tuple[Tens
 class _SoftmaxSums(torch.autograd.Function):
     """(b, k, h, w), (b, h, w) -> (b, h, w), (k,) or None, with the gradient in closed form.
 
-    Autograd would keep a map of the size of the scores for the backward pass and make two or three
-    more there. Here both passes go over the scores a few rows at a time, and the backward pass
-    takes the softmax once more, so that the gradient itself is the only such map. There is no
-    second derivative: the gradient counts as a constant.
+    Autograd would keep a map of the size of the scores for the backward pass and allocate two or
+    three more there. Here both passes run over the scores in bands of rows, and the backward pass
+    recomputes the softmax, so that the gradient itself is the only such map. There is no second
+    derivative: the gradient counts as a constant.
     """
 
     @staticmethod
@@ -88,18 +88,18 @@ class _SoftmaxSums(torch.autograd.Function):
         # With y the true class, g the gradient of log p_y and a that of the sums of p:
         # ds_c = g ([c = y] - p_c) + p_c (a_c - sum over j of a_j p_j), and 0 at void.
         scores, target = ctx.saved_tensors
-        of_logs, of_predicted = gradients
-        assert of_logs is not None  # zeros where nothing depends on it
+        grad_logs, grad_predicted = gradients
+        assert grad_logs is not None  # zeros if nothing depends on them
         gradient = torch.empty_like(scores)
         for images, rows in _iter_bands(target):
             is_labeled, true_class = _labeled_mask_and_class(target[images, rows])
-            g = of_logs[images, None, rows].where(is_labeled, 0)
+            g = grad_logs[images, None, rows].where(is_labeled, 0)
             p = scores[images, :, rows].to(g.dtype).softmax(dim=1)
-            if of_predicted is None:
+            if grad_predicted is None:
                 band = p.mul_(-g)
             else:
                 p.mul_(is_labeled)
-                band = p * of_predicted[:, None, None]
+                band = p * grad_predicted[:, None, None]
                 band.addcmul_(p, band.sum(dim=1, keepdim=True).add_(g), value=-1)
             gradient[images, :, rows] = band.scatter_add_(1, true_class, g)
         return gradient, None, None
@@ -109,17 +109,17 @@ _softmax_sums: Callable[[Tensor, Tensor, bool], Any] = _SoftmaxSums.apply
 
 
 def _labeled_mask_and_class(target: Tensor) -> tuple[Tensor, Tensor]:
-    # (b, h, w) -> (b, 1, h, w) each: where a pixel is labeled, and a class to look up everywhere.
+    # (b, h, w) -> (b, 1, h, w) each: labeled pixels, and a valid class index at every pixel.
     is_labeled = (target != IGNORE)[:, None]
     return is_labeled, target[:, None].where(is_labeled, 0)
 
 
 def _iter_bands(target: Tensor) -> Iterator[tuple[slice, slice]]:
-    # Which images and which rows of them to take next.
+    # The images and rows of each band.
     b, h, w = target.shape
     pixels = PIXELS_ON_CPU if target.is_cpu else PIXELS_ELSEWHERE
     if torch.compiler.is_compiling():
-        pixels = target.numel()  # the compiler fuses the steps, and would write out every band
+        pixels = target.numel()  # the compiler fuses the operations, and would unroll every band
     images, rows = max(1, pixels // max(1, h * w)), max(1, pixels // max(1, w))
     for first in range(0, b, images):
         for top in range(0, h, rows):
@@ -130,16 +130,16 @@ def _check_inputs(scores: Tensor, target: Tensor) -> None:
     b, k, *size = scores.shape
     if target.shape != (b, *size) or target.dim() != 3:
         raise ValueError(
-            f"scores {tuple(scores.shape)} do not belong to labels {tuple(target.shape)}: the "
-            "labels are (b, h, w) and the scores (b, k, h, w); resize the scores to the labels"
+            f"scores {tuple(scores.shape)} do not match labels {tuple(target.shape)}: expected "
+            "scores (b, k, h, w) and labels (b, h, w); resize the scores to the labels"
         )
     if target.dtype != torch.int64:
-        raise ValueError(f"labels are {target.dtype}; give train ids as int64, with .long()")
-    # Not on a GPU, where to look would be to wait: there PyTorch's own assertion fails.
+        raise ValueError(f"labels are {target.dtype}; convert the train ids to int64 with .long()")
+    # Not on a GPU, where the check would wait for it: there PyTorch's own assertion fails.
     if target.is_cpu and not torch.compiler.is_compiling() and target.numel():
-        is_strange = (target < 0) | ((target >= k) & (target != IGNORE))
-        if is_strange.any():
+        is_invalid = (target < 0) | ((target >= k) & (target != IGNORE))
+        if is_invalid.any():
             raise ValueError(
-                f"a label holds the class {int(target[is_strange][0])}; allowed are 0 to {k - 1}, "
-                f"and {IGNORE} for void"
+                f"a label contains the class {int(target[is_invalid][0])}; allowed are 0 to "
+                f"{k - 1}, and {IGNORE} for void"
             )

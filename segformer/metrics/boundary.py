@@ -1,4 +1,4 @@
-"""Boundary IoU (arXiv:2103.16562): intersection over union of what lies along the contours."""
+"""Boundary IoU (arXiv:2103.16562): intersection over union of the pixels along the contours."""
 
 from collections.abc import Callable
 
@@ -10,55 +10,59 @@ from torch import Tensor
 from segformer.cityscapes import IGNORE
 
 DISTANCE = 3
-"""How far a boundary reaches into a mask, of a frame with ROWS rows."""
+"""Width of a boundary inside its mask, in pixels of a frame with REFERENCE_ROWS rows."""
 
 REFERENCE_ROWS = 1024
-"""Of a frame of Cityscapes. The paper's authors take 0.5 % of its diagonal, 11 pixels, for the
-masks they compare; at 3 the measure is about the contours alone."""
+"""Rows of a Cityscapes frame. The authors of the paper take 0.5 % of its diagonal, 11 pixels, for
+the masks they compare; at 3 pixels the metric measures the contours alone."""
 
 
 def scaled_distance(rows: int) -> int:
-    """PIXELS of a frame with so many rows, in proportion: rounded, and at least one."""
+    """Return DISTANCE for a frame of `rows` rows, in proportion: rounded, and at least 1."""
     return max(1, round(DISTANCE * rows / REFERENCE_ROWS))
 
 
 def boundary_counts(
     predicted: Tensor, target: Tensor, num_classes: int, *, distance: int | None = None
 ) -> Tensor:
-    """Count intersection and union of the true and the predicted boundary of every class.
+    """Count intersection and union of the true and the predicted boundaries of every class.
 
-    The boundary of a mask is what an erosion by a square takes from it: its pixels of which one
-    within d rows and columns is not in the mask, or not in the image. Void is in no mask, neither
-    true nor predicted: nothing is counted there, and what is predicted there does not matter.
+    The boundary of a mask is removed by an erosion by a square: its pixels for which a pixel within
+    d rows and columns is outside the mask or the image. Void is in no mask, neither true nor
+    predicted: nothing is counted there, whatever is predicted.
 
     Args:
         predicted: (b, h, w) integers, a class per pixel, or IGNORE for none.
         target: (b, h, w) integers, a train id per pixel, or IGNORE for void.
         num_classes: k.
-        distance: d, in pixels; None for `distance_at` of h.
+        distance: d, in pixels; None for `scaled_distance` of h.
 
     Returns:
-        (k, 2) int64 on the same device, pixels in the intersection and in the union. A set of
-        frames is scored by the sum of its counts. Needs some 25 bytes per pixel of one frame.
+        (k, 2) int64 on the same device: pixels in the intersection and in the union. A set of
+        frames is scored by the sum of its counts. Needs about 25 bytes per pixel of one frame.
 
     Raises:
-        ValueError: for shapes that differ, an id that is no class, or a distance under 1.
+        ValueError: for shapes that differ, an id that is no class, or a distance below 1.
     """
     if predicted.shape != target.shape or target.ndim != 3:
         raise ValueError(
-            f"prediction {tuple(predicted.shape)} and label {tuple(target.shape)} must be of one "
-            "shape (b, h, w); resize the scores to the label's size"
+            f"prediction {tuple(predicted.shape)} and label {tuple(target.shape)} must have "
+            "the same shape (b, h, w); resize the scores to the label's size"
         )
-    reach = scaled_distance(target.shape[1]) if distance is None else distance
-    if reach < 1:
-        raise ValueError(f"a boundary of {reach} pixels is none; choose at least 1")
-    side = num_classes + 1  # the last row and column: no boundary here
+    width = scaled_distance(target.shape[1]) if distance is None else distance
+    if width < 1:
+        raise ValueError(f"distance is {width}; it must be at least 1 pixel")
+    side = num_classes + 1  # the last row and column: pixels in no boundary
     counts = torch.zeros(num_classes, 2, dtype=torch.int64, device=target.device)
     for classes, labels in zip(predicted, target, strict=True):
         is_void = labels == IGNORE
-        true = _class_masks("label", labels, is_void, num_classes)
-        found = _class_masks("prediction", classes, is_void | (classes == IGNORE), num_classes)
-        rows, columns = (_boundary_classes(one, num_classes, reach) for one in (true, found))
+        true_masks = _class_masks("label", labels, is_void, num_classes)
+        predicted_masks = _class_masks(
+            "prediction", classes, is_void | (classes == IGNORE), num_classes
+        )
+        rows, columns = (
+            _boundary_classes(masks, num_classes, width) for masks in (true_masks, predicted_masks)
+        )
         pairs = (rows * side + columns).flatten().bincount(minlength=side**2).reshape(side, side)
         common = pairs.diagonal()
         union = pairs.sum(0) + pairs.sum(1) - common
@@ -73,20 +77,20 @@ def boundary_iou(counts: ArrayLike | Tensor) -> Tensor:
 
 
 def _class_masks(name: str, classes: Tensor, is_void: Tensor, num_classes: int) -> Tensor:
-    """(h, w) int16: 0..k-1, and k where no class is."""
+    """(h, w) -> (h, w) int16: 0..k-1, and k where `is_void`."""
     if classes.numel():
         for extreme in classes.masked_fill(is_void, 0).aminmax():
             if not 0 <= extreme < num_classes:
                 raise ValueError(
-                    f"a {name} holds the class {int(extreme)}; allowed are 0 to {num_classes - 1} "
-                    f"and {IGNORE}"
+                    f"a {name} contains the class {int(extreme)}; allowed are 0 to "
+                    f"{num_classes - 1} and {IGNORE}"
                 )
     return classes.to(torch.int16).masked_fill(is_void, num_classes)
 
 
 def _boundary_classes(masks: Tensor, num_classes: int, distance: int) -> Tensor:
-    """(h, w) -> (h, w) int32: the class of a pixel in its boundary, k for all others."""
-    # All masks at once: a window is inside one of them if its largest and smallest id are equal.
+    """(h, w) -> (h, w) int32: the class of a boundary pixel, k for all others."""
+    # All masks at once: a window is inside a mask if its largest and smallest id are equal.
     padded = F.pad(masks, (distance,) * 4, value=-1)
     largest, smallest = (
         _sliding_extreme(extreme, padded, 2 * distance + 1)
@@ -102,7 +106,7 @@ def _sliding_extreme(
     for axis in (0, 1):
         covered = 1
         while covered < width:
-            step = min(covered, width - covered)  # what is covered doubles: log2(width) passes
+            step = min(covered, width - covered)  # doubles the covered width: log2(width) passes
             length = values.shape[axis] - step
             values = extreme(values.narrow(axis, 0, length), values.narrow(axis, step, length))
             covered += step

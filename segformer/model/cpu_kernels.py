@@ -1,7 +1,8 @@
-"""The network's widest steps done in bands of rows, which stay in a CPU's cache.
+"""Cache-blocked CPU versions of the network's widest operations, in bands of rows.
 
-Fresh memory is slow there: every page of it is cleared before the first use. These are the same
-functions as in `layers` and `decoder`, which choose them where `pays_off` says so.
+A band stays in the CPU's cache. Fresh memory is slow: every page of it is cleared before its first
+use. `layers` and `decoder` call these functions where `use_cpu_kernels` returns True; the results
+are the same.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,33 +13,33 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 _FEED_FORWARD_ROWS = 32
-"""Rows fed forward at a time without gradients: the wide map of hidden channels stays in cache."""
+"""Rows per band of the Mix-FFN without gradients: its hidden channels stay in the cache."""
 
 _GELU_TOKENS = 1024
-"""Tokens whose hidden channels are recomputed at a time when a gradient is wanted."""
+"""Tokens per band of the GELU that is recomputed in the backward pass."""
 
 _DECODER_ROWS = 16
-"""Rows of the decoder at a time."""
+"""Rows per band of the decoder."""
 
 
 def use_cpu_kernels(grid: Tensor) -> bool:
-    """Whether bands are faster: on a CPU, unless the compiler or autocast decides what is done."""
-    is_ours = not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
-    return grid.is_cpu and is_ours
+    """Return whether bands are faster: on a CPU, without the compiler and without autocast."""
+    is_eager = not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
+    return grid.is_cpu and is_eager
 
 
 def is_plain_layer(layer: nn.Module) -> bool:
-    """Whether calling a layer is its own arithmetic and no more: no other class, no hooks.
+    """Return whether a layer is a plain nn.Linear or nn.Conv2d without hooks.
 
-    Only of such a layer may the weights be used without calling it: an adapter, a quantized or a
-    pruned layer would be passed over in silence.
+    Only the weights of such a layer may be used without calling it: an adapter, a quantized or a
+    pruned layer would be bypassed silently.
     """
     hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks)
     return type(layer) in (nn.Linear, nn.Conv2d) and not any(hooks)
 
 
 def add_linear(grid: Tensor, linear: nn.Linear, tokens: Tensor) -> Tensor:
-    """`grid + linear(tokens)` of (b, h, w, c) and (b, h, w, any), in one new map; no gradients."""
+    """Return `grid + linear(tokens)`, (b, h, w, c) and (b, h, w, any), without gradients."""
     total = (grid + linear.bias).contiguous()
     total.view(-1, grid.shape[-1]).addmm_(tokens.flatten(0, 2), linear.weight.T)
     return total
@@ -47,16 +48,16 @@ def add_linear(grid: Tensor, linear: nn.Linear, tokens: Tensor) -> Tensor:
 def add_feed_forward(
     grid: Tensor, normed: Tensor, fc1: nn.Linear, depthwise: nn.Conv2d, fc2: nn.Linear
 ) -> Tensor:
-    """`grid` plus the feed-forward of `normed`, (b, h, w, c) both, in one new map; no gradients."""
+    """Return `grid` plus the Mix-FFN of `normed`, (b, h, w, c) both, without gradients."""
     height = grid.shape[1]
-    total = (grid + fc2.bias).contiguous()  # what follows writes into views of it
+    total = (grid + fc2.bias).contiguous()  # written into through views below
     if height <= 2 * _FEED_FORWARD_ROWS:
         wide = _hidden_map(normed, fc1, depthwise)
         total.view(-1, grid.shape[-1]).addmm_(wide.flatten(0, 2), fc2.weight.T)
         return total
     for image, source in zip(total, normed, strict=True):
         for top in range(0, height, _FEED_FORWARD_ROWS):
-            # One row more above and below, for the convolution to see.
+            # One more row above and below, for the 3x3 convolution.
             first, last = max(top - 1, 0), min(top + _FEED_FORWARD_ROWS + 1, height)
             wide = _hidden_map(source[None, first:last], fc1, depthwise)[0, top - first :]
             band = image[top : top + _FEED_FORWARD_ROWS].view(-1, grid.shape[-1])
@@ -71,13 +72,13 @@ def _hidden_map(grid: Tensor, fc1: nn.Linear, depthwise: nn.Conv2d) -> Tensor:
 
 
 def gelu_linear(tokens: Tensor, linear: nn.Linear) -> Tensor:
-    """`linear(gelu(tokens))` of (b, h, w, c); nothing is kept of the GELU for the backward pass."""
+    """Return `linear(gelu(tokens))` of (b, h, w, c); the backward pass recomputes the GELU."""
     flat = _gelu_linear(tokens.flatten(0, 2), linear.weight, linear.bias)
     return flat.view(*tokens.shape[:3], -1)
 
 
 class _GeluLinear(torch.autograd.Function):
-    """(n, c), (o, c), (o,) -> (n, o): a band's GELU is computed anew in the backward pass."""
+    """(n, c), (o, c), (o,) -> (n, o): the GELU is recomputed by bands in the backward pass."""
 
     @staticmethod
     def forward(tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -96,15 +97,15 @@ class _GeluLinear(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         tokens, weight = ctx.saved_tensors
-        of_tokens, of_weight = torch.empty_like(tokens), torch.zeros_like(weight)
+        grad_tokens, grad_weight = torch.empty_like(tokens), torch.zeros_like(weight)
         buffer = _new_band_buffer(tokens)
-        maps = (map_.split(_GELU_TOKENS) for map_ in (tokens, gradient, of_tokens))
-        for band, of_out, of_band in zip(*maps, strict=True):
+        maps = (map_.split(_GELU_TOKENS) for map_ in (tokens, gradient, grad_tokens))
+        for band, grad_out, grad_band in zip(*maps, strict=True):
             hidden = torch.ops.aten.gelu.out(band, out=buffer[: len(band)])
-            of_weight.addmm_(of_out.T, hidden)
-            of_hidden = torch.mm(of_out, weight, out=hidden)
-            torch.ops.aten.gelu_backward.grad_input(of_hidden, band, grad_input=of_band)
-        return of_tokens, of_weight, gradient.sum(0)
+            grad_weight.addmm_(grad_out.T, hidden)
+            grad_hidden = torch.mm(grad_out, weight, out=hidden)
+            torch.ops.aten.gelu_backward.grad_input(grad_hidden, band, grad_input=grad_band)
+        return grad_tokens, grad_weight, gradient.sum(0)
 
 
 _gelu_linear: Callable[[Tensor, Tensor, Tensor], Tensor] = _GeluLinear.apply
@@ -118,9 +119,9 @@ def add_resized(total: Tensor, coarse: Sequence[Tensor], shape: torch.Size) -> T
     """Add maps, resized bilinearly, to a finer one, in place.
 
     Args:
-        total: (b * h * w, c), what `shape` says of it.
+        total: (b * h * w, c).
         coarse: (b, h', w', c) each.
-        shape: b, h, w, c.
+        shape: b, h, w, c of `total`.
 
     Returns:
         `total` as (b, h, w, c).
@@ -129,7 +130,7 @@ def add_resized(total: Tensor, coarse: Sequence[Tensor], shape: torch.Size) -> T
 
 
 class _AddResized(torch.autograd.Function):
-    """`add_resized`; autograd itself would make a map of full size for every coarse one."""
+    """`add_resized`; plain autograd would allocate a full-size map for every coarse one."""
 
     @staticmethod
     def forward(total: Tensor, shape: torch.Size, *coarse: Tensor) -> Tensor:
@@ -149,20 +150,20 @@ class _AddResized(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         _, h, w, _ = ctx.shape
         fine = gradient.view(ctx.shape).permute(0, 3, 1, 2)
-        of_coarse = [
+        grad_coarse = [
             torch.ops.aten.upsample_bilinear2d_backward(
                 fine, (h, w), (b, c, rows, columns), False, None, None
             ).permute(0, 2, 3, 1)
             for b, rows, columns, c in ctx.input_sizes
         ]
-        return gradient, None, *of_coarse
+        return gradient, None, *grad_coarse
 
 
 _add_resized: Callable[..., Tensor] = _AddResized.apply
 
 
 def add_band(band: Tensor, parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """Add to some rows, (b, rows, w, c), in place, what `resized_bands` yields for them."""
+    """Add the products of one band of `iter_resized_bands` to (b, rows, w, c), in place."""
     flat = band.view(*band.shape[:2], -1)  # (b, rows, w * c), the same memory
     for weight, wide in parts:
         flat.baddbmm_(weight.expand(len(band), -1, -1), wide)
@@ -172,11 +173,11 @@ def add_band(band: Tensor, parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
 def iter_resized_bands(
     maps: Sequence[Tensor], size: Sequence[int]
 ) -> Iterator[tuple[slice, list[tuple[Tensor, Tensor]]]]:
-    """Cut maps that are to be resized to `size`, rows and columns, into bands, top to bottom.
+    """Resize maps bilinearly to `size`, rows and columns, in bands of rows, top to bottom.
 
     Yields:
-        The rows of a band and, for each of the (b, h, w, c), what makes its share of them: a
-        (rows, needed) and a (b, needed, columns * c), to be multiplied.
+        The rows of a band and, for each (b, h, w, c) map, two factors whose product is its share:
+        (rows, needed) weights, and (b, needed, columns * c), the source rows at full width.
     """
     height, width = size
     weights = [_row_weights(grid.shape[1], height, reference=grid) for grid in maps]
@@ -199,6 +200,6 @@ def resize(grid: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _row_weights(rows: int, resized_rows: int, reference: Tensor) -> Tensor:
-    """(resized_rows, rows): how much each row counts in each resized one."""
+    """(resized_rows, rows): the weight of each source row in each resized row."""
     unit = torch.eye(rows, dtype=reference.dtype, device=reference.device)
     return F.interpolate(unit[None], resized_rows, mode="linear", align_corners=False)[0].T

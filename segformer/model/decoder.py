@@ -1,9 +1,9 @@
-"""The all-MLP decoder: bring four maps to one width and size, mix them, and score every pixel.
+"""The all-MLP decoder: bring four feature maps to one width and size, fuse them, score every pixel.
 
-As published, every scale is made `width` wide, resized to the finest one, and mixed by a 1x1
-convolution that reads all four. A 1x1 convolution and bilinear resizing commute, so the two
-matrices of a scale are multiplied with each other first, and applied at the scale's own low
-resolution; then come resizing and adding: the same function of the same parameters, for less.
+As published, every map is projected to `width` channels, resized to the finest one, and fused by a
+1x1 convolution over all four. A 1x1 convolution and bilinear resizing commute, so the two matrices
+of a map are multiplied with each other first and applied at the map's own low resolution; then the
+maps are resized and added: the same function of the same parameters, with less arithmetic.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,13 +24,13 @@ from segformer.model.layers import init_weights
 
 
 class MlpDecoder(nn.Module):
-    """Four maps in, scores at the size of the finest out.
+    """The all-MLP decoder: four feature maps to class scores at the size of the finest.
 
     Args:
-        in_widths: channels of the four maps, finest first.
+        in_widths: channels of the feature maps, finest first.
         width: channels within the decoder.
         num_classes: k.
-        dropout: rate of channels left out before the classifier, in training.
+        dropout: rate of channels dropped before the classifier, in training.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class MlpDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.unify = nn.ModuleList(nn.Linear(in_width, width) for in_width in in_widths)
-        # Coarsest first along its inputs: the order in which the released weights were trained.
+        # Its inputs are the coarsest map first: the order of the released weights.
         self.mix = nn.Conv2d(len(in_widths) * width, width, 1, bias=False)
         self.norm = nn.BatchNorm2d(width)
         self.dropout = nn.Dropout2d(dropout)
@@ -61,11 +61,11 @@ class MlpDecoder(nn.Module):
         return torch.cat(parts, dim=1).permute(0, 3, 1, 2)
 
     def _apply_classifier(self, grid: Tensor) -> Tensor:
-        """(b, h, w, width) -> (b, h, w, k); as a matrix, since a convolution can be far slower."""
+        """(b, h, w, width) -> (b, h, w, k), as a matrix product; a convolution can be slower."""
         return F.linear(grid, self.classify.weight.flatten(1), self.classify.bias)
 
     def fuse_weights(self) -> tuple[list[Tensor], Tensor]:
-        """What `unify` and `mix` do to a map together: a (width, c) per map, one (width,) bias."""
+        """Return the products of `unify` and `mix`: a (width, c) per map, a (width,) bias."""
         parts = self.mix.weight.flatten(1).chunk(len(self.unify), dim=1)[::-1]
         linears = [cast(nn.Linear, layer) for layer in self.unify]
         matrices = [part @ linear.weight for part, linear in zip(parts, linears, strict=True)]
@@ -73,7 +73,7 @@ class MlpDecoder(nn.Module):
         return matrices, torch.stack(biases).sum(0)
 
     def fold_batch_norm(self) -> tuple[list[Tensor], Tensor]:
-        """The same with the BatchNorm of evaluation in it."""
+        """Return the matrices and bias of `fuse_weights` with the BatchNorm folded in."""
         matrices, bias = self.fuse_weights()
         norm = self.norm
         assert norm.running_mean is not None
@@ -84,7 +84,7 @@ class MlpDecoder(nn.Module):
 
 
 def sum_resized(maps: Sequence[Tensor], matrices: Sequence[Tensor], bias: Tensor) -> Tensor:
-    """Apply each map's matrix at its own size, resize to the finest bilinearly, and add.
+    """Apply each map's matrix at its own size, resize to the finest bilinearly, and add up.
 
     Args:
         maps: (b, h, w, c) each, finest first.
@@ -95,7 +95,7 @@ def sum_resized(maps: Sequence[Tensor], matrices: Sequence[Tensor], bias: Tensor
         (b, h, w, width) at the size of the finest.
     """
     finest, coarse = maps[0], project_coarse_maps(maps, matrices, bias)
-    # As one matrix: what is added to a view in place makes autograd copy whole gradients.
+    # As a 2-d matrix: adding in place to a view would make autograd copy whole gradients.
     total = torch.mm(finest.flatten(0, 2), matrices[0].T)
     shape = torch.Size((*finest.shape[:3], total.shape[1]))
     if use_cpu_kernels(finest):
@@ -108,7 +108,7 @@ def sum_resized(maps: Sequence[Tensor], matrices: Sequence[Tensor], bias: Tensor
 def iter_sum_resized(
     maps: Sequence[Tensor], matrices: Sequence[Tensor], bias: Tensor
 ) -> Iterator[Tensor]:
-    """What `resized_sum` returns, some rows at a time, top to bottom: no map of full size."""
+    """Yield the result of `sum_resized` in bands of rows, top to bottom, without the whole map."""
     finest, coarse = maps[0], project_coarse_maps(maps, matrices, bias)
     for rows, parts in iter_resized_bands(coarse, finest.shape[1:3]):
         yield add_band(F.linear(finest[:, rows], matrices[0]), parts)
@@ -117,7 +117,7 @@ def iter_sum_resized(
 def project_coarse_maps(
     maps: Sequence[Tensor], matrices: Sequence[Tensor], bias: Tensor
 ) -> list[Tensor]:
-    """All but the finest under their matrices; the bias is on the smallest: resizing keeps it."""
-    narrow = zip(maps[1:], matrices[1:], strict=True)
-    *grids, smallest = [F.linear(grid, matrix) for grid, matrix in narrow]
+    """Apply the matrices to all maps but the finest; the bias is added to the smallest."""
+    pairs = zip(maps[1:], matrices[1:], strict=True)
+    *grids, smallest = [F.linear(grid, matrix) for grid, matrix in pairs]
     return [*grids, smallest + bias]

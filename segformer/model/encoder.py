@@ -1,4 +1,4 @@
-"""The Mix Transformer encoder: four stages, each a coarser and wider map than the one before."""
+"""The Mix Transformer encoder: four stages, each with a coarser and wider feature map."""
 
 from collections.abc import Sequence
 
@@ -28,7 +28,7 @@ from segformer.model.variants import (
 
 
 class Block(nn.Module):
-    """Attention, then feed-forward, each on a normalized input and added to what came in."""
+    """A transformer block: efficient self-attention, then Mix-FFN; pre-norm, with residuals."""
 
     def __init__(
         self, width: int, *, heads: int, reduction: int, drop_path: float, norm_eps: float
@@ -53,7 +53,7 @@ class Block(nn.Module):
 
 
 class Stage(nn.Module):
-    """Patches, blocks and a last norm: one of the four resolutions."""
+    """A stage at one resolution: patch embedding, blocks and a final norm."""
 
     def __init__(self, patch: PatchEmbedding, blocks: Sequence[Block], norm: nn.LayerNorm) -> None:
         super().__init__()
@@ -75,12 +75,12 @@ class Stage(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Four maps of an image, at a quarter, an eighth, a sixteenth and a thirty-second of its size.
+    """Feature maps of an image at 1/4, 1/8, 1/16 and 1/32 of its size.
 
     Args:
         variant: widths and depths.
-        drop_path: rate of the last block; the others rise to it linearly.
-        norm_eps: LayerNorm epsilon, everywhere.
+        drop_path: rate of the last block; it rises linearly from 0 at the first.
+        norm_eps: LayerNorm epsilon of all layers.
     """
 
     def __init__(
@@ -106,21 +106,25 @@ class Encoder(nn.Module):
         return maps
 
     def set_gradient_checkpointing(self, enabled: bool = True) -> None:
-        """Keep what goes into each block only, and compute the rest again in the backward pass.
+        """Turn gradient checkpointing on or off (arXiv:1604.06174).
 
-        The gradients are the same; memory falls by most of the activations, for about a third more
-        arithmetic (arXiv:1604.06174).
+        Only the inputs of the blocks are kept; all other activations are recomputed in the backward
+        pass. The gradients are the same, for most of the memory about a third more arithmetic.
         """
         for stage in self.stages:
             assert isinstance(stage, Stage)
             stage.use_checkpointing = enabled
 
     def to_channels_last(self, images: Tensor) -> Tensor:
-        """(b, 3, H, W) -> (b, H, W, 3), contiguous: after this nothing is ever transposed."""
+        """(b, 3, H, W) -> (b, H, W, 3), contiguous.
+
+        Raises:
+            ValueError: for images with fewer rows or columns than MIN_SIDE.
+        """
         if min(images.shape[2:]) < MIN_SIDE:
             raise ValueError(
                 f"images of {images.shape[2]}x{images.shape[3]} pixels are too small; "
-                f"give them {MIN_SIDE} rows and columns or more"
+                f"the network needs at least {MIN_SIDE} rows and columns"
             )
         return images.permute(0, 2, 3, 1).contiguous()
 

@@ -1,7 +1,8 @@
-"""The parts of an encoder block: patches, thinned attention, a feed-forward that sees neighbors.
+"""The encoder's layers: overlapping patch embedding, efficient self-attention, Mix-FFN, drop path.
 
-Every map is a grid of tokens, (b, h, w, c) and contiguous: linears and norms read it as it is, and
-a convolution reads the same memory as a `channels_last` (b, c, h, w): nothing is ever transposed.
+Every feature map is a grid of tokens, (b, h, w, c) and contiguous: linears and norms read it as it
+is, and a convolution reads the same memory as `channels_last` (b, c, h, w), so nothing is ever
+transposed.
 """
 
 import math
@@ -19,22 +20,22 @@ from segformer.model.cpu_kernels import (
 )
 
 NORM_EPS = 1e-5
-"""Our LayerNorm epsilon, everywhere: what Hugging Face runs the released weights with.
+"""LayerNorm epsilon of all layers, as transformers runs the released weights.
 
 The original code has 1e-6 within blocks and at stage ends, 1e-5 elsewhere; `norm_eps` changes it.
 """
 
 
 def convolve(convolution: nn.Conv2d, grid: Tensor) -> Tensor:
-    """(b, h, w, c) -> (b, h', w', c'): a convolution over a grid of tokens, without a copy."""
+    """(b, h, w, c) -> (b, h', w', c'): apply a convolution to a grid of tokens without a copy."""
     channels_first: Tensor = convolution(grid.permute(0, 3, 1, 2))
     return channels_first.permute(0, 2, 3, 1)
 
 
 def init_weights(module: nn.Module) -> None:
-    """Set the weights of one module as the paper's recipe does; for `Module.apply`."""
+    """Initialize the weights of one module as the paper's code does; for `Module.apply`."""
     if isinstance(module, nn.Linear | nn.Conv2d) and module.weight.is_meta:
-        return  # nothing to fill, and PyTorch would load its compiler for it: two seconds
+        return  # nothing to fill, and PyTorch would load its compiler for that: two seconds
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
     elif isinstance(module, nn.Conv2d):
@@ -46,10 +47,12 @@ def init_weights(module: nn.Module) -> None:
 
 
 class DropPath(nn.Module):
-    """Leave a whole residual branch out for some images of a batch, and scale the others up for it.
+    """Drop path (stochastic depth): drop a residual branch for random images of a batch.
+
+    The branches of the other images are scaled by 1 / (1 - rate). In evaluation nothing is dropped.
 
     Args:
-        rate: the share of images that lose the branch, in [0, 1); in training only.
+        rate: the probability of dropping an image's branch, in [0, 1).
     """
 
     def __init__(self, rate: float) -> None:
@@ -69,7 +72,7 @@ class DropPath(nn.Module):
 
 
 class PatchEmbedding(nn.Module):
-    """Turn overlapping patches of a map into tokens, `stride` times fewer per side, rounded up."""
+    """Overlapping patch embedding: a strided convolution and a LayerNorm."""
 
     def __init__(
         self, in_width: int, width: int, *, kernel: int, stride: int, norm_eps: float = NORM_EPS
@@ -85,7 +88,7 @@ class PatchEmbedding(nn.Module):
 
 
 class Attention(nn.Module):
-    """Every token asks all others, thinned out `reduction` times along rows and columns."""
+    """Efficient self-attention: keys and values are reduced `reduction` times per axis."""
 
     def __init__(
         self, width: int, *, heads: int, reduction: int, norm_eps: float = NORM_EPS
@@ -112,10 +115,9 @@ class Attention(nn.Module):
         return query.transpose(1, 2), key, value
 
     def forward(self, grid: Tensor, residual: Tensor | None = None) -> Tensor:
-        """(b, h, w, c) -> (b, h, w, c); added to `residual` if that is given."""
-        mixed = (
-            attend(*self.project(grid)).transpose(1, 2).reshape(grid.shape)
-        )  # heads side by side
+        """(b, h, w, c) -> (b, h, w, c); added to `residual` if given."""
+        heads = attend(*self.project(grid))  # (b, a, n, d)
+        mixed = heads.transpose(1, 2).reshape(grid.shape)
         if residual is not None and is_plain_layer(self.output):
             return add_linear(residual, self.output, mixed)
         out: Tensor = self.output(mixed)
@@ -130,8 +132,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     parts = math.ceil(torch.get_num_threads() / (b * heads))
     if parts == 1 or n % parts:
         return F.scaled_dot_product_attention(query, key, value)
-    # On a CPU the backward pass gives a whole head to one thread, and the widest map has one head:
-    # a share of the queries is made an image of its own, so that every thread has work.
+    # On a CPU the backward pass gives each head to one thread, and the first stage has one head:
+    # the queries are split into `parts` images, so that every thread has work.
     query = query.unflatten(2, (parts, -1)).transpose(1, 2).flatten(0, 1)
     key, value = (
         source[:, None].expand(-1, parts, -1, -1, -1).flatten(0, 1) for source in (key, value)
@@ -141,7 +143,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 class FeedForward(nn.Module):
-    """Widen every token, look at its eight neighbors, narrow it: the only source of position."""
+    """Mix-FFN: linear, 3x3 depthwise convolution (the only source of position), GELU, linear."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -150,17 +152,17 @@ class FeedForward(nn.Module):
         self.narrow = nn.Linear(hidden, width)
 
     def forward(self, grid: Tensor, residual: Tensor | None = None) -> Tensor:
-        """(b, h, w, c) -> (b, h, w, c); added to `residual` if that is given."""
-        is_ours = is_plain_layer(self.neighbours) and is_plain_layer(self.narrow)
-        if residual is not None and is_ours:
+        """(b, h, w, c) -> (b, h, w, c); added to `residual` if given."""
+        is_plain = is_plain_layer(self.neighbours) and is_plain_layer(self.narrow)
+        if residual is not None and is_plain:
             return add_feed_forward(residual, grid, self.widen, self.neighbours, self.narrow)
         wide = convolve(self.neighbours, self.widen(grid))
-        if is_ours and use_cpu_kernels(grid) and torch.is_grad_enabled():
+        if is_plain and use_cpu_kernels(grid) and torch.is_grad_enabled():
             return gelu_linear(wide, self.narrow)
         out: Tensor = self.narrow(F.gelu(wide))
         return out if residual is None else residual + out
 
 
 def drop_path_rates(rate: float, num_blocks: int) -> list[float]:
-    """Rates of all blocks, rising linearly from 0 at the first to `rate` at the last."""
+    """Return the rate of every block, rising linearly from 0 at the first to `rate` at the last."""
     return [rate * block / max(num_blocks - 1, 1) for block in range(num_blocks)]

@@ -1,4 +1,4 @@
-"""SegFormer: the encoder and the decoder together, from pixels to class scores."""
+"""SegFormer: the Mix Transformer encoder and the all-MLP decoder."""
 
 from torch import Tensor, nn
 
@@ -10,18 +10,18 @@ from segformer.model.variants import get_variant
 
 
 class SegFormer(nn.Module):
-    """Semantic segmentation of images of any size from 29x29 pixels on.
+    """SegFormer for semantic segmentation of images of 29x29 pixels or more.
 
     Args:
         variant: b0 to b5.
         num_classes: k.
-        decoder_width: channels within the decoder; None for the variant's own.
-        drop_path: rate of the encoder's last block, rising to it linearly with depth.
+        decoder_width: channels within the decoder; None for the width of the variant.
+        drop_path: rate of the last encoder block; it rises linearly with depth from 0.
         dropout: rate before the classifier.
-        norm_eps: LayerNorm epsilon; only to compare with a source that has another.
+        norm_eps: LayerNorm epsilon; change it only to compare with another implementation.
 
     Raises:
-        ValueError: for an unknown variant or a value out of range.
+        ValueError: for an unknown variant or a value that is out of range.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The six sizes of SegFormer as one table: arXiv:2105.15203, its two misprints corrected."""
+"""The six variants of SegFormer, b0 to b5: arXiv:2105.15203, with two misprints corrected."""
 
 from dataclasses import dataclass
 
@@ -6,21 +6,21 @@ HEADS = (1, 2, 5, 8)
 """Attention heads of each stage, the same in every variant."""
 
 REDUCTIONS = (8, 4, 2, 1)
-"""By how much keys and values are thinned out along rows and along columns, stage by stage."""
+"""Sequence reduction of keys and values along rows and along columns, by stage."""
 
 PATCH_KERNELS = (7, 3, 3, 3)
 PATCH_STRIDES = (4, 2, 2, 2)
 
 MIN_SIDE = 29
-"""Least rows and columns of an image: with fewer the first stage has less than one key."""
+"""Minimum rows and columns of an image: with fewer the first stage has less than one key."""
 
 EXPANSION = 4
-"""Hidden width of the feed-forward over its width; the paper misprints it for some stages."""
+"""Hidden width of the Mix-FFN over its width; the paper misprints it for some stages."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What tells one size from another: widths and depths of four stages, width of the decoder."""
+    """Widths and depths of the four stages, and the width of the decoder."""
 
     name: str
     widths: tuple[int, int, int, int]
@@ -45,7 +45,11 @@ VARIANTS: dict[str, Variant] = {
 
 
 def get_variant(name: str) -> Variant:
-    """The variant called `name`; raises ValueError for any other name."""
+    """Return the variant called `name`.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
     if name not in VARIANTS:
         raise ValueError(f"unknown variant {name!r}; choose from {', '.join(VARIANTS)}")
     return VARIANTS[name]
