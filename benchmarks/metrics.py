@@ -91,9 +91,9 @@ def write_frames(folder: Path, number: int) -> list[int]:
     for i in range(number):
         street = draw_frame(np.random.default_rng(i), SIZE)
         shifted = np.roll(street.label_ids, 3, axis=1)
-        drawn: list[NDArray[Any]] = [shifted, street.label_ids, street.instance_ids]
-        for kind, picture in zip(FILE_KINDS, drawn, strict=True):
-            Image.fromarray(picture).save(folder / f"{i}_{kind}.png")
+        arrays: list[NDArray[Any]] = [shifted, street.label_ids, street.instance_ids]
+        for kind, array in zip(FILE_KINDS, arrays, strict=True):
+            Image.fromarray(array).save(folder / f"{i}_{kind}.png")
         instances.append(len(np.unique(street.instance_ids[street.instance_ids >= 1000])))
     return instances
 

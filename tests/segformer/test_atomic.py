@@ -12,16 +12,16 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
     """Every (name, is_folder) that is flushed to the disk, in order."""
     if not Path("/proc/self/fd").exists():
         pytest.skip("only Linux tells the name of an open file")
-    noted: list[tuple[str, bool]] = []
+    synced_paths: list[tuple[str, bool]] = []
     sync = os.fsync
 
     def note(handle: int) -> None:
         name = Path(f"/proc/self/fd/{handle}").readlink().name
-        noted.append((name, stat.S_ISDIR(os.fstat(handle).st_mode)))
+        synced_paths.append((name, stat.S_ISDIR(os.fstat(handle).st_mode)))
         sync(handle)
 
     monkeypatch.setattr(os, "fsync", note)
-    return noted
+    return synced_paths
 
 
 def test_file_is_synced_before_the_rename(tmp_path: Path, synced: list[tuple[str, bool]]) -> None:
@@ -52,5 +52,5 @@ def test_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="Input/output error"):
         write_text(path, "after")
-    assert ["a.txt"] == [each.name for each in tmp_path.iterdir()]
+    assert ["a.txt"] == [item.name for item in tmp_path.iterdir()]
     assert "before" == path.read_text()

@@ -31,9 +31,11 @@ def test_frame_equals_the_reference(seed: int) -> None:
     """Scale, crop, flip, colors and padding together equal a plain loop over pixels."""
     image, labels = make_patches(seed)
     augment = Augment((12, 17), max_class_share=0.5)
-    draws = np.random.default_rng(100 + seed).random(NUM_RANDOM)
-    expected, expected_labels = augment_module.augment_frame(image[0], labels[0], draws, augment)
-    pixels, target = augment_with(augment, image, labels, [draws])
+    random_numbers = np.random.default_rng(100 + seed).random(NUM_RANDOM)
+    expected, expected_labels = augment_module.augment_frame(
+        image[0], labels[0], random_numbers, augment
+    )
+    pixels, target = augment_with(augment, image, labels, [random_numbers])
     np.testing.assert_array_equal(expected_labels, target[0])
     np.testing.assert_allclose(expected, pixels[0].permute(1, 2, 0), atol=2e-5)
 
@@ -102,8 +104,8 @@ def test_max_class_share_holds() -> None:
     # Every second place will do, so that ten tries fail once in a thousand frames.
     ruled = augment_batch(make_augment((20, 80), 1.0, max_class_share=0.75), images, labels, 1)[1]
     free = augment_batch(make_augment((20, 80), 1.0, max_class_share=1.0), images, labels, 1)[1]
-    assert 0.75 >= max(largest_share(one) for one in ruled)
-    assert 20 < sum(largest_share(one) > 0.75 for one in free)
+    assert 0.75 >= max(largest_share(frame_labels) for frame_labels in ruled)
+    assert 20 < sum(largest_share(frame_labels) > 0.75 for frame_labels in free)
 
 
 def test_meets_class_share_equals_a_histogram() -> None:
@@ -130,12 +132,12 @@ def test_max_class_share_is_inclusive(count: int, expected: bool) -> None:
 def test_last_try_is_accepted() -> None:
     """If no position meets the share, the last one is used."""
     _, rows, _ = make_coordinate_frames(1)
-    draws = np.zeros(NUM_RANDOM)
-    draws[19:21] = 0.999
+    random_numbers = np.zeros(NUM_RANDOM)
+    random_numbers[19:21] = 0.999
     augment = make_augment((20, 40), 1.0, max_class_share=0.75)
-    cut = augment.plan(np.zeros_like(rows[0]), draws)
-    assert (slice(H - 20, H), slice(W - 40, W)) == (cut.rows, cut.columns)
-    assert not cut.labels.any()
+    plan = augment.plan(np.zeros_like(rows[0]), random_numbers)
+    assert (slice(H - 20, H), slice(W - 40, W)) == (plan.rows, plan.columns)
+    assert not plan.labels.any()
 
 
 def test_crops_without_labels_are_retried() -> None:
@@ -162,18 +164,20 @@ def test_crops_cover_all_positions() -> None:
     """Over many frames, crops start in every possible row and column, including the last."""
     _, rows, columns = make_coordinate_frames(1)
     augment = make_augment((H - 5, W - 5), 1.0)
-    draws = np.random.default_rng(0).random((400, NUM_RANDOM))
+    random_numbers = np.random.default_rng(0).random((400, NUM_RANDOM))
     for labels in (rows[0], columns[0]):
-        assert set(range(6)) == {int(augment.plan(labels, row).labels[0, 0]) for row in draws}
+        assert set(range(6)) == {
+            int(augment.plan(labels, row).labels[0, 0]) for row in random_numbers
+        }
 
 
 def test_scales_cover_their_range() -> None:
     """Factors from 0.5 to 2, computed from the columns of the windows."""
     _, rows, _ = make_coordinate_frames(1)
     augment = Augment((20, 40), max_class_share=1.0)
-    draws = np.random.default_rng(0).random((100, NUM_RANDOM))
-    taken = [augment.plan(rows[0], row).columns for row in draws]
-    factors = [40 / (columns.stop - columns.start) for columns in taken]
+    random_numbers = np.random.default_rng(0).random((100, NUM_RANDOM))
+    columns_of = [augment.plan(rows[0], row).columns for row in random_numbers]
+    factors = [40 / (columns.stop - columns.start) for columns in columns_of]
     assert 0.49 < min(factors) < 0.6
     assert 1.8 < max(factors) < 2.1
 

@@ -18,24 +18,24 @@ from segformer.data.packed_frames import normalize
 from tests.reference.crops import denormalize
 
 
-def apply_to_color(color: tuple[float, ...], draws: np.ndarray) -> Tensor:
+def apply_to_color(color: tuple[float, ...], random_numbers: np.ndarray) -> Tensor:
     """(3,): one color after the changes, 0..255."""
     pixels = torch.tensor(color).reshape(3, 1, 1)
-    numbers = torch.from_numpy(fold_normalization(color_matrix(draws)[None]))[0]
+    numbers = torch.from_numpy(fold_normalization(color_matrix(random_numbers)[None]))[0]
     result = torch.full_like(pixels, math.nan)
     apply_color_matrix(pixels, numbers, out=result)
     return denormalize(result[None]).flatten()
 
 
-def single_change(which: int, place: float) -> np.ndarray:
+def single_change(which: int, position: float) -> np.ndarray:
     """Random numbers with a single change, at a given position in its range."""
-    draws = np.ones(NUM_COLOR_RANDOM)
-    draws[which], draws[4 + which] = 0, place
-    return draws
+    random_numbers = np.ones(NUM_COLOR_RANDOM)
+    random_numbers[which], random_numbers[4 + which] = 0, position
+    return random_numbers
 
 
 @pytest.mark.parametrize(
-    ("which", "place", "expected"),
+    ("which", "position", "expected"),
     [
         (0, 1.0, [132, 92, 72]),  # brightness: 32 more
         (0, 0.0, [68, 28, 8]),
@@ -45,18 +45,18 @@ def single_change(which: int, place: float) -> np.ndarray:
         (2, 0.0, [100, 80, 70]),
     ],
 )
-def test_each_change_by_hand(which: int, place: float, expected: list[float]) -> None:
+def test_each_change_by_hand(which: int, position: float, expected: list[float]) -> None:
     """The ends of every range, on one color."""
-    result = apply_to_color((100.0, 60, 40), single_change(which, place))
+    result = apply_to_color((100.0, 60, 40), single_change(which, position))
     torch.testing.assert_close(torch.tensor(expected, dtype=torch.float32), result)
 
 
-@pytest.mark.parametrize("place", [0.0, 0.3, 1.0])
-def test_saturation_equals_hsv(place: float) -> None:
+@pytest.mark.parametrize("position", [0.0, 0.3, 1.0])
+def test_saturation_equals_hsv(position: float) -> None:
     """As in Python's colorsys: the saturation is multiplied, hue and value are unchanged."""
     hue, saturation, value = colorsys.rgb_to_hsv(0.5, 0.35, 0.4)
-    expected = colorsys.hsv_to_rgb(hue, saturation * (0.5 + place), value)
-    result = apply_to_color((127.5, 89.25, 102.0), single_change(2, place))
+    expected = colorsys.hsv_to_rgb(hue, saturation * (0.5 + position), value)
+    result = apply_to_color((127.5, 89.25, 102.0), single_change(2, position))
     torch.testing.assert_close(255 * torch.tensor(expected), result)
 
 
@@ -78,9 +78,9 @@ def test_hue_rotation_by_a_third() -> None:
 
 def test_some_images_are_unchanged() -> None:
     """Each of four changes has probability 1/2: about one in sixteen images has none."""
-    draws = np.random.default_rng(0).random((320, NUM_COLOR_RANDOM))
+    random_numbers = np.random.default_rng(0).random((320, NUM_COLOR_RANDOM))
     same = color_matrix(np.ones(NUM_COLOR_RANDOM))
-    assert 8 <= sum(np.array_equal(same, color_matrix(row)) for row in draws) <= 36
+    assert 8 <= sum(np.array_equal(same, color_matrix(row)) for row in random_numbers) <= 36
 
 
 def test_unchanged_colors_are_only_normalized() -> None:
@@ -94,7 +94,7 @@ def test_unchanged_colors_are_only_normalized() -> None:
 
 def test_colors_stay_in_range() -> None:
     """Results are clamped to 0 and 255, both of which occur."""
-    draws = np.random.default_rng(0).random((200, NUM_COLOR_RANDOM))
-    colors = [apply_to_color(tuple(255.0 * row[:3].round()), row) for row in draws]
+    random_numbers = np.random.default_rng(0).random((200, NUM_COLOR_RANDOM))
+    colors = [apply_to_color(tuple(255.0 * row[:3].round()), row) for row in random_numbers]
     assert 0 == pytest.approx(torch.stack(colors).min().item(), abs=1e-4)
     assert 255 == pytest.approx(torch.stack(colors).max().item(), abs=1e-4)

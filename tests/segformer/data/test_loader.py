@@ -46,8 +46,8 @@ def take_bytes(source: Iterator[tuple[Tensor, Tensor]], count: int) -> list[byte
 def test_batch_follows_from_sampler_and_seed(frames: PackedFrames) -> None:
     """The third batch, computed from the frames, the sampler and the random numbers."""
     indices = shuffled(NUM_FRAMES, BATCH, 3)(2)
-    draws = np.random.default_rng((3, 2, 2)).random((BATCH, NUM_RANDOM))
-    expected = augment_with(AUGMENT, frames.images[indices], frames.labels[indices], draws)
+    random_numbers = np.random.default_rng((3, 2, 2)).random((BATCH, NUM_RANDOM))
+    expected = augment_with(AUGMENT, frames.images[indices], frames.labels[indices], random_numbers)
     pixels, target = next(make_loader(frames)(2))
     assert ((BATCH, 3, 12, 20), torch.float32) == (pixels.shape, pixels.dtype)
     assert ((BATCH, 12, 20), torch.int64) == (target.shape, target.dtype)
@@ -62,9 +62,11 @@ def test_loader_can_start_at_any_update(frames: PackedFrames) -> None:
 
 def test_batches_do_not_depend_on_the_residency(frames: PackedFrames) -> None:
     """Images on the device or on the host give the same bytes."""
-    here, there = (make_loader(frames, residency=residency) for residency in ("host", "device"))
-    assert ("host", "device") == (here.residency, there.residency)
-    assert take_bytes(here(0), 4) == take_bytes(there(0), 4)
+    host_batches, device_batches = (
+        make_loader(frames, residency=residency) for residency in ("host", "device")
+    )
+    assert ("host", "device") == (host_batches.residency, device_batches.residency)
+    assert take_bytes(host_batches(0), 4) == take_bytes(device_batches(0), 4)
 
 
 @pytest.mark.parametrize(("residency", "expected"), [("auto", "host"), ("device", "device")])
@@ -93,10 +95,10 @@ def test_uneven_shards_are_refused(frames: PackedFrames) -> None:
 def test_seed_determines_the_crops(frames: PackedFrames) -> None:
     """The same seed gives the same bytes with any global seed; another seed gives others."""
     torch.manual_seed(5)
-    one = take_bytes(make_loader(frames)(0), 2)
+    first = take_bytes(make_loader(frames)(0), 2)
     torch.manual_seed(6)
-    assert one == take_bytes(make_loader(frames)(0), 2)
-    assert not set(one) & set(take_bytes(make_loader(frames, seed=4)(0), 2))
+    assert first == take_bytes(make_loader(frames)(0), 2)
+    assert not set(first) & set(take_bytes(make_loader(frames, seed=4)(0), 2))
 
 
 def test_global_generator_is_not_used(frames: PackedFrames) -> None:

@@ -41,9 +41,9 @@ def test_batch_is_a_copy(tmp_path: Path) -> None:
 
 def test_packing_is_reproducible(tmp_path: Path) -> None:
     """The same frames give the same bytes."""
-    one, two = (write_packed_frames(tmp_path / name, ["a", "b"]) for name in ("one", "two"))
+    first, second = (write_packed_frames(tmp_path / name, ["a", "b"]) for name in ("one", "two"))
     for name in ("images.npy", "labels.npy", "frames.csv"):
-        assert (one / name).read_bytes() == (two / name).read_bytes()
+        assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
 def test_failure_leaves_no_partial_folder(tmp_path: Path) -> None:

@@ -46,8 +46,8 @@ def test_write_frame_changes_no_other_frame(tmp_path: Path) -> None:
 def test_bytes_needed_is_the_size_of_the_files(tmp_path: Path) -> None:
     """The estimate differs from the size on disk by headers and names only."""
     allocate(tmp_path / "put", [str(number) for number in range(500)], SIZE)
-    taken = sum(path.stat().st_size for path in (tmp_path / "put").iterdir())
-    assert bytes_needed(500, SIZE) == pytest.approx(taken, abs=3000)
+    size_on_disk = sum(path.stat().st_size for path in (tmp_path / "put").iterdir())
+    assert bytes_needed(500, SIZE) == pytest.approx(size_on_disk, abs=3000)
 
 
 def test_packing_does_not_import_pytorch() -> None:

@@ -20,17 +20,17 @@ def test_results_come_in_order(threads: int) -> None:
         time.sleep(max(0, 9 - number) / 200)
         return number
 
-    made = prefetch(make, 7, ahead=3, threads=threads)
-    assert [7, 8, 9, 10, 11, 12] == list(islice(made, 6))
+    results = prefetch(make, 7, ahead=3, threads=threads)
+    assert [7, 8, 9, 10, 11, 12] == list(islice(results, 6))
 
 
 def test_results_are_computed_ahead() -> None:
     """As many as requested, and no more."""
-    made = []
+    numbers = []
     is_third = threading.Event()
 
     def make(number: int) -> None:
-        made.append(number)
+        numbers.append(number)
         if number == 2:
             is_third.set()
 
@@ -38,7 +38,7 @@ def test_results_are_computed_ahead() -> None:
     next(results)
     assert is_third.wait(10)
     results.close()
-    assert [0, 1, 2] == made
+    assert [0, 1, 2] == numbers
 
 
 def test_error_is_raised_in_the_caller() -> None:
@@ -49,25 +49,25 @@ def test_error_is_raised_in_the_caller() -> None:
             raise OSError("the disk is gone")
         return number
 
-    made = prefetch(make, 0, ahead=2, threads=1)
-    assert [0, 1] == [next(made), next(made)]
+    results = prefetch(make, 0, ahead=2, threads=1)
+    assert [0, 1] == [next(results), next(results)]
     with pytest.raises(OSError, match="the disk is gone"):
-        next(made)
+        next(results)
     assert 0 == num_threads()
 
 
 def test_closing_ends_the_threads() -> None:
     """Also with results that nobody requested."""
-    made = prefetch(str, 0, ahead=4, threads=2)
-    next(made)
+    results = prefetch(str, 0, ahead=4, threads=2)
+    next(results)
     assert 0 < num_threads()
-    made.close()
+    results.close()
     assert 0 == num_threads()
 
 
 def test_deleting_ends_the_threads() -> None:
     """A deleted iterator has no threads."""
-    made = prefetch(str, 0, ahead=4, threads=2)
-    next(made)
-    del made
+    results = prefetch(str, 0, ahead=4, threads=2)
+    next(results)
+    del results
     assert 0 == num_threads()

@@ -55,7 +55,7 @@ def test_resizing_equals_pillow(factor: float) -> None:
     rows, columns = int(H * factor), int(W * factor)
     labels = np.zeros((1, H, W), np.uint8)
     pixels, _ = augment_batch(make_augment((rows, columns), factor), images, labels)
-    picture = Image.fromarray(images[0]).resize((columns, rows), Image.Resampling.BILINEAR)
+    expected = Image.fromarray(images[0]).resize((columns, rows), Image.Resampling.BILINEAR)
     assert (
-        1.01 >= np.abs(denormalize(pixels)[0].permute(1, 2, 0).numpy() - np.asarray(picture)).max()
+        1.01 >= np.abs(denormalize(pixels)[0].permute(1, 2, 0).numpy() - np.asarray(expected)).max()
     )

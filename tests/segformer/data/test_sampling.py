@@ -16,16 +16,16 @@ def take_indices(order: BatchSampler, updates: int) -> list[int]:
 
 def test_epoch_has_every_frame_once_in_random_order() -> None:
     """No frame occurs twice in an epoch; the next epoch has another order."""
-    shown = take_indices(shuffled(12, 4, seed=0), 6)
-    assert list(range(12)) == sorted(shown[:12]) == sorted(shown[12:])
-    assert shown[:12] != shown[12:]
-    assert shown[:12] != list(range(12))
+    indices = take_indices(shuffled(12, 4, seed=0), 6)
+    assert list(range(12)) == sorted(indices[:12]) == sorted(indices[12:])
+    assert indices[:12] != indices[12:]
+    assert indices[:12] != list(range(12))
 
 
 def test_no_frame_is_dropped_between_epochs() -> None:
     """With 7 frames and batches of 3, seven batches are three whole epochs."""
-    shown = take_indices(shuffled(7, 3, seed=0), 7)
-    assert [list(range(7))] * 3 == [sorted(shown[i : i + 7]) for i in (0, 7, 14)]
+    indices = take_indices(shuffled(7, 3, seed=0), 7)
+    assert [list(range(7))] * 3 == [sorted(indices[i : i + 7]) for i in (0, 7, 14)]
 
 
 @pytest.mark.parametrize("num_frames", [1, 3, 5])
@@ -55,8 +55,8 @@ def test_seed_determines_the_order(make: Callable[[int, int], BatchSampler]) -> 
 
 def test_weighted_frequencies() -> None:
     """Weights 0, 1 and 3 of four: never, a quarter and three quarters of 4000 draws."""
-    drawn = take_indices(weighted(np.array([0.0, 1, 3]), 40, seed=0), 100)
-    never, quarter, rest = np.bincount(drawn, minlength=3)
+    indices = take_indices(weighted(np.array([0.0, 1, 3]), 40, seed=0), 100)
+    never, quarter, rest = np.bincount(indices, minlength=3)
     assert 0 == never
     assert 900 < quarter < 1100
     assert 4000 == quarter + rest

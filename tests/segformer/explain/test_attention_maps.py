@@ -46,14 +46,14 @@ def test_attention_input_equals_that_of_a_forward_pass(
     """A hook on the layer in a forward pass records the same input."""
     model.eval()
     layer = model.encoder.stages[stage].blocks[block].attention
-    seen = []
-    handle = layer.register_forward_pre_hook(lambda _layer, inputs: seen.append(inputs[0]))
+    recorded = []
+    handle = layer.register_forward_pre_hook(lambda _layer, inputs: recorded.append(inputs[0]))
     with torch.no_grad():
         model(image[None])
         handle.remove()
-        found, grid = attention_input(model.encoder, image[None], stage=stage, block=block)
-    assert layer is found
-    assert torch.equal(seen[0], grid)
+        attention, grid = attention_input(model.encoder, image[None], stage=stage, block=block)
+    assert layer is attention
+    assert torch.equal(recorded[0], grid)
 
 
 @pytest.mark.parametrize("stage", range(4))
@@ -74,8 +74,8 @@ def test_pixel_uses_its_token(model: SegFormer, image: Tensor) -> None:
     with torch.no_grad():
         layer, grid = attention_input(model.encoder, image[None], stage=1, block=0)
         expected = attention_weights(layer, grid)[0, :, 5 * grid.shape[2] + 11]
-    found = attention_maps(model, image, (41, 90), stage=1, block=0)
-    torch.testing.assert_close(expected, found)
+    actual = attention_maps(model, image, (41, 90), stage=1, block=0)
+    torch.testing.assert_close(expected, actual)
 
 
 def test_region_is_the_mean_over_its_pixels(model: SegFormer, image: Tensor) -> None:

@@ -63,10 +63,10 @@ def test_class_gradient_is_that_of_its_pixels(
     costs = F.cross_entropy(scores, target, ignore_index=IGNORE, reduction="none")
     of_class = costs[target == 2].sum() / (target != IGNORE).sum()
     groups = layer_groups(model)
-    for place, group in enumerate(groups):
+    for index, group in enumerate(groups):
         parts = torch.autograd.grad(of_class, group, retain_graph=True)
         expected = torch.cat([gradient.flatten() for gradient in parts]).double().norm()
-        assert float(expected) == pytest.approx(float(gradients["ce"].layer_l2[2, place]), rel=1e-4)
+        assert float(expected) == pytest.approx(float(gradients["ce"].layer_l2[2, index]), rel=1e-4)
 
 
 def test_logit_gradient_of_cross_entropy_by_hand(

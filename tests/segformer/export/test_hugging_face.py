@@ -57,11 +57,11 @@ def test_transformers_gives_equal_scores(model: Any, tmp_path: Path, logged_warn
     """The folder opens without warnings, missing or extra tensors, and the scores are equal."""
     ours = random_model(**model)
     write_hugging_face(ours, tmp_path, size=SIZE)
-    theirs, told = SegformerForSemanticSegmentation.from_pretrained(
+    theirs, messages = SegformerForSemanticSegmentation.from_pretrained(
         tmp_path, output_loading_info=True
     )
     assert [] == logged_warnings()
-    assert dict.fromkeys(told, 0) == {kind: len(found) for kind, found in told.items()}
+    assert dict.fromkeys(messages, 0) == {kind: len(actual) for kind, actual in messages.items()}
     images = torch.randn(1, 3, *SIZE)
     with torch.no_grad():
         expected, scores = ours(images), theirs(pixel_values=images).logits
@@ -71,8 +71,8 @@ def test_transformers_gives_equal_scores(model: Any, tmp_path: Path, logged_warn
 def test_tensor_names_are_those_of_transformers(tmp_path: Path) -> None:
     """Names and shapes of a B0 equal the list made from transformers' own file."""
     write_hugging_face(random_model(), tmp_path, size=SIZE)
-    found = load_file(tmp_path / "model.safetensors")
-    assert json.loads(NAMES.read_text()) == {name: list(t.shape) for name, t in found.items()}
+    actual = load_file(tmp_path / "model.safetensors")
+    assert json.loads(NAMES.read_text()) == {name: list(t.shape) for name, t in actual.items()}
 
 
 def test_export_is_read_back(tmp_path: Path) -> None:
@@ -82,10 +82,10 @@ def test_export_is_read_back(tmp_path: Path) -> None:
     weights = read(tmp_path / "model.safetensors")
     assert ("Hugging Face", "b0") == (weights.format, weights.variant)
     assert weights.decoder is not None
-    for part, found in ((model.encoder, weights.encoder), (model.decoder, weights.decoder)):
+    for part, actual in ((model.encoder, weights.encoder), (model.decoder, weights.decoder)):
         expected = {name: t for name, t in part.state_dict().items() if "tracked" not in name}
-        assert expected.keys() == found.keys()
-        assert all(torch.equal(tensor, found[name]) for name, tensor in expected.items())
+        assert expected.keys() == actual.keys()
+        assert all(torch.equal(tensor, actual[name]) for name, tensor in expected.items())
 
 
 def test_labels_are_the_19_of_cityscapes(tmp_path: Path) -> None:
@@ -120,10 +120,10 @@ def test_processor_resizes_to_the_training_size(tmp_path: Path, logged_warnings:
     write_hugging_face(random_model(), tmp_path, size=SIZE)
     processor = AutoImageProcessor.from_pretrained(tmp_path)
     gray = Image.fromarray(np.full((50, 70, 3), 51, dtype=np.uint8))
-    found = processor(gray, return_tensors="pt")["pixel_values"]
+    actual = processor(gray, return_tensors="pt")["pixel_values"]
     expected = (0.2 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
-    assert (1, 3, *SIZE) == found.shape
-    torch.testing.assert_close(expected, found.mean(dim=(0, 2, 3)).float())
+    assert (1, 3, *SIZE) == actual.shape
+    torch.testing.assert_close(expected, actual.mean(dim=(0, 2, 3)).float())
     assert [] == logged_warnings()
 
 
@@ -133,10 +133,10 @@ def test_processor_does_not_reduce_labels(tmp_path: Path) -> None:
     processor = AutoImageProcessor.from_pretrained(tmp_path)
     labels = np.zeros(SIZE, dtype=np.uint8)
     labels[:, 64:] = 255
-    picture = np.zeros((*SIZE, 3), dtype=np.uint8)
+    image = np.zeros((*SIZE, 3), dtype=np.uint8)
     # A copy: what it reduces, it reduces in the caller's own labels.
-    found = processor(picture, segmentation_maps=labels.copy(), return_tensors="np")["labels"][0]
-    assert np.array_equal(labels, found)
+    actual = processor(image, segmentation_maps=labels.copy(), return_tensors="np")["labels"][0]
+    assert np.array_equal(labels, actual)
 
 
 @pytest.mark.parametrize("size", [(64,), (28, 64), (64, 128, 3)])

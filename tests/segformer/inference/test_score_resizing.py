@@ -64,24 +64,24 @@ def test_overlapping_windows_are_averaged() -> None:
     left, right = random_scores(1, (2, 2)), random_scores(2, (2, 2))
     view = ScaledScores((8, 12), [WindowScores(left, 0, 0, 8, 8), WindowScores(right, 0, 4, 8, 8)])
     total, times = torch.zeros(5, 8, 12), torch.zeros(8, 12)
-    for one, column in ((left, 0), (right, 4)):
-        total[..., column : column + 8] += resize_with_pytorch(one, (8, 8))
+    for window, column in ((left, 0), (right, 4)):
+        total[..., column : column + 8] += resize_with_pytorch(window, (8, 8))
         times[:, column : column + 8] += 1
     expected = total / times
-    seen = reduce_scores([view], (8, 12))
-    assert torch.equal(expected.argmax(0).byte(), seen.classes)
-    torch.testing.assert_close(confidence(expected[None])[0], seen.confidence)
+    prediction = reduce_scores([view], (8, 12))
+    assert torch.equal(expected.argmax(0).byte(), prediction.classes)
+    torch.testing.assert_close(confidence(expected[None])[0], prediction.confidence)
 
 
 @pytest.mark.usefixtures("band")
 def test_softmax_is_averaged_over_scales() -> None:
     """Probabilities, not scores: a scale with large scores has no larger weight."""
     views = [random_scores(1), 10 * random_scores(2, (4, 6)), random_scores(3, (16, 24))]
-    expected = sum(resize_with_pytorch(one, (32, 48)).softmax(0) for one in views) / 3
-    seen = reduce_scores([as_single_window(one) for one in views], (32, 48))
-    assert torch.equal(expected.argmax(0).byte(), seen.classes)
-    torch.testing.assert_close(expected.amax(0), seen.confidence)
-    assert seen.confidence.max() <= 1
+    expected = sum(resize_with_pytorch(window, (32, 48)).softmax(0) for window in views) / 3
+    prediction = reduce_scores([as_single_window(window) for window in views], (32, 48))
+    assert torch.equal(expected.argmax(0).byte(), prediction.classes)
+    torch.testing.assert_close(expected.amax(0), prediction.confidence)
+    assert prediction.confidence.max() <= 1
 
 
 @pytest.mark.parametrize("size", [(8, 12), (9, 13), (16, 24), (5, 7)])
@@ -93,10 +93,10 @@ def test_uneven_windows_cover_every_pixel(size: tuple[int, int]) -> None:
     scores = torch.tensor([1.0, 3.0, 2.0])[:, None, None].expand(3, 2, 2)
     corners = [(top, left) for top in (0, 5) for left in (0, 5, 9)]
     view = ScaledScores((12, 16), [WindowScores(scores, *corner, 7, 7) for corner in corners])
-    seen = reduce_scores([view], size)
-    assert [1] == seen.classes.unique().tolist()
+    prediction = reduce_scores([view], size)
+    assert [1] == prediction.classes.unique().tolist()
     share = torch.tensor([1.0, 3.0, 2.0]).softmax(0)[1]
-    torch.testing.assert_close(share.expand(size), seen.confidence)
+    torch.testing.assert_close(share.expand(size), prediction.confidence)
 
 
 def test_ramp_is_continuous_across_uneven_windows() -> None:
@@ -114,6 +114,6 @@ def test_half_precision_scores_are_resized_in_float32() -> None:
     """bfloat16 scores give the result of the same values in float32."""
     scores = random_scores().bfloat16()
     expected = reduce_scores([as_single_window(scores.float())], (32, 48))
-    found = reduce_scores([as_single_window(scores)], (32, 48))
-    assert torch.equal(expected.classes, found.classes)
-    assert torch.equal(expected.confidence, found.confidence)
+    actual = reduce_scores([as_single_window(scores)], (32, 48))
+    assert torch.equal(expected.classes, actual.classes)
+    assert torch.equal(expected.confidence, actual.confidence)

@@ -53,7 +53,7 @@ def test_scores_of_past_batches_are_freed(tmp_path: Path) -> None:
         nonlocal most
         scores = images[:, :, ::4, ::4].clone()
         alive.append(weakref.ref(scores))
-        most = max(most, sum(each() is not None for each in alive))
+        most = max(most, sum(frame() is not None for frame in alive))
         return scores
 
     model = nn.Module()
@@ -84,13 +84,13 @@ def test_argmax_is_taken_after_resizing(model: TinyModel) -> None:
 
 def test_network_input_equals_packed_frames(model: TinyModel) -> None:
     """A large image is resized as by Pillow for the packed frames, within one level of 255."""
-    seen = []
-    model.patches.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    recorded = []
+    model.patches.register_forward_pre_hook(lambda _, inputs: recorded.append(inputs[0]))
     images = random_images(1, 64, 96)
     segment(model, images, input_size=(16, 24), output_size=(64, 96))
     packed = resize_image(images[0].numpy(), (16, 24))
     expected = normalize(torch.from_numpy(packed.copy())[None])
-    assert 1.01 / (0.224 * 255) >= (expected - seen[0]).abs().max()
+    assert 1.01 / (0.224 * 255) >= (expected - recorded[0]).abs().max()
 
 
 @pytest.mark.parametrize("is_training", [True, False])

@@ -10,16 +10,16 @@ from segformer.inference.sliding_window import predict, window_offsets
 
 
 class TinyModel(nn.Module):
-    """Three classes at a quarter of the size; records the batch sizes."""
+    """Three classes at a quarter of the size; records the batch shapes."""
 
     def __init__(self) -> None:
         super().__init__()
         self.patches = nn.Conv2d(3, 3, 4, stride=4)
-        self.shown: list[tuple[int, ...]] = []
+        self.batch_shapes: list[tuple[int, ...]] = []
 
     def forward(self, images: Tensor) -> Tensor:
         """(b, 3, h, w) -> (b, 3, h / 4, w / 4)."""
-        self.shown.append(tuple(images.shape))
+        self.batch_shapes.append(tuple(images.shape))
         return self.patches(images)
 
 
@@ -44,16 +44,16 @@ def resize_with_pytorch(scores: Tensor, size: tuple[int, ...]) -> Tensor:
     return F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
 
 
-def assert_prediction(probabilities: Tensor, seen: Prediction) -> None:
+def assert_prediction(probabilities: Tensor, prediction: Prediction) -> None:
     """The prediction is that of (1, k, h, w) probabilities."""
-    assert torch.equal(probabilities[0].argmax(0).byte(), seen.classes)
-    torch.testing.assert_close(probabilities[0].amax(0), seen.confidence)
+    assert torch.equal(probabilities[0].argmax(0).byte(), prediction.classes)
+    torch.testing.assert_close(probabilities[0].amax(0), prediction.confidence)
 
 
 def reference_sliding_window(model: TinyModel, image: Tensor, window: int, stride: int) -> Tensor:
     """(1, 3, h, w) -> (1, k, h, w): windows one by one, resized, summed and divided."""
     height, width = image.shape[2:]
-    total, times = torch.zeros(1, 3, height, width), torch.zeros(height, width)
+    total, counts = torch.zeros(1, 3, height, width), torch.zeros(height, width)
     top = 0
     while True:
         left, y = 0, min(top, height - window)
@@ -63,12 +63,12 @@ def reference_sliding_window(model: TinyModel, image: Tensor, window: int, strid
             total[..., part[0], part[1]] += resize_with_pytorch(
                 model.patches(image[..., part[0], part[1]]), (window, window)
             )
-            times[part] += 1
+            counts[part] += 1
             if x + window >= width:
                 break
             left += stride
         if y + window >= height:
-            return total / times
+            return total / counts
         top += stride
 
 
@@ -81,9 +81,9 @@ def test_whole_image_equals_segment(model: TinyModel) -> None:
 def test_batched_windows_equal_single_windows(model: TinyModel) -> None:
     """Scores, not softmax, are averaged over the windows, which run in batches."""
     expected = reference_sliding_window(model, normalize(random_image()[None]), 8, 6).softmax(1)
-    seen = predict(model, [random_image()], output_size=(16, 40), windows=((8, 8), (6, 6)))
-    assert_prediction(expected, seen)
-    assert [4, 4, 4, 4, 4, 1] == [shape[0] for shape in model.shown]  # 3 x 7 windows
+    prediction = predict(model, [random_image()], output_size=(16, 40), windows=((8, 8), (6, 6)))
+    assert_prediction(expected, prediction)
+    assert [4, 4, 4, 4, 4, 1] == [shape[0] for shape in model.batch_shapes]  # 3 x 7 windows
 
 
 def test_windows_of_the_paper() -> None:
@@ -97,20 +97,22 @@ def test_windows_of_the_paper() -> None:
 def test_image_smaller_than_the_window_is_predicted_whole(model: TinyModel) -> None:
     """As without windows."""
     expected = predict(model, [random_image()], output_size=(16, 40))
-    seen = predict(model, [random_image()], output_size=(16, 40), windows=((99, 99), (50, 50)))
-    assert torch.equal(expected.confidence, seen.confidence)
-    assert [(1, 3, 16, 40)] * 2 == model.shown
+    prediction = predict(
+        model, [random_image()], output_size=(16, 40), windows=((99, 99), (50, 50))
+    )
+    assert torch.equal(expected.confidence, prediction.confidence)
+    assert [(1, 3, 16, 40)] * 2 == model.batch_shapes
 
 
 def test_flips_and_scales_average_the_softmax(model: TinyModel) -> None:
     """Two scales, each also flipped and flipped back: the mean of four softmaxes."""
-    shown = [random_image(), random_image(32, 80)]
+    images = [random_image(), random_image(32, 80)]
     total = torch.zeros(1, 3, 16, 40)
-    for one in shown:
-        image = normalize(one[None])
-        for scores in (model.patches(image), model.patches(image.flip(-1)).flip(-1)):
+    for image in images:
+        pixels = normalize(image[None])
+        for scores in (model.patches(pixels), model.patches(pixels.flip(-1)).flip(-1)):
             total += resize_with_pytorch(scores, (16, 40)).softmax(1) / 4
-    assert_prediction(total, predict(model, shown, output_size=(16, 40), flip=True))
+    assert_prediction(total, predict(model, images, output_size=(16, 40), flip=True))
 
 
 def test_windows_of_the_flipped_image_are_flipped_back(model: TinyModel) -> None:
@@ -129,11 +131,11 @@ def test_windows_of_the_flipped_image_are_flipped_back(model: TinyModel) -> None
 def test_flipped_image_gives_the_flipped_result(model: TinyModel) -> None:
     """With flipping, left and right are equivalent."""
     windows = ((8, 8), (6, 6))
-    one, other = (
+    result, flipped = (
         predict(model, [image], output_size=(16, 40), windows=windows, flip=True)
         for image in (random_image(), random_image().flip(1))
     )
-    assert torch.equal(one.classes, other.classes.flip(-1))
+    assert torch.equal(result.classes, flipped.classes.flip(-1))
 
 
 def test_windows_that_leave_gaps_are_refused(model: TinyModel) -> None:

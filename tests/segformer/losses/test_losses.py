@@ -201,9 +201,9 @@ def test_gradient_equals_finite_differences(name: str, seed: int) -> None:
 def test_losses_are_deterministic(name: str) -> None:
     """Value and gradient keep every bit from call to call."""
     loss, scene = make_loss(name, 19), random_loss_inputs()
-    one, two = (value_and_gradient(loss, scene.scores, scene.target) for _ in range(2))
-    assert one[0] == two[0]
-    assert torch.equal(one[1], two[1])
+    first, second = (value_and_gradient(loss, scene.scores, scene.target) for _ in range(2))
+    assert first[0] == second[0]
+    assert torch.equal(first[1], second[1])
 
 
 @every_loss

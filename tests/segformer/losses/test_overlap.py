@@ -79,12 +79,15 @@ def test_combined_losses_are_weighted_sums(
 
 @overlap_losses
 def test_sums_run_over_the_whole_batch(name: str) -> None:
-    """Two images count as one of twice the size, not as the mean of two losses."""
+    """Two images count as one of twice the size, not as the mean of second losses."""
     scene = random_loss_inputs()
     wide_scores = torch.cat([*scene.scores.split(1)], dim=3)
     wide_target = torch.cat([*scene.target.split(1)], dim=2)
-    one, two = get_loss(name)(scene.scores, scene.target), get_loss(name)(wide_scores, wide_target)
-    torch.testing.assert_close(one, two)
+    first, second = (
+        get_loss(name)(scene.scores, scene.target),
+        get_loss(name)(wide_scores, wide_target),
+    )
+    torch.testing.assert_close(first, second)
 
 
 @pytest.mark.parametrize("name", ["dice", "jaccard"])

@@ -57,9 +57,9 @@ def test_weighted_cross_entropy_equals_pytorch() -> None:
 def test_scale_of_the_weights_does_not_matter() -> None:
     """Weights a thousand times as large give the same loss."""
     scene = random_loss_inputs()
-    one, two = (get_loss("weighted_ce", scale * make_class_weights(19)) for scale in (1, 1000))
-    expected = one(scene.scores, scene.target)
-    torch.testing.assert_close(expected, two(scene.scores, scene.target))
+    first, second = (get_loss("weighted_ce", scale * make_class_weights(19)) for scale in (1, 1000))
+    expected = first(scene.scores, scene.target)
+    torch.testing.assert_close(expected, second(scene.scores, scene.target))
 
 
 def test_image_of_classes_with_weight_zero() -> None:

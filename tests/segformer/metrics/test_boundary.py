@@ -109,8 +109,8 @@ def test_ignore_predicted_at_labeled_pixels_is_a_miss() -> None:
 def test_counts_of_a_batch_are_the_sum_of_its_frames() -> None:
     """No boundary extends from frame to frame."""
     maps = [random_maps(seed) for seed in range(3)]
-    batch = (torch.cat(some) for some in zip(*maps, strict=True))
-    expected = sum(boundary_counts(*one, 4) for one in maps)
+    batch = (torch.cat(tensors) for tensors in zip(*maps, strict=True))
+    expected = sum(boundary_counts(*frame, 4) for frame in maps)
     assert torch.equal(expected, boundary_counts(*batch, 4))
 
 

@@ -146,7 +146,7 @@ def test_stacked_confusions() -> None:
     rng = np.random.default_rng(0)
     stack = rng.integers(0, 99, (4, 19, 20))
     for score in (class_iou, mean_iou, pixel_accuracy, category_iou):
-        expected = torch.stack([score(torch.from_numpy(one)) for one in stack])
+        expected = torch.stack([score(torch.from_numpy(confusion)) for confusion in stack])
         assert torch.equal(expected, score(stack))
 
 

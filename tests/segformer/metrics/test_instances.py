@@ -181,7 +181,7 @@ def test_stacked_counts() -> None:
     counts = torch.rand(3, 10, 2, generator=generator).double()
     confusions = torch.randint(0, 99, (3, 19, 19), generator=generator)
     for score in (instance_iou, category_instance_iou):
-        expected = torch.stack([score(*one) for one in zip(counts, confusions, strict=True)])
+        expected = torch.stack([score(*part) for part in zip(counts, confusions, strict=True)])
         torch.testing.assert_close(expected, score(counts.numpy(), confusions.numpy()))
 
 

@@ -23,11 +23,11 @@ def test_run_counts_equal_pixel_counts(seed: int) -> None:
     """Confusion matrix and instance counts equal those of the functions on pixels."""
     predicted, instances = random_maps(seed)
     labels = np.where(instances < 1000, instances, instances // 1000)
-    found, target = from_label_ids(predicted), torch.from_numpy(train_id_table()[labels])
-    expected = confusion_matrix(found, target, 19, unscored=UNSCORED)
+    classes, target = from_label_ids(predicted), torch.from_numpy(train_id_table()[labels])
+    expected = confusion_matrix(classes, target, 19, unscored=UNSCORED)
     confusion, weighted = count_label_ids(predicted, instances)
     assert torch.equal(expected, confusion)
-    assert torch.equal(count_instances(found, instances), weighted)
+    assert torch.equal(count_instances(classes, instances), weighted)
 
 
 def test_frame_of_a_single_run() -> None:

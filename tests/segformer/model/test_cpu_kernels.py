@@ -27,18 +27,20 @@ def reference_feed_forward(layer: FeedForward, grid: Tensor) -> Tensor:
 def test_feed_forward_in_bands_equals_the_plain_layers(rows: int) -> None:
     """Without gradients rows are computed in bands, with the result of the plain layers."""
     layer = randomize(FeedForward(4, 16))
-    onto, grid = torch.randn(2, 2, rows, 3, 4)
+    residual, grid = torch.randn(2, 2, rows, 3, 4)
     with torch.no_grad():
-        expected = onto + reference_feed_forward(layer, grid)
-        torch.testing.assert_close(expected, layer(grid, onto), atol=1e-5, rtol=1e-5)
+        expected = residual + reference_feed_forward(layer, grid)
+        torch.testing.assert_close(expected, layer(grid, residual), atol=1e-5, rtol=1e-5)
 
 
 def test_attention_is_added_to_the_residual() -> None:
     """Attention with a residual is the sum of the residual and the attention."""
     layer = randomize(Attention(4, heads=2, reduction=2))
-    onto, grid = torch.randn(2, 2, 6, 4, 4)
+    residual, grid = torch.randn(2, 2, 6, 4, 4)
     with torch.no_grad():
-        torch.testing.assert_close(onto + layer(grid), layer(grid, onto), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            residual + layer(grid), layer(grid, residual), atol=1e-5, rtol=1e-5
+        )
 
 
 def test_block_is_equal_with_and_without_gradients() -> None:
@@ -93,11 +95,11 @@ def test_replaced_layer_is_called(is_learning: bool) -> None:
 def test_residual_may_have_any_memory_format() -> None:
     """A residual whose channels are not last in memory gives the same sums."""
     layers = randomize(FeedForward(4, 16)), randomize(Attention(4, heads=1, reduction=1))
-    grid, onto = torch.randn(2, 5, 6, 4), torch.randn(2, 4, 6, 5).permute(0, 3, 2, 1)
+    grid, residual = torch.randn(2, 5, 6, 4), torch.randn(2, 4, 6, 5).permute(0, 3, 2, 1)
     with torch.no_grad():
         for layer in layers:
-            expected = layer(grid, onto.contiguous())
-            torch.testing.assert_close(expected, layer(grid, onto), atol=1e-5, rtol=1e-5)
+            expected = layer(grid, residual.contiguous())
+            torch.testing.assert_close(expected, layer(grid, residual), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("is_training", [False, True])
@@ -116,14 +118,14 @@ def test_functional_gradients_equal_backward() -> None:
     model = SegFormer("b0", 3, drop_path=0.0, dropout=0.0).eval()
     images, labels = torch.randn(2, 3, 32, 32), torch.randint(0, 3, (2, 8, 8))
     dice(model(images), labels).backward()
-    parameters = {name: each.detach() for name, each in model.named_parameters()}
+    parameters = {name: value.detach() for name, value in model.named_parameters()}
 
     def cost(parameters: dict[str, Tensor]) -> Tensor:
         return dice(torch.func.functional_call(model, parameters, (images,)), labels)
 
-    found = torch.func.grad(cost)(parameters)
+    actual = torch.func.grad(cost)(parameters)
     for name, parameter in model.named_parameters():
-        torch.testing.assert_close(parameter.grad, found[name])
+        torch.testing.assert_close(parameter.grad, actual[name])
 
 
 @pytest.mark.parametrize("tokens", [1, 3, 100])
@@ -133,14 +135,14 @@ def test_gelu_linear_equals_the_plain_layers(tokens: int, monkeypatch: pytest.Mo
     layer = randomize(nn.Linear(6, 4)).double()
     grid = torch.randn(2, 3, 2, 6, dtype=torch.float64, requires_grad=True)
     inputs = (grid, layer.weight, layer.bias)
-    found, expected = cpu_kernels.gelu_linear(grid, layer), layer(F.gelu(grid))
-    torch.testing.assert_close(expected, found)
-    for wanted, gradient in zip(
+    actual, expected = cpu_kernels.gelu_linear(grid, layer), layer(F.gelu(grid))
+    torch.testing.assert_close(expected, actual)
+    for expected_gradient, gradient in zip(
         torch.autograd.grad(expected.square().sum(), inputs),
-        torch.autograd.grad(found.square().sum(), inputs),
+        torch.autograd.grad(actual.square().sum(), inputs),
         strict=True,
     ):
-        torch.testing.assert_close(wanted, gradient)
+        torch.testing.assert_close(expected_gradient, gradient)
 
 
 def test_add_resized_has_correct_gradients() -> None:

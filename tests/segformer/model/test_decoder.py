@@ -66,10 +66,10 @@ def test_gradients_equal_the_published_order(training: bool) -> None:
         decoder = random_decoder().train(training)
         function(decoder, random_maps()).square().mean().backward()
         gradients.append({name: p.grad for name, p in decoder.named_parameters()})
-    expected, found = gradients
+    expected, actual = gradients
     largest = max(gradient.abs().max() for gradient in expected.values())
     for name, gradient in expected.items():
-        assert 1e-5 > (gradient - found[name]).abs().max() / largest, name
+        assert 1e-5 > (gradient - actual[name]).abs().max() / largest, name
 
 
 @pytest.mark.parametrize("rows", [1, 3, 8, 100])

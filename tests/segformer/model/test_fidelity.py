@@ -56,9 +56,9 @@ def random_images(size: tuple[int, int, int]) -> Tensor:
 def score_difference(theirs: nn.Module, ours: nn.Module, images: Tensor) -> float:
     """The largest difference of the scores in evaluation, relative to the largest score."""
     with torch.no_grad():
-        expected, found = theirs.eval()(images).logits, ours.eval()(images)
-    assert expected.shape == found.shape
-    return ((expected - found).abs().max() / expected.abs().max()).item()
+        expected, actual = theirs.eval()(images).logits, ours.eval()(images)
+    assert expected.shape == actual.shape
+    return ((expected - actual).abs().max() / expected.abs().max()).item()
 
 
 def gradient_differences(
@@ -77,13 +77,13 @@ def gradient_differences(
     gradients = {name: parameter.grad for name, parameter in theirs.named_parameters()}
     expected = SegFormer(ours.variant).double()
     load_into_ours(theirs.state_dict() | gradients, expected, folder)
-    wanted = dict(expected.named_parameters())
-    least = 1e-8 * max(gradient.abs().max() for gradient in wanted.values())
+    expected_gradients = dict(expected.named_parameters())
+    least = 1e-8 * max(gradient.abs().max() for gradient in expected_gradients.values())
     differences = {}
     for name, parameter in ours.named_parameters():
         assert parameter.grad is not None, name
-        scale = wanted[name].abs().max().clamp(min=least)
-        differences[name] = ((wanted[name] - parameter.grad).abs().max() / scale).item()
+        scale = expected_gradients[name].abs().max().clamp(min=least)
+        differences[name] = ((expected_gradients[name] - parameter.grad).abs().max() / scale).item()
     return differences
 
 
@@ -116,12 +116,14 @@ def test_gradients_in_single_precision_are_as_exact_as_transformers(tmp_path: Pa
     for network in networks:
         exact = copy.deepcopy(network).train().double()
         gradients = []
-        for each, pixels in ((network.train(), images), (exact, images.double())):
-            scores = each(pixels)
+        for network_copy, pixels in ((network.train(), images), (exact, images.double())):
+            scores = network_copy(pixels)
             getattr(scores, "logits", scores).square().mean().backward()
-            gradients.append(torch.cat([p.grad.double().flatten() for p in each.parameters()]))
-        found, expected = gradients
-        distances.append(((found - expected).norm() / expected.norm()).item())
+            gradients.append(
+                torch.cat([p.grad.double().flatten() for p in network_copy.parameters()])
+            )
+        actual, expected = gradients
+        distances.append(((actual - expected).norm() / expected.norm()).item())
     of_theirs, of_ours = distances
     assert of_ours < 3 * of_theirs
 

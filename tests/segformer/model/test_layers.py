@@ -102,16 +102,16 @@ def test_attention_does_not_depend_on_the_number_of_threads(threads: int, n: int
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        found = attend(*tensors)
+        actual = attend(*tensors)
     finally:
         torch.set_num_threads(before)
-    torch.testing.assert_close(expected, found)
-    for wanted, gradient in zip(
+    torch.testing.assert_close(expected, actual)
+    for expected_gradient, gradient in zip(
         torch.autograd.grad(expected.square().sum(), tensors),
-        torch.autograd.grad(found.square().sum(), tensors),
+        torch.autograd.grad(actual.square().sum(), tensors),
         strict=True,
     ):
-        torch.testing.assert_close(wanted, gradient)
+        torch.testing.assert_close(expected_gradient, gradient)
 
 
 def test_mix_ffn_has_a_receptive_field_of_3x3() -> None:
@@ -121,7 +121,7 @@ def test_mix_ffn_has_a_receptive_field_of_3x3() -> None:
     grid = torch.randn(1, 7, 7, 4)
     changed = grid.clone()
     changed[0, 3, 3] += 1
-    seen = (layer(grid) - layer(changed)).abs().amax(-1)[0] > 1e-6
+    is_changed = (layer(grid) - layer(changed)).abs().amax(-1)[0] > 1e-6
     expected = torch.zeros(7, 7, dtype=torch.bool)
     expected[2:5, 2:5] = True
-    assert torch.equal(expected, seen)
+    assert torch.equal(expected, is_changed)

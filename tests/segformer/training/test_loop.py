@@ -117,10 +117,10 @@ def test_loss_falls(name: str) -> None:
 
 def test_same_seed_gives_the_same_bytes() -> None:
     """Two runs end with equal weights and buffers; another seed does not."""
-    one, two, other = (TinyTraining(seed).fit() for seed in (3, 3, 4))
-    assert one.weights() == two.weights()
-    assert one.weights() != other.weights()
-    assert [p.loss for p in one.history] == [p.loss for p in two.history]
+    first, second, other = (TinyTraining(seed).fit() for seed in (3, 3, 4))
+    assert first.weights() == second.weights()
+    assert first.weights() != other.weights()
+    assert [p.loss for p in first.history] == [p.loss for p in second.history]
 
 
 def test_one_step_is_gradient_descent() -> None:
@@ -138,22 +138,24 @@ def test_one_step_is_gradient_descent() -> None:
 
 def test_gradients_are_reset_between_steps() -> None:
     """With learning rate 0 from the second step on, only the first step changes the weights."""
-    one = TinyTraining(steps=1).fit()
+    first = TinyTraining(steps=1).fit()
     three = TinyTraining(steps=3, schedule=lambda step: float(step == 0)).fit()
-    for a, b in zip(one.model.parameters(), three.model.parameters(), strict=True):
+    for a, b in zip(first.model.parameters(), three.model.parameters(), strict=True):
         assert torch.equal(a, b)
 
 
 def test_every_group_follows_the_schedule() -> None:
     """Each group's base rate is multiplied by the factor for the number of updates done."""
-    asked: list[int] = []
+    requested_steps: list[int] = []
     rates: list[list[float]] = []
-    run = TinyTraining(steps=4, schedule=lambda step: (asked.append(step), 1 / (step + 1))[1])
+    run = TinyTraining(
+        steps=4, schedule=lambda step: (requested_steps.append(step), 1 / (step + 1))[1]
+    )
     run.optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(1))], "lr": 1.0})
     run.state = TrainingState(run.model, run.optimizer)
     run.recipe = dataclasses.replace(run.recipe, loss=record_learning_rates(rates, run.optimizer))
     run.fit()
-    assert [0, 1, 2, 3] == asked
+    assert [0, 1, 2, 3] == requested_steps
     assert [[0.1, 1.0], [0.05, 0.5], [0.1 / 3, 1 / 3], [0.025, 0.25]] == rates
     assert [0.1, 0.05, 0.1 / 3, 0.025] == [p.learning_rate for p in run.history]
 
@@ -372,14 +374,14 @@ def test_speed_includes_the_time_of_the_device(monkeypatch: pytest.MonkeyPatch) 
 
 def test_autocast_computes_in_bfloat16() -> None:
     """The scores are bfloat16, the weights stay float32, and the loss falls."""
-    seen: list[torch.dtype] = []
+    dtypes: list[torch.dtype] = []
 
     def loss(scores: Tensor, target: Tensor) -> Tensor:
-        seen.append(scores.dtype)
+        dtypes.append(scores.dtype)
         return get_loss("ce")(scores, target)
 
     run = TinyTraining(steps=40, lr=0.5, loss=loss, autocast=torch.bfloat16).fit()
-    assert {torch.bfloat16} == set(seen)
+    assert {torch.bfloat16} == set(dtypes)
     assert {torch.float32} == {p.dtype for p in run.model.parameters()}
     assert 2 / 3 * run.history[0].loss > run.history[-1].loss
 

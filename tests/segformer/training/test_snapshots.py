@@ -22,11 +22,11 @@ def test_newest_state_is_loaded(tmp_path: Path) -> None:
     snapshots = Snapshots(tmp_path / "ce-0")
     for step in (7, 12):
         snapshots.write(make_state(step))
-    found = snapshots.load_newest()
-    assert found is not None
-    assert 12 == found["step"]
-    assert torch.equal(make_state(12)["weights"], found["weights"])
-    assert [[1, 0.5, None]] == found["history"]
+    loaded = snapshots.load_newest()
+    assert loaded is not None
+    assert 12 == loaded["step"]
+    assert torch.equal(make_state(12)["weights"], loaded["weights"])
+    assert [[1, 0.5, None]] == loaded["history"]
 
 
 def test_two_states_are_kept(tmp_path: Path) -> None:
@@ -63,9 +63,9 @@ def test_damaged_state_is_skipped(
         }[damage]
     )
     with caplog.at_level(logging.WARNING):
-        found = snapshots.load_newest()
-    assert found is not None
-    assert 1 == found["step"]
+        loaded = snapshots.load_newest()
+    assert loaded is not None
+    assert 1 == loaded["step"]
     assert newest.name in caplog.text
 
 

@@ -46,12 +46,12 @@ def test_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
     model = small_model()
     save(model, tmp_path / "one", seed=1)
     save(model.to(memory_format=torch.channels_last), tmp_path / "two", seed=1)
-    one, two = (
+    first, second = (
         {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
         for name in ("one", "two")
     )
-    assert {"model.safetensors", "config.json"} == set(one)
-    assert one == two
+    assert {"model.safetensors", "config.json"} == set(first)
+    assert first == second
 
 
 def test_failed_save_keeps_the_old_files(tmp_path: Path) -> None:

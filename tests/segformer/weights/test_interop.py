@@ -64,8 +64,8 @@ def test_load_model_loads_every_tensor(name: str, tmp_path: Path) -> None:
     expected = sum(
         t.double().sum() for key, t in tensors.items() if not any(d in key for d in dropped)
     )
-    found = sum(t.double().sum() for key, t in model.state_dict().items() if "tracked" not in key)
-    torch.testing.assert_close(expected, found)
+    actual = sum(t.double().sum() for key, t in model.state_dict().items() if "tracked" not in key)
+    torch.testing.assert_close(expected, actual)
 
 
 def test_keys_and_values_are_stacked_in_order(tmp_path: Path) -> None:
@@ -78,13 +78,13 @@ def test_keys_and_values_are_stacked_in_order(tmp_path: Path) -> None:
     torch.save(joined, tmp_path / "joined.bin")
     place = "segformer.encoder.block.1.1.attention.self"
     ours = "stages.1.blocks.1.attention"
-    found = read(tmp_path / "apart.bin").encoder
-    assert torch.equal(apart[f"{place}.key.bias"], found[f"{ours}.key_value.bias"][:64])
-    assert torch.equal(apart[f"{place}.value.bias"], found[f"{ours}.key_value.bias"][64:])
-    found = read(tmp_path / "joined.bin").encoder
+    actual = read(tmp_path / "apart.bin").encoder
+    assert torch.equal(apart[f"{place}.key.bias"], actual[f"{ours}.key_value.bias"][:64])
+    assert torch.equal(apart[f"{place}.value.bias"], actual[f"{ours}.key_value.bias"][64:])
+    actual = read(tmp_path / "joined.bin").encoder
     stacked = joined["layers.1.1.1.attn.attn.in_proj_weight"]
-    assert torch.equal(stacked[:64], found[f"{ours}.query.weight"])
-    assert torch.equal(stacked[64:], found[f"{ours}.key_value.weight"])
+    assert torch.equal(stacked[:64], actual[f"{ours}.query.weight"])
+    assert torch.equal(stacked[64:], actual[f"{ours}.key_value.weight"])
 
 
 def test_our_own_files_are_read_back(tmp_path: Path) -> None:
@@ -178,23 +178,23 @@ class MaliciousPickle:
         return os.mkdir, (str(self.trace),)
 
 
-def write_malicious_file(path: Path, trace: Path, way: str) -> None:
+def write_malicious_file(path: Path, trace: Path, file_format: str) -> None:
     """Write a checkpoint with malicious code, as an old or new PyTorch file, or by hand."""
     content = {"state_dict": {"norm1.weight": torch.ones(32)}, "meta": MaliciousPickle(trace)}
-    if way == "pickle":
+    if file_format == "pickle":
         path.write_bytes(pickle.dumps(content))
     else:
-        torch.save(content, path, _use_new_zipfile_serialization=way == "zip")
+        torch.save(content, path, _use_new_zipfile_serialization=file_format == "zip")
 
 
 # PyTorch warns of a pickle of another version than it writes itself, and then refuses it.
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-@pytest.mark.parametrize("way", ["zip", "legacy", "pickle"])
+@pytest.mark.parametrize("file_format", ["zip", "legacy", "pickle"])
 @pytest.mark.parametrize("name", ["weights.pth", "weights.bin", "weights.pt"])
-def test_malicious_pickle_is_refused(name: str, way: str, tmp_path: Path) -> None:
+def test_malicious_pickle_is_refused(name: str, file_format: str, tmp_path: Path) -> None:
     """A pickle that runs code when loaded is a ValueError, and its code does not run."""
     path, trace = tmp_path / name, tmp_path / "trace"
-    write_malicious_file(path, trace, way)
+    write_malicious_file(path, trace, file_format)
     with pytest.raises(
         ValueError, match=rf"{name}: cannot be read .* give a \.safetensors file"
     ) as caught:
@@ -202,7 +202,7 @@ def test_malicious_pickle_is_refused(name: str, way: str, tmp_path: Path) -> Non
     assert not trace.exists()
     assert "weights_only" not in str(caught.value)  # PyTorch advises to open it all the same
     # The file is malicious: loading it unsafely runs its code.
-    if way == "pickle":
+    if file_format == "pickle":
         pickle.loads(path.read_bytes())  # noqa: S301 - a file made by this test
     else:
         torch.load(path, weights_only=False)
@@ -291,7 +291,7 @@ def test_path_may_be_a_string(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "stranger",
+    "unknown",
     [
         {3: torch.zeros(1)},
         {"a": torch.zeros(2, 2).to_sparse()},
@@ -300,23 +300,23 @@ def test_path_may_be_a_string(tmp_path: Path) -> None:
     ids=["number for a name", "sparse", "integers"],
 )
 def test_values_that_are_no_weights_are_refused(
-    stranger: dict[object, Tensor], tmp_path: Path
+    unknown: dict[object, Tensor], tmp_path: Path
 ) -> None:
     """Names are strings, weights dense floating-point tensors; the message names all others."""
-    torch.save(stranger, tmp_path / "weights.pth")
-    (name,) = stranger
+    torch.save(unknown, tmp_path / "weights.pth")
+    (name,) = unknown
     with pytest.raises(
         ValueError, match=f"not dense floating-point tensors: {name}; give a state dict"
     ):
         read(tmp_path / "weights.pth")
 
 
-@pytest.mark.parametrize("way", ["stored", "in memory"])
-def test_model_without_a_head_is_read(way: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("file_format", ["stored", "in memory"])
+def test_model_without_a_head_is_read(file_format: str, tmp_path: Path) -> None:
     """A file of transformers' `SegformerModel`, or its state dict, is an encoder."""
     theirs = SegformerModel(SegformerConfig())  # a B0
     path = tmp_path / "model.safetensors"
-    if way == "stored":
+    if file_format == "stored":
         theirs.save_pretrained(tmp_path)
     else:
         save_file(theirs.state_dict(), path)

@@ -52,5 +52,5 @@ def test_names_and_shapes_equal_those_of_transformers(variant: str) -> None:
     with torch.device("meta"):
         theirs = SegformerForSemanticSegmentation(config).state_dict()
     expected = {name: t.shape for name, t in theirs.items() if "tracked" not in name}
-    found = to_format(number_rows(variant), BY_NAME["Hugging Face in memory"], size.depths)
-    assert expected == {name: tensor.shape for name, tensor in found.items()}
+    actual = to_format(number_rows(variant), BY_NAME["Hugging Face in memory"], size.depths)
+    assert expected == {name: tensor.shape for name, tensor in actual.items()}
