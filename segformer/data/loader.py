@@ -124,8 +124,10 @@ class BatchLoader:
         labels = np.stack([plan.labels for plan in plans])
         with self._use_stream():
             if self._resident is None:
-                arrays = [color_matrices, labels, *(self._frames.images[at] for at in windows_at)]
-                matrices, target, *windows = to_device(arrays, self._device)
+                crops = [self._frames.images[at] for at in windows_at]
+                matrices, target, *windows = to_device(
+                    [color_matrices, labels, *crops], self._device
+                )
             else:
                 matrices, target = to_device([color_matrices, labels], self._device)
                 windows = [self._resident[at] for at in windows_at]
