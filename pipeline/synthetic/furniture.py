@@ -81,7 +81,7 @@ def _rectangle(half_width: float, half_height: float) -> FloatArray:
 
 
 _RED, _WHITE, _BLUE = rgb(0.68, 0.11, 0.12), rgb(0.86, 0.86, 0.84), rgb(0.13, 0.27, 0.54)
-_YELLOW, _GREY, _BLACK = rgb(0.86, 0.69, 0.16), rgb(0.55, 0.55, 0.55), rgb(0.08, 0.08, 0.08)
+_YELLOW, _GRAY, _BLACK = rgb(0.86, 0.69, 0.16), rgb(0.55, 0.55, 0.55), rgb(0.08, 0.08, 0.08)
 
 _SIGNS: tuple[tuple[tuple[FloatArray, FloatArray], ...], ...] = (
     ((_polygon(18, 0.33), _RED), (_polygon(18, 0.25), _WHITE), (_rectangle(0.11, 0.10), _BLACK)),
@@ -114,7 +114,7 @@ def paint_sign(view: View, x: float, z: float) -> None:
             if behind and number:
                 break
             pixels = _project_outline(view, x, height - 0.75 * level, z - 0.05, outline)
-            tone = (_GREY if behind else color) * light
+            tone = (_GRAY if behind else color) * light
             view.canvas.polygon(pixels, tone, LABEL_ID["traffic sign"], z, 0.06)
 
 
@@ -129,7 +129,7 @@ def paint_traffic_light(view: View, x: float, z: float) -> None:
         paint_pole(view, x, z, 5.6, 0.085)
         arm = view.camera.project(np.array([(x, 5.5, z), (over, 5.5, z)], np.float32))
         thin = max(0.06 * scale, 0.7)
-        tone = _GREY * view.light.irradiance(rgb(0, 0, -1))
+        tone = _GRAY * view.light.irradiance(rgb(0, 0, -1))
         view.canvas.capsule(arm, (thin, thin), tone, (LABEL_ID["pole"], z))
         heads.append((over, 5.2))
     lit = int(rng.integers(3))

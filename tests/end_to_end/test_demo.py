@@ -199,8 +199,8 @@ def test_one_run_per_arm_and_one_for_the_ablation(project: DemoProject) -> None:
 
 def test_dvc_tells_metrics_and_plots(project: DemoProject) -> None:
     """The metrics name the protocol; the plots show IoU, frequencies, confusion and loss curves."""
-    shown = json.loads(project.dvc("metrics", "show", "--json"))[""]["data"]
-    metrics = shown["data/evaluate/ce-0/metrics.json"]["data"]
+    metrics_by_file = json.loads(project.dvc("metrics", "show", "--json"))[""]["data"]
+    metrics = metrics_by_file["data/evaluate/ce-0/metrics.json"]["data"]
     assert "val2/official/64x128/whole/ss/last" == metrics["protocol"]
     project.dvc("plots", "show", "-o", "plots")
     page = (project.folder / "plots" / "index.html").read_text()
@@ -332,9 +332,9 @@ def test_a_run_is_made_again_byte_by_byte(project: DemoProject, tmp_path: Path) 
     params.write_text(settings)
     project.run("git", "checkout", "-q", "segformer/losses/__init__.py")
 
-    said = project.pipeline("reproduce", run_id, "--folder", "again")
-    assert "same bytes as the run's model" in said
-    assert "run again" not in said
+    output = project.pipeline("reproduce", run_id, "--folder", "again")
+    assert "same bytes as the run's model" in output
+    assert "run again" not in output
     assert whole == project.bytes_of("again/data/train/ce-0")
     assert "nobody committed" in (project.folder / "again/segformer/losses/__init__.py").read_text()
     assert [run_id] == [run["reproduces"] for run in project.runs() if "reproduces" in run]

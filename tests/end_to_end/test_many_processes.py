@@ -47,7 +47,7 @@ def run_worker(mode: str, folder: Path) -> Job:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ProcessComparison:
     """The results of one process and of two, and how the two ended."""
 
     single: dict[str, Any]
@@ -56,7 +56,7 @@ class Comparison:
 
 
 @pytest.fixture(scope="module")
-def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> ProcessComparison:
     """One job for all tests: two processes take seconds to start."""
     folder = tmp_path_factory.mktemp("job")
     rng = np.random.default_rng(0)
@@ -66,11 +66,11 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     job = run_worker("results", folder)
     assert all((folder / f"{rank}.pt").exists() for rank in range(2)), job.output
     pair = [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
-    return Comparison(collect_results(folder), pair, job)
+    return ProcessComparison(collect_results(folder), pair, job)
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_two_processes_train_as_one(comparison: Comparison, name: str) -> None:
+def test_two_processes_train_as_one(comparison: ProcessComparison, name: str) -> None:
     """With half a batch each, value, gradients and BatchNorm statistics are those of the whole."""
     for results in comparison.pair:
         torch.testing.assert_close(
@@ -79,14 +79,14 @@ def test_two_processes_train_as_one(comparison: Comparison, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_two_processes_have_equal_results(comparison: Comparison, name: str) -> None:
+def test_two_processes_have_equal_results(comparison: ProcessComparison, name: str) -> None:
     """Value, gradients and statistics are equal bit for bit."""
     first, second = (results["losses"][name] for results in comparison.pair)
     torch.testing.assert_close(first, second, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("index", range(2), ids=["three batches", "a batch for one process"])
-def test_two_processes_evaluate_as_one(comparison: Comparison, index: int) -> None:
+def test_two_processes_evaluate_as_one(comparison: ProcessComparison, index: int) -> None:
     """The confusion matrix is the same, also if one process has no batch."""
     expected = comparison.single["confusions"][index]
     assert 0 < expected.sum()
@@ -94,35 +94,35 @@ def test_two_processes_evaluate_as_one(comparison: Comparison, index: int) -> No
         torch.testing.assert_close(expected, results["confusions"][index], rtol=0, atol=0)
 
 
-def test_one_process_is_the_main_one(comparison: Comparison) -> None:
+def test_one_process_is_the_main_one(comparison: ProcessComparison) -> None:
     """Files are written once: rank 0 of two is the main process, and so is a single one."""
     assert [0, 1] == [results["rank"] for results in comparison.pair]
     assert [True, False] == [results["is_main"] for results in comparison.pair]
     assert comparison.single["is_main"]
 
 
-def test_tensors_are_gathered_in_order(comparison: Comparison) -> None:
+def test_tensors_are_gathered_in_order(comparison: ProcessComparison) -> None:
     """Each process gets the tensors of all, by rank."""
     for results in comparison.pair:
         assert [[0, 7], [1, 7]] == results["gathered"].tolist()
     assert [[0, 7]] == comparison.single["gathered"].tolist()
 
 
-def test_values_are_broadcast_from_rank_0(comparison: Comparison) -> None:
+def test_values_are_broadcast_from_rank_0(comparison: ProcessComparison) -> None:
     """For example the id of the tracking run."""
     assert [{"run": 0}] * 3 == [
         results["broadcast"] for results in (comparison.single, *comparison.pair)
     ]
 
 
-def test_all_processes_stop_after_the_same_step(comparison: Comparison) -> None:
+def test_all_processes_stop_after_the_same_step(comparison: ProcessComparison) -> None:
     """If one requests to stop, both leave the loop at that step."""
     assert [STOP_STEP] * 3 == [
         results["stop_step"] for results in (comparison.single, *comparison.pair)
     ]
 
 
-def test_error_is_printed_once(comparison: Comparison) -> None:
+def test_error_is_printed_once(comparison: ProcessComparison) -> None:
     """One process fails while the other waits: one message, no traceback, exit code 1."""
     assert f"error: {ERROR_MESSAGE}\n" == comparison.job.output
     assert 1 == comparison.job.code

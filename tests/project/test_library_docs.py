@@ -120,9 +120,9 @@ def put_field(folder: Path) -> None:
 def test_every_snippet_runs(read: Read) -> None:
     """Each Python block runs on what those before it left, and prints what its comment says."""
     code = "".join(code for _, code in snippets())
-    said = re.findall(r"^print\(.*\)  # ([^:\n]+)", code, flags=re.MULTILINE)
-    assert ["torch.Size([2, 19, 56, 78])", "original, b0"] == said
-    assert said == read.lines[:2]
+    printed = re.findall(r"^print\(.*\)  # ([^:\n]+)", code, flags=re.MULTILINE)
+    assert ["torch.Size([2, 19, 56, 78])", "original, b0"] == printed
+    assert printed == read.lines[:2]
 
 
 def test_the_official_file_predicts_the_photograph(read: Read) -> None:

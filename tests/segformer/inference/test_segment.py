@@ -13,7 +13,7 @@ from segformer.inference.segment import eval_mode, evaluate_packed, resize_score
 from segformer.metrics.confusion import confusion_matrix
 
 
-class TinyModel(nn.Module):
+class DropoutModel(nn.Module):
     """Three classes at a quarter of the size, with a layer that differs in training."""
 
     def __init__(self) -> None:
@@ -29,9 +29,9 @@ class TinyModel(nn.Module):
 
 
 @pytest.fixture
-def model() -> TinyModel:
+def model() -> DropoutModel:
     """The tiny network with known weights, in training mode."""
-    tiny = TinyModel()
+    tiny = DropoutModel()
     generator = torch.Generator().manual_seed(0)
     for parameter in tiny.parameters():
         parameter.data = torch.randn(parameter.shape, generator=generator)
@@ -72,7 +72,7 @@ def test_scores_are_resized_between_pixel_centers() -> None:
     assert [0, 1, 3, 4] == resize_scores(scores, (1, 4)).flatten().tolist()
 
 
-def test_argmax_is_taken_after_resizing(model: TinyModel) -> None:
+def test_argmax_is_taken_after_resizing(model: DropoutModel) -> None:
     """Scores are resized and then compared: classes are never resized."""
     images = random_images(2)
     classes = segment(model, images, input_size=(16, 24), output_size=(30, 50))
@@ -82,7 +82,7 @@ def test_argmax_is_taken_after_resizing(model: TinyModel) -> None:
     assert torch.equal(expected.byte(), classes)
 
 
-def test_network_input_equals_packed_frames(model: TinyModel) -> None:
+def test_network_input_equals_packed_frames(model: DropoutModel) -> None:
     """A large image is resized as by Pillow for the packed frames, within one level of 255."""
     recorded = []
     model.patches.register_forward_pre_hook(lambda _, inputs: recorded.append(inputs[0]))
@@ -94,7 +94,7 @@ def test_network_input_equals_packed_frames(model: TinyModel) -> None:
 
 
 @pytest.mark.parametrize("is_training", [True, False])
-def test_mode_is_restored(model: TinyModel, is_training: bool) -> None:
+def test_mode_is_restored(model: DropoutModel, is_training: bool) -> None:
     """Dropout is off within and as before afterwards, also after an error."""
     model.train(is_training)
 
@@ -122,7 +122,7 @@ def frames(tmp_path: Path) -> PackedFrames:
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 8])
 def test_every_packed_frame_is_counted_once(
-    model: TinyModel, frames: PackedFrames, batch_size: int
+    model: DropoutModel, frames: PackedFrames, batch_size: int
 ) -> None:
     """For any batch size, the confusion is that of all frames, each predicted alone."""
     confusion = evaluate_packed(model, frames, batch_size, "cpu")
@@ -136,7 +136,7 @@ def test_every_packed_frame_is_counted_once(
     assert batch_size >= max(model.batch_sizes)
 
 
-def test_evaluation_draws_no_random_numbers(model: TinyModel, frames: PackedFrames) -> None:
+def test_evaluation_draws_no_random_numbers(model: DropoutModel, frames: PackedFrames) -> None:
     """Validation during training does not change the following training."""
     before = torch.get_rng_state()
     evaluate_packed(model, frames, 2, "cpu")

@@ -9,7 +9,7 @@ from segformer.inference.segment import segment
 from segformer.inference.sliding_window import predict, window_offsets
 
 
-class TinyModel(nn.Module):
+class RecordingModel(nn.Module):
     """Three classes at a quarter of the size; records the batch shapes."""
 
     def __init__(self) -> None:
@@ -24,9 +24,9 @@ class TinyModel(nn.Module):
 
 
 @pytest.fixture
-def model() -> TinyModel:
+def model() -> RecordingModel:
     """The tiny network with known weights."""
-    tiny = TinyModel()
+    tiny = RecordingModel()
     generator = torch.Generator().manual_seed(0)
     for parameter in tiny.parameters():
         parameter.data = torch.randn(parameter.shape, generator=generator)
@@ -50,7 +50,9 @@ def assert_prediction(probabilities: Tensor, prediction: Prediction) -> None:
     torch.testing.assert_close(probabilities[0].amax(0), prediction.confidence)
 
 
-def reference_sliding_window(model: TinyModel, image: Tensor, window: int, stride: int) -> Tensor:
+def reference_sliding_window(
+    model: RecordingModel, image: Tensor, window: int, stride: int
+) -> Tensor:
     """(1, 3, h, w) -> (1, k, h, w): windows one by one, resized, summed and divided."""
     height, width = image.shape[2:]
     total, counts = torch.zeros(1, 3, height, width), torch.zeros(height, width)
@@ -72,13 +74,13 @@ def reference_sliding_window(model: TinyModel, image: Tensor, window: int, strid
         top += stride
 
 
-def test_whole_image_equals_segment(model: TinyModel) -> None:
+def test_whole_image_equals_segment(model: RecordingModel) -> None:
     """One scale without flipping gives the classes of `segment`."""
     expected = segment(model, random_image()[None], input_size=(16, 40), output_size=(30, 50))[0]
     assert torch.equal(expected, predict(model, [random_image()], output_size=(30, 50)).classes)
 
 
-def test_batched_windows_equal_single_windows(model: TinyModel) -> None:
+def test_batched_windows_equal_single_windows(model: RecordingModel) -> None:
     """Scores, not softmax, are averaged over the windows, which run in batches."""
     expected = reference_sliding_window(model, normalize(random_image()[None]), 8, 6).softmax(1)
     prediction = predict(model, [random_image()], output_size=(16, 40), windows=((8, 8), (6, 6)))
@@ -94,7 +96,7 @@ def test_windows_of_the_paper() -> None:
     assert [0] == window_offsets(500, 1024, 768)
 
 
-def test_image_smaller_than_the_window_is_predicted_whole(model: TinyModel) -> None:
+def test_image_smaller_than_the_window_is_predicted_whole(model: RecordingModel) -> None:
     """As without windows."""
     expected = predict(model, [random_image()], output_size=(16, 40))
     prediction = predict(
@@ -104,7 +106,7 @@ def test_image_smaller_than_the_window_is_predicted_whole(model: TinyModel) -> N
     assert [(1, 3, 16, 40)] * 2 == model.batch_shapes
 
 
-def test_flips_and_scales_average_the_softmax(model: TinyModel) -> None:
+def test_flips_and_scales_average_the_softmax(model: RecordingModel) -> None:
     """Two scales, each also flipped and flipped back: the mean of four softmaxes."""
     images = [random_image(), random_image(32, 80)]
     total = torch.zeros(1, 3, 16, 40)
@@ -115,7 +117,7 @@ def test_flips_and_scales_average_the_softmax(model: TinyModel) -> None:
     assert_prediction(total, predict(model, images, output_size=(16, 40), flip=True))
 
 
-def test_windows_of_the_flipped_image_are_flipped_back(model: TinyModel) -> None:
+def test_windows_of_the_flipped_image_are_flipped_back(model: RecordingModel) -> None:
     """The flipped image has the same windows, and its averaged scores are flipped back."""
     image = normalize(random_image()[None])
     flipped_back = reference_sliding_window(model, image.flip(-1), 8, 6).flip(-1)
@@ -128,7 +130,7 @@ def test_windows_of_the_flipped_image_are_flipped_back(model: TinyModel) -> None
     )
 
 
-def test_flipped_image_gives_the_flipped_result(model: TinyModel) -> None:
+def test_flipped_image_gives_the_flipped_result(model: RecordingModel) -> None:
     """With flipping, left and right are equivalent."""
     windows = ((8, 8), (6, 6))
     result, flipped = (
@@ -138,7 +140,7 @@ def test_flipped_image_gives_the_flipped_result(model: TinyModel) -> None:
     assert torch.equal(result.classes, flipped.classes.flip(-1))
 
 
-def test_windows_that_leave_gaps_are_refused(model: TinyModel) -> None:
+def test_windows_that_leave_gaps_are_refused(model: RecordingModel) -> None:
     """Pixels between them would have no score."""
     with pytest.raises(ValueError, match="windows of 8x8 with stride 8x9 leave gaps"):
         predict(model, [random_image()], output_size=(16, 40), windows=((8, 8), (8, 9)))

@@ -14,7 +14,7 @@ from segformer.training.loop import Batch, BatchStream, Recipe, fit
 from segformer.training.state import NonFiniteLossError, StepRecord, TrainingState
 
 
-class TinyModel(nn.Module):
+class NormalizedModel(nn.Module):
     """Three classes at half the size, with norm and dropout."""
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class TinyTraining:
         **numbers: object,
     ) -> None:
         torch.manual_seed(seed)
-        self.model = TinyModel()
+        self.model = NormalizedModel()
         self.reported: list[StepRecord] = []
         self.saved: list[dict[str, Any]] = []
         self.validated_after: list[int] = []
