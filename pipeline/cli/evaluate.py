@@ -12,6 +12,7 @@ from pipeline.params import load
 from pipeline.run_record import read_run_facts
 from pipeline.stages.evaluate import EvaluationData, evaluate_model
 from pipeline.tracking import client, provenance
+from pipeline.tracking.run import training_run_name
 from segformer.segmenter import make_example
 
 
@@ -40,7 +41,9 @@ def run_evaluation(params: Path, *, model: Path, data: EvaluationData, out: Path
     tags |= load.flatten_config(config, "evaluate")
     tags |= provenance.dvc_md5_tags(model / "model.safetensors", data.labels)
     inference = config.evaluate.inference_settings
-    with client.resume_run(facts, name=model.name, tags=tags) as run:
+    with client.resume_run(
+        facts, name=training_run_name(facts["loss"], facts["seed"]), tags=tags
+    ) as run:
         run.log_evaluation(result.metrics, result.class_iou, result.protocol)
         for path in list_artifacts(out):
             artifact_path = f"evaluate/{path.name}" if path.is_dir() else "evaluate"

@@ -272,6 +272,7 @@ def ablation(
     from pipeline.run_record import read_run_facts
     from pipeline.stages.ablation import AblationInputs, compare_arms
     from pipeline.tracking import client
+    from pipeline.tracking.run import ABLATION_RUN_NAME
 
     section = load.load_config(params).ablation
     inputs = AblationInputs(evaluations, histories, gradients, frequency)
@@ -279,7 +280,7 @@ def ablation(
     typer.echo(result.sentence)
     arms = [read_run_facts(histories / arm) for arm in section.arm_names()]
     tags = {"protocol": result.protocol, "verdict": result.sentence}
-    client.log_ablation_run("ablation", arms, result.metrics, out, tags)
+    client.log_ablation_run(ABLATION_RUN_NAME, arms, result.metrics, out, tags)
 
 
 def _print_above_progress_bar(text: str) -> None:

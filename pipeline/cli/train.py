@@ -11,7 +11,7 @@ from pipeline.params.ablation import arm_name
 from pipeline.paths import project_root
 from pipeline.stages.train import TrainInputs, train_arm
 from pipeline.tracking import client, provenance
-from pipeline.tracking.run import TrackedRun
+from pipeline.tracking.run import TrackedRun, training_run_name
 from pipeline.training import fingerprint
 from pipeline.training.resume import INPUTS_FILE, ResumeFolder
 from segformer import distributed
@@ -59,7 +59,7 @@ def run_training(
         with (
             folder.lock(),
             client.start_training_run(
-                name,
+                training_run_name(loss, seed),
                 load.flatten_config(config, *_SECTIONS),
                 tags,
                 resume_key=folder.read_run_key(),

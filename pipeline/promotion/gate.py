@@ -116,7 +116,7 @@ def decide(rules: Promote, challenger: Scores, champion: Scores) -> Decision:
         )
     if scores.miou.difference < 0:
         return Decision(GateOutcome.WORSE, f"mIoU is lower: {gain}", scores)
-    lost = find_lost_classes(scores, rules.max_class_loss)
+    lost = find_regressed_classes(scores, rules.max_class_loss)
     if lost:
         classes = ", ".join(
             f"{CLASS_NAMES[k]} {_format_difference(scores.class_iou[k])}" for k in lost
@@ -131,7 +131,7 @@ def decide(rules: Promote, challenger: Scores, champion: Scores) -> Decision:
     return Decision(GateOutcome.BETTER, f"mIoU is higher: {gain}", scores)
 
 
-def find_lost_classes(scores: PairedScores, max_class_loss: float) -> Sequence[int]:
+def find_regressed_classes(scores: PairedScores, max_class_loss: float) -> Sequence[int]:
     """Return the train ids of the classes that lose more IoU than allowed, the worst one first."""
     differences = np.array([score.difference for score in scores.class_iou])
     order = np.argsort(differences, kind="stable")  # nan, a class that never occurs, comes last

@@ -10,7 +10,7 @@ from pipeline.formatting import (
     format_points,
 )
 from pipeline.params.promote import Promote
-from pipeline.promotion.gate import Decision, PairedScore, PairedScores, find_lost_classes
+from pipeline.promotion.gate import Decision, PairedScore, PairedScores, find_regressed_classes
 from segformer.cityscapes import CLASS_NAMES
 
 
@@ -46,7 +46,7 @@ def _describe_rules(scores: PairedScores, rules: Promote) -> str:
 
 def _class_table(scores: PairedScores, rules: Promote) -> str:
     differences = np.array([score.difference for score in scores.class_iou])
-    lost = set(find_lost_classes(scores, rules.max_class_loss))
+    lost = set(find_regressed_classes(scores, rules.max_class_loss))
     order = [int(k) for k in np.argsort(differences, kind="stable") if not np.isnan(differences[k])]
     rows = [_row("**mIoU**", scores.miou, digits=2)]
     rows += [

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.params.ablation import arm_name
 from pipeline.tracking import store
 from pipeline.tracking.journal import Journal
 from pipeline.tracking.system_metrics import SystemMonitor
@@ -16,8 +17,16 @@ from segformer.training.state import StepRecord
 RUN_REFERENCE_KEYS = {"run_id": "mlflow_run_id", "key": "run_key"}
 """The keys of run.json that identify a run, by their names in a journal."""
 
+ABLATION_RUN_NAME = "ablation"
+"""The name of the run that compares the arms, and is their parent."""
+
 _logger = logging.getLogger("pipeline.tracking.client")
 _Metrics = Mapping[str, float | None]
+
+
+def training_run_name(loss: str, seed: int) -> str:
+    """The name of a training's run: that of its arm, by which people look it up."""
+    return arm_name(loss, seed)
 
 
 class TrackedRun:

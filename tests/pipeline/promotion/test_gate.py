@@ -4,7 +4,7 @@ import pytest
 from pipeline.evaluation.bootstrap import CONFIDENCE_LEVEL
 from pipeline.evaluation.scores import Scores
 from pipeline.params.promote import Promote
-from pipeline.promotion.gate import GateOutcome, decide, find_lost_classes
+from pipeline.promotion.gate import GateOutcome, decide, find_regressed_classes
 from pipeline.promotion.report import write_report
 from segformer.cityscapes import CLASS_NAMES, NUM_CLASSES
 from tests.fakes.score_factory import make_paired_scores
@@ -78,8 +78,8 @@ def test_class_loss_equal_to_the_limit_is_allowed() -> None:
     scores = decide(RULES, challenger, CHAMPION).scores
     assert scores is not None
     loss = -scores.class_iou[POLE].difference
-    assert [] == find_lost_classes(scores, loss)
-    assert POLE == find_lost_classes(scores, loss - 1e-6)[0]
+    assert [] == find_regressed_classes(scores, loss)
+    assert POLE == find_regressed_classes(scores, loss - 1e-6)[0]
 
 
 def test_class_in_one_frame_can_block_promotion() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from segformer.data.augment import NUM_RANDOM, Augment
-from segformer.data.loader import BatchLoader, Residency
+from segformer.data.loader import BatchLoader, Residency, to_device
 from segformer.data.packed_frames import PackedFrames, create
 from segformer.data.sampling import shuffled
 from tests.reference.crops import augment_with
@@ -157,3 +157,34 @@ def test_error_in_a_batch_is_raised_in_the_caller(tmp_path: Path) -> None:
     next(source)
     with pytest.raises(IndexError, match="2 is out of bounds"):
         next(source)
+
+
+CPU = torch.device("cpu")
+
+
+def test_arrays_are_copied_unchanged() -> None:
+    """Shapes, types and bytes are equal."""
+    arrays = [
+        np.arange(7, dtype=np.uint8),
+        np.linspace(0, 1, 6, dtype=np.float32).reshape(2, 3),
+        np.arange(-2, 3),
+    ]
+    for array, tensor in zip(arrays, to_device(arrays, CPU), strict=True):
+        np.testing.assert_array_equal(array, tensor.numpy())
+        assert array.dtype == tensor.numpy().dtype
+
+
+def test_views_are_copied_as_they_read() -> None:
+    """A part of a larger array and a reversed one become contiguous tensors."""
+    frame = np.arange(40, dtype=np.uint8).reshape(5, 8)
+    window, mirrored = to_device([frame[1:3, 2:5], frame[:, ::-1]], CPU)
+    assert [[10, 11, 12], [18, 19, 20]] == window.tolist()
+    assert frame[:, ::-1].tolist() == mirrored.tolist()
+
+
+def test_result_is_a_copy() -> None:
+    """The arrays may be read-only and are unchanged."""
+    array = np.zeros(3, np.uint8)
+    array.flags.writeable = False
+    to_device([array], CPU)[0].fill_(9)
+    assert [0, 0, 0] == array.tolist()
