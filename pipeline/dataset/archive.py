@@ -155,7 +155,9 @@ class Archive:
         """
         member = self._photographs.get(key)
         if member is None:
-            raise ValueError(f"{self.path}: {member_name(key, IMAGE)} is missing; repeat remap")
+            raise ValueError(
+                f"{self.path}: {member_name(key, IMAGE)} is missing; run `dvc repro --force remap`"
+            )
         return self.open_image(member.name)
 
     @cached_property

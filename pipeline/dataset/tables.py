@@ -19,7 +19,7 @@ ID_COLUMNS = [f"id_{label.label_id}" for label in LABELS]
 
 _TEXT_COLUMNS = ("frame", "split", "city")
 _KEY_PATTERN = re.compile(r"[^/]+/[^/]+/[^/]+")
-_REMEDY = "repeat remap (`dvc repro --force remap`)"
+_REMEDY = "run `dvc repro --force remap`"
 
 
 def read_table(path: Path, columns: Sequence[str]) -> dict[str, list[Any]]:

@@ -83,7 +83,7 @@ class FrameReader:
             if pixels is not None and pixels.shape[:2] != labels.shape:
                 raise ValueError(
                     f"{key}: the {kind} has {pixels.shape[:2]} pixels, its label map"
-                    f" {labels.shape}; repeat remap"
+                    f" {labels.shape}; run `dvc repro --force remap`"
                 )
         return Frame(key, photograph, labels, instances)
 

@@ -108,7 +108,9 @@ def _read_splits(frames: Path) -> dict[str, list[str]]:
     keys = read_keys_by_split(frames)
     empty = [split for split in (TRAIN, VAL) if split not in keys]
     if empty:
-        raise ValueError(f"{frames}: no frame in the split {' or '.join(empty)}; repeat remap")
+        raise ValueError(
+            f"{frames}: no frame in the split {' or '.join(empty)}; run `dvc repro --force remap`"
+        )
     return {split: keys.get(split, []) for split in (TRAIN, TRAIN_EXTRA, VAL)}
 
 

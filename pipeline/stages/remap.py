@@ -93,7 +93,7 @@ def remap_labels(
                 remapped[key] = RemappedFrame(result.size, result.counts, png=b"")
             progress(done, sum(map(len, pairs)))
         problems += _find_unusual_sizes({key: frame.size for key, frame in remapped.items()})
-        raise_problems(problems, "remap", "in the raw data; fix them and repeat remap")
+        raise_problems(problems, "remap", "in the raw data; fix them and run `dvc repro`")
         _write_tables(remapped, splits, frames=frames, pixels=pixels)
         all_keys = {key for each in labeled_sets for key in each.photographs.members(IMAGE)}
     name = split_id(params.split, params.held_out, params.seed, train_extra=params.train_extra)

@@ -85,7 +85,7 @@ def test_a_frame_in_only_one_table_is_refused(tmp_path: Path) -> None:
 )
 def test_an_invalid_row_is_refused(tmp_path: Path, rows: str, words: str) -> None:
     """The message has the table, what is wrong, and what to do."""
-    expected = rf"frames\.csv .*{words}.*: repeat remap \(`dvc repro --force remap`\)"
+    expected = rf"frames\.csv .*{words}.*: run `dvc repro --force remap`"
     with pytest.raises(ValueError, match=expected):
         read_keys_by_split(write_frames(tmp_path, rows))
 
@@ -93,5 +93,5 @@ def test_an_invalid_row_is_refused(tmp_path: Path, rows: str, words: str) -> Non
 def test_an_empty_file_is_refused(tmp_path: Path) -> None:
     """An empty file is not a table without frames."""
     (tmp_path / "frames.csv").touch()
-    with pytest.raises(ValueError, match="has no column 'frame': repeat remap"):
+    with pytest.raises(ValueError, match="has no column 'frame': run `dvc repro"):
         read_keys_by_split(tmp_path / "frames.csv")

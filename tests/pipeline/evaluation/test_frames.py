@@ -72,7 +72,7 @@ def test_picture_of_another_size_is_refused(tree: Path, kind: str, name: str) ->
     """A picture of another size than the labels is named."""
     shape, dtype = ((3, 6, 3), np.uint8) if kind == IMAGE else ((3, 6), np.uint16)
     save_png(tree / member_name(KEYS[2], kind), np.zeros(shape, dtype))
-    with pytest.raises(ValueError, match=f"_000002_000019: the {name}.* repeat remap"):
+    with pytest.raises(ValueError, match=f"_000002_000019: the {name}.* `dvc repro --force remap`"):
         list(make_reader(tree).prefetch())
 
 

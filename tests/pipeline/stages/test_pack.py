@@ -166,7 +166,9 @@ def test_invalid_table_is_refused(
         path.unlink()
     else:
         path.write_bytes(table.encode() if isinstance(table, str) else table)
-    with pytest.raises(ValueError, match=rf"frames\.csv:? .*({message}).*repeat remap"):
+    with pytest.raises(
+        ValueError, match=rf"frames\.csv:? .*({message}).*`dvc repro --force remap`"
+    ):
         pack(tree, remapped, tmp_path / "out")
 
 
