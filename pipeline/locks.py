@@ -33,7 +33,7 @@ def lock(file: IO[Any]) -> None:
 
 @contextmanager
 def exclusive(path: Path, refusal: Callable[[str], str], holder: str = "") -> Iterator[None]:
-    """Hold a lock file for the length of the block; the file stays afterwards and means nothing.
+    """Hold a lock file for the length of the block; the file is not deleted on release.
 
     Args:
         path: the lock file; its folder is made if it is missing.

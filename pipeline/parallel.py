@@ -86,7 +86,7 @@ def _map_bounded(pool: ProcessPoolExecutor, jobs: Sequence[Any], max_pending: in
             yield pending.popleft().result()
     except BrokenProcessPool:
         raise ValueError(
-            "a worker process could not start, or was killed, perhaps for lack of memory:"
+            "a worker process could not start or was killed (out of memory?):"
             " read its output above, free some memory, and repeat"
         ) from None
 

@@ -24,7 +24,7 @@ REQUIRED_PACKAGES = ("torch", "numpy", "pillow", "safetensors")
 
 
 class Segmenter:
-    """A model that takes images the way they travel: PNGs or JPEGs as base64.
+    """Predicts images that are base64-encoded PNGs or JPEGs.
 
     Args:
         predictor: the network with its inference settings.

@@ -27,7 +27,8 @@ Size = Annotated[
     typer.Option(
         "--size",
         metavar="ROWS COLUMNS",
-        help="Input size in pixels. Default: the size that the model was evaluated at.",
+        help="Input size in pixels. Default: the size kept with the model: that of its evaluation"
+        " in MLflow, of its training in a folder.",
     ),
 ]
 
@@ -53,12 +54,13 @@ def predict(
     from pipeline.serving import predict
     from pipeline.serving.load import load_model
 
-    found = predict.find_images(images)
-    loaded = load_model(model, size)
+    paths = predict.find_images(images)
+    trained_model = load_model(model, size)
     with progress.show_progress("predict", "images") as advance:
-        unread = predict.predict(loaded, found, out, advance)
-    typer.echo(f"{len(found) - len(unread)} of {len(found)} by {loaded.name}, below {out}")
-    errors.raise_problems(unread, "predict", "with the images")
+        problems = predict.predict(trained_model, paths, out, advance)
+    num_done = len(paths) - len(problems)
+    typer.echo(f"segmented {num_done} of {len(paths)} images with {trained_model.name} into {out}")
+    errors.raise_problems(problems, "predict", "with the images")
 
 
 @app.command("serve-model", rich_help_panel=MODELS)

@@ -12,7 +12,7 @@ _T = TypeVar("_T")
 
 
 class TransientError(Exception):
-    """An error that another attempt may not meet.
+    """A temporary error; the operation can be retried.
 
     Args:
         message: what happened.

@@ -50,7 +50,7 @@ def compare_with_script(
 
     Raises:
         ValueError: if the script is not installed, predictions or labels are missing, the script
-            rejects them, a score differs, or the saved predictions are not those that were scored.
+            rejects them, a score differs, or the saved predictions differ from the scored ones.
     """
     scores = Scores.load(evaluation / "confusions.npz")
     instances = DatasetCounts.load(evaluation / "counts.npz", scores.confusions).instances
@@ -71,7 +71,7 @@ def compare_with_script(
     _check_equal(evaluation, rows, table)
     if not np.array_equal(official_confusion(results), totals.confusion):
         raise ValueError(
-            f"{evaluation}: the saved predictions are not those that were scored; evaluate again"
+            f"{evaluation}: the saved predictions differ from the scored ones; evaluate again"
         )
     return f"{table}\nequal to the official script in all {len(rows)} scores, to its last digit"
 

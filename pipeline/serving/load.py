@@ -81,7 +81,7 @@ def _check_size(size: tuple[int, int]) -> None:
     if min(size) < MIN_SIDE or rows * columns > MAX_PIXELS:
         raise ValueError(
             f"--size {rows} {columns}: choose at least {MIN_SIDE} rows and columns and at most"
-            f" {MAX_PIXELS} pixels, or leave it out for the size of the evaluation"
+            f" {MAX_PIXELS} pixels, or leave it out for the size kept with the model"
         )
 
 

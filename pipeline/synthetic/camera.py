@@ -41,17 +41,17 @@ class Camera:
         pixels[:, 1] = self.center + points[:, 0] * scale
         return pixels
 
-    def pixels_per_metre(self, z: float) -> float:
+    def pixels_per_meter(self, z: float) -> float:
         """Return the pixels of one meter across the view, z meters ahead."""
         return self.focal / max(z, NEAR)
 
     def column_of(self, x: float, z: float) -> float:
         """Return the column, in pixels, of points x meters to the right and z meters ahead."""
-        return self.center + x * self.pixels_per_metre(z)
+        return self.center + x * self.pixels_per_meter(z)
 
     def row_of(self, y: float, z: float) -> float:
         """Return the row, in pixels, of points y meters above the street and z meters ahead."""
-        return self.horizon + (self.height - y) * self.pixels_per_metre(z)
+        return self.horizon + (self.height - y) * self.pixels_per_meter(z)
 
     @cached_property
     def ground(self) -> tuple[int, FloatArray, FloatArray]:

@@ -41,7 +41,7 @@ def paint_pole(
     tone = (pick_color(view.rng, _POST) if color is None else color) * view.light.irradiance(
         rgb(-0.5, 0, -0.86)
     )
-    scale = view.camera.pixels_per_metre(z)
+    scale = view.camera.pixels_per_meter(z)
     ends = view.camera.project(np.array([(x, 0, z), (x, height, z)], np.float32))
     thick = max(radius * scale, 0.8)
     lit = 0.3 * view.light.side_contrast
@@ -53,7 +53,7 @@ def paint_lamp(view: View, x: float, z: float) -> None:
     height = view.rng.uniform(6.0, 9.0)
     color = pick_color(view.rng, _POST)
     paint_pole(view, x, z, height, 0.07, color)
-    scale = view.camera.pixels_per_metre(z)
+    scale = view.camera.pixels_per_meter(z)
     reach = -np.sign(x) * view.rng.uniform(1.0, 2.2)
     arm = np.array([(x, height, z), (x + reach, height + 0.3, z)], np.float32)
     ends = view.camera.project(arm)
@@ -123,7 +123,7 @@ def paint_traffic_light(view: View, x: float, z: float) -> None:
     rng = view.rng
     paint_pole(view, x, z, 3.3, 0.075)
     heads = [(x, 2.75)]
-    scale = view.camera.pixels_per_metre(z)
+    scale = view.camera.pixels_per_meter(z)
     if rng.random() < 0.4:
         over = x - np.sign(x) * rng.uniform(2.2, 3.4)
         paint_pole(view, x, z, 5.6, 0.085)

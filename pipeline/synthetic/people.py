@@ -41,12 +41,12 @@ class Limb:
 
 def paint_limbs(view: View, limbs: list[Limb], pose: Pose, identity: int) -> None:
     """Paint bars in the order given, each with a lighter flank on the sun's side."""
-    if view.camera.pixels_per_metre(pose.z) < _MIN_DETAIL_SCALE:
+    if view.camera.pixels_per_meter(pose.z) < _MIN_DETAIL_SCALE:
         limbs = [limb for limb in limbs if max(limb.radii) >= 0.07]
     ends = np.array([(limb.start, limb.stop) for limb in limbs], np.float32)
     world = pose.to_world(ends.reshape(-1, 3))
     pixels = view.camera.project(world).reshape(-1, 2, 2)
-    scale = view.camera.pixels_per_metre(pose.z)
+    scale = view.camera.pixels_per_meter(pose.z)
     light = view.light.irradiance(rgb(0, 0.5, -0.86))
     lit = 0.22 * view.light.side_contrast
     for limb, place in zip(limbs, pixels, strict=True):

@@ -31,7 +31,7 @@ def paint_tree(view: View, place: tuple[float, float], size: float, kind: int) -
     x, z = place
     camera, rng = view.camera, view.rng
     leaves = pick_color(rng, _LEAVES[kind : kind + 1] if rng.random() < 0.75 else _LEAVES[:4], 0.03)
-    scale = camera.pixels_per_metre(z)
+    scale = camera.pixels_per_meter(z)
     thick = max(0.022 * size * scale, 0.7)
     lean = rng.uniform(-0.25, 0.25)
     ends = camera.project(np.array([(x, 0, z), (x + lean, size * 0.62, z)], np.float32))

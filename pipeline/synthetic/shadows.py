@@ -55,7 +55,7 @@ def cast_object_shadow(
         height: how tall it is, meters; 0 for the contact shadow alone.
         dark: how much light is lost right below it, 0..1.
     """
-    if view.camera.pixels_per_metre(place[1]) < _MIN_SHADOW_SCALE:
+    if view.camera.pixels_per_meter(place[1]) < _MIN_SHADOW_SCALE:
         return
     if height and view.light.shadow > _MIN_SHADOW_STRENGTH:
         # A ring drawn out towards its corners follows a vehicle's outline better than an ellipse.
@@ -90,7 +90,7 @@ def _shade_patch(
     """Shade a rounded rectangle on the ground, half as much at its rim as in its middle."""
     camera = view.camera
     near, far = max(place[1] - half[1], 2.0), place[1] + half[1]
-    if far <= near or camera.pixels_per_metre(far) < _MIN_SHADOW_SCALE:
+    if far <= near or camera.pixels_per_meter(far) < _MIN_SHADOW_SCALE:
         return
     first, last = pixel_span((camera.row_of(0, far), camera.row_of(0, near)), camera.rows)
     edges = [

@@ -6,7 +6,7 @@ from PIL import Image
 
 
 def nearest_pixels(source: int, target: int) -> NDArray[np.int64]:
-    """(target,) int64: which of `source` pixels in a row lie under the centres of `target`."""
+    """(target,) int64: which of `source` pixels in a row lie under the centers of `target`."""
     # In whole numbers, so that every machine picks the same pixel.
     return (2 * np.arange(target, dtype=np.int64) + 1) * source // (2 * target)
 
@@ -30,14 +30,12 @@ def resize_image(
         return np.asarray(picture.resize((columns, rows), Image.Resampling.BILINEAR))
     steps = (image.shape[1] / columns, 0.0, 0.0, 0.0, image.shape[0] / rows, 0.0)
     return np.asarray(
-        picture.transform(
-            (columns, rows), Image.Transform.AFFINE, steps, Image.Resampling.BILINEAR
-        )
+        picture.transform((columns, rows), Image.Transform.AFFINE, steps, Image.Resampling.BILINEAR)
     )
 
 
 def resize_labels(labels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """(H, W) uint8 -> (rows, columns) uint8, each the label nearest to the new pixel's centre."""
+    """(H, W) uint8 -> (rows, columns) uint8, each the label nearest to the new pixel's center."""
     rows = nearest_pixels(labels.shape[0], size[0])
     columns = nearest_pixels(labels.shape[1], size[1])
     resized: NDArray[np.uint8] = labels[np.ix_(rows, columns)]

@@ -1,4 +1,4 @@
-"""The one way from an image to its classes: a network and its inference settings."""
+"""Predicts the classes of an image with a network and its inference settings."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Inference settings: what decides, besides the weights, which classes an image gets."""
+"""Inference settings: input size, windows, flip, scales and resize filter."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -20,7 +20,7 @@ interpolates between four pixels and skips the rest, as OpenCV and mmcv do.
 
 @dataclass(frozen=True)
 class InferenceSettings:
-    """What decides, besides the weights, which classes an image gets.
+    """How a network predicts an image.
 
     Attributes:
         size: rows and columns of the network's input; None for the image's own.

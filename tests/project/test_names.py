@@ -15,7 +15,17 @@ RELATIVE_CLAUSES = {"told", "said", "whose", "wanted", "shown", "meant", "asked"
 """Names that say what happened to a value and not what it is."""
 
 VAGUE_FUNCTIONS = {"run", "look", "show", "told", "said"}
-BRITISH = ("colour", "neighbour", "normalis", "labell", "recognis", "grey", "licence")
+BRITISH = (
+    "colour",
+    "neighbour",
+    "normalis",
+    "labell",
+    "recognis",
+    "grey",
+    "licence",
+    "metre",
+    "centre",
+)
 
 
 def relative(path: Path) -> str:

@@ -99,7 +99,7 @@ def test_changed_prediction_is_refused(data: Path, tmp_path: Path) -> None:
     pixels = np.array(Image.open(path))
     pixels[100, 128] = 7 if pixels[100, 128] != 7 else 8
     save_png(path, pixels)
-    with pytest.raises(ValueError, match="the saved predictions are not those that were scored"):
+    with pytest.raises(ValueError, match="the saved predictions differ from the scored ones"):
         check(tmp_path / "result", data)
 
 

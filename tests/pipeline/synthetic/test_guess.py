@@ -24,5 +24,5 @@ def test_guess_is_scored_on_all_frames() -> None:
 
 def test_guess_without_label_maps_is_refused() -> None:
     """Without label maps there is no guess."""
-    with pytest.raises(ValueError, match="no label map given"):
+    with pytest.raises(ValueError, match="no label maps; give at least one"):
         guess_by_position([])
