@@ -174,7 +174,7 @@ class MaliciousPickle:
         self.trace = trace
 
     def __reduce__(self) -> Any:
-        """What the unpickler is told to call."""
+        """The function that the unpickler calls."""
         return os.mkdir, (str(self.trace),)
 
 
