@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 import psutil
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from pipeline.flows import services
 
@@ -26,6 +28,17 @@ def wait_until(condition: Callable[[], _T], timeout_s: float) -> _T:
     while not (value := condition()) and time.monotonic() < deadline:
         time.sleep(0.2)
     return value
+
+
+def _make_session() -> requests.Session:
+    """Return a session that retries status 503, as Prefect's own client does.
+
+    The server responds with it, having changed nothing, while its SQLite file is locked.
+    """
+    retry = Retry(total=6, status_forcelist=[503], allowed_methods=None, backoff_factor=0.5)
+    session = requests.Session()
+    session.mount("http://", HTTPAdapter(max_retries=retry))
+    return session
 
 
 class PrefectServer:
@@ -55,7 +68,7 @@ class PrefectServer:
             self.environment["MLFLOW_TRACKING_URI"] = mlflow
         command = [str(UVICORN), "--factory", "pipeline.flows.local_server:application"]
         command += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
-        self._session = requests.Session()
+        self._session = _make_session()
         self.log = home / "log"
         self.server_process = self._spawn(command, project)
         wait_until(lambda: self._responds("/health"), timeout_s=120)
