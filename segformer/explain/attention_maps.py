@@ -1,141 +1,199 @@
-"""Attention maps of the encoder, for any stage, block and head and any query pixels.
+"""Attention maps of the encoder: every stage, block and head from a single forward pass.
 
-The weights come from the network's own attention function, with an identity matrix as values: no
-part of the network is implemented a second time.
+Dimensions: a heads, n queries, m keys of a block. The attention weight of key j for query i and
+head a is `A[a, i, j] = softmax_j(q_i . k_j / sqrt(d))`, section 3.1 of arXiv:2105.15203; each row
+of A sums to 1. Keys are the tokens of the stage after sequence reduction: one per 32 x 32 pixels in
+every stage of SegFormer. Where the image does not fill the last key, that row or column of keys
+does not exist.
 """
 
-import math
-from typing import cast
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from segformer.explain.block_attention import BlockAttention
+from segformer.explain.places import Place, place_mask, token_shares
 from segformer.inference.segment import eval_mode
 from segformer.model.encoder import Block, Encoder, Stage
-from segformer.model.layers import Attention, attend
+from segformer.model.layers import Attention
 from segformer.model.segformer import SegFormer
 from segformer.model.variants import PATCH_STRIDES
 
-_QUERY_CHUNK = 1024
-"""Queries per step, which bounds the memory: each has a weight for every key."""
+
+@dataclass(frozen=True)
+class AttentionRecord:
+    """The attention of one image in all stages, blocks and heads, computed on demand.
+
+    It keeps the projected queries and keys, not the weights: 37 MiB for B0 and 0.6 GiB for B5 at
+    1024 x 2048, where all weights would take 4 GiB for B0.
+
+    Attributes:
+        depths: number of blocks of each stage.
+        image_size: H, W, rows and columns of the image in pixels.
+        scores: (k, ceil(H / 4), ceil(W / 4)) of the same forward pass, before any softmax; None for
+            an encoder without decoder.
+        stages: the blocks of each stage, in order.
+    """
+
+    depths: tuple[int, ...]
+    image_size: tuple[int, int]
+    scores: Tensor | None
+    stages: tuple[tuple[BlockAttention, ...], ...]
+
+    def block(self, stage: int, block: int = -1) -> BlockAttention:
+        """Return the attention of a block.
+
+        Raises:
+            ValueError: for a stage or block that does not exist.
+        """
+        if not 0 <= stage < len(self.depths):
+            raise ValueError(
+                f"stage {stage} does not exist; choose from 0 to {len(self.depths) - 1}"
+            )
+        depth = self.depths[stage]
+        if not -depth <= block < depth:
+            raise ValueError(
+                f"stage {stage} has no block {block}; choose from 0 to {depth - 1}, "
+                "or -1 for the last"
+            )
+        return self.stages[stage][block]
+
+    def looks_at(self, places: Place | None, *, stage: int, block: int = -1) -> Tensor:
+        """Compute where a place looks: the attention weight of each key, rows of A.
+
+        `maps[a, j] = sum_i s_i A[a, i, j]`, with s_i the share of the place's pixels that are in
+        query token i (a token covers 4, 8, 16 or 32 pixels per axis). Uniform attention is 1 / m.
+
+        Args:
+            places: (row, column) of a pixel, an (H, W) bool region, or None for the mean over all
+                queries, each of the n tokens with the same share.
+            stage: 0, the finest, to 3.
+            block: of the stage, from 0; -1 is the last.
+
+        Returns:
+            (a, rows, columns) float32 on the key grid, 0..1; each head sums to 1.
+
+        Raises:
+            ValueError: for a stage, block or pixel that does not exist, or an empty region.
+        """
+        layer = self.block(stage, block)
+        tokens, total = None, layer.query.shape[1]
+        shares = torch.full((total,), 1 / total, device=layer.query.device)
+        if places is not None:
+            mask = place_mask(places, self.image_size).to(shares.device)
+            shares = token_shares(mask, stride=layer.query_stride, size=layer.query_size)
+            tokens = shares.nonzero()[:, 0]
+        parts = [
+            torch.einsum("q,aqm->am", shares[chunk], weights)
+            for chunk, weights in layer.iter_weights(tokens)
+        ]
+        return torch.stack(parts).sum(0).unflatten(1, layer.key_size)
+
+    def looked_at(self, places: Place | None, *, stage: int, block: int = -1) -> Tensor:
+        """Compute who looks at a place: its attention weight for each query, columns of A.
+
+        `maps[a, i] = m sum_j t_j A[a, i, j]`, with t_j the share of the place's pixels that are in
+        key j: a multiple of uniform attention, 1 where the query is indifferent to the place.
+        Pixels that no key covers are left out.
+
+        Args:
+            places: (row, column) of a pixel or an (H, W) bool region. The mean over all keys is 1
+                for every query, whatever the network does; so None is an error.
+            stage: 0, the finest, to 3.
+            block: of the stage, from 0; -1 is the last.
+
+        Returns:
+            (a, rows, columns) float32 on the query grid, 0..m.
+
+        Raises:
+            ValueError: for a stage, block or pixel that does not exist, an empty region, a place
+                without a key, or None.
+        """
+        layer = self.block(stage, block)
+        if places is None:
+            raise ValueError(
+                "the mean over all keys is 1 for every query, since the weights of a query sum to "
+                "1; give a pixel or a region, or use looks_at for the mean over all queries"
+            )
+        mask = place_mask(places, self.image_size).to(layer.key.device)
+        shares = token_shares(mask, stride=layer.key_stride, size=layer.key_size)
+        parts = [weights @ shares for _, weights in layer.iter_weights()]  # (a, queries) each
+        return (len(shares) * torch.cat(parts, dim=1)).unflatten(1, layer.query_size)
 
 
-def attention_maps(
-    model: SegFormer | Encoder,
-    image: Tensor,
-    query: tuple[int, int] | Tensor,
-    *,
-    stage: int,
-    block: int = -1,
-) -> Tensor:
-    """Return how much a pixel, or a region on average, attends to each key.
+def record_attention(model: SegFormer | Encoder, image: Tensor) -> AttentionRecord:
+    """Record the queries and keys of every attention layer in one forward pass.
+
+    Hooks on the attention layers see the inputs of the pass; `Attention.project` of the same layer
+    makes queries and keys of them.
 
     Args:
         model: in any mode; evaluated in evaluation mode without gradients, otherwise unchanged.
-        image: (3, H, W) normalized, on the model's device.
-        query: row and column of a pixel, or (H, W) bool, the pixels of a region. Each token in the
-            region is weighted by the number of its pixels.
-        stage: 0, the finest, to 3.
-        block: of the stage, from 0; -1 is the last one.
-
-    Returns:
-        (a, rows, columns) float32: the attention weight, 0..1, of each key, for each head; the
-        weights of a head sum to 1. The keys are the tokens of the stage after sequence reduction.
+        image: (3, H, W) normalized, on the model's device, 29 x 29 pixels or more.
 
     Raises:
-        ValueError: for a stage, block or pixel that does not exist, an empty region, or a batch.
+        ValueError: for a batch, or an image that is too small.
     """
     encoder = model.encoder if isinstance(model, SegFormer) else model
     if image.ndim != 3:
         raise ValueError(f"image is {tuple(image.shape)}; give a single image, (3, H, W)")
-    _check_block(encoder, stage, block)
-    region = _query_mask(query, image)
-    with eval_mode(encoder):
-        attention, grid = attention_input(encoder, image[None], stage=stage, block=block)
-        shares = _token_shares(region, math.prod(PATCH_STRIDES[: stage + 1]), grid.shape[1:3])
-        tokens = shares.nonzero()[:, 0]
-        weights = torch.zeros((), device=image.device)
-        for chunk in tokens.split(_QUERY_CHUNK):
-            rows = attention_weights(attention, grid, chunk)[0]  # (a, queries, rows, columns)
-            weights = weights + torch.einsum("q,aqhw->ahw", shares[chunk], rows.float())
-        return weights
+    layers = [
+        [cast(Block, block).attention for block in cast(Stage, stage).blocks]
+        for stage in encoder.stages
+    ]
+    inputs: dict[Attention, BlockAttention] = {}
+    handles = [
+        layer.register_forward_pre_hook(_make_hook(inputs, stage))
+        for stage, blocks in enumerate(layers)
+        for layer in blocks
+    ]
+    try:
+        with eval_mode(model):
+            output = model(image[None])
+    finally:
+        for handle in handles:
+            handle.remove()
+    return AttentionRecord(
+        depths=tuple(len(blocks) for blocks in layers),
+        image_size=(image.shape[1], image.shape[2]),
+        scores=output[0] if isinstance(model, SegFormer) else None,
+        stages=tuple(tuple(inputs[layer] for layer in blocks) for blocks in layers),
+    )
 
 
-def attention_input(
-    encoder: Encoder, images: Tensor, *, stage: int, block: int
-) -> tuple[Attention, Tensor]:
-    """Return the attention layer of a block and its input (b, h, w, c) for images (b, 3, H, W)."""
-    stages = [cast(Stage, module) for module in encoder.stages]
-    blocks = [cast(Block, module) for module in stages[stage].blocks]
-    target = blocks[block]
-    grid = encoder.to_channels_last(images)
-    for module in (*stages[:stage], stages[stage].patch, *blocks[: blocks.index(target)]):
-        grid = module(grid)
-    return target.attention, target.attention_norm(grid)
+def attention_maps(
+    model: SegFormer | Encoder, image: Tensor, query: Place, *, stage: int, block: int = -1
+) -> Tensor:
+    """Return how much a pixel, or a region on average, attends to each key.
 
-
-def attention_weights(attention: Attention, grid: Tensor, tokens: Tensor | None = None) -> Tensor:
-    """Return the softmax weights of an attention layer.
-
-    Args:
-        attention: the layer, with a sequence reduction of r per axis.
-        grid: (b, h, w, c), the input of the layer.
-        tokens: (q,) int64, the queries among the h * w tokens, row by row; None for all.
-
-    Returns:
-        (b, a, q, h // r, w // r): the weight of each key, for each head and query; they sum to 1.
+    For more than one map of an image use `record_attention`, which runs the network once. See
+    `AttentionRecord.looks_at` for arguments, result and errors.
     """
-    query, key, _ = attention.project(grid)
-    if tokens is not None:
-        query = query[:, :, tokens]
-    b, heads, m, _ = key.shape
-    identity = torch.eye(m, dtype=key.dtype, device=key.device).expand(b, heads, m, m)
-    weights = attend(query, key, identity)  # (b, a, q, m)
-    reduction = 1 if attention.reduction is None else attention.reduction.stride[0]
-    return weights.reshape(*weights.shape[:3], *(side // reduction for side in grid.shape[1:3]))
+    return record_attention(model, image).looks_at(query, stage=stage, block=block)
 
 
-def _check_block(encoder: Encoder, stage: int, block: int) -> None:
-    if not 0 <= stage < len(encoder.stages):
-        raise ValueError(
-            f"stage {stage} does not exist; choose from 0 to {len(encoder.stages) - 1}"
+def _make_hook(
+    inputs: dict[Attention, BlockAttention], stage: int
+) -> Callable[[Attention, tuple[Any, ...]], None]:
+    stride = 1
+    for patch_stride in PATCH_STRIDES[: stage + 1]:
+        stride *= patch_stride
+
+    def hook(layer: Attention, arguments: tuple[Any, ...]) -> None:
+        grid: Tensor = arguments[0]  # (1, h, w, c)
+        query, key, _ = layer.project(grid)
+        reduction = 1 if layer.reduction is None else layer.reduction.stride[0]
+        rows, columns = grid.shape[1:3]
+        inputs[layer] = BlockAttention(
+            query=query[0],
+            key=key[0].clone(),  # a view of keys and values
+            query_size=(rows, columns),
+            key_size=(rows // reduction, columns // reduction),
+            query_stride=stride,
+            key_stride=stride * reduction,
         )
-    depth = encoder.variant.depths[stage]
-    if not -depth <= block < depth:
-        raise ValueError(
-            f"stage {stage} of {encoder.variant.name} has no block {block}; "
-            f"choose from 0 to {depth - 1}"
-        )
 
-
-def _query_mask(query: tuple[int, int] | Tensor, image: Tensor) -> Tensor:
-    """(H, W) bool: the query pixels."""
-    height, width = image.shape[1:]
-    if isinstance(query, Tensor):
-        if query.shape != (height, width) or not query.any():
-            raise ValueError(
-                f"the region is {tuple(query.shape)} with {int(query.count_nonzero())} pixels; "
-                f"give a ({height}, {width}) mask with at least one"
-            )
-        return query.to(image.device).bool()
-    row, column = query
-    if not (0 <= row < height and 0 <= column < width):
-        raise ValueError(
-            f"pixel {row}, {column} is not in the image; it has {height} rows, {width} columns"
-        )
-    region = torch.zeros(height, width, dtype=torch.bool, device=image.device)
-    region[row, column] = True
-    return region
-
-
-def _token_shares(region: Tensor, stride: int, size: torch.Size) -> Tensor:
-    """(H, W) bool -> (rows * columns of size,): the share of each token; they sum to 1.
-
-    A token covers `stride` rows and columns of pixels, as in the resizing of the decoder.
-    """
-    rows, columns = size
-    height, width = region.shape
-    padded = F.pad(region.float(), (0, columns * stride - width, 0, rows * stride - height))
-    pixels = F.avg_pool2d(padded[None], stride)[0].flatten()
-    return pixels / pixels.sum()
+    return hook
