@@ -5,7 +5,6 @@ query i; all statistics are means over the n queries of a block, so that every h
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +13,6 @@ from torch import Tensor
 from segformer.cityscapes import NUM_CLASSES
 from segformer.explain.attention_maps import AttentionRecord
 from segformer.explain.block_attention import BlockAttention
-from segformer.explain.places import token_means
 
 
 @dataclass(frozen=True)
@@ -71,10 +69,71 @@ def head_statistics(
             f"labels are {tuple(labels.shape)}, the image is {record.image_size}; "
             "give the labels of the image, at its size"
         )
-    return [
-        statistics
-        for stage, blocks in enumerate(record.stages)
-        for statistics in _stage_statistics(
-            blocks, stage, _key_classes(labels, blocks[0], num_classes), record.image_size[1]
+    results = []
+    for stage, blocks in enumerate(record.stages):
+        layer = blocks[0]  # the grids of a stage's blocks are the same
+        key_classes = _key_classes(labels, layer, num_classes)
+        distances = _token_distances(layer) / record.image_size[1]
+        for block, layer in enumerate(blocks):
+            weights, distance, entropy = _mean_over_queries(layer, distances)
+            attended = weights.cpu() @ key_classes
+            results.append(
+                HeadStatistics(
+                    stage=stage,
+                    block=block,
+                    attended=attended / attended.sum(1, keepdim=True),
+                    key_share=key_classes.sum(0) / key_classes.sum(),
+                    distance=distance.cpu(),
+                    entropy=entropy.cpu(),
+                )
+            )
+    return results
+
+
+def _key_classes(labels: Tensor, layer: BlockAttention, num_classes: int) -> Tensor:
+    """(m, k) float32 on the CPU: the share of each key's pixels in each class."""
+    (rows, columns), stride = layer.key_size, layer.key_stride
+    covered = labels[: rows * stride, : columns * stride].cpu().long()
+    row = torch.arange(len(covered))[:, None] // stride
+    column = torch.arange(covered.shape[1]) // stride
+    is_labeled = (covered >= 0) & (covered < num_classes)
+    index = ((row * columns + column) * num_classes + covered)[is_labeled]
+    if not len(index):
+        raise ValueError(
+            f"all pixels of the labels are void in rows 0 to {rows * stride - 1} and columns 0 to "
+            f"{columns * stride - 1}, which the keys cover; give labels with at least one class"
         )
-    ]
+    counts = torch.bincount(index, minlength=rows * columns * num_classes)
+    return counts.view(-1, num_classes) / stride**2
+
+
+def _token_distances(layer: BlockAttention) -> Tensor:
+    """(n, m) float32: distance from the center of each query token to that of each key, pixels."""
+    device = layer.query.device
+    queries = _token_centers(layer.query_size, layer.query_stride, device)
+    return torch.cdist(queries, _token_centers(layer.key_size, layer.key_stride, device))
+
+
+def _token_centers(size: tuple[int, int], stride: int, device: torch.device) -> Tensor:
+    """(tokens, 2) float32: row and column, row by row of the grid."""
+    axes = [(torch.arange(side, device=device) + 0.5) * stride for side in size]
+    return torch.cartesian_prod(*axes)
+
+
+def _mean_over_queries(
+    layer: BlockAttention, distances: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return mean weights (a, m), mean distance (a,) and mean relative entropy (a,)."""
+    heads, m, _ = layer.key.shape
+    weights_sum = torch.zeros(heads, m, device=layer.key.device)
+    distance_sum, entropy_sum = (torch.zeros(heads, device=layer.key.device) for _ in range(2))
+    for tokens, logits in layer.iter_logits():
+        normalizer = logits.logsumexp(2)
+        weights = logits.softmax(2)
+        weights_sum += weights.sum(1)
+        distance_sum += torch.einsum("aqm,qm->a", weights, distances[tokens])
+        # -sum A log A, with log A = logit - normalizer.
+        entropy_sum += (normalizer - torch.linalg.vecdot(weights, logits)).sum(1)
+    n = layer.query.shape[1]
+    entropy = entropy_sum / (n * math.log(m)) if m > 1 else torch.ones_like(entropy_sum)
+    return weights_sum / n, distance_sum / n, entropy

@@ -32,28 +32,11 @@ def place_mask(place: Place, image_size: tuple[int, int]) -> Tensor:
     return mask
 
 
-def token_means(maps: Tensor, *, stride: int, size: tuple[int, int]) -> Tensor:
-    """Average maps over the pixels of each token; pixels beyond the image count as 0.
+def token_shares(mask: Tensor, *, stride: int, size: tuple[int, int]) -> Tensor:
+    """Return the share of a region in each token, (rows * columns,) float32, with a sum of 1.
 
     A token covers `stride` rows and columns of pixels, as in the resizing of the decoder. Pixels
     right of the last token or below it are left out.
-
-    Args:
-        maps: (..., H, W) float.
-        stride: pixels per token along both axes.
-        size: rows and columns of the grid of tokens.
-
-    Returns:
-        (..., rows * columns) float, row by row.
-    """
-    (rows, columns), (height, width) = size, maps.shape[-2:]
-    # Negative padding crops.
-    covered = F.pad(maps, (0, columns * stride - width, 0, rows * stride - height))
-    return covered.unflatten(-1, (columns, stride)).unflatten(-3, (rows, stride)).mean((-3, -1)).flatten(-2)
-
-
-def token_shares(mask: Tensor, *, stride: int, size: tuple[int, int]) -> Tensor:
-    """Return the share of a region in each token, (rows * columns,) float32, with a sum of 1.
 
     Args:
         mask: (H, W) bool, the region.
@@ -64,11 +47,13 @@ def token_shares(mask: Tensor, *, stride: int, size: tuple[int, int]) -> Tensor:
         ValueError: if no token covers a pixel of the region. Sequence reduction drops the last
             rows and columns of tokens where they do not fill a key.
     """
-    shares = token_means(mask.float(), stride=stride, size=size)
+    (rows, columns), (height, width) = size, mask.shape
+    # Negative padding crops.
+    covered = F.pad(mask.float(), (0, columns * stride - width, 0, rows * stride - height))
+    shares = F.avg_pool2d(covered[None], stride)[0].flatten()
     if not shares.any():
-        rows, columns = (side * stride for side in size)
         raise ValueError(
-            f"the place is in no key of this stage; the keys cover rows 0 to {rows - 1} and "
-            f"columns 0 to {columns - 1} of the image; choose a place there"
+            f"the place is in no key of this stage; the keys cover rows 0 to {rows * stride - 1} "
+            f"and columns 0 to {columns * stride - 1} of the image; choose a place there"
         )
     return shares / shares.sum()
