@@ -18,6 +18,7 @@ ONLY_HERE = {
     "mlflow": "pipeline/tracking",
     "prefect": "pipeline/flows",
     "huggingface_hub": "pipeline/download",
+    "av": "pipeline/video",
 }
 """The one package that may import a tool."""
 
@@ -29,6 +30,7 @@ PIPELINE_ARROWS = {
     "params": set(),
     "dataset": set(),
     "synthetic": set(),
+    "video": {"dataset"},
     "training": set(),
     "dvc": set(),
     "download": {"dataset"},
@@ -37,7 +39,7 @@ PIPELINE_ARROWS = {
     "official": {"evaluation", "dataset"},
     "tracking": {"evaluation", "dvc"},
     "promotion": {"tracking", "evaluation"},
-    "serving": {"tracking"},
+    "serving": {"tracking", "video", "dataset"},
     "stages": {"ablation", "evaluation", "training", "download", "dataset", "synthetic"},
     "flows": {"tracking", "dvc", "download"},
     "doctor": {"stages", "tracking", "dvc", "download", "dataset"},
