@@ -11,6 +11,7 @@ from ruamel.yaml.error import YAMLError
 from pipeline.params.ablation import Ablation
 from pipeline.params.download import Download
 from pipeline.params.evaluate import Evaluate
+from pipeline.params.explain import Explain
 from pipeline.params.frequency import Frequency
 from pipeline.params.gradients import Gradients
 from pipeline.params.pack import Pack
@@ -34,6 +35,7 @@ class Config:
     evaluate: Evaluate
     gradients: Gradients
     ablation: Ablation
+    explain: Explain
     promote: Promote
 
 
