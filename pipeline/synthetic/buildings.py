@@ -46,6 +46,10 @@ class Facade:
     frame: float = field(default=0.05)
 
 
+Plot = tuple[float, float, Facade]
+"""The z where a house begins and where it ends, meters ahead, and the house."""
+
+
 def draw_facade(rng: np.random.Generator, stories: int) -> Facade:
     """Design a house of some stories."""
     story = rng.uniform(2.9, 3.7)
@@ -138,8 +142,13 @@ def paint_row(view: View, street: Street, side: Side) -> FloatArray:
     Returns:
         (n, 3): z from, z to and height of every house, for the shadows they cast.
     """
-    rng = view.rng
-    plots = _plots(rng, street, side)
+    plots = _plots(view.rng, street, side)
+    paint_houses(view, side, plots)
+    return np.array([(start, stop, f.height) for start, stop, f in plots], np.float32)
+
+
+def paint_houses(view: View, side: Side, plots: list[Plot]) -> None:
+    """Paint houses on one side of the street; `plots` from near to far."""
     identity = LABEL_ID["building"]
     x = side.sign * side.facade
     before = [(0.0, 0.0), *((stop, facade.height) for _, stop, facade in plots)]
@@ -149,13 +158,21 @@ def paint_row(view: View, street: Street, side: Side) -> FloatArray:
         if start - end > 0.5 or facade.height > height:
             paint_across(view, max(start, 1.5), (x, deep), facade.height, identity, face)
         paint_alongside(view, x, (start, stop), facade.height, identity, face)
-    return np.array([(start, stop, f.height) for start, stop, f in plots], np.float32)
 
 
-def _plots(
-    rng: np.random.Generator, street: Street, side: Side
-) -> list[tuple[float, float, Facade]]:
-    loose = {"villas": 0.8, "park": 0.85, "wall": 0.35, "railing": 0.5}.get(side.kind, 0.06)
+GAP_SHARE = {
+    "houses": 0.06,
+    "avenue": 0.06,
+    "villas": 0.8,
+    "park": 0.85,
+    "wall": 0.35,
+    "railing": 0.5,
+}
+"""How often a gap follows a house, by the kind of the side."""
+
+
+def _plots(rng: np.random.Generator, street: Street, side: Side) -> list[Plot]:
+    loose = GAP_SHARE[side.kind]
     place, plots = -4.0, []
     while place < street.end:
         stop = place + float(rng.uniform(9, 22))

@@ -24,6 +24,8 @@ class Camera:
     World coordinates are meters: x to the right of the camera, y above the street, z ahead.
     `focal`, `horizon` (a row) and `center` (the column of the vanishing point) are pixels of a
     picture of `rows` x `columns`; `height` is the lens's height above the street in meters.
+    `traveled` is how far it has moved along the street in a drive, meters: patterns on the ground
+    and on walls are fixed to the street, at z + `traveled`.
     """
 
     rows: int
@@ -32,6 +34,7 @@ class Camera:
     horizon: float
     center: float
     height: float
+    traveled: float = 0.0
 
     def project(self, points: FloatArray) -> FloatArray:
         """(n, 3) world points in meters -> (n, 2) row and column in pixels."""

@@ -21,6 +21,11 @@ _MIN_SHADED_RADIUS = 1.2  # Pixels; on a bar with a smaller radius nobody sees t
 _MIN_BAR_LENGTH_SQUARED = 1e-9  # Square pixels; a bar with ends this close is a disc.
 
 
+def instance_id(name: str, number: int, z: float) -> int:
+    """Return the id of an object of a class with instances, z meters away, by its number."""
+    return LABEL_ID[name] if z > _GROUP_DISTANCE else LABEL_ID[name] * INSTANCE_BASE + number
+
+
 class Canvas:
     """Three layers of one size that are always painted together.
 
@@ -52,7 +57,7 @@ class Canvas:
             return LABEL_ID[name]
         number = self._counts.get(name, 0)
         self._counts[name] = number + 1
-        return LABEL_ID[name] * INSTANCE_BASE + number
+        return instance_id(name, number, z)
 
     def polygon(
         self,

@@ -55,8 +55,11 @@ def to_uint8_image(picture: FloatArray) -> NDArray[np.uint8]:
     return np.ascontiguousarray(whole.transpose(1, 2, 0))
 
 
-def expose(view: View, scale: int) -> FloatArray:
-    """Return (3, h, w) float32, the image on the sensor, `scale` times smaller than the canvas."""
+def expose(view: View, scale: int, *, noise: float | None = None) -> FloatArray:
+    """Return (3, h, w) float32, the image on the sensor, `scale` times smaller than the canvas.
+
+    `noise` is the standard deviation of the sensor's noise; None draws one.
+    """
     color, rng = view.canvas.color, view.rng
     rows, columns = color.shape[1] // scale, color.shape[2] // scale
     if scale > 1:
@@ -76,9 +79,8 @@ def expose(view: View, scale: int) -> FloatArray:
     picture *= np.float32(gain) * (1 - 0.09 * down - 0.09 * across)
     # A shoulder, so that bright plaster and clouds do not burn out to flat white.
     picture = picture * 1.18 / (1 + 0.18 * picture**2)
-    strength = rng.uniform(0.006, 0.016)
-    noise = rng.standard_normal((rows, columns), dtype=np.float32)
-    picture += np.float32(strength) * noise
+    strength = rng.uniform(0.006, 0.016) if noise is None else noise
+    picture += np.float32(strength) * rng.standard_normal((rows, columns), dtype=np.float32)
     return picture
 
 

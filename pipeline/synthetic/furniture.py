@@ -9,6 +9,7 @@ from pipeline.synthetic.camera import FloatArray
 from pipeline.synthetic.canvas import LABEL_ID
 from pipeline.synthetic.planes import Region, paint_across, paint_alongside
 from pipeline.synthetic.solids import Body, Panel, Pose, box_sides, paint_solid, rectangle
+from pipeline.synthetic.texture import stripe_cover
 from pipeline.synthetic.view import View, approximate_exp_decay, channels, pick_color, rgb
 
 _POST = np.array(
@@ -118,8 +119,11 @@ def paint_sign(view: View, x: float, z: float) -> None:
             view.canvas.polygon(pixels, tone, LABEL_ID["traffic sign"], z, 0.06)
 
 
-def paint_traffic_light(view: View, x: float, z: float) -> None:
-    """Paint a traffic light at the roadside, perhaps with a second head over the lane."""
+def paint_traffic_light(view: View, x: float, z: float, *, lamp: int | None = None) -> None:
+    """Paint a traffic light at the roadside, perhaps with a second head over the lane.
+
+    `lamp` is the one that shines, from the top: 0 to 2; None draws one.
+    """
     rng = view.rng
     paint_pole(view, x, z, 3.3, 0.075)
     heads = [(x, 2.75)]
@@ -132,7 +136,7 @@ def paint_traffic_light(view: View, x: float, z: float) -> None:
         tone = _GRAY * view.light.irradiance(rgb(0, 0, -1))
         view.canvas.capsule(arm, (thin, thin), tone, (LABEL_ID["pole"], z))
         heads.append((over, 5.2))
-    lit = int(rng.integers(3))
+    lit = int(rng.integers(3)) if lamp is None else lamp
     for place, middle in heads:
         _paint_head(view, (place, middle, z), lit, bool(rng.random() < 0.85))
 
@@ -201,13 +205,20 @@ def _paint_bars(
     part = along / pitch - np.floor(along / pitch)
     post = np.abs(along / 2.5 - np.round(along / 2.5)) < 0.02
     rail = (np.abs(up - height * 0.92) < 0.05) | (np.abs(up - height * 0.18) < 0.05)
-    solid = (part < (0.85 if board else 0.3)) | post | rail
+    filled = 0.85 if board else 0.3
+    solid: FloatArray = (part < filled) | post | rail
+    if region.view.moving:
+        bars = stripe_cover(along / pitch, 1 / (pitch * region.density), filled)
+        solid = np.maximum(bars, post | rail)
     tone = 1 + 0.12 * region.view.texture.grain(up * 8, along * 14)
-    bars = channels(color * region.view.light.irradiance(region.normal)) * tone
+    colors = channels(color * region.view.light.irradiance(region.normal)) * tone
     # What shows between the bars is fence to the annotators.
     fade = np.clip(region.density / 40, 0.25, 1)
-    cover = np.where(solid, 0.35 + 0.65 * fade, 0.35 * (1 - fade))
-    return region.background + (bars - region.background) * cover, np.ones(up.shape, bool)
+    if region.view.moving:
+        cover = 0.35 * (1 - fade) + solid * fade
+    else:
+        cover = np.where(solid, 0.35 + 0.65 * fade, 0.35 * (1 - fade))
+    return region.background + (colors - region.background) * cover, np.ones(up.shape, bool)
 
 
 def paint_bridge(view: View, z: float) -> None:

@@ -1,5 +1,7 @@
 """The flat part of a street: asphalt and its markings, pavements, grass, and the light on them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -8,6 +10,7 @@ from pipeline.synthetic.camera import FloatArray
 from pipeline.synthetic.canvas import LABEL_ID
 from pipeline.synthetic.outline import rasterize_polygon
 from pipeline.synthetic.street import Street
+from pipeline.synthetic.texture import stripe_cover
 from pipeline.synthetic.view import View, channels, rgb
 
 _MATERIALS = {
@@ -34,17 +37,21 @@ _REFLECTIVE_IDS = np.array(
 _IDS = np.array([LABEL_ID[_MATERIALS[name][0]] for name in _NAMES], np.uint16)
 
 
-def paint_ground(view: View, street: Street) -> None:
-    """Cover everything below the horizon, without shadows."""
+Wear = tuple[FloatArray, float]
+"""A mark on the asphalt: its outline (n, 2), x and z in meters, and how much brighter it is."""
+
+
+def paint_ground(view: View, street: Street, wear: Sequence[Wear] | None = None) -> None:
+    """Cover everything below the horizon, without shadows; None draws the wear of the road."""
     first, x, z = view.camera.ground
     zone = _zones(street, x, z)
     color = _surface(view, zone, x, z)
-    _mark_lanes(color, zone == 0, street, x, z)
+    _mark_lanes(view, color, zone == 0, street)
     if street.rails is not None:
         _lay_rails(color, zone, street.rails, x)
-    if street.zebra is not None:
-        _paint_zebra(color, zone == 0, street, x, z)
-    _paint_wear(view, color, zone == 0)
+    for zebra in street.zebras:
+        _paint_zebra(color, zone == 0, street, zebra, x, z)
+    _paint_wear(view, color, zone == 0, draw_wear(view.rng) if wear is None else wear)
     view.canvas.color[:, first:] = color * channels(view.light.irradiance(rgb(0, 1, 0)))
     view.canvas.ids[first:] = _IDS[zone]
     view.canvas.depth[first:] = z
@@ -71,7 +78,8 @@ def mirror_in_ground(view: View) -> None:
     rows = min(first, color.shape[1] - first)
     here = color[:, first : first + rows]
     flat = np.arange(rows, 0, -1, dtype=np.float32)[:, None] * np.float32(1 / rows)
-    pools = view.texture.patches(z[:rows] * np.float32(2.3), x[:rows] * np.float32(5))
+    street_z = z[:rows] + np.float32(view.camera.traveled)
+    pools = view.texture.patches(street_z * np.float32(2.3), x[:rows] * np.float32(5))
     share = np.clip(np.float32(0.55) + np.float32(0.6) * pools, 0.1, 1) * flat * flat
     share *= np.float32(0.62 * wet)
     level = np.isin(view.canvas.ids[first : first + rows], _REFLECTIVE_IDS)
@@ -88,8 +96,8 @@ def _zones(street: Street, x: FloatArray, z: FloatArray) -> NDArray[np.uint8]:
         for strip in side.strips:
             # Later strips lie farther out and overwrite: one comparison for each.
             np.copyto(zone, np.uint8(_NAMES.index(strip.material)), where=outward > strip.inner)
-        if side.crossing is not None:
-            inside = (z > side.crossing[0]) & (z < side.crossing[1])
+        for start, stop in side.crossings:
+            inside = (z > start) & (z < stop)
             np.copyto(zone, np.uint8(0), where=inside & (outward > side.curb))
     if street.rails is not None:
         material = np.uint8(_NAMES.index("rails" if street.ballast else "tram road"))
@@ -106,6 +114,7 @@ def _surface(view: View, zone: NDArray[np.uint8], x: FloatArray, z: FloatArray) 
     patch = np.array([_MATERIALS[name][2] for name in _NAMES], np.float32)
     grain = np.array([_MATERIALS[name][3] for name in _NAMES], np.float32)
     near = 1 / (1 + (z * np.float32(1 / 18)) ** 2)
+    ahead, z = z, z + np.float32(view.camera.traveled)
     brightness = view.texture.patches(z * np.float32(3.1), x * np.float32(9))
     brightness *= patch.take(zone)
     fine = view.texture.grain(z * np.float32(31), x * np.float32(47))
@@ -118,7 +127,12 @@ def _surface(view: View, zone: NDArray[np.uint8], x: FloatArray, z: FloatArray) 
         row, column = np.nonzero((zone == number) & (near > _MIN_JOINT_NEARNESS))
         if row.size:
             across, along = x[row, column] / period, (z / period)[row, 0]
-            joints = (across - np.floor(across) > 0.9) | (along - np.floor(along) > 0.9)
+            beside, before = across - np.floor(across) > 0.9, along - np.floor(along) > 0.9
+            if view.moving:
+                # Joints across the view fade before a row of pixels spans several of them.
+                span = (ahead * ahead / (view.camera.height * view.camera.focal))[row, 0]
+                before = before * np.clip(1.6 - 3 * span / period, 0, 1).astype(np.float32)
+            joints = np.maximum(beside, before) if view.moving else beside | before
             brightness[row, column] -= joints * 0.16 * near[row, 0]
     color = colors.T.astype(np.float32).take(zone, axis=1)
     color *= brightness
@@ -126,9 +140,15 @@ def _surface(view: View, zone: NDArray[np.uint8], x: FloatArray, z: FloatArray) 
 
 
 def _mark_lanes(
-    color: FloatArray, road: NDArray[np.bool_], street: Street, x: FloatArray, z: FloatArray
+    view: View, color: FloatArray, road: NDArray[np.bool_], street: Street
 ) -> None:
-    dashed = (z % 9.0) < 4.0
+    _, x, z = view.camera.ground
+    street_z = z + np.float32(view.camera.traveled)
+    dashed = (street_z % 9.0) < 4.0
+    if view.moving:
+        span = z * z / (view.camera.height * view.camera.focal)
+        cover = stripe_cover(street_z / 9, span / 9, 4 / 9).astype(np.float32)
+        dashed = cover > 0
     white = rgb(0.88, 0.88, 0.86)
     lines = [(street.divider, z > 0 if street.lanes else dashed, 0.07)]
     lines += [(lane, dashed, 0.06) for lane in street.lanes]
@@ -138,41 +158,49 @@ def _mark_lanes(
         where = np.abs(x - np.float32(place)) < np.float32(half) + z * np.float32(4e-4)
         where &= road & present
         row, column = where.nonzero()
-        color[:, row, column] = color[:, row, column] * np.float32(0.25) + white[:, None] * 0.75
+        if view.moving and present is dashed:
+            weight = np.float32(0.75) * cover[row, 0]
+            color[:, row, column] += (white[:, None] - color[:, row, column]) * weight
+        else:
+            color[:, row, column] = color[:, row, column] * np.float32(0.25) + white[:, None] * 0.75
 
 
-def _paint_wear(view: View, color: FloatArray, road: NDArray[np.bool_]) -> None:
-    """Repairs of another asphalt, manholes and cracks."""
-    rng, camera = view.rng, view.camera
-    first = max(0, int(np.ceil(camera.horizon)))
-
-    def paint(outline: FloatArray, factor: float) -> None:
+def _paint_wear(
+    view: View, color: FloatArray, road: NDArray[np.bool_], wear: Sequence[Wear]
+) -> None:
+    first = max(0, int(np.ceil(view.camera.horizon)))
+    for outline, factor in wear:
         points = np.stack([outline[:, 0], np.zeros(len(outline)), outline[:, 1]], axis=1)
-        pixels = camera.project(points) - np.array([first, 0])
+        pixels = view.camera.project(points) - np.array([first, 0])
         found = rasterize_polygon(pixels, (road.shape[0], road.shape[1]))
         if found is not None:
             rows, columns, inside = found
             piece = color[:, rows, columns]
             np.multiply(piece, np.float32(factor), out=piece, where=inside & road[rows, columns])
 
+
+def draw_wear(rng: np.random.Generator) -> list[Wear]:
+    """Draw repairs of another asphalt, manholes and cracks of the next 35 meters of road."""
+    wear: list[Wear] = []
     for _ in range(int(rng.poisson(1.6))):
         x, z = rng.uniform(-5, 4), rng.uniform(5, 26)
         broad, long = rng.uniform(0.5, 1.7), rng.uniform(1.5, 9)
         corners = np.array([(x, z), (x + broad, z), (x + broad, z + long), (x, z + long)])
-        paint(corners, rng.uniform(0.84, 0.95) if rng.random() < 0.7 else rng.uniform(1.04, 1.1))
+        factor = rng.uniform(0.84, 0.95) if rng.random() < 0.7 else rng.uniform(1.04, 1.1)
+        wear.append((corners, factor))
     angle = np.linspace(0, 2 * np.pi, 16, endpoint=False)
     for _ in range(int(rng.poisson(1.2))):
         middle = np.array([rng.uniform(-4, 3), rng.uniform(6, 22)])
         ring = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-        paint(middle + 0.33 * ring, 0.72)
-        paint(middle + 0.27 * ring, 1.22)
+        wear += [(middle + 0.33 * ring, 0.72), (middle + 0.27 * ring, 1.22)]
     for _ in range(int(rng.poisson(1.5))):
         x, z = rng.uniform(-4, 3), rng.uniform(5, 16)
         for _ in range(int(rng.integers(3, 9))):
             to_x, to_z = x + rng.normal(0, 0.25), z + rng.uniform(0.2, 0.8)
             crack = np.array([(x, z), (x + 0.02, z), (to_x + 0.02, to_z), (to_x, to_z)])
-            paint(crack, 0.74)
+            wear.append((crack, 0.74))
             x, z = to_x, to_z
+    return wear
 
 
 def _lay_rails(color: FloatArray, zone: NDArray[np.uint8], middle: float, x: FloatArray) -> None:
@@ -183,14 +211,18 @@ def _lay_rails(color: FloatArray, zone: NDArray[np.uint8], middle: float, x: Flo
 
 
 def _paint_zebra(
-    color: FloatArray, road: NDArray[np.bool_], street: Street, x: FloatArray, z: FloatArray
+    color: FloatArray,
+    road: NDArray[np.bool_],
+    street: Street,
+    zebra: float,
+    x: FloatArray,
+    z: FloatArray,
 ) -> None:
-    assert street.zebra is not None
-    rows = slice(*(z[::-1, 0].searchsorted(street.zebra + d) for d in (-1.7, 3.0)))
+    rows = slice(*(z[::-1, 0].searchsorted(zebra + d) for d in (-1.7, 3.0)))
     rows = slice(len(z) - rows.stop, len(z) - rows.start)  # The nearest row is the last one.
     color, road, x, z = color[:, rows], road[rows], x[rows], z[rows]
-    bars = road & (z > street.zebra) & ((x % 1.0) < 0.5)
-    stop = road & (z < street.zebra - 1.3) & (x > street.divider)
+    bars = road & (z > zebra) & ((x % 1.0) < 0.5)
+    stop = road & (z < zebra - 1.3) & (x > street.divider)
     where = (bars | stop) & (x > -street.left.curb) & (x < street.right.curb)
     white = color * np.float32(0.2) + channels(rgb(0.72, 0.72, 0.70))
     np.copyto(color, white, where=where)

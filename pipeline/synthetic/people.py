@@ -66,12 +66,18 @@ def _head(height: float, ahead: float, colors: tuple[FloatArray, FloatArray]) ->
     ]  # fmt: skip
 
 
-def build_walker(rng: np.random.Generator, height: float) -> list[Limb]:
-    """A person on foot in mid-step (or standing), `height` meters tall."""
+def build_walker(
+    rng: np.random.Generator, height: float, *, stride: float | None = None
+) -> list[Limb]:
+    """A person on foot in mid-step (or standing), `height` meters tall.
+
+    `stride` is how far the left foot is ahead of the hips (or, below 0, behind them) in meters;
+    None draws it.
+    """
     coat, legs = pick_color(rng, _CLOTHES), pick_color(rng, _TROUSERS)
     skin, hair = pick_color(rng, _SKIN, 0.02), pick_color(rng, _HAIR, 0.02)
     k = height / 1.75
-    step = rng.uniform(0.0, 0.34) * k
+    step = rng.uniform(0.0, 0.34) * k if stride is None else stride
     hip, knee, shoulder = 0.88 * k, 0.47 * k, 1.42 * k
     limbs = []
     for side, reach in ((-0.09, step), (0.09, -step)):
@@ -100,13 +106,18 @@ def build_walker(rng: np.random.Generator, height: float) -> list[Limb]:
     return limbs + _head(height, 0.02, (skin, hair))
 
 
-def build_rider(rng: np.random.Generator, seat: float, helmet: bool) -> list[Limb]:
-    """A person who sits `seat` meters high, hands on the bars and feet on the pedals."""
+def build_rider(
+    rng: np.random.Generator, seat: float, helmet: bool, *, pedal: float | None = None
+) -> list[Limb]:
+    """A person who sits `seat` meters high, hands on the bars and feet on the pedals.
+
+    `pedal` is the angle of the left pedal in radians; None draws it.
+    """
     coat, legs = pick_color(rng, _CLOTHES), pick_color(rng, _TROUSERS)
     skin, hair = pick_color(rng, _SKIN, 0.02), pick_color(rng, _HAIR, 0.02)
     if helmet:
         hair = pick_color(rng, np.array([(0.85, 0.85, 0.84), (0.1, 0.1, 0.1), (0.6, 0.1, 0.1)]))
-    crank = rng.uniform(0, np.pi)
+    crank = rng.uniform(0, np.pi) if pedal is None else pedal
     hip = (0.0, seat + 0.08, -0.18)
     neck = seat + 0.60
     limbs = []

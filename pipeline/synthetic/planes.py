@@ -49,7 +49,8 @@ def paint_alongside(
     z = z.astype(np.float32)
     density = camera.focal * abs(x) / z**2
     normal = np.array([-np.sign(x), 0, 0], np.float32)
-    _paint(view, (first, last), (z, z, density), normal, (height, identity, paint))
+    along = z + np.float32(camera.traveled)
+    _paint(view, (first, last), (along, z, density), normal, (height, identity, paint))
 
 
 def paint_across(

@@ -23,6 +23,10 @@ _SMALL_BALL_CELLS, _LARGE_BALL_CELLS = (
     224,
 )  # Cells a side of a drawn ball of leaves, for small crowns and large ones.
 _SMALL_BALL_RADIUS = 30.0  # Pixels of radius.
+_NUM_BALLS = 8
+_BALL_CHOICES = 2 * _NUM_BALLS  # Each ball as it is and mirrored.
+_DETAILED_CROWN = 100.0  # Pixels of radius from which on a crown has all its parts.
+_MAX_REDUCTION = 3
 _BARK = rgb(0.27, 0.23, 0.19)
 
 
@@ -41,8 +45,12 @@ def paint_tree(view: View, place: tuple[float, float], size: float, kind: int) -
     spread = size * rng.uniform(0.25, 0.36)
     middle = np.array([ends[1, 0] - 0.06 * size * scale, ends[1, 1]])
     radii = np.array([size * 0.31 * scale, spread * scale])
-    for tone, shift, share in _clumps(rng, float(radii[1])):
-        paint_clump(view, middle + shift * radii, radii * share, leaves * tone, z)
+    clumps = _clumps(rng, _DETAILED_CROWN if view.moving else float(radii[1]))
+    # A clump outside of the picture draws no ball: in a drive all balls are drawn beforehand.
+    balls = rng.integers(_BALL_CHOICES, size=len(clumps)).tolist() if view.moving else None
+    for number, (tone, shift, share) in enumerate(clumps):
+        ball = balls[number] if balls else None
+        paint_clump(view, middle + shift * radii, radii * share, leaves * tone, z, ball=ball)
 
 
 def _clumps(rng: np.random.Generator, radius: float) -> list[tuple[float, FloatArray, float]]:
@@ -66,6 +74,8 @@ def paint_clump(
     radii: FloatArray,
     leaves: FloatArray,
     z: float,
+    *,
+    ball: int | None = None,
 ) -> None:
     """Paint a ball of leaves: a ragged outline, lit from above, with gaps that fall into shade.
 
@@ -75,6 +85,7 @@ def paint_clump(
         radii: (2,) half its height and width, pixels.
         leaves: (3,) RGB.
         z: how far away it stands, meters.
+        ball: the ball of leaves, below `_BALL_CHOICES`; None draws one.
     """
     height, width = view.canvas.shape
     tall, broad = (max(float(radius), 0.7) for radius in radii)
@@ -89,11 +100,14 @@ def paint_clump(
         return
     row = (np.arange(first, last) + (0.5 - down)) * (1 / tall)
     column = (np.arange(left, right) + (0.5 - across)) * (1 / broad)
-    balls = _leaf_balls(_SMALL_BALL_CELLS if broad < _SMALL_BALL_RADIUS else _LARGE_BALL_CELLS)
-    number = int(view.rng.integers(2 * len(balls)))
-    ball, cells = balls[number // 2], balls.shape[1] / (2 * _MAX_RADIUS_FACTOR)
+    if view.moving:
+        balls = _reduced_balls(_choose_reduction(broad))
+    else:
+        balls = _leaf_balls(_SMALL_BALL_CELLS if broad < _SMALL_BALL_RADIUS else _LARGE_BALL_CELLS)
+    number = int(view.rng.integers(2 * len(balls))) if ball is None else ball
+    leaf_tones, cells = balls[number // 2], balls.shape[1] / (2 * _MAX_RADIUS_FACTOR)
     turned = column if number % 2 else -column
-    tone = ball.take(
+    tone = leaf_tones.take(
         ((row + _MAX_RADIUS_FACTOR) * cells).astype(np.intp), axis=0, mode="clip"
     ).take(((turned + _MAX_RADIUS_FACTOR) * cells).astype(np.intp), axis=1, mode="clip")
     solid = tone > 0
@@ -114,7 +128,7 @@ def _leaf_balls(cells: int) -> FloatArray:
     place = (np.arange(cells, dtype=np.float32) + np.float32(0.5)) / np.float32(cells / 2) - 1
     place *= np.float32(_MAX_RADIUS_FACTOR)
     row, column = place[:, None], place[None]
-    balls = np.zeros((8, cells, cells), np.float32)
+    balls = np.zeros((_NUM_BALLS, cells, cells), np.float32)
     for number, ball in enumerate(balls):
         start = 31 * number
         noise = texture.patches(row * 22 + 400 + start, column * 22 + 500 + 3 * start)
@@ -125,6 +139,27 @@ def _leaf_balls(cells: int) -> FloatArray:
         inside = row * row + column * column < 1 - np.float32(0.56) * noise
         np.copyto(ball, np.clip(tone, 0.22, 1.6), where=inside)
     return balls
+
+
+def _choose_reduction(radius: float) -> int:
+    """How often large balls are halved for a ball of `radius` pixels: about a cell per pixel."""
+    cells, reduction = float(_LARGE_BALL_CELLS), 0
+    while cells > 1.5 * 2 * _MAX_RADIUS_FACTOR * radius and reduction < _MAX_REDUCTION:
+        cells, reduction = cells / 2, reduction + 1
+    return reduction
+
+
+@cache
+def _reduced_balls(reduction: int) -> FloatArray:
+    """(8, cells, cells): the large balls, each side halved `reduction` times by averaging."""
+    if reduction == 0:
+        return _leaf_balls(_LARGE_BALL_CELLS)
+    larger = _reduced_balls(reduction - 1)
+    parts = np.stack([larger[:, r::2, c::2] for r in (0, 1) for c in (0, 1)])
+    number = (parts > 0).sum(axis=0)
+    mean = parts.sum(axis=0) / np.maximum(number, 1).astype(np.float32)
+    reduced: FloatArray = np.where(number > 1, mean, np.float32(0)).astype(np.float32)
+    return reduced
 
 
 def paint_hedge(view: View, x: float, span: tuple[float, float], height: float) -> None:

@@ -48,15 +48,32 @@ def draw_frame(rng: np.random.Generator, size: tuple[int, int]) -> SyntheticFram
     Raises:
         ValueError: if a side is less than 32 pixels.
     """
+    scale = choose_scale(size)
+    view = open_view(rng, size[0] * scale, size[1] * scale)
+    paint_scene(view)
+    return develop(view, scale)
+
+
+def choose_scale(size: tuple[int, int]) -> int:
+    """Return how many times larger than the frame its canvas is on each side.
+
+    Raises:
+        ValueError: if a side is less than 32 pixels.
+    """
     rows, columns = size
     if min(rows, columns) < 32:
         raise ValueError(f"synthetic: a frame of {rows}x{columns} is too small; use 32x32 or more")
-    scale = 2 if rows <= SMOOTH_ROWS else 1
-    view = open_view(rng, rows * scale, columns * scale)
-    paint_scene(view)
+    return 2 if rows <= SMOOTH_ROWS else 1
+
+
+def develop(view: View, scale: int, *, noise: float | None = None) -> SyntheticFrame:
+    """Return the frame that the camera takes of a painted canvas `scale` times as large.
+
+    `noise` is the standard deviation of the sensor's noise; None draws one.
+    """
     ids = view.canvas.ids[::scale, ::scale].copy()
     labels = np.where(ids >= INSTANCE_BASE, ids // INSTANCE_BASE, ids).astype(np.uint8)
-    return SyntheticFrame(to_uint8_image(expose(view, scale)), labels, ids)
+    return SyntheticFrame(to_uint8_image(expose(view, scale, noise=noise)), labels, ids)
 
 
 def open_view(rng: np.random.Generator, rows: int, columns: int) -> View:

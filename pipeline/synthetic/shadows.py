@@ -108,7 +108,8 @@ def _shade_patch(
     along = along * along
     if gaps:
         # The sun through leaves: a ragged rim and spots of light.
-        gap = view.texture.patches(z[rows] * 9, x[rows, left:right] * 9)
+        street_z = z[rows] + np.float32(camera.traveled)
+        gap = view.texture.patches(street_z * 9, x[rows, left:right] * 9)
         strength = np.float32(dark) * (across + along + np.float32(gaps) * gap < 0.9)
     else:
         strength = (1 - across * across - along * along) * np.float32(2 * dark)

@@ -19,7 +19,7 @@ class Side:
     """One side of the street; distances are meters from the camera's axis and positive.
 
     `sign` is -1 on the left, 1 on the right. Buildings stand at `facade`; `kind` says what lies
-    before them. `crossing` is the stretch of z where a side street opens, or None.
+    before them. `crossings` are the stretches of z where side streets open.
     """
 
     sign: int
@@ -28,8 +28,13 @@ class Side:
     pavement: tuple[float, float]
     facade: float
     kind: str
-    crossing: tuple[float, float] | None
+    crossings: tuple[tuple[float, float], ...]
     stories: tuple[int, int]
+
+    @property
+    def crossing(self) -> tuple[float, float] | None:
+        """The nearest side street, or None."""
+        return self.crossings[0] if self.crossings else None
 
 
 @dataclass(frozen=True)
@@ -38,9 +43,9 @@ class Street:
 
     `divider` is the x of the line between the directions, `lanes` those between lanes of one
     direction, `rails` the x of a tram track's middle or None and `ballast` whether cars must keep
-    off it, `end` the z of the far end, `parked_share` the share of the curb with parked cars,
-    `pedestrian_density` the density of pedestrians and `tree_kind` the season and kind of most
-    trees.
+    off it, `zebras` the z of the zebra crossings, `end` the z of the far end, `parked_share` the
+    share of the curb with parked cars, `pedestrian_density` the density of pedestrians and
+    `tree_kind` the season and kind of most trees.
     """
 
     left: Side
@@ -49,7 +54,7 @@ class Street:
     lanes: tuple[float, ...]
     rails: float | None
     ballast: bool
-    zebra: float | None
+    zebras: tuple[float, ...]
     end: float
     parked_share: float
     pedestrian_density: float
@@ -59,6 +64,11 @@ class Street:
     def sides(self) -> tuple[Side, Side]:
         """Left, right."""
         return self.left, self.right
+
+    @property
+    def zebra(self) -> float | None:
+        """The z of the nearest zebra crossing, or None."""
+        return self.zebras[0] if self.zebras else None
 
 
 KINDS = ("houses", "avenue", "villas", "wall", "park", "railing")
@@ -83,7 +93,7 @@ def draw_street(rng: np.random.Generator) -> Street:
         lanes=lanes,
         rails=rails,
         ballast=bool(rng.random() < 0.22),
-        zebra=float(rng.uniform(11, 42)) if rng.random() < 0.35 else None,
+        zebras=(float(rng.uniform(11, 42)),) if rng.random() < 0.35 else (),
         end=end,
         parked_share=float(rng.beta(1.0, 1.9)),
         pedestrian_density=float(rng.gamma(1.6, 1.0)),
@@ -119,10 +129,10 @@ def _draw_side(rng: np.random.Generator, sign: int, curb: float, built: float) -
         add("plaza", rng.uniform(3.0, 9.0))
     facade = place
     add("plaza" if kind == "houses" else "grass", 400.0)
-    crossing = None
+    crossings: tuple[tuple[float, float], ...] = ()
     if rng.random() < 0.35:
         start = float(rng.uniform(12, 60))
-        crossing = (start, start + float(rng.uniform(7, 13)))
+        crossings = ((start, start + float(rng.uniform(7, 13))),)
     low = int(rng.integers(3, 6))
     stories = (1, 3) if kind == "villas" else (low, low + 1 + round(2 * built))
-    return Side(sign, curb, tuple(strips), (inner, outer), facade, kind, crossing, stories)
+    return Side(sign, curb, tuple(strips), (inner, outer), facade, kind, crossings, stories)

@@ -11,24 +11,33 @@ TILE = 256
 """Rows and columns of a tile; a power of two, so that a lookup wraps with one `and`."""
 
 
+_PATCH_CELLS, _GRAIN_CELLS = 4.0, 1.5
+"""Cells of a bump in each of the tiles that are still seen."""
+
+
 @dataclass(frozen=True)
 class Texture:
     """Two tiles of noise around 0 (about -1..1) that repeat without a seam, and a table of lots.
 
     `smooth` has large patches with detail in them, `fine` only grain; `uniform` is uniform in 0..1.
+    With `fades`, noise fades where a pixel covers several cells, so that it does not flicker when
+    the camera moves.
     """
 
     smooth: FloatArray
     fine: FloatArray
     uniform: FloatArray
+    fades: bool = False
 
     def patches(self, row: FloatArray, column: FloatArray) -> FloatArray:
         """Read the smooth tile at coordinates in tile cells, of any shapes that broadcast."""
-        return _read(self.smooth, row, column)
+        noise = _read(self.smooth, row, column)
+        return noise * _visibility(row, column, _PATCH_CELLS) if self.fades else noise
 
     def grain(self, row: FloatArray, column: FloatArray) -> FloatArray:
         """Read the fine tile at coordinates in tile cells, of any shapes that broadcast."""
-        return _read(self.fine, row, column)
+        noise = _read(self.fine, row, column)
+        return noise * _visibility(row, column, _GRAIN_CELLS) if self.fades else noise
 
     def cell_value(self, row: FloatArray, column: FloatArray) -> FloatArray:
         """Return a fixed number in 0..1 for every cell of a grid (a window, a stone)."""
@@ -46,6 +55,45 @@ def make_texture(rng: np.random.Generator) -> Texture:
         return np.ascontiguousarray(moved.T if turned else moved)
 
     return Texture(*(cut(tile) for tile in _base_tiles()))
+
+
+def stripe_cover(place: FloatArray, pitch: FloatArray, filled: float) -> FloatArray:
+    """Return which share of each pixel lies on stripes, 0..1.
+
+    Args:
+        place: the middle of each pixel in periods of the stripes, any shape; the first part of each
+            period is the stripe.
+        pitch: how many periods each pixel covers, of a shape that broadcasts.
+        filled: the stripe's share of a period.
+    """
+
+    def striped(end: FloatArray) -> FloatArray:
+        whole = np.floor(end)
+        return whole * filled + np.minimum(end - whole, filled)
+
+    pitch = np.maximum(pitch, 1e-4)
+    share: FloatArray = (striped(place + pitch / 2) - striped(place - pitch / 2)) / pitch
+    return share
+
+
+def _visibility(row: FloatArray, column: FloatArray, cells: float) -> FloatArray:
+    """1 where a pixel covers less than `cells` cells of a tile, and less where it covers more."""
+    if row.ndim < 2 or column.ndim < 2:
+        return np.float32(1)
+    step = np.maximum(_steps(row, 0 if row.shape[0] > 1 else 1),
+                      _steps(column, 1 if column.shape[1] > 1 else 0))  # fmt: skip
+    step *= np.float32(1 / cells)
+    visibility: FloatArray = 1 / (1 + step * step)
+    return visibility
+
+
+def _steps(place: FloatArray, axis: int) -> FloatArray:
+    """From each place to the next one along an axis; the last step is repeated."""
+    if place.shape[axis] < 2:
+        return np.zeros_like(place, np.float32)
+    step = np.abs(np.diff(place, axis=axis)).astype(np.float32)
+    last = step[-1:] if axis == 0 else step[:, -1:]
+    return np.concatenate([step, last], axis=axis)
 
 
 @cache

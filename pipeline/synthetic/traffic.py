@@ -18,7 +18,7 @@ Drawable = tuple[float, Callable[[], None]]
 
 Paint = Callable[[View, Pose, int], None]
 
-_KINDS: dict[str, tuple[tuple[float, float], float, Paint]] = {
+KINDS: dict[str, tuple[tuple[float, float], float, Paint]] = {
     # name: half the width and length, and the height, in meters; what paints it
     "car": ((0.95, 2.25), 1.4, paint_car),
     "truck": ((1.25, 4.5), 3.2, heavy.paint_truck),
@@ -29,6 +29,7 @@ _KINDS: dict[str, tuple[tuple[float, float], float, Paint]] = {
     "motorcycle": ((0.3, 1.0), 0.9, people.paint_motorcycle),
     "bicycle": ((0.15, 0.8), 0.7, people.paint_bicycle),
 }
+"""The size of each kind of vehicle, and the function that paints it."""
 _DRIVING = ("car", "truck", "bus", "motorcycle")
 _DRIVING_SHARE = (0.866, 0.052, 0.058, 0.024)
 _PARKED = ("car", "truck", "caravan", "trailer")
@@ -121,7 +122,7 @@ class Traffic:
 
     def _place_vehicle(self, pose: Pose, name: str) -> list[Drawable]:
         """Cast a vehicle's shadow and return its drawable, or nothing if its place is occupied."""
-        half, height, paint = _KINDS[name]
+        half, height, paint = KINDS[name]
         turned = abs(math.sin(pose.heading)) > 0.7
         half = half[::-1] if turned else half
         if any(

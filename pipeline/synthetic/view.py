@@ -12,7 +12,12 @@ from pipeline.synthetic.texture import Texture
 
 @dataclass(frozen=True)
 class View:
-    """One frame in the making; `shade` is (h, w) float32, the share of light shadows take away."""
+    """One frame in the making.
+
+    `shade` is (h, w) float32, the share of light that shadows take away; `moving` whether the frame
+    belongs to a drive: details then fade before they flicker, and crowns of trees have the same
+    parts near and far.
+    """
 
     canvas: Canvas
     camera: Camera
@@ -20,6 +25,7 @@ class View:
     texture: Texture
     rng: np.random.Generator
     shade: FloatArray
+    moving: bool = False
 
 
 def rgb(*color: float) -> FloatArray:

@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.parallel import ordered_map
+from pipeline.synthetic.drive import open_drive
 from pipeline.synthetic.scene import SyntheticFrame, draw_frame
 from segformer.cityscapes import LABELS
 
@@ -23,6 +24,9 @@ CITIES = {
 
 FIRST_SEQUENCE = 900_000
 """Higher than all real sequence numbers, so that no drawn frame has the name of a real one."""
+
+DEMO_VIDEO, DRIVE = "demoVideo", "drive_00"
+"""The folder of the official demo video, and the sequence in it; official ones are stuttgart_00..02."""
 
 _EPOCH = (2016, 4, 6, 0, 0, 0)  # Fixed, since a zip that tells the time is never the same twice.
 _SNIPPET = 30  # Real snippets have 30 frames, of which the 20th, number 19, is annotated.
@@ -65,7 +69,46 @@ def write(
     if min(train, val) < 0 or train + val == 0:
         raise ValueError(f"synthetic: cannot draw {train} train and {val} val frames; ask for some")
     jobs = [("train", i) for i in range(train)] + [("val", i) for i in range(val)]
-    paths = (images_zip, labels_zip)
+    draw = partial(_draw_and_encode, seed=seed, size=size)
+    with ordered_map(draw, jobs, processes) as drawings:
+        _write_zips((images_zip, labels_zip), drawings, lambda done: progress(done, len(jobs)))
+
+
+def write_drive(
+    images_zip: Path,
+    labels_zip: Path,
+    *,
+    frames: int,
+    size: tuple[int, int],
+    seed: int,
+    progress: Callable[[int, int], None],
+    processes: int | None = None,
+) -> None:
+    """Draw a drive and write it in the layout of the official demo video, with its labels.
+
+    Args:
+        images_zip: where the images go, as in `leftImg8bit_demoVideo.zip`.
+        labels_zip: where labelIds, instanceIds and color go; the official video has none.
+        frames: how many; a longer drive begins with the frames of a shorter one.
+        size: rows and columns of every frame.
+        seed: decides the street and all that moves along it.
+        progress: called with the frames done and the frames in all.
+        processes: how many draw at once; all cores when None.
+
+    Raises:
+        ValueError: no frame at all, or frames that are too small.
+    """
+    if frames <= 0:
+        raise ValueError(f"synthetic: cannot draw a drive of {frames} frames; ask for 1 or more")
+    draw = partial(_draw_and_encode_drive, seed=seed, size=size)
+    with ordered_map(draw, range(frames), processes) as drawings:
+        _write_zips((images_zip, labels_zip), drawings, lambda done: progress(done, frames))
+
+
+def _write_zips(
+    paths: tuple[Path, Path], drawings: Iterable[EncodedFrame], report: Callable[[int], None]
+) -> None:
+    """Write images and labels, both whole or neither."""
     beside = [path.with_name(path.name + ".part") for path in paths]
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,14 +116,11 @@ def write(
         with (
             zipfile.ZipFile(beside[0], "w") as images,
             zipfile.ZipFile(beside[1], "w") as labels,
-            ordered_map(
-                partial(_draw_and_encode, seed=seed, size=size), jobs, processes
-            ) as drawings,
         ):
             for done, drawing in enumerate(drawings, 1):
                 _add(images, drawing.image)
                 _add(labels, drawing.labels)
-                progress(done, len(jobs))
+                report(done)
         for part, path in zip(beside, paths, strict=True):
             part.replace(path)
     finally:
@@ -101,7 +141,15 @@ def encode_frame(frame: SyntheticFrame, split: str, number: int) -> EncodedFrame
     cities = CITIES[split]
     city = cities[number % len(cities)]
     sequence = FIRST_SEQUENCE + number // len(cities)
-    key = f"{split}/{city}/{city}_{sequence:06}_{_SNIPPET - 11:06}"
+    return _encode(frame, f"{split}/{city}/{city}_{sequence:06}_{_SNIPPET - 11:06}")
+
+
+def encode_drive_frame(frame: SyntheticFrame, number: int) -> EncodedFrame:
+    """Encode a frame of a drive, counted from 0, under a name like those of the official video."""
+    return _encode(frame, f"{DEMO_VIDEO}/{DRIVE}/{DRIVE}_000000_{number + 1:06}")
+
+
+def _encode(frame: SyntheticFrame, key: str) -> EncodedFrame:
     truth = f"gtFine/{key}_gtFine"
     colors = np.array([(*label.color, 255) for label in LABELS], np.uint8)
     return EncodedFrame(
@@ -116,6 +164,10 @@ def encode_frame(frame: SyntheticFrame, split: str, number: int) -> EncodedFrame
 
 def _draw_and_encode(job: tuple[str, int], *, seed: int, size: tuple[int, int]) -> EncodedFrame:
     return encode_frame(draw_frame_number(*job, seed=seed, size=size), *job)
+
+
+def _draw_and_encode_drive(number: int, *, seed: int, size: tuple[int, int]) -> EncodedFrame:
+    return encode_drive_frame(open_drive(seed).draw_frame(number, size), number)
 
 
 def _png(array: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
