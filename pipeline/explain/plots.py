@@ -1,0 +1,208 @@
+"""Figures of the head portraits: lift by head and class; distance and entropy by block."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.colors import LogNorm
+from matplotlib.patches import Rectangle
+
+from pipeline.evaluation.bootstrap import Floats, Intervals
+from pipeline.explain.portraits import HeadPortraits, uniform_distance
+from pipeline.formatting import format_count, format_percent
+from pipeline.plotting import (
+    LIGHT_GRAY,
+    TEXT_COLOR,
+    Axes,
+    add_title,
+    class_colors,
+    create_figure,
+    save_figure,
+    style_axes,
+)
+from segformer.cityscapes import CLASS_NAMES
+
+_MAX_LIFT = 8.0
+"""The end of the color scale, and its inverse the other end."""
+
+_DARK_LIFT = 4.0
+"""The number in a cell is white from here on, and below the inverse."""
+
+_NO_KEY_COLOR = "#e4e4e4"
+_STAGE_COLORS = ("#56B4E9", "#0072B2", "#E69F00", "#D55E00")
+
+
+def plot_lift(portraits: HeadPortraits, *, arm: str, protocol: str, path: Path) -> None:
+    """Draw the lift of every head (rows) and class (columns); numbers are significant.
+
+    Args:
+        portraits: of all heads.
+        arm: the name of the model.
+        protocol: of its evaluation.
+        path: the PNG to write.
+    """
+    train_ids = np.flatnonzero(portraits.key_share > 0)
+    lift = portraits.lift.value[:, train_ids]
+    num_heads = len(portraits.heads)
+    height = 0.25 if num_heads <= 48 else 0.17  # inches per row
+    figure = create_figure(2.6 + 0.55 * len(train_ids), 2.6 + height * num_heads)
+    axes = figure.add_subplot()
+    axes.set_facecolor(_NO_KEY_COLOR)
+    image = axes.imshow(
+        lift, cmap="RdBu_r", norm=LogNorm(1 / _MAX_LIFT, _MAX_LIFT), aspect="auto"
+    )
+    font_size = 7.5 if num_heads <= 48 else 6.0
+    for row, column in np.argwhere(portraits.is_significant[:, train_ids]).tolist():
+        value = lift[row, column]
+        is_dark = value >= _DARK_LIFT or value <= 1 / _DARK_LIFT
+        axes.text(
+            column,
+            row,
+            _format_lift(value),
+            ha="center",
+            va="center",
+            fontsize=font_size,
+            color="white" if is_dark else TEXT_COLOR,
+        )
+    _label_classes(axes, portraits, train_ids.tolist())
+    _label_heads(axes, portraits, font_size + 0.5)
+    bar = figure.colorbar(image, ax=axes, aspect=40, pad=0.015, extend="both", shrink=0.9)
+    ticks = [1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8]
+    bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
+    bar.ax.minorticks_off()
+    bar.set_label("lift: multiple of uniform attention, log scale", fontsize=10)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    add_title(
+        figure,
+        f"Lift by attention head and class, {arm}",
+        f"{format_count(portraits.num_frames, 'frame')}     {protocol}\n"
+        "lift: share of the head's attention on a class / the class's share of the keys (in %)\n"
+        "number: differs from 1 (p < 0.05 after Holm's correction for all cells);"
+        " no number: inconclusive",
+    )
+    save_figure(figure, path)
+
+
+def plot_reach(portraits: HeadPortraits, *, arm: str, protocol: str, path: Path) -> None:
+    """Draw the mean distance and the entropy of every head, with intervals, by block.
+
+    Args:
+        portraits: of all heads.
+        arm: the name of the model.
+        protocol: of its evaluation.
+        path: the PNG to write.
+    """
+    figure = create_figure(max(8.0, 4 + 0.13 * len(portraits.heads)), 6.6)
+    distance, entropy = figure.subplots(2, 1, sharex=True)
+    positions = _plot_heads(distance, portraits, portraits.distance)
+    _plot_heads(entropy, portraits, portraits.entropy)
+    uniform = uniform_distance(portraits.image_size)
+    for axes, value in ((distance, uniform), (entropy, 1.0)):
+        axes.axhline(value, color=TEXT_COLOR, linewidth=1, linestyle=(0, (4, 3)))
+        axes.set_ylim(0, None)
+        style_axes(axes, grid="y")
+    distance.annotate(
+        "uniform attention",
+        (positions[0], uniform),
+        xytext=(0, 6),
+        textcoords="offset points",
+        fontsize=9,
+        color=TEXT_COLOR,
+    )
+    distance.set_ylim(0, max(1.2 * uniform, 1.05 * float(np.nanmax(portraits.distance.value))))
+    distance.set_ylabel("mean distance\n(image widths)")
+    entropy.set_ylabel("entropy\n(1: uniform attention)")
+    _label_blocks(entropy, portraits, positions)
+    entropy.set_xlabel("stage.block, heads from left to right")
+    add_title(
+        figure,
+        f"Distance and entropy of the attention heads, {arm}",
+        f"{format_count(portraits.num_frames, 'frame')}, 95 % intervals     {protocol}",
+    )
+    save_figure(figure, path)
+
+
+def _format_lift(value: float) -> str:
+    """`12`, `3.2`, `1.02`, `.45`: as many digits as keep small lifts apart from 0 and 1."""
+    if value >= 9.95:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value >= 1.095 else f"{value:.2f}".removeprefix("0")
+
+
+def _label_classes(axes: Axes, portraits: HeadPortraits, train_ids: list[int]) -> None:
+    names = [
+        f"{CLASS_NAMES[k]}  {format_percent(portraits.key_share[k])} %" for k in train_ids
+    ]
+    axes.xaxis.tick_top()
+    axes.set_xticks(range(len(names)), names, rotation=50, ha="left", rotation_mode="anchor")
+    axes.tick_params(axis="x", length=0, labelsize=9.5, labelcolor=TEXT_COLOR, pad=9)
+    axes.set_xticks(np.arange(len(names) - 1) + 0.5, minor=True)
+    # A strip in the color of the class between its name and its column.
+    for column, color in enumerate(class_colors(train_ids)):
+        strip = Rectangle(
+            (column - 0.45, 1.004),
+            0.9,
+            0.012,
+            transform=axes.get_xaxis_transform(),
+            color=color,
+            clip_on=False,
+        )
+        axes.add_patch(strip)
+
+
+def _label_heads(axes: Axes, portraits: HeadPortraits, font_size: float) -> None:
+    """Name the rows, with a thin line below each block and a thick one below each stage."""
+    heads = portraits.heads
+    axes.set_yticks(range(len(heads)), [f"block {x.block}  head {x.head}" for x in heads])
+    axes.tick_params(axis="y", length=0, labelsize=font_size, labelcolor=TEXT_COLOR)
+    axes.tick_params(which="minor", length=0)
+    axes.grid(which="minor", axis="x", color="white", linewidth=0.8)
+    axes.spines[:].set_visible(False)
+    for row, (above, below) in enumerate(zip(heads, heads[1:], strict=False)):
+        if above.stage != below.stage:
+            axes.axhline(row + 0.5, color=TEXT_COLOR, linewidth=1.6)
+        elif above.block != below.block:
+            axes.axhline(row + 0.5, color="#888888", linewidth=0.6)
+    for stage in dict.fromkeys(head.stage for head in heads):
+        rows = [row for row, head in enumerate(heads) if head.stage == stage]
+        axes.annotate(
+            f"stage {stage}",
+            (0, float(np.mean(rows))),
+            xycoords=("axes fraction", "data"),
+            xytext=(-76 if font_size > 7 else -66, 0),
+            textcoords="offset points",
+            rotation=90,
+            ha="center",
+            va="center",
+            fontsize=10,
+            fontweight="bold",
+            color=TEXT_COLOR,
+        )
+
+
+def _plot_heads(axes: Axes, portraits: HeadPortraits, estimates: Intervals) -> Floats:
+    """Draw a point with its interval per head; return the positions along the axis."""
+    positions = []
+    position = 0.0
+    before = portraits.heads[0]
+    for head in portraits.heads:
+        if (head.stage, head.block) != (before.stage, before.block):
+            position += 1.0 if head.stage == before.stage else 2.0
+        positions.append(position)
+        position += 1.0
+        before = head
+    errors = np.stack([estimates.value - estimates.low, estimates.high - estimates.value])
+    for x, head, value, error in zip(
+        positions, portraits.heads, estimates.value.tolist(), errors.T, strict=True
+    ):
+        color = _STAGE_COLORS[head.stage]
+        axes.errorbar(x, value, error[:, None], fmt="o", color=color, markersize=4.5, linewidth=1.4)
+    return np.asarray(positions)
+
+
+def _label_blocks(axes: Axes, portraits: HeadPortraits, positions: Floats) -> None:
+    blocks: dict[str, list[float]] = {}
+    for head, position in zip(portraits.heads, positions.tolist(), strict=True):
+        blocks.setdefault(f"{head.stage}.{head.block}", []).append(position)
+    middles = [float(np.mean(xs)) for xs in blocks.values()]
+    axes.set_xticks(middles, list(blocks), fontsize=10, color=TEXT_COLOR)
+    axes.tick_params(axis="x", length=0, color=LIGHT_GRAY)

@@ -1,0 +1,69 @@
+"""The tables of the head portraits: a row per head and class, a row per head, and metrics."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from pipeline.explain.portraits import HeadName, HeadPortraits
+from segformer.cityscapes import CLASS_NAMES
+
+
+def build_lift_table(portraits: HeadPortraits) -> pd.DataFrame:
+    """Build lift.csv: a row per head and class that occurs in a key."""
+    rows = []
+    for i, head in enumerate(portraits.heads):
+        for k in np.flatnonzero(portraits.key_share > 0).tolist():
+            rows.append(
+                _head_columns(head)
+                | {
+                    "class": CLASS_NAMES[k],
+                    "lift": portraits.lift.value[i, k],
+                    "low": portraits.lift.low[i, k],
+                    "high": portraits.lift.high[i, k],
+                    "p_holm": portraits.p_holm[i, k],
+                    "position_lift": portraits.position_lift[i, k],
+                    "frames": portraits.num_class_frames[i, k],
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def build_head_table(portraits: HeadPortraits) -> pd.DataFrame:
+    """Build heads.csv: a row per head with its distance and entropy, and their intervals."""
+    table = pd.DataFrame([_head_columns(head) for head in portraits.heads])
+    for name in ("distance", "entropy"):
+        estimates = getattr(portraits, name)
+        table[name] = estimates.value
+        table[f"{name}_low"] = estimates.low
+        table[f"{name}_high"] = estimates.high
+    return table
+
+
+def collect_metrics(portraits: HeadPortraits) -> dict[str, float]:
+    """Collect the numbers of explain.json: counts, and the means of the heads of each stage."""
+    is_significant = portraits.is_significant
+    metrics: dict[str, float] = {
+        "frames": portraits.num_frames,
+        "heads": len(portraits.heads),
+        "pairs": int((~np.isnan(portraits.p_holm)).sum()),
+        "above_uniform": int((is_significant & (portraits.lift.value > 1)).sum()),
+        "below_uniform": int((is_significant & (portraits.lift.value < 1)).sum()),
+    }
+    for stage, rows in group_by_stage(portraits.heads).items():
+        for name in ("distance", "entropy"):
+            mean = float(getattr(portraits, name).value[rows].mean())
+            metrics[f"stage_{stage}_{name}"] = round(mean, 6)
+    return metrics
+
+
+def group_by_stage(heads: Sequence[HeadName]) -> dict[int, list[int]]:
+    """Return the indices of the heads of each stage."""
+    groups: dict[int, list[int]] = {}
+    for i, head in enumerate(heads):
+        groups.setdefault(head.stage, []).append(i)
+    return groups
+
+
+def _head_columns(head: HeadName) -> dict[str, object]:
+    return {"stage": head.stage, "block": head.block, "head": head.head}
