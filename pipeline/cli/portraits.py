@@ -34,7 +34,9 @@ def run_portraits(params: Path, *, inputs: ExplainInputs, out: Path) -> None:
     tags = {"loss": facts["loss"], "seed": facts["seed"], "data.md5": facts["data_md5"]}
     with client.resume_run(facts, name=name, tags=tags) as run:
         for path in list_artifacts(out):
-            run.log_artifacts(path, artifact_path=f"explain/{path.name}" if path.is_dir() else "explain")
+            run.log_artifacts(
+                path, artifact_path=f"explain/{path.name}" if path.is_dir() else "explain"
+            )
 
 
 def list_artifacts(out: Path) -> list[Path]:

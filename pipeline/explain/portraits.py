@@ -226,9 +226,7 @@ def _measure_positions(record: AttentionRecord, labels: Tensor) -> Iterator[_Pos
             yield _PositionSums(weights, classes, weights @ classes)
 
 
-def _estimate_lifts(
-    attended: Floats, key_share: Floats, draws: Floats
-) -> tuple[Intervals, Floats]:
+def _estimate_lifts(attended: Floats, key_share: Floats, draws: Floats) -> tuple[Intervals, Floats]:
     """(n, q, k) shares -> (q, k) lifts and p-values after Holm's correction.
 
     Estimated as logarithms: a lift of 2 and one of 1/2 are equally far from 1.

@@ -11,21 +11,21 @@ from segformer.cityscapes import CLASS_NAMES
 
 def build_lift_table(portraits: HeadPortraits) -> pd.DataFrame:
     """Build lift.csv: a row per head and class that occurs in a key."""
-    rows = []
-    for i, head in enumerate(portraits.heads):
-        for k in np.flatnonzero(portraits.key_share > 0).tolist():
-            rows.append(
-                _head_columns(head)
-                | {
-                    "class": CLASS_NAMES[k],
-                    "lift": portraits.lift.value[i, k],
-                    "low": portraits.lift.low[i, k],
-                    "high": portraits.lift.high[i, k],
-                    "p_holm": portraits.p_holm[i, k],
-                    "position_lift": portraits.position_lift[i, k],
-                    "frames": portraits.num_class_frames[i, k],
-                }
-            )
+    train_ids = np.flatnonzero(portraits.key_share > 0).tolist()
+    rows = [
+        _head_columns(head)
+        | {
+            "class": CLASS_NAMES[k],
+            "lift": portraits.lift.value[i, k],
+            "low": portraits.lift.low[i, k],
+            "high": portraits.lift.high[i, k],
+            "p_holm": portraits.p_holm[i, k],
+            "position_lift": portraits.position_lift[i, k],
+            "frames": portraits.num_class_frames[i, k],
+        }
+        for i, head in enumerate(portraits.heads)
+        for k in train_ids
+    ]
     return pd.DataFrame(rows)
 
 
