@@ -1,11 +1,11 @@
-"""The commands for trained models: predict, serve-model, promote."""
+"""The commands for trained models: serve-model, promote."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipeline.cli.stages import PARAMS, Out, Params
+from pipeline.cli.stages import PARAMS, Params
 from pipeline.tracking.store import CHAMPION
 
 # Commands import what they need, so that --help stays fast.
@@ -31,36 +31,6 @@ Size = Annotated[
         " in MLflow, of its training in a folder.",
     ),
 ]
-
-
-@app.command(rich_help_panel=MODELS)
-def predict(
-    images: Annotated[
-        list[Path],
-        typer.Argument(help="PNG or JPEG files, or folders of them, such as a video's frames."),
-    ],
-    out: Out = Path("predictions"),
-    model: Model = CHAMPION,
-    size: Size = None,
-) -> None:
-    """Segment images: PNGs of train ids in labels/, images with colored classes in overlay/.
-
-    Images that cannot be read are skipped and listed at the end.
-
-    Example: segformer predict street.png --model data/train/ce-0
-    """
-    from pipeline import errors
-    from pipeline.cli import progress
-    from pipeline.serving import predict
-    from pipeline.serving.load import load_model
-
-    paths = predict.find_images(images)
-    trained_model = load_model(model, size)
-    with progress.show_progress("predict", "images") as advance:
-        problems = predict.predict(trained_model, paths, out, advance)
-    num_done = len(paths) - len(problems)
-    typer.echo(f"segmented {num_done} of {len(paths)} images with {trained_model.name} into {out}")
-    errors.raise_problems(problems, "predict", "with the images")
 
 
 @app.command("serve-model", rich_help_panel=MODELS)

@@ -32,7 +32,7 @@ def show_progress(title: str, unit: str) -> Iterator[ProgressCallback]:
         unit: what is counted, such as `frames` or `steps`.
 
     Yields:
-        A function of the number of units done, their total, and optional details to print.
+        A function of the number of units done, their total (0: unknown), and optional details.
     """
     console = Console()
     if not console.is_terminal:
@@ -50,7 +50,7 @@ def show_progress(title: str, unit: str) -> Iterator[ProgressCallback]:
         task = bar.add_task(title, total=None, words="")
 
         def advance(done: int, total: int, words: str = "") -> None:
-            bar.update(task, completed=done, total=total, words=words)
+            bar.update(task, completed=done, total=total or None, words=words)
 
         yield advance
 
@@ -85,12 +85,12 @@ def _make_line_reporter(console: Console, title: str, unit: str) -> ProgressCall
     def advance(done: int, total: int, words: str = "") -> None:
         nonlocal last
         now = time.monotonic()
-        if done < total and now - last < _SECONDS_BETWEEN_LINES:
+        if (done < total or not total) and now - last < _SECONDS_BETWEEN_LINES:
             return
         last = now
-        remaining = (now - start) / max(done, 1) * (total - done)
+        remaining = (now - start) / max(done, 1) * max(total - done, 0)
         parts = [
-            f"{title}: {done}/{total} {unit}",
+            f"{title}: {done}/{total} {unit}" if total else f"{title}: {done} {unit}",
             words,
             f"{_format_duration(remaining)} left" if remaining else "",
         ]

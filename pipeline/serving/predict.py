@@ -1,6 +1,8 @@
-"""Segments images on disk, into PNGs of train ids and overlays with colored classes."""
+"""Segments pictures on disk, into PNGs of train ids and overlays with colored classes."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -9,46 +11,80 @@ from PIL import Image
 
 from pipeline.errors import raise_problems
 from pipeline.serving.load import TrainedModel
+from pipeline.video.drawing import OverlayStyle
 from segformer.atomic import replacing
-from segformer.cityscapes import palette
+from segformer.device import is_out_of_memory
 from segformer.images import decode_photograph
 
 LABELS, OVERLAYS = "labels", "overlay"
 """The output folders: PNGs of train ids, and photographs blended with their classes' colors."""
 
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
-_VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm")
-_OVERLAY_OPACITY = 0.55  # fraction of the class color; the rest is the photograph
+_VIDEO_SUFFIXES = (
+    *(".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"),
+    *(".wmv", ".flv", ".ogv", ".3gp"),
+)
+"""Of films below a folder; a file that is named itself may have any other."""
 
 
-def find_images(paths: Iterable[Path]) -> dict[str, Path]:
-    """Find the PNGs and JPEGs among paths, and below those that are folders.
+@dataclass(frozen=True)
+class Inputs:
+    """What is to be segmented.
+
+    Attributes:
+        images: output name, without suffix -> picture.
+        films: output name, without suffix -> film, or zip of pictures.
+    """
+
+    images: dict[str, Path]
+    films: dict[str, Path]
+
+
+@dataclass(frozen=True)
+class PictureOptions:
+    """What is written for each picture.
+
+    Attributes:
+        style: how overlays are drawn.
+        has_labels: whether train ids are written beside.
+    """
+
+    style: OverlayStyle = field(default_factory=OverlayStyle)
+    has_labels: bool = True
+
+
+def find_inputs(paths: Iterable[Path]) -> Inputs:
+    """Sort paths into pictures and films; folders are searched for both, recursively.
 
     Args:
-        paths: of images, and of folders, which are searched recursively.
+        paths: of pictures (PNG, JPEG), films, zips of pictures, and folders.
 
     Returns:
-        Output name (without suffix) -> image, sorted by name.
+        Both sorted by name.
 
     Raises:
-        ValueError: naming each path that is missing, is not an image or contains none, and images
-            with the same output name.
+        ValueError: naming each path that is missing or contains neither, and inputs with the same
+            output name.
     """
-    images: dict[str, Path] = {}
+    inputs = Inputs({}, {})
     problems = []
     for path in paths:
-        files = _list_images(path) if path.is_dir() else [path]
-        if problem := _describe_problem(path, files):
-            problems.append(problem)
+        if not path.exists():
+            problems.append(f"{path} does not exist")
             continue
+        files = _list_files(path) if path.is_dir() else [path]
+        if not files:
+            problems.append(f"{path} contains no picture ({', '.join(_IMAGE_SUFFIXES)}) or film")
         root = path if path.is_dir() else path.parent
         for file in files:
+            is_image = file.suffix.lower() in _IMAGE_SUFFIXES
+            group = inputs.images if is_image else inputs.films
             name = file.relative_to(root).with_suffix("").as_posix()
-            if name in images:
-                problems.append(f"{images[name]} and {file} would both be written as {name}.png")
-            images[name] = file
-    raise_problems(problems, "predict", "with the paths of the images")
-    return dict(sorted(images.items()))
+            if name in group:
+                problems.append(f"{group[name]} and {file} would both be written as {name}")
+            group[name] = file
+    raise_problems(problems, "predict", "with the paths of the pictures and films")
+    return Inputs(dict(sorted(inputs.images.items())), dict(sorted(inputs.films.items())))
 
 
 def predict(
@@ -56,63 +92,59 @@ def predict(
     images: dict[str, Path],
     out: Path,
     progress: Callable[[int, int], None],
+    options: PictureOptions | None = None,
 ) -> list[str]:
-    """Write train ids and overlay of each image, each file whole or not at all.
+    """Write overlay and train ids of each picture, each file whole or not at all.
 
     Args:
         model: to predict with.
-        images: as `find_images` returns them.
+        images: output name -> picture.
         out: the folder to write below.
-        progress: called with the number of images done and in total.
+        progress: called with the number of pictures done and in total.
+        options: what is written; None: the defaults.
 
     Returns:
-        A line for each image that could not be read or segmented; the others are written.
+        A line for each picture that could not be read or segmented; the others are written.
     """
+    options = options or PictureOptions()
     problems = []
     for done, (name, path) in enumerate(images.items(), start=1):
         try:
             photograph = decode_photograph(path.read_bytes(), str(path))
-            classes = model.predictor.predict_classes(photograph)
+            with explain_out_of_memory(path, photograph.shape[:2]):
+                classes = model.predictor.predict_classes(photograph)
         except (ValueError, OSError) as error:
-            problems.append(str(error) if str(path) in str(error) else f"{path}: {error}")
+            problems.append(name_file(error, path))
         else:
-            _save(classes, out / LABELS / f"{name}.png")
-            _save(draw_overlay(photograph, classes), out / OVERLAYS / f"{name}.png")
+            if options.has_labels:
+                _save(classes, out / LABELS / f"{name}.png")
+            _save(options.style.draw(photograph, classes), out / OVERLAYS / f"{name}.png")
         progress(done, len(images))
     return problems
 
 
-def draw_overlay(photograph: NDArray[np.uint8], classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Blend a photograph with its classes' colors.
-
-    Args:
-        photograph: (h, w, 3) uint8 RGB.
-        classes: (h, w) uint8, a train id per pixel.
-
-    Returns:
-        (h, w, 3) uint8 RGB.
-    """
-    blended = (1 - _OVERLAY_OPACITY) * photograph + _OVERLAY_OPACITY * palette()[classes]
-    return np.rint(blended).astype(np.uint8)
+def name_file(error: Exception, path: Path) -> str:
+    """The message of an error, with the file in front if it does not name it."""
+    return str(error) if str(path) in str(error) else f"{path}: {error}"
 
 
-def _list_images(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _IMAGE_SUFFIXES)
+@contextmanager
+def explain_out_of_memory(path: Path, size: tuple[int, ...]) -> Iterator[None]:
+    """Turn an out-of-memory error into a ValueError that names the file and a remedy."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ValueError(
+            f"{path}: not enough memory for {size[0]} x {size[1]} pixels; choose a smaller --size,"
+            " or shrink the file"
+        ) from None
 
 
-def _describe_problem(path: Path, images: list[Path]) -> str | None:
-    suffixes = ", ".join(_IMAGE_SUFFIXES)
-    if path.is_dir():
-        return None if images else f"{path} contains no image ({suffixes})"
-    if path.suffix.lower() in _VIDEO_SUFFIXES:
-        return (
-            f"{path} is a video: extract its frames with `ffmpeg -i {path} frames/%06d.png`, and"
-            " predict the folder frames"
-        )
-    if not path.is_file():
-        return f"{path} does not exist"
-    is_image = path.suffix.lower() in _IMAGE_SUFFIXES
-    return None if is_image else f"{path} is not an image ({suffixes})"
+def _list_files(folder: Path) -> list[Path]:
+    suffixes = (*_IMAGE_SUFFIXES, *_VIDEO_SUFFIXES)
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
 
 
 def _save(pixels: NDArray[np.uint8], path: Path) -> None:

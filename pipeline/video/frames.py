@@ -9,6 +9,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from segformer.images import MAX_PIXELS
+
 
 @dataclass(frozen=True)
 class VideoFrame:
@@ -17,7 +19,7 @@ class VideoFrame:
     Attributes:
         image: (h, w, 3) uint8 RGB, upright, with square pixels.
         time_s: when it appears, in seconds from the start of the cut.
-        label: the frame in messages, such as `frame 17` or the name of its picture.
+        label: the frame in messages: its time in the film, or the name of its picture.
     """
 
     image: NDArray[np.uint8]
@@ -30,19 +32,33 @@ class Cut:
     """The part of a film to read.
 
     Attributes:
-        start_s: seconds from the start of the film; None: its start.
+        start_s: seconds from the start of the film.
         end_s: seconds from the start of the film, exclusive; None: its end.
         every: of the frames in between, read the first of each `every`.
+
+    Raises:
+        ValueError: if it is empty, or `every` is less than 1.
     """
 
-    start_s: Fraction | None = None
+    start_s: Fraction = Fraction(0)
     end_s: Fraction | None = None
     every: int = 1
 
-    def contains(self, time_s: Fraction) -> bool:
-        """Whether a time, in seconds from the start of the film, lies in the cut."""
-        is_after_start = self.start_s is None or time_s >= self.start_s
-        return is_after_start and (self.end_s is None or time_s < self.end_s)
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ValueError(f"every {self.every}: choose 1 for all frames, 2 for every other one")
+        if self.start_s < 0 or (self.end_s is not None and self.end_s <= self.start_s):
+            end = "the end" if self.end_s is None else f"{float(self.end_s):g} s"
+            raise ValueError(
+                f"from {float(self.start_s):g} s to {end} there is no film: choose a start of at"
+                " least 0, and an end after it"
+            )
+
+    def estimate_num_frames(self, duration_s: Fraction, frame_rate: Fraction) -> int:
+        """The number of frames that the cut leaves of a film."""
+        end = duration_s if self.end_s is None else min(self.end_s, duration_s)
+        num_frames = round(max(end - self.start_s, Fraction(0)) * frame_rate)
+        return -(-num_frames // self.every)
 
 
 class FrameSource(Protocol):
@@ -52,9 +68,8 @@ class FrameSource(Protocol):
     def path(self) -> Path:
         """The film, or the zip or folder of its pictures."""
 
-    @property
-    def name(self) -> str:
-        """The name of its outputs, without a suffix."""
+    name: str
+    """The name of its outputs, without a suffix; may be changed."""
 
     @property
     def rows(self) -> int:
@@ -66,11 +81,11 @@ class FrameSource(Protocol):
 
     @property
     def num_frames(self) -> int | None:
-        """Frames that an iteration yields, as far as the file says; None if it does not."""
+        """Frames that an iteration yields, estimated from the header; None if that is silent."""
 
     @property
     def frame_rate(self) -> Fraction:
-        """Frames per second, on average."""
+        """Frames per second, on average, of the film before the cut."""
 
     @property
     def time_base(self) -> Fraction:
@@ -90,3 +105,11 @@ class FrameSource(Protocol):
 
     def __iter__(self) -> Iterator[VideoFrame]:
         """Decode the frames one by one, in order of time."""
+
+
+def check_frame_size(rows: int, columns: int, location: str) -> None:
+    """Raise a ValueError if a frame has more than MAX_PIXELS."""
+    if rows * columns > MAX_PIXELS:
+        raise ValueError(
+            f"{location}: {rows} x {columns} pixels, not decoded; the limit is {MAX_PIXELS} pixels"
+        )

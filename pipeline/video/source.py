@@ -3,7 +3,9 @@
 from fractions import Fraction
 from pathlib import Path
 
-from pipeline.video.frames import FrameSource
+from pipeline.video.film_reader import FilmReader
+from pipeline.video.frames import Cut, FrameSource
+from pipeline.video.pictures import PictureSource, find_sequences
 
 DEMO_VIDEO_FPS = Fraction(17)
 """Frames per second of Cityscapes' sequences (arXiv:1604.01685, section 2.1)."""
@@ -35,4 +37,13 @@ def open_sources(
         ValueError: one sentence, if `path` is missing, is no film or has no pictures, or a frame
             is larger than MAX_PIXELS.
     """
-    raise NotImplementedError
+    end = None if end_s is None else Fraction(end_s)
+    cut = Cut(Fraction(start_s or 0), end, every)
+    if not path.exists():
+        raise ValueError(f"{path} does not exist")
+    if path.is_file() and path.suffix.lower() != ".zip":
+        return [FilmReader(path, cut)]
+    return [
+        PictureSource(path, name, members, frame_rate=fps, cut=cut)
+        for name, members in find_sequences(path).items()
+    ]

@@ -1,39 +1,23 @@
-"""Opens a film for writing: H.264, VP9, AV1, lossless gray, or animated WebP."""
+"""Opens a film for writing, which appears whole, or as far as it came when it was interrupted."""
 
-from contextlib import AbstractContextManager
-from fractions import Fraction
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from pipeline.disk import explain_disk_full
+from pipeline.video.codecs import CODECS, Codec
+from pipeline.video.film_writer import FilmWriter
 from pipeline.video.frames import FrameSource
+from segformer.atomic import commit, replacing
 
-Codec = Literal["h264", "vp9", "av1", "webp"]
-
-SUFFIXES: dict[Codec, str] = {"h264": ".mp4", "vp9": ".webm", "av1": ".mp4", "webp": ".webp"}
-"""The container of each codec."""
-
-
-class FrameWriter(Protocol):
-    """A film that is being written."""
-
-    notes: list[str]
-    """Sentences for the user, such as why there is no sound; complete when the film is closed."""
-
-    def write(self, image: NDArray[np.uint8], time_s: Fraction) -> None:
-        """Append a frame.
-
-        Args:
-            image: (rows, columns, 3) uint8 RGB.
-            time_s: when it appears; later than the frame before.
-        """
+SUFFIXES: dict[Codec, str] = {codec: settings.suffix for codec, settings in CODECS.items()}
+"""The file suffix of each codec's container: `.mp4`, `.webm`, `.webp` or `.mkv`."""
 
 
+@contextmanager
 def open_writer(
     path: Path, source: FrameSource, *, rows: int, columns: int, codec: Codec = "h264"
-) -> AbstractContextManager[FrameWriter]:
+) -> Iterator[FilmWriter]:
     """Write a film with the times and the sound of its source.
 
     The film appears at `path` whole, when the block ends. If ctrl-C or SIGTERM ends the block, it
@@ -43,11 +27,29 @@ def open_writer(
         path: with the suffix of the codec (`SUFFIXES`).
         source: where the frames come from: gives times and sound.
         rows: height of the frames, in pixels.
-        columns: width of the frames, in pixels. H.264, VP9 and AV1 store an even number of rows
-            and columns: an odd one is made even by repeating the last row or column.
-        codec: `h264`, `vp9`, `av1`, or `webp`: an animated picture that loops, without sound.
+        columns: width of the frames, in pixels. H.264, VP9, AV1 and WebP store an even number of
+            rows and columns here: an odd one is made even by repeating the last row or column.
+        codec: `h264` or `av1` in MP4, `vp9` in WebM, `webp`: an animated picture that loops,
+            without sound, or `ffv1`: lossless gray in Matroska, without sound, of (rows, columns).
 
     Raises:
-        ValueError: if the encoder is missing in this FFmpeg, or the disk is full.
+        ValueError: if the encoder is missing in this FFmpeg, no frame was written, or the disk is
+            full.
     """
-    raise NotImplementedError
+    with explain_disk_full(path.parent, label=str(source.path)), replacing(path) as part:
+        writer = FilmWriter(part, source, rows=rows, columns=columns, codec=codec)
+        try:
+            yield writer
+            if not writer.num_frames:
+                raise ValueError(f"{source.path}: no frame lies between the given start and end")
+            writer.finish(is_complete=True)
+        except (KeyboardInterrupt, SystemExit):
+            if writer.num_frames:
+                writer.finish(is_complete=False)
+                commit(part, path)
+            else:
+                writer.abort()
+            raise
+        except BaseException:
+            writer.abort()
+            raise
