@@ -34,6 +34,7 @@ format: .venv/installed-dev  ## fix and format with ruff
 
 bench: .venv/installed-dev  ## compare with transformers, plain losses and the official script; time `dvc repro`
 	python -m benchmarks.network
+	python -m benchmarks.vit
 	python -m benchmarks.losses
 	python -m benchmarks.metrics
 	python -m benchmarks.data

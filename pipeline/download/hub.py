@@ -19,8 +19,13 @@ def find_license(sha256: str | None, repository: str | None) -> str | None:
     return LICENSE if is_pinned or is_from_nvidia else None
 
 
-def fetch_file(pin: Pin) -> Path:
+def fetch_file(pin: Pin, *, caller: str, manual_step: str) -> Path:
     """Return the file in the hub's cache (HF_HOME), downloaded if missing; its sum is not checked.
+
+    Args:
+        pin: the file.
+        caller: what needs the file: the start of the message of an error.
+        manual_step: what to do with a file that was downloaded by hand: the end of the message.
 
     Raises:
         ValueError: if the file cannot be downloaded; with the cause and a manual alternative.
@@ -35,10 +40,9 @@ def fetch_file(pin: Pin) -> Path:
         path = hf_hub_download(pin.repository, pin.filename, revision=pin.revision, token=False)
     except (OSError, ValueError, RuntimeError, http_error, errors.XetDownloadError) as error:
         raise ValueError(
-            f"pretrained: {pin.repository} cannot be downloaded ({_describe_cause(error)}); to get"
-            f" the file manually, download {pin.url} on any machine, copy it to this one, and set"
-            " in params.yaml below pretrained: source: file, file: its path,"
-            f" sha256: {pin.sha256 or 'its sha256'}"
+            f"{caller}: {pin.repository} cannot be downloaded ({_describe_cause(error)}); to get"
+            f" the file manually, download {pin.url} on any machine, copy it to this one, and"
+            f" {manual_step}"
         ) from None
     return Path(path)
 

@@ -53,7 +53,11 @@ def fetch_pretrained(params: Pretrained, *, out: Path) -> str:
 
 def _fetch_from_hub(pin: Pin) -> tuple[Path, dict[str, str]]:
     facts = {"repository": pin.repository, "revision": pin.revision, "filename": pin.filename}
-    return hub.fetch_file(pin), facts
+    manual_step = (
+        "set in params.yaml below pretrained: source: file, file: its path,"
+        f" sha256: {pin.sha256 or 'its sha256'}"
+    )
+    return hub.fetch_file(pin, caller="pretrained", manual_step=manual_step), facts
 
 
 def _find_on_disk(params: Pretrained) -> tuple[Path, dict[str, str]]:

@@ -4,18 +4,12 @@ The tensor names of each format are in `key_names`. Missing and unknown tensors 
 never skipped silently.
 """
 
-import pickle
-import re
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from segformer.cityscapes import NUM_CLASSES
@@ -25,18 +19,13 @@ from segformer.model.segformer import SegFormer
 from segformer.model.variants import VARIANTS, get_variant
 from segformer.weights.checkpoint import describe_mismatches, load_tensors
 from segformer.weights.key_names import FORMATS, Format, from_format, to_format
+from segformer.weights.tensor_files import check_tensors, load_stored
 
 __all__ = ["Weights", "load_encoder", "load_model", "read"]
 
 Tensors = dict[str, Tensor]
 
 _IMAGENET_CLASSES = 1000
-
-# On arbitrary bytes the unpickler can fail with any of these.
-_LOAD_ERRORS = (
-    *(SafetensorError, pickle.UnpicklingError, struct.error, RuntimeError, EOFError, OSError),
-    *(LookupError, AttributeError, TypeError, ValueError, AssertionError, MemoryError),
-)
 
 
 @dataclass(frozen=True)
@@ -70,7 +59,7 @@ def read(path: Path | str) -> Weights:
             names in the file.
     """
     path = Path(path)
-    stored = _read_tensors(path)
+    stored = check_tensors(load_stored(path), path)
     form, variant = _detect_format(stored, path)
     stored = {
         name: tensor for name, tensor in stored.items() if not _is_ignored(name, tensor, form)
@@ -131,45 +120,6 @@ def load_model(model: SegFormer, path: Path | str) -> str:
     )
     load_tensors(model, tensors, str(path))
     return weights.format
-
-
-def _read_tensors(path: Path) -> Tensors:
-    try:
-        if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        stored: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ValueError(f"{path}: not found; check the path") from None
-    except _LOAD_ERRORS as error:
-        raise ValueError(
-            f"{path}: cannot be read ({_short_reason(error)});"
-            " give a .safetensors file, or a .pth or .bin file with tensors only"
-        ) from None
-    stored = stored.get("state_dict", stored) if isinstance(stored, Mapping) else stored
-    if not isinstance(stored, Mapping):
-        raise ValueError(
-            f"{path}: contains a {type(stored).__name__}; give a file of named tensors"
-        )
-    others = [str(name) for name, value in stored.items() if not _is_weight(name, value)]
-    if others:
-        raise ValueError(
-            f"{path}: not dense floating-point tensors: {', '.join(others[:5])}; give a state dict"
-        )
-    return dict(stored)
-
-
-def _is_weight(name: object, value: object) -> bool:
-    if not isinstance(name, str) or not isinstance(value, Tensor) or value.is_sparse:
-        return False
-    return value.is_floating_point() or name.endswith(".num_batches_tracked")
-
-
-def _short_reason(error: BaseException) -> str:
-    """The first sentence of an error, without PyTorch's advice to load the file unsafely."""
-    unsafe = re.search(r"GLOBAL (\S+)", str(error))
-    if unsafe:
-        return f"it contains {unsafe[1]}, which is not a tensor and could run code"
-    return re.split(r"\. |\n", str(error) or type(error).__name__)[0]
 
 
 def _detect_format(stored: Tensors, path: Path) -> tuple[Format, str]:

@@ -36,6 +36,7 @@ PIPELINE_ARROWS = {
     "download": {"dataset"},
     "evaluation": {"dataset"},
     "ablation": {"evaluation"},
+    "explain": {"evaluation", "dataset", "download", "video"},
     "official": {"evaluation", "dataset"},
     "tracking": {"evaluation", "dvc"},
     "promotion": {"tracking", "evaluation"},
@@ -60,6 +61,7 @@ LIBRARY_ARROWS = {
         ("training", "explain", "export", "segmenter"),
         GROUND | PARTS | {"inference", "weights"},
     ),
+    "vit": GROUND | PARTS | {"weights", "explain"},
 }
 """What a package or module of segformer/ may import beside itself."""
 

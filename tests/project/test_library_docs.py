@@ -22,6 +22,9 @@ from segformer.losses import LOSSES
 from segformer.model.layers import Attention
 from segformer.model.segformer import SegFormer
 from segformer.model.variants import VARIANTS
+from segformer.vit.model import VisionTransformer
+from segformer.vit.variants import VARIANTS as DINO_VARIANTS
+from segformer.vit.weights import FORMATS as DINO_FORMATS
 from segformer.weights.key_names import FORMATS, to_format
 from tests.project.imports import imported_modules
 
@@ -90,6 +93,12 @@ def put_weights(folder: Path) -> None:
     tensors = to_format(encoder, formats["original ImageNet"], depths)
     head = {"head.weight": torch.zeros(1000, 256), "head.bias": torch.zeros(1000)}
     torch.save(tensors | head, folder / "mit_b0.pth")
+
+
+    dino = VisionTransformer(DINO_VARIANTS["dino-vits8"])
+    sources = DINO_FORMATS[0].find_sources(dino.variant.depth)
+    stored = {theirs: dino.state_dict()[ours] for ours, (theirs,) in sources.items()}
+    torch.save(stored, folder / "dino_deitsmall8_300ep_pretrain.pth")
 
 
 def put_street(folder: Path) -> None:
