@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import models, predict, runs, services, stages, submit
+from pipeline.cli import drive, models, predict, runs, services, stages, submit
 from pipeline.cli.stages import PARAMS, Params
 from pipeline.signals import exit_on_sigterm
 
@@ -25,6 +25,7 @@ app = typer.Typer(
     " order; `segformer doctor` checks the setup.",
 )
 app.add_typer(stages.app)
+app.add_typer(explain.app)
 app.command(rich_help_panel=models.MODELS)(predict.predict)
 app.add_typer(models.app)
 app.add_typer(runs.app)
@@ -112,6 +113,7 @@ def doctor(params: Params = PARAMS) -> None:
 
 
 app.command(rich_help_panel=PROJECT)(submit.submit)
+app.command(rich_help_panel=PROJECT)(drive.drive)
 
 
 @app.command(rich_help_panel=PROJECT)

@@ -140,15 +140,16 @@ def _save_indexed(figure: Figure, path: Path) -> None:
     """Write a PNG of the 256 most frequent colors: a third of the size, for Prefect's report."""
     buffer = BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
-    pixels = np.asarray(Image.open(buffer).convert("RGB"))
+    pixels = np.asarray(Image.open(buffer).convert("RGB")).astype(np.int64)
     # Pillow's own quantization gives rare colors away, and white is not quite white.
-    colors, index, counts = np.unique(
-        pixels.reshape(-1, 3), axis=0, return_inverse=True, return_counts=True
+    codes, index, counts = np.unique(
+        pixels @ (1 << 16, 1 << 8, 1), return_inverse=True, return_counts=True
     )
-    palette = colors[np.argsort(-counts, kind="stable")[:256]].astype(np.int64)
-    gaps = np.square(colors[:, None].astype(np.int64) - palette).sum(axis=2)
-    indexed = gaps.argmin(axis=1)[index].reshape(pixels.shape[:2]).astype(np.uint8)
-    picture = Image.fromarray(indexed)
+    colors = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1)
+    palette = colors[np.argsort(-counts, kind="stable")[:256]]
+    gaps = np.square(colors[:, None] - palette).sum(axis=2)
+    nearest = gaps.argmin(axis=1).astype(np.uint8)
+    picture = Image.fromarray(nearest[index].reshape(pixels.shape[:2]))
     picture.putpalette(palette.astype(np.uint8).tobytes())
     picture.save(path, format="PNG", optimize=True)
 

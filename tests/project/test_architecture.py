@@ -41,7 +41,15 @@ PIPELINE_ARROWS = {
     "tracking": {"evaluation", "dvc"},
     "promotion": {"tracking", "evaluation"},
     "serving": {"tracking", "video", "dataset"},
-    "stages": {"ablation", "evaluation", "training", "download", "dataset", "synthetic"},
+    "stages": {
+        "ablation",
+        "evaluation",
+        "explain",
+        "training",
+        "download",
+        "dataset",
+        "synthetic",
+    },
     "flows": {"tracking", "dvc", "download"},
     "doctor": {"stages", "tracking", "dvc", "download", "dataset"},
 }

@@ -24,7 +24,7 @@ BEFORE_TRAINING = {"download", "remap", "frequency", "pack", "pretrained"}
 ALL = (
     BEFORE_TRAINING
     | {f"{stage}@{arm}" for stage in ("train", "evaluate") for arm in ARMS}
-    | {"gradients", "ablation"}
+    | {"gradients", "ablation", "explain"}
 )
 
 STAND_IN = f"""#!{sys.executable}
@@ -223,20 +223,20 @@ def test_new_loss(project: StandInProject) -> None:
     """A new loss trains and evaluates its own arms only; what looks at all arms takes them in."""
     project.set("ablation.losses", ["ce", "dice", "focal"])
     arms = {f"{stage}@focal-{seed}" for stage in ("train", "evaluate") for seed in (0, 1)}
-    assert arms | {"gradients", "ablation"} == project.repro()
+    assert arms | {"gradients", "ablation", "explain"} == project.repro()
 
 
 def test_dropped_seed(project: StandInProject) -> None:
     """A seed less trains nothing and makes the comparison anew."""
     project.set("ablation.seeds", [0])
-    assert {"gradients", "ablation"} == project.repro()
+    assert {"gradients", "ablation", "explain"} == project.repro()
 
 
 def test_evaluation_parameter(project: StandInProject) -> None:
     """Another bootstrap trains nothing."""
     project.set("evaluate.bootstrap", 100)
     evaluations = {f"evaluate@{arm}" for arm in ARMS}
-    assert evaluations | {"ablation"} == project.repro()
+    assert evaluations | {"ablation", "explain"} == project.repro()
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ STAGES = [
     "evaluate",
     "gradients",
     "ablation",
+    "explain",
 ]
 
 
