@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import explain, drive, models, predict, runs, services, stages, submit
+from pipeline.cli import drive, explain, models, predict, runs, services, stages, submit
 from pipeline.cli.stages import PARAMS, Params
 from pipeline.signals import exit_on_sigterm
 
