@@ -31,6 +31,9 @@ def summarize_results() -> str:
     ]
     lines += ["", f"  {_read_verdict(report)}", ""]
     lines += ["Where to look", f"  comparison       {report}"]
+    heads = dvc.find_output("explain.md")
+    if heads is not None and heads.exists():
+        lines += [f"  attention heads  {heads}"]
     if panels:
         patterns = {str(folder.parent / "*" / "panels") for folder in panels}
         lines += [f"  worst frames     {', '.join(sorted(patterns))}"]

@@ -1,28 +1,29 @@
-"""Reads the metrics and the report of the pipeline, from the workspace or from an experiment."""
+"""Reads the metrics and the reports of the pipeline, from the workspace or an experiment."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
 from pipeline import git
-from pipeline.dvc.queries import find_output, load_metrics
+from pipeline.dvc.queries import find_outputs, load_metrics
 
-_REPORT = "ablation.md"
+_REPORTS = ("ablation.md", "explain.md")
 
 
 @dataclass(frozen=True)
 class PipelineResults:
-    """Metrics and the ablation report.
+    """Metrics, the ablation's report, and the report on the best arm's attention heads.
 
     Attributes:
         scores: contents of each metrics file, by its path.
-        report: ablation report in Markdown; empty if there is none.
-        images: PNG files beside the report, by file name.
+        reports: those that exist, in Markdown.
+        images: PNG files beside and below the reports, by file name.
     """
 
     scores: dict[str, dict[str, Any]]
-    report: str = ""
+    reports: Sequence[str] = ()
     images: dict[str, bytes] = field(default_factory=dict)
 
 
@@ -34,11 +35,15 @@ def load_results(experiment: str | None = None) -> PipelineResults:
             experiment are empty.
     """
     if experiment is None:
-        path = find_output(_REPORT)
-        if path is None or not path.is_file():
-            return PipelineResults(load_metrics())
-        images = {image.name: image.read_bytes() for image in path.parent.glob("*.png")}
-        return PipelineResults(load_metrics(), path.read_text(encoding="utf-8"), images)
+        outputs = find_outputs(*_REPORTS).values()
+        paths = [path for path in outputs if path is not None and path.is_file()]
+        images = {
+            image.name: image.read_bytes()
+            for path in paths
+            for image in sorted(path.parent.rglob("*.png"))
+        }
+        texts = [path.read_text(encoding="utf-8") for path in paths]
+        return PipelineResults(load_metrics(), texts, images)
     commit = _find_commit(experiment)
     if commit is None:
         return PipelineResults({})
@@ -53,17 +58,17 @@ def _read_commit(commit: str) -> PipelineResults:
         for path in paths
         if PurePosixPath(path).name == "metrics.json"
     }
-    reports = [PurePosixPath(path) for path in paths if PurePosixPath(path).name == _REPORT]
-    if not reports:
-        return PipelineResults(scores)
-    report = reports[0]
+    reports = [
+        path for name in _REPORTS for path in map(PurePosixPath, paths) if path.name == name
+    ]
+    folders = {report.parent for report in reports}
     images = {
         path.name: git.capture_output("show", f"{commit}:{path}")
         for path in map(PurePosixPath, paths)
-        if path.parent == report.parent and path.suffix == ".png"
+        if path.suffix == ".png" and not folders.isdisjoint(path.parents)
     }
-    text = git.capture_output("show", f"{commit}:{report}").decode()
-    return PipelineResults(scores, text, images)
+    texts = [git.capture_output("show", f"{commit}:{report}").decode() for report in reports]
+    return PipelineResults(scores, texts, images)
 
 
 def _find_commit(experiment: str) -> str | None:

@@ -49,7 +49,7 @@ def publish(report: RetrainingReport) -> None:
     create_markdown_artifact(
         format_markdown(report),
         key=REPORT_KEY,
-        description="The stages, the scores, the gate and the ablation",
+        description="The stages, the scores, the gate, the ablation and the attention heads",
     )
     if rows := _score_rows(report.results):
         create_table_artifact(
@@ -61,7 +61,7 @@ def publish(report: RetrainingReport) -> None:
 
 
 def format_markdown(report: RetrainingReport) -> str:
-    """Compose the report in Markdown: the stages, the scores, the gate, the ablation."""
+    """Compose the report in Markdown: stages, scores, gate, ablation, attention heads."""
     parts = [f"**{_capitalize(report.verdict)}.**"]
     if report.experiment:
         parts.append(_describe_experiment(report.experiment, report.overrides))
@@ -74,8 +74,10 @@ def format_markdown(report: RetrainingReport) -> str:
     if report.promotion:
         heading = [] if report.promotion.startswith("#") else ["## Gate"]
         parts += [*heading, _demote_headings(report.promotion)]
-    if report.results.report:
-        parts.append(_embed_images(_demote_headings(report.results.report), report.results.images))
+    parts += [
+        _embed_images(_demote_headings(text), report.results.images)
+        for text in report.results.reports
+    ]
     return "\n\n".join(parts)
 
 

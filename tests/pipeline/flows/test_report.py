@@ -38,14 +38,14 @@ def test_experiment_is_named_with_its_overrides() -> None:
 
 def test_images_are_embedded() -> None:
     """An image of the ablation's report becomes part of the page, which cannot read files."""
-    results = PipelineResults({}, "# Dice or CE\n\n![mIoU](curves.png)\n", {"curves.png": b"PNG"})
+    results = PipelineResults({}, ["# Dice or CE\n\n![mIoU](curves.png)\n"], {"curves.png": b"PNG"})
     expected = f"![mIoU](data:image/png;base64,{base64.b64encode(b'PNG').decode()})"
     assert expected in format_markdown(RetrainingReport("ran", [], results))
 
 
 def test_missing_image_is_replaced_by_its_title() -> None:
     """If the file is missing or too large, its title is in the report."""
-    results = PipelineResults({}, "![mIoU](curves.png)")
+    results = PipelineResults({}, ["![mIoU](curves.png)"])
     assert format_markdown(RetrainingReport("ran", [], results)).endswith("\n\nmIoU")
 
 
