@@ -41,22 +41,23 @@ class AudioTrack:
         self.note: str | None = None
         self._source = source
         self._container = container
+        self._kind = kind
         self._input = open_container(source.path)
         self._stream = self._input.streams.audio[0]
         self._is_copied = False
-        self._output = self._add_stream(kind)
+        self._output = self._add_stream()
         self._packets = self._make_packets()
         self._next = None if self._output is None else self._take()
 
-    def _add_stream(self, kind: str) -> "AudioStream | None":
+    def _add_stream(self) -> "AudioStream | None":
         try:
             codec = self._stream.codec_context.name if self._stream.codec_context else None
-            if codec in _COPIED[kind]:
+            if codec in _COPIED[self._kind]:
                 self._is_copied = True
                 return self._container.add_stream_from_template(self._stream)
             if codec is None:
                 raise ValueError("its codec is unknown to FFmpeg")
-            encoded = self._container.add_stream(_ENCODERS[kind], rate=_SAMPLE_RATE)
+            encoded = self._container.add_stream(_ENCODERS[self._kind], rate=_SAMPLE_RATE)
         except (load_av().FFmpegError, ValueError) as error:
             self.note = f"{self._source.path}: written without sound ({error})"
             return None
@@ -130,4 +131,8 @@ class AudioTrack:
 
     def _is_in_cut(self, time_s: Fraction) -> bool:
         cut = self._source.cut
-        return time_s >= 0 and (cut.end_s is None or time_s < cut.end_s - cut.start_s)
+        # The lead-in of an encoder lies before 0: MP4 keeps it, WebM would move the frames for it.
+        keeps_lead_in = cut.start_s == 0 and self._kind == "mp4"
+        return (time_s >= 0 or keeps_lead_in) and (
+            cut.end_s is None or time_s < cut.end_s - cut.start_s
+        )

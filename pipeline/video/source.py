@@ -37,8 +37,9 @@ def open_sources(
         ValueError: one sentence, if `path` is missing, is no film or has no pictures, or a frame
             is larger than MAX_PIXELS.
     """
-    end = None if end_s is None else Fraction(end_s)
-    cut = Cut(Fraction(start_s or 0), end, every)
+    # By way of text, 0.4 is two fifths and not the nearest float, which is more.
+    start, end = (None if time is None else Fraction(str(time)) for time in (start_s, end_s))
+    cut = Cut(start or Fraction(0), end, every)
     if not path.exists():
         raise ValueError(f"{path} does not exist")
     if path.is_file() and path.suffix.lower() != ".zip":
