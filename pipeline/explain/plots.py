@@ -52,7 +52,7 @@ def plot_lift(portraits: HeadPortraits, *, arm: str, protocol: str, path: Path) 
     lift = portraits.lift.value[:, train_ids]
     num_heads = len(portraits.heads)
     height = 0.25 if num_heads <= 48 else 0.17  # inches per row
-    figure = create_figure(2.6 + 0.55 * len(train_ids), 2.6 + height * num_heads)
+    figure = create_figure(max(2.6 + 0.55 * len(train_ids), 9.0), 2.6 + height * num_heads)
     axes = figure.add_subplot()
     axes.set_facecolor(_NO_KEY_COLOR)
     image = axes.imshow(
@@ -68,7 +68,7 @@ def plot_lift(portraits: HeadPortraits, *, arm: str, protocol: str, path: Path) 
         axes.text(
             column,
             row,
-            _format_lift(value),
+            format_lift(value),
             ha="center",
             va="center",
             fontsize=font_size,
@@ -136,6 +136,13 @@ def plot_reach(portraits: HeadPortraits, *, arm: str, protocol: str, path: Path)
     save_figure(figure, path)
 
 
+def format_lift(value: float) -> str:
+    """Format a lift for a cell, `12`, `3.2`, `1.02`, `.45`: precise where it is near 1 or 0."""
+    if value >= 9.95:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value >= 1.095 else f"{value:.2f}".removeprefix("0")
+
+
 def _save_indexed(figure: Figure, path: Path) -> None:
     """Write a PNG of the 256 most frequent colors: a third of the size, for Prefect's report."""
     buffer = BytesIO()
@@ -152,13 +159,6 @@ def _save_indexed(figure: Figure, path: Path) -> None:
     picture = Image.fromarray(nearest[index].reshape(pixels.shape[:2]))
     picture.putpalette(palette.astype(np.uint8).tobytes())
     picture.save(path, format="PNG", optimize=True)
-
-
-def _format_lift(value: float) -> str:
-    """`12`, `3.2`, `1.02`, `.45`: as many digits as keep small lifts apart from 0 and 1."""
-    if value >= 9.95:
-        return f"{value:.0f}"
-    return f"{value:.1f}" if value >= 1.095 else f"{value:.2f}".removeprefix("0")
 
 
 def _label_classes(axes: Axes, portraits: HeadPortraits, train_ids: list[int]) -> None:

@@ -16,7 +16,7 @@ def summarize(portraits: HeadPortraits, arm: str) -> str:
     """Return the main finding in a sentence."""
     findings = find_strongest(portraits)
     if not findings:
-        return f"{arm}: no attention head differs from uniform attention for any class"
+        return f"{arm}: no attention head attends more to any class than uniform attention"
     return f"{arm}: {_describe_pair(portraits, *findings[0])}"
 
 
@@ -146,7 +146,10 @@ def _reach_section(portraits: HeadPortraits) -> str:
 def _walls_section(walls: Sequence[str], query: str) -> list[str]:
     heading = f"## Maps of `{query}`"
     if not walls:
-        return [heading, "No measured frame has this class in a key, or `explain.walls` is 0."]
+        return [
+            heading,
+            "No measured frame has a pixel of this class in a key, or `explain.walls` is 0.",
+        ]
     legend = (
         "How strongly each place attends to the pixels of the class, as a multiple of uniform"
         " attention; the mean of a panel is the head's lift in this frame."
