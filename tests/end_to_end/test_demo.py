@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from random import Random
 from signal import SIGKILL, SIGTERM, Signals
+from tempfile import TemporaryFile
 
 import numpy as np
 import pytest
@@ -56,11 +57,17 @@ class DemoProject:
 
     def run(self, *command: str, code: int = 0) -> str:
         """Run a command here and return what it printed; it must end with this exit code."""
-        done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True
-        )
-        assert done.returncode == code, f"{command}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
-        return done.stdout
+        # Files, not pipes: a process that the command leaves behind, as `dvc queue start` does,
+        # holds the pipes open.
+        with TemporaryFile("w+") as output, TemporaryFile("w+") as errors:
+            done = subprocess.run(
+                command, cwd=self.folder, env=self.environment, stdout=output, stderr=errors
+            )
+            output.seek(0)
+            errors.seek(0)
+            printed = output.read()
+            assert done.returncode == code, f"{command}\n{printed[-3000:]}{errors.read()[-3000:]}"
+        return printed
 
     def dvc(self, *arguments: str) -> str:
         """Run DVC here."""
@@ -237,6 +244,7 @@ def test_a_queued_experiment_runs_without_downloading(project: DemoProject) -> N
         time.sleep(2)
     assert "queued" in {run.get("dvc.exp") for run in project.runs()}
     assert "Running stage 'download'" not in project.dvc("queue", "logs", "queued")
+    project.dvc("queue", "stop")  # DVC's worker does not always end by itself
 
 
 def test_a_retraining_with_nothing_stale_asks_the_gate(project: DemoProject) -> None:
