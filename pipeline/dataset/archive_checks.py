@@ -4,7 +4,7 @@ import copy
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
@@ -54,7 +54,7 @@ def read_member(archive: ZipFile, name: str) -> bytes:
     return content
 
 
-def list_folder_files(folder: Path, excludes: str | None = None) -> tuple[list[str], list[str]]:
+def list_folder_files(folder: Path, excludes: Collection[str] = ()) -> tuple[list[str], list[str]]:
     """List the files below a folder, with forward slashes, and their problems.
 
     A link to a folder elsewhere (a city on another disk) is followed. A link to a folder that is
@@ -63,7 +63,7 @@ def list_folder_files(folder: Path, excludes: str | None = None) -> tuple[list[s
 
     Args:
         folder: the folder to scan.
-        excludes: a folder directly below it to skip.
+        excludes: folders directly below it to skip.
     """
     scan = _FolderScan(folder, excludes)
     problems = scan.problems
@@ -83,7 +83,7 @@ class _FolderScan:
         problems: folders that were not scanned.
     """
 
-    def __init__(self, folder: Path, excludes: str | None) -> None:
+    def __init__(self, folder: Path, excludes: Collection[str]) -> None:
         self.names: list[str] = []
         self.roots = [folder.resolve()]
         self.problems: list[str] = []
@@ -97,7 +97,7 @@ class _FolderScan:
             folders[:] = [
                 name
                 for name in sorted(folders)
-                if prefix + name != excludes and self._may_enter(parent / name, prefix + name)
+                if prefix + name not in excludes and self._may_enter(parent / name, prefix + name)
             ]
 
     def _record_unlistable(self, error: OSError) -> None:

@@ -52,9 +52,8 @@ def check_packages(folder: Path, *, train_extra: bool) -> Iterator[Finding]:
         folder: output folder of `download`.
         train_extra: whether the coarsely labeled frames are used too.
     """
-    missing = [
-        package for package in select_packages(train_extra) if not package.path_in(folder).exists()
-    ]
+    packages = select_packages(train_extra=train_extra)
+    missing = [package for package in packages if not package.path_in(folder).exists()]
     for package in missing:
         remedy = "`dvc checkout` or `dvc repro --force download` restores it"
         yield Finding("raw data", False, f"{package.path_in(folder)} is missing: {remedy}")

@@ -5,7 +5,14 @@ from pathlib import Path
 
 from pipeline.dataset import official_counts
 from pipeline.dataset.archive import IMAGE, Archive, index_by_frame
-from pipeline.dataset.packages import COARSE_LABELS, EXTRA_IMAGES, IMAGES, Package, select_packages
+from pipeline.dataset.packages import (
+    COARSE_LABELS,
+    DEMO_VIDEO_IMAGES,
+    EXTRA_IMAGES,
+    IMAGES,
+    Package,
+    select_packages,
+)
 from pipeline.disk import can_hard_link
 from pipeline.download import from_folder
 from pipeline.download.from_folder import is_zip
@@ -22,9 +29,10 @@ _OFFICIAL_FRAMES = {
     IMAGES: sum(sum(cities.values()) for cities in official_counts.OFFICIAL_FRAMES.values()),
     EXTRA_IMAGES: official_counts.EXTRA_FRAMES,
 }
-_EXTRA_BYTES = {
+_OPTIONAL_BYTES = {
     EXTRA_IMAGES: 44 * 10**9,
     COARSE_LABELS: 13 * 10**8,
+    DEMO_VIDEO_IMAGES: 66 * 10**8,
 }  # bytes, approximate
 _NUM_PARAMETERS = {
     "b0": 3.7e6,
@@ -69,9 +77,10 @@ def _estimate_raw_data(
         frames = download.synthetic.train + download.synthetic.val
         pixels = download.synthetic.size[0] * download.synthetic.size[1]
         exists = out is not None and has_synthetic_data(download.synthetic, out)
-        return (0 if exists else frames * pixels * _SYNTHETIC_BYTES_PER_PIXEL), frames, pixels
+        drawn = frames + download.synthetic.drive
+        return (0 if exists else drawn * pixels * _SYNTHETIC_BYTES_PER_PIXEL), frames, pixels
     pixels = official_counts.FRAME_PIXELS
-    packages = select_packages(download.train_extra)
+    packages = select_packages(train_extra=download.train_extra, demo_video=download.demo_video)
     if download.source == "folder":
         folder = project_root() / str(download.folder)
         sources = from_folder.find_packages(folder, packages)
@@ -86,7 +95,7 @@ def _estimate_raw_data(
 
 
 def _bytes_to_download(package: Package, out: Path | None) -> int:
-    size = package.size or _EXTRA_BYTES[package]
+    size = package.size or _OPTIONAL_BYTES[package]
     if out is None:
         return size
     if seems_complete(package, out):

@@ -1,6 +1,6 @@
 """The source `folder`: imports official zips or an extracted tree from a disk."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -108,7 +108,7 @@ def _find_files(folder: Path, package: Package) -> list[Path]:
     return []
 
 
-def _find_tree_files(tree: Path, excludes: str | None) -> list[Path]:
+def _find_tree_files(tree: Path, excludes: Collection[str]) -> list[Path]:
     """All images and polygon files of a tree.
 
     Raises:

@@ -26,7 +26,7 @@ def seems_complete(package: Package, out: Path) -> bool:
 
 
 def package_partial_path(package: Package, out: Path) -> Path:
-    """The partial file of a package; never in the folder `train_extra`, which DVC caches whole."""
+    """The partial file of a package; never in a folder that DVC caches whole."""
     return partial_path(out / package.name)
 
 

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.dataset.packages import select_packages
+from pipeline.dataset.packages import DEMO_VIDEO, select_packages
 from pipeline.download import from_folder
 from pipeline.formatting import format_count
+from segformer.cityscapes import TRAIN_EXTRA
 
 
 def read_source_record(source: Path) -> dict[str, Any]:
@@ -44,7 +45,8 @@ def find_source_changes(source: Path) -> list[str]:
     folder = Path(record.get("folder", ""))
     if record.get("source") != "folder" or not folder.is_dir():
         return []
-    packages = from_folder.find_packages(folder, select_packages(record.get("train_extra", False)))
+    options = {name: record.get(name, False) for name in (TRAIN_EXTRA, DEMO_VIDEO)}
+    packages = from_folder.find_packages(folder, select_packages(**options))
     if not any(packages.values()):
         return []
     old = {name: properties for name, *properties in record["files"]}

@@ -23,6 +23,8 @@ class Synthetic(Section):
     """Validation frames."""
     size: tuple[DrawableSide, DrawableSide]
     seed: NonNegativeInt
+    drive: NonNegativeInt = 0
+    """Frames of a drive along one street, in the layout of the demo video; 0 for none."""
 
 
 class Download(Section):
@@ -35,6 +37,8 @@ class Download(Section):
     """For `cityscapes`: the address of the site."""
     train_extra: bool = False
     """Whether to download the photographs of `train_extra` and the coarse labels too."""
+    demo_video: bool = False
+    """Whether to download the demo video too, photographs of three drives without labels."""
     synthetic: Synthetic
 
     @model_validator(mode="after")
@@ -43,6 +47,11 @@ class Download(Section):
             raise ValueError("folder must be set when source is folder")
         if self.source == "synthetic" and self.train_extra:
             raise ValueError("train_extra needs the source cityscapes or folder")
+        if self.source == "synthetic" and self.demo_video:
+            raise ValueError(
+                "demo_video needs the source cityscapes or folder; for a drawn drive set"
+                " synthetic.drive to a number of frames"
+            )
         site = urlsplit(self.site)
         is_local = site.scheme == "http" and site.hostname in {"127.0.0.1", "::1", "localhost"}
         # No password in the address: params.yaml goes to Git and to MLflow.

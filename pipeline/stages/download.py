@@ -8,6 +8,8 @@ from typing import Any
 
 from pipeline import synthetic
 from pipeline.dataset.packages import (
+    DEMO_VIDEO,
+    DEMO_VIDEO_IMAGES,
     IMAGES,
     LABELS,
     OFFICIAL_PACKAGES,
@@ -28,6 +30,8 @@ from segformer.cityscapes import TRAIN_EXTRA
 
 IMAGE_ZIP = IMAGES.name
 LABEL_ZIP = LABELS.name
+DRIVE_ZIPS = (DEMO_VIDEO_IMAGES.name, "gtFine_demoVideo.zip")
+"""A drawn drive and its labels, in the folder `demo_video`."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,9 @@ class DownloadServices:
 
 def needs_account(params: Download, *, out: Path) -> bool:
     """Whether a package must be fetched from the site, judged by file sizes."""
+    packages = select_packages(train_extra=params.train_extra, demo_video=params.demo_video)
     return params.source == "cityscapes" and not all(
-        from_site.seems_complete(package, out) for package in select_packages(params.train_extra)
+        from_site.seems_complete(package, out) for package in packages
     )
 
 
@@ -60,10 +65,11 @@ def download_data(
     notify: Notify = lambda _: None,
     services: DownloadServices = DownloadServices(),
 ) -> None:
-    """Write the two zips, `source.json` and the folder `train_extra` into `out`.
+    """Write the two zips, `source.json` and two folders into `out`.
 
-    The folder `train_extra` holds `packages.json`, the names of the extra zips, and the zips
-    themselves if `download.train_extra` is set.
+    The folders `train_extra` and `demo_video` hold the zips that the parameters of these names
+    request, and `packages.json`, a list of their names. A drawn drive is in `demo_video` too, with
+    its labels.
 
     Raises:
         ValueError: if the data cannot be brought; the message names the cause and the remedy.
@@ -71,12 +77,13 @@ def download_data(
     out.mkdir(parents=True, exist_ok=True)
     task = _DownloadTask(params, out, progress, notify, services)
     facts = _SOURCES[params.source](task)
-    for package in services.packages:
-        if package not in task.packages:
-            package.path_in(out).unlink(missing_ok=True)
-    # Written even if the list is empty: DVC warns of an empty folder at every run.
-    extra = [package.name for package in task.packages if package.is_extra]
-    write_text(out / TRAIN_EXTRA / "packages.json", json.dumps(extra) + "\n")
+    for folder in (TRAIN_EXTRA, DEMO_VIDEO):
+        names = task.optional_zips(folder)
+        for old in (out / folder).glob("*.zip"):
+            if old.name not in names:
+                old.unlink()
+        # Written even if the list is empty: DVC warns of an empty folder at every run.
+        write_text(out / folder / "packages.json", json.dumps(names) + "\n")
     write_text(out / "source.json", json.dumps(facts, indent=1) + "\n")
     for message in find_leftovers(out):
         notify(message)
@@ -88,7 +95,9 @@ def has_synthetic_data(params: Synthetic, out: Path) -> bool:
         facts = read_source_record(out / "source.json")
     except (OSError, ValueError):  # reported by the checks of the raw data
         return False
-    has_zips = all((out / name).is_file() for name in (IMAGE_ZIP, LABEL_ZIP))
+    zips = [out / IMAGE_ZIP, out / LABEL_ZIP]
+    zips += [out / DEMO_VIDEO / name for name in DRIVE_ZIPS] if params.drive else []
+    has_zips = all(path.is_file() for path in zips)
     return has_zips and facts == _synthetic_facts(params)
 
 
@@ -104,11 +113,22 @@ class _DownloadTask:
 
     @property
     def packages(self) -> tuple[Package, ...]:
-        return select_packages(self.params.train_extra, self.services.packages)
+        return select_packages(
+            self.services.packages,
+            train_extra=self.params.train_extra,
+            demo_video=self.params.demo_video,
+        )
+
+    def optional_zips(self, folder: str) -> list[str]:
+        """The names of the zips that a folder of optional packages holds."""
+        if self.params.source == "synthetic":
+            return list(DRIVE_ZIPS) if folder == DEMO_VIDEO and self.params.synthetic.drive else []
+        return [package.name for package in self.packages if package.option == folder]
 
 
 def _draw_synthetic(task: _DownloadTask) -> dict[str, Any]:
     params = task.params.synthetic
+    total = params.train + params.val + params.drive
     with explain_disk_full(task.out, label="download"):
         synthetic.write(
             task.out / IMAGE_ZIP,
@@ -117,8 +137,16 @@ def _draw_synthetic(task: _DownloadTask) -> dict[str, Any]:
             val=params.val,
             size=params.size,
             seed=params.seed,
-            progress=task.progress,
+            progress=lambda done, _: task.progress(done, total),
         )
+        if params.drive:
+            synthetic.write_drive(
+                *(task.out / DEMO_VIDEO / name for name in DRIVE_ZIPS),
+                frames=params.drive,
+                size=params.size,
+                seed=params.seed,
+                progress=lambda done, drive: task.progress(total - drive + done, total),
+            )
     return _synthetic_facts(params)
 
 
@@ -148,6 +176,7 @@ def _import_from_folder(task: _DownloadTask) -> dict[str, Any]:
         "source": "folder",
         "folder": str(folder.resolve()),
         "train_extra": task.params.train_extra,
+        "demo_video": task.params.demo_video,
         "files": from_folder.list_files(folder, packages),
         "md5": from_folder.import_packages(
             packages, task.out, progress=task.progress, notify=task.notify

@@ -1,13 +1,16 @@
 """Draw a drive: frames of one street seen by a camera that moves along it, with their labels."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pipeline.synthetic.buildings import paint_houses
-from pipeline.synthetic.camera import Camera, draw_camera
+from pipeline.synthetic.buildings import Plot, paint_houses
+from pipeline.synthetic.camera import Camera, FloatArray, draw_camera
 from pipeline.synthetic.canvas import Canvas
 from pipeline.synthetic.drive_objects import Moment, Thing
 from pipeline.synthetic.drive_plan import (
@@ -18,9 +21,10 @@ from pipeline.synthetic.drive_plan import (
     draw_plan,
     plan_streams,
 )
-from pipeline.synthetic.finish import expose, label_borders, paint_bonnet
+from pipeline.synthetic.finish import label_borders, paint_bonnet
 from pipeline.synthetic.ground import mirror_in_ground, paint_ground, shade_ground
 from pipeline.synthetic.light import draw_light
+from pipeline.synthetic.outline import pixel_span
 from pipeline.synthetic.scene import SyntheticFrame, choose_scale, develop
 from pipeline.synthetic.shadows import cast_building_shadows
 from pipeline.synthetic.sky import paint_backdrop, paint_sky
@@ -32,11 +36,15 @@ FRAME_RATE = 17
 """Frames per second, as of the official demo video."""
 
 _BEHIND, _SIGHT = 45.0, 420.0  # Meters; behind the camera things still cast shadows into view.
-_SIGHT_OF_HOUSES = 360.0
+_SIGHT_OF_HOUSES = 300.0
+_CLEAR_SIGHT_OF_HOUSES, _WIDTH_OF_HOUSES = 220.0, 45.0
+_ADJOINING = 0.1  # Meters between two houses.
+_FADE = 0.15  # Of its sight; over this distance a thing appears.
 _MIN_DISTANCE = 2.5  # Meters; what is nearer than this lies outside of the picture.
 _NOISE = 0.006  # Standard deviation of the sensor's noise.
-_DRIVE = 1_7  # Keeps the randomness of drives apart from that of single frames.
+_DRIVE = 17  # Keeps the randomness of drives apart from that of single frames.
 _MAX_BLOCKS_KEPT = 400
+_BLOCKS_WITH_VISIBLE_WEAR = 3
 _STANDING = -1
 
 
@@ -98,45 +106,56 @@ class Drive:
         blocks = [
             self._block(_STANDING, n) for n in _block_numbers(traveled - _BEHIND, traveled + _SIGHT)
         ]
+        things = [(thing, Moment(z, time)) for thing, z in self._things(blocks, traveled, time)]
+        street = _street_at(self._plan.street, blocks, traveled)
+        rows = [_houses_at(blocks, number, traveled) for number in (0, 1)]
+        paint_sky(self._fix(view, 0))
+        paint_backdrop(self._fix(view, 1))
+        self._paint_ground(view, street, blocks)
+        self._cast_shadows(view, rows, things)
+        behind = view.canvas.color.copy(), view.canvas.ids.copy()
+        for side, houses in zip(street.sides, rows, strict=True):
+            paint_houses(view, side, houses)
+        _fade_far_houses(view, *behind)
+        mirror_in_ground(view)
+        self._paint_things(view, things)
+        paint_bonnet(self._fix(view, 3))
+        label_borders(self._fix(view, 4))
 
-        def fixed(key: int) -> View:
-            """The view with randomness that is the same in every frame."""
-            return replace(view, rng=self._rng(3, key))
+    def _fix(self, view: View, key: int) -> View:
+        """Give a view randomness that is the same in every frame."""
+        return replace(view, rng=self._rng(3, key))
 
-        street = self._street_at(blocks, traveled)
-        wear = [(outline - np.array([0, traveled]), factor)
-                for block in blocks[:2] for outline, factor in block.wear]  # fmt: skip
-        paint_sky(fixed(0))
-        paint_backdrop(fixed(1))
-        paint_ground(fixed(2), street, wear)
-        for number, side in enumerate(street.sides):
-            plots = [
-                (start - traveled, stop - traveled, facade)
-                for block in blocks for start, stop, facade in block.houses[number]
-                if start - traveled < _SIGHT_OF_HOUSES
-            ]  # fmt: skip
-            paint_houses(view, side, plots)
-            heights = [(start, stop, facade.height) for start, stop, facade in plots]
-            cast_building_shadows(view, side, np.array(heights, np.float32).reshape(-1, 3))
-        self._paint_things(view, time, blocks)
-        paint_bonnet(fixed(3))
-        label_borders(fixed(4))
-
-    def _paint_things(self, view: View, time: float, blocks: list[Block]) -> None:
-        things = [
-            (thing, Moment(z, time)) for thing, z in self._things(blocks, view.camera.traveled, time)
+    def _paint_ground(self, view: View, street: Street, blocks: list[Block]) -> None:
+        shift = np.array([0, view.camera.traveled])
+        wear = [
+            (outline - shift, factor)
+            for block in blocks[:_BLOCKS_WITH_VISIBLE_WEAR]
+            for outline, factor in block.wear
         ]
+        paint_ground(self._fix(view, 2), street, wear)
+
+    def _cast_shadows(
+        self, view: View, rows: list[list[Plot]], things: list[tuple[Thing, Moment]]
+    ) -> None:
+        # Before the houses are painted, so that only the ground is darkened.
+        for side, houses in zip(self._plan.street.sides, rows, strict=True):
+            cast_building_shadows(view, side, _shadow_casters(view, houses))
         for thing, moment in things:
             if thing.shade is not None:
                 thing.shade(view, moment)
         shade_ground(view)
-        mirror_in_ground(view)
+
+    def _paint_things(self, view: View, things: list[tuple[Thing, Moment]]) -> None:
         in_sight = [
-            (thing, moment) for thing, moment in things
+            (thing, moment)
+            for thing, moment in things
             if moment.z + thing.reach > _MIN_DISTANCE and moment.z < thing.sight
-        ]  # fmt: skip
+        ]
         for thing, moment in sorted(in_sight, key=lambda item: (item[0].layer, -item[1].z)):
-            thing.paint(replace(view, rng=self._rng(4, thing.seed)), moment)
+            share = min(1.0, (thing.sight - moment.z) / (_FADE * thing.sight))
+            with _faded(view, thing, moment.z, share):
+                thing.paint(replace(view, rng=self._rng(4, thing.seed)), moment)
 
     def _things(
         self, blocks: list[Block], traveled: float, time: float
@@ -165,24 +184,82 @@ class Drive:
             )
         return self._blocks[key]
 
-    def _street_at(self, blocks: list[Block], traveled: float) -> Street:
-        """The street with the side streets and zebra crossings of some blocks."""
-        street = self._plan.street
-        sides = [
-            replace(side, crossings=tuple(
-                (start - traveled, stop - traveled)
-                for block in blocks for start, stop in block.crossings[number]
-            ))
-            for number, side in enumerate(street.sides)
-        ]  # fmt: skip
-        zebras = tuple(z - traveled for block in blocks for z in block.zebras)
-        return replace(street, left=sides[0], right=sides[1], zebras=zebras)
-
 
 @lru_cache(maxsize=4)
 def open_drive(seed: int) -> Drive:
     """Return the drive of a seed; the last few are kept with the blocks they have planned."""
     return Drive(seed)
+
+
+def _street_at(street: Street, blocks: list[Block], traveled: float) -> Street:
+    """Return the street with the side streets and zebra crossings of some blocks."""
+    sides = []
+    for number, side in enumerate(street.sides):
+        ends = [crossing for block in blocks for crossing in block.crossings[number]]
+        crossings = tuple((start - traveled, stop - traveled) for start, stop in ends)
+        sides.append(replace(side, crossings=crossings))
+    zebras = tuple(z - traveled for block in blocks for z in block.zebras)
+    return replace(street, left=sides[0], right=sides[1], zebras=zebras)
+
+
+def _houses_at(blocks: list[Block], side: int, traveled: float) -> list[Plot]:
+    """Return the houses in sight on one side, from near to far."""
+    return [
+        (start - traveled, min(stop - traveled, _SIGHT_OF_HOUSES), facade)
+        for block in blocks
+        for start, stop, facade in block.houses[side]
+        if start - traveled < _SIGHT_OF_HOUSES
+    ]
+
+
+def _shadow_casters(view: View, houses: list[Plot]) -> FloatArray:
+    """(n, 3): z from, z to and height of houses; adjoining ones leave no gap between shadows.
+
+    The shadow of a taller house is displaced farther along the street.
+    """
+    displacement = 0.5 * abs(float(view.light.sun[2]) / float(view.light.sun[1]))
+    ends = [[start, stop, facade.height] for start, stop, facade in houses]
+    for near, far in pairwise(ends):
+        if far[0] - near[1] < _ADJOINING:
+            near[1] += displacement * abs(far[2] - near[2])
+    return np.array(ends, np.float32).reshape(-1, 3)
+
+
+@contextmanager
+def _faded(view: View, thing: Thing, z: float, share: float) -> Iterator[None]:
+    """Let a thing that is painted inside appear by a share of its color; its label from a half."""
+    if share >= 1:
+        yield
+        return
+    camera, canvas = view.camera, view.canvas
+    ends = z - thing.reach, z + thing.reach
+    columns = [camera.column_of(x, end) for x in thing.sides for end in ends]
+    rows = [camera.row_of(y, end) for y in (0.0, thing.height) for end in ends]
+    box = (slice(*pixel_span((min(rows), max(rows)), camera.rows)),
+           slice(*pixel_span((min(columns), max(columns)), camera.columns)))  # fmt: skip
+    color, ids, depth = (
+        canvas.color[:, *box].copy(),
+        canvas.ids[box].copy(),
+        canvas.depth[box].copy(),
+    )
+    yield
+    painted = canvas.color[:, *box]
+    painted += (color - painted) * np.float32(1 - share)
+    if share < 0.5:
+        canvas.ids[box], canvas.depth[box] = ids, depth
+
+
+def _fade_far_houses(view: View, color: FloatArray, ids: NDArray[np.uint16]) -> None:
+    """Blend houses at the end of sight with what lies behind: (3, h, w) and (h, w)."""
+    camera, canvas = view.camera, view.canvas
+    half = _WIDTH_OF_HOUSES * camera.pixels_per_meter(_CLEAR_SIGHT_OF_HOUSES)
+    left, right = pixel_span((camera.center - half, camera.center + half), camera.columns)
+    box = np.s_[: int(camera.horizon) + 8, left:right]
+    span = _SIGHT_OF_HOUSES - _CLEAR_SIGHT_OF_HOUSES
+    share = (canvas.depth[box] - np.float32(_CLEAR_SIGHT_OF_HOUSES)) * np.float32(1 / span)
+    np.clip(share, 0, 1, out=share)
+    canvas.color[:, *box] += (color[:, *box] - canvas.color[:, *box]) * share
+    np.copyto(canvas.ids[box], ids[box], where=share > 0.5)
 
 
 def _block_numbers(start: float, stop: float) -> range:

@@ -36,16 +36,19 @@ Paint = Callable[[View, Moment], None]
 class Thing:
     """An object of a drive.
 
-    `z` is its middle, meters along its stream, and `reach` half its length; `seed` decides its
-    looks, the same in every frame; beyond `sight` meters it is not painted; `layer` orders it.
+    `z` is its middle, meters along its stream, and `reach` half its length; it lies between
+    `sides` (x, left and right) and below `height` meters. `seed` decides its looks, the same in
+    every frame; it appears at `sight` meters; `layer` orders it.
     """
 
     z: float
+    sides: tuple[float, float]
+    height: float
     seed: int
     paint: Paint
     shade: Paint | None = None
     reach: float = 0.5
-    sight: float = 220.0
+    sight: float = 150.0
     layer: int = STREET
 
 
@@ -59,15 +62,16 @@ def make_tree(at: tuple[float, float], size: float, kind: int, seed: int, layer:
     def shade(view: View, moment: Moment) -> None:
         cast_tree_shadow(view, (x, moment.z), size)
 
-    return Thing(z, seed, paint, shade, reach=0.4 * size, sight=320.0, layer=layer)
+    sides = (x - 0.6 * size, x + 0.6 * size)
+    return Thing(z, sides, 1.2 * size, seed, paint, shade, reach=0.4 * size, sight=28.0 * size,
+                 layer=layer)  # fmt: skip
 
 
-def make_vehicle(
-    name: str, pose: Pose, *, number: int, seed: int, rider: bool = False
-) -> Thing:
-    """A vehicle; its number tells it from others of its class. Riders pedal."""
+def make_vehicle(name: str, pose: Pose, *, number: int, seed: int, drives: bool = False) -> Thing:
+    """A vehicle that drives or is parked; its number tells it from others of its class."""
     half, height, paint_vehicle = KINDS[name]
     half = half[::-1] if abs(math.sin(pose.heading)) > 0.7 else half
+    rider = drives and name in ("bicycle", "motorcycle")
 
     def paint(view: View, moment: Moment) -> None:
         here = Pose(pose.x, moment.z, pose.heading)
@@ -83,7 +87,10 @@ def make_vehicle(
         dark = 0.5 if name in ("bicycle", "motorcycle") else 0.8
         cast_object_shadow(view, (pose.x, moment.z), half, height, dark)
 
-    return Thing(pose.z, seed, paint, shade, reach=half[1] + 0.3, sight=400.0)
+    sides = (pose.x - half[0] - 0.4, pose.x + half[0] + 0.4)
+    sight = (400.0 if drives else 170.0) * min(1.0, height / 1.4)
+    return Thing(pose.z, sides, height + 1.2, seed, paint, shade, reach=half[1] + 0.3,
+                 sight=sight)  # fmt: skip
 
 
 def make_person(pose: Pose, *, speed: float, number: int, seed: int) -> Thing:
@@ -102,7 +109,8 @@ def make_person(pose: Pose, *, speed: float, number: int, seed: int) -> Thing:
     def shade(view: View, moment: Moment) -> None:
         cast_object_shadow(view, (pose.x, moment.z), (0.22, 0.22), height)
 
-    return Thing(pose.z, seed, paint, shade, sight=200.0)
+    sides = (pose.x - 0.6, pose.x + 0.6)
+    return Thing(pose.z, sides, 2.1, seed, paint, shade, sight=140.0)
 
 
 def make_box(name: str, pose: Pose, half: tuple[float, float], height: float, seed: int) -> Thing:
@@ -115,18 +123,27 @@ def make_box(name: str, pose: Pose, half: tuple[float, float], height: float, se
     def shade(view: View, moment: Moment) -> None:
         cast_object_shadow(view, (pose.x, moment.z), half, height)
 
-    return Thing(pose.z, seed, paint, shade, sight=160.0)
+    sides = (pose.x - 0.8, pose.x + 0.8)
+    return Thing(pose.z, sides, height + 0.1, seed, paint, shade, sight=120.0)
 
 
-def make_upright(paint: Callable[[View, float, float], None], x: float, z: float, seed: int) -> Thing:
+def make_upright(
+    paint: Callable[[View, float, float], None],
+    at: tuple[float, float],
+    seed: int,
+    sight: float = 150.0,
+) -> Thing:
     """A lamp, a sign, a traffic light or a post at (x, z), painted by a function of furniture."""
-    return Thing(z, seed, lambda view, moment: paint(view, x, moment.z), sight=260.0)
+    x, z = at
+    sides = (x - 4.0, x + 4.0)
+    return Thing(z, sides, 10.0, seed, lambda view, moment: paint(view, x, moment.z), sight=sight)
 
 
 def make_post(x: float, z: float, seed: int) -> Thing:
     """A low post that keeps cars off the sidewalk."""
     post = partial(furniture.paint_pole, height=0.95, radius=0.06)
-    return Thing(z, seed, lambda view, moment: post(view, x, moment.z), sight=120.0)
+    sides = (x - 0.2, x + 0.2)
+    return Thing(z, sides, 1.1, seed, lambda view, moment: post(view, x, moment.z), sight=90.0)
 
 
 def make_boundary(
@@ -144,4 +161,6 @@ def make_boundary(
         else:
             furniture.paint_fence(view, x, here, height, "fence")
 
-    return Thing(sum(span) / 2, seed, paint, reach=half, sight=320.0, layer=BOUNDARY)
+    sides = (x - 0.1, x + 0.1)
+    return Thing(sum(span) / 2, sides, 1.3 * height, seed, paint, reach=half, sight=320.0,
+                 layer=BOUNDARY)  # fmt: skip

@@ -128,7 +128,7 @@ class BlockPlanner:
             for zebra in zebras:
                 x = side.side.sign * (side.side.curb + 0.55)
                 green = partial(furniture.paint_traffic_light, lamp=2)
-                self._things.append(make_upright(green, x, zebra - 0.5, self._seed()))
+                self._things.append(make_upright(green, (x, zebra - 0.5), self._seed(), 200.0))
         return Block(tuple(self._things), (houses[0], houses[1]), tuple(crossings), zebras,
                      tuple(wear))  # fmt: skip
 
@@ -166,10 +166,12 @@ class BlockPlanner:
                 self._things.append(make_tree(at, size, kind, self._seed(), layer))
                 z += float(pitch * rng.uniform(0.7, 1.4))
         for z in (self._start + 14.0, self._start + 44.0):
-            self._things.append(make_upright(furniture.paint_lamp, curb, z, plan.lamp_seed))
+            self._things.append(
+                make_upright(furniture.paint_lamp, (curb, z), plan.lamp_seed, 240.0)
+            )
         for _ in range(int(rng.poisson(1.3))):
             z = float(rng.uniform(start + 5, end))
-            self._things.append(make_upright(furniture.paint_sign, curb, z, self._seed()))
+            self._things.append(make_upright(furniture.paint_sign, (curb, z), self._seed()))
         if rng.random() < 0.2:
             seed = self._seed()
             self._things += [make_post(curb, float(z), seed)
@@ -183,10 +185,8 @@ class BlockPlanner:
             return
         name, height = plan.boundary
         side, seed = plan.side, self._seed()
-        ends = np.linspace(start, self._start + BLOCK, 6).tolist()
-        x = side.sign * (side.pavement[1] + 0.25)
-        for span in zip(ends[:-1], ends[1:], strict=True):
-            self._things.append(make_boundary(name, x, span, height, seed))
+        x, span = side.sign * (side.pavement[1] + 0.25), (start, self._start + BLOCK)
+        self._things.append(make_boundary(name, x, span, height, seed))
 
     def _place_boxes(self, side: Side, start: float) -> None:
         rng = self._rng
@@ -278,9 +278,9 @@ class Stream:
             turned = Pose(pose.x, pose.z, pose.heading + float(rng.normal(0, 0.08)))
             return make_person(turned, speed=self.speed, number=number, seed=seed)
         if self.kind == "cyclist":
-            return make_vehicle("bicycle", pose, number=number, seed=seed, rider=True)
+            return make_vehicle("bicycle", pose, number=number, seed=seed, drives=True)
         name = str(rng.choice(("car", "truck", "bus", "motorcycle"), p=(0.82, 0.07, 0.07, 0.04)))
-        return make_vehicle(name, pose, number=number, seed=seed, rider=name == "motorcycle")
+        return make_vehicle(name, pose, number=number, seed=seed, drives=True)
 
 
 def plan_streams(plan: Plan) -> list[Stream]:
@@ -300,7 +300,9 @@ def plan_streams(plan: Plan) -> list[Stream]:
         side = side_plan.side
         inner, outer = side.pavement[0] + 1.1, side.pavement[1] - 1.3
         middle = (inner + outer) / 2
-        for n, (speed, ends) in enumerate(((_WALKING, (middle, outer)), (-_WALKING, (inner, middle)))):
+        for n, (speed, ends) in enumerate(
+            ((_WALKING, (middle, outer)), (-_WALKING, (inner, middle)))
+        ):
             x = sorted(side.sign * end for end in ends)
             streams.append(
                 Stream("person", (x[0], x[1]), speed * (0.9 + 0.1 * n), slot + 5 * n, density)

@@ -139,9 +139,7 @@ def _surface(view: View, zone: NDArray[np.uint8], x: FloatArray, z: FloatArray) 
     return color
 
 
-def _mark_lanes(
-    view: View, color: FloatArray, road: NDArray[np.bool_], street: Street
-) -> None:
+def _mark_lanes(view: View, color: FloatArray, road: NDArray[np.bool_], street: Street) -> None:
     _, x, z = view.camera.ground
     street_z = z + np.float32(view.camera.traveled)
     dashed = (street_z % 9.0) < 4.0

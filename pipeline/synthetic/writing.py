@@ -26,7 +26,7 @@ FIRST_SEQUENCE = 900_000
 """Higher than all real sequence numbers, so that no drawn frame has the name of a real one."""
 
 DEMO_VIDEO, DRIVE = "demoVideo", "drive_00"
-"""The folder of the official demo video, and the sequence in it; official ones are stuttgart_00..02."""
+"""The folder of the official demo video, and our sequence in it; its own are stuttgart_00 to 02."""
 
 _EPOCH = (2016, 4, 6, 0, 0, 0)  # Fixed, since a zip that tells the time is never the same twice.
 _SNIPPET = 30  # Real snippets have 30 frames, of which the 20th, number 19, is annotated.

@@ -18,6 +18,7 @@ PACKAGE_IDS = {
     "gtCoarse.zip": 2,
     "leftImg8bit_trainvaltest.zip": 3,
     "leftImg8bit_trainextra.zip": 4,
+    "leftImg8bit_demoVideo.zip": 12,
 }
 """The ids of the real site."""
 

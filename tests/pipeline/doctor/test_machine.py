@@ -76,9 +76,9 @@ def test_missing_space_is_quantified(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_estimate_for_the_demo_by_hand() -> None:
-    """128 frames packed at 128 x 256, 4 bytes per pixel; 4 models of 3.7 million, stored twice."""
+    """128 frames and 48 of a drive, 4 bytes per pixel, 128 packed; 4 models, stored twice."""
     needs = disk_usage.estimate_bytes(load.load_config(PARAMS_FILE), out=None)
-    assert 128 * 256 * 512 * 4 == needs["raw data"]
+    assert (128 + 48) * 256 * 512 * 4 == needs["raw data"]
     assert 128 * 128 * 256 * 4 == needs["packed frames"]
     assert 4 * 2 * 4 * 3_700_000 == needs["models"]
 

@@ -56,6 +56,7 @@ def test_demo_has_the_shipped_values() -> None:
         "download.folder",
         "download.site",
         "download.train_extra",
+        "download.demo_video",
         "pretrained.file",
     }
     expected = {key: value for key, value in shipped.items() if key not in machine_dependent}
