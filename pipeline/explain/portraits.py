@@ -156,7 +156,7 @@ class HeadMeasurements:
         num_frames = len(self._frames)
         draws = sample_frames(num_frames, resamples, seed)
         attended, key_share = self._stack("attended"), self._stack("key_share")
-        lift, p_holm = _estimate_lifts(attended, key_share, draws)
+        lift, p_holm = estimate_lifts(attended, key_share, draws)
         return HeadPortraits(
             heads=_list_heads(self._frames[0]),
             num_frames=num_frames,
@@ -226,24 +226,48 @@ def _measure_positions(record: AttentionRecord, labels: Tensor) -> Iterator[_Pos
             yield _PositionSums(weights, classes, weights @ classes)
 
 
-def _estimate_lifts(attended: Floats, key_share: Floats, draws: Floats) -> tuple[Intervals, Floats]:
-    """(n, q, k) shares -> (q, k) lifts and p-values after Holm's correction.
+def estimate_lifts(attended: Floats, key_share: Floats, draws: Floats) -> tuple[Intervals, Floats]:
+    """Estimate lifts from shares per frame, with intervals from the bootstrap over frames.
 
-    Estimated as logarithms: a lift of 2 and one of 1/2 are equally far from 1.
+    Estimated as logarithms: a lift of 2 and one of 1/2 are equally far from 1. The degrees of
+    freedom are the effective number of frames less 1: a class with most of its pixels in a few of
+    many frames is as uncertain as those few.
+
+    Args:
+        attended: (n, q, k) share of each head's attention on each class.
+        key_share: (n, q, k) share of each class among the keys; 0 where a class is missing.
+        draws: (r, n), of `sample_frames`.
+
+    Returns:
+        (q, k) lifts with the p-values of lift 1, and their p-values after Holm's correction for
+        all; nan for a class without a key, the ends and p-values also for fewer than two
+        effective frames.
     """
     shape = attended.shape[1:]
-    value = _log_ratio(attended.sum(axis=0), key_share.sum(axis=0))
-    replicates = _log_ratio(resample(attended, draws), resample(key_share, draws))
-    occurrences = (key_share > 0).sum(axis=0)
     logs = estimate_intervals(
-        value.reshape(1, -1),
-        replicates.reshape(1, len(draws), -1),
-        np.asarray(occurrences.reshape(-1)),
+        _log_ratio(attended.sum(axis=0), key_share.sum(axis=0)).reshape(1, -1),
+        _log_ratio(resample(attended, draws), resample(key_share, draws)).reshape(
+            1, len(draws), -1
+        ),
+        _count_effective_frames(key_share).reshape(-1),
     )
-    with np.errstate(over="ignore"):  # a class in two frames may have an interval without an end
+    with np.errstate(over="ignore"):  # with two effective frames an end may be infinite
         value, low, high = (np.exp(end).reshape(shape) for end in (logs.value, logs.low, logs.high))
     p_holm = adjust_p_values(logs.p).reshape(shape)
     return Intervals(value, low, high, logs.p.reshape(shape)), p_holm
+
+
+def _count_effective_frames(key_share: Floats) -> NDArray[np.int64]:
+    """(n, q, k) -> (q, k), rounded down: (sum s)^2 / sum s^2 of the shares s over frames.
+
+    The number of frames of equal shares whose mean has the same variance (L. Kish, Survey
+    Sampling, 1965, section 11.7).
+    """
+    squares = np.square(key_share).sum(axis=0)
+    effective = np.divide(
+        np.square(key_share.sum(axis=0)), squares, where=squares > 0, out=np.zeros_like(squares)
+    )
+    return np.asarray(np.floor(effective + 1e-6), dtype=np.int64)
 
 
 def _log_ratio(attended: Floats, key_share: Floats) -> Floats:

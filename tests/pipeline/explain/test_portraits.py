@@ -10,6 +10,7 @@ from pipeline.explain.portraits import (
     HeadMeasurements,
     HeadName,
     HeadPortraits,
+    estimate_lifts,
     uniform_distance,
 )
 from segformer.cityscapes import CLASS_NAMES, IGNORE
@@ -115,7 +116,10 @@ def test_intervals_equal_a_bootstrap_in_loops() -> None:
     for counts in sample_frames(8, RESAMPLES, 0).astype(int):
         drawn = np.repeat(np.arange(8), counts)
         logs.append(np.log(attended[drawn].mean() / shares[drawn].mean()))
-    half_width = stats.t.ppf(0.975, 7) * np.sqrt(np.var(logs) * 8 / 7)
+    effective = int(shares.sum() ** 2 / (shares**2).sum())  # of 8 frames, by their shares of sky
+    assert 2 < effective < 8
+    variance = np.var(logs) * effective / (effective - 1)
+    half_width = stats.t.ppf(0.975, effective - 1) * np.sqrt(variance)
     value = attended.mean() / shares.mean()
     actual = [
         ends[1, SKY] for ends in (portraits.lift.value, portraits.lift.low, portraits.lift.high)
@@ -144,6 +148,23 @@ def test_significance_is_corrected_for_all_pairs() -> None:
     expected[order] = np.minimum(np.maximum.accumulate(p[order] * [4, 3, 2, 1]), 1)
     np.testing.assert_allclose(portraits.p_holm[:, [ROAD, SKY]].ravel(), expected)
     assert np.isnan(portraits.p_holm[:, SKY + 1]).all()
+
+
+def test_rare_classes_are_not_found_by_chance() -> None:
+    """Of 40 tables in which every lift is 1, at most 4 have a significant one.
+
+    Each class is in 40 % of the frames, with areas of very different size. With the number of
+    these frames as degrees of freedom, more than half of the tables have one.
+    """
+    rng = np.random.default_rng(0)
+    draws = sample_frames(32, RESAMPLES, 0)
+    false_tables = 0
+    for _ in range(40):
+        is_present = rng.random((32, 1, 10)) < 0.4
+        key_share = np.repeat(is_present * rng.lognormal(0, 1.2, (32, 1, 10)), 20, axis=1)
+        attended = key_share * rng.lognormal(-(0.7**2) / 2, 0.7, key_share.shape)  # mean 1
+        false_tables += bool((estimate_lifts(attended, key_share, draws)[1] < 0.05).any())
+    assert false_tables <= 4
 
 
 def test_class_in_one_frame_has_no_interval() -> None:
