@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from pipeline.serving.load import TrainedModel, load_model
-from pipeline.serving.predict import draw_overlay, find_images, predict
+from pipeline.serving.predict import PictureOptions, find_inputs, predict
+from pipeline.video.drawing import OverlayStyle, draw_overlay
 from segformer.cityscapes import CLASS_NAMES, LABELS
 from segformer.inference.predictor import Predictor
 from segformer.inference.settings import InferenceSettings
@@ -31,32 +32,34 @@ def frames(tmp_path: Path) -> Path:
 
 
 def test_folder_is_searched_recursively(frames: Path) -> None:
-    """Images below a folder keep their relative path; other files are skipped."""
-    assert ["000001", "night/000001"] == list(find_images([frames]))
+    """Pictures and films below a folder keep their relative path; other files are skipped."""
+    (frames / "night/drive.MP4").write_bytes(b"a film")
+    inputs = find_inputs([frames])
+    assert ["000001", "night/000001"] == list(inputs.images)
+    assert {"night/drive": frames / "night/drive.MP4"} == inputs.films
 
 
 def test_files_and_folders_together(frames: Path) -> None:
     """The output name of a file that is named is its file name, wherever it is."""
     Image.fromarray(NOISE).save(frames.parent / "street.png")
-    images = find_images([frames, frames.parent / "street.png"])
-    assert ["000001", "night/000001", "street"] == list(images)
+    (frames.parent / "drive.zip").write_bytes(b"a zip")
+    inputs = find_inputs([frames, frames.parent / "street.png", frames.parent / "drive.zip"])
+    assert ["000001", "night/000001", "street"] == list(inputs.images)
+    assert ["drive"] == list(inputs.films)
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("missing.png", "missing.png does not exist"),
-        ("notes.txt", "notes.txt is not an image (.png, "),
-        ("empty", "empty contains no image (.png, "),
-        ("drive.mp4", "drive.mp4 is a video: extract its frames with `ffmpeg -i "),
+        ("empty", "empty contains no picture (.png, .jpg, .jpeg) or film"),
     ],
 )
-def test_path_that_is_no_image(frames: Path, name: str, message: str) -> None:
-    """The error names the path and the remedy, before a model is loaded."""
+def test_path_without_pictures(frames: Path, name: str, message: str) -> None:
+    """The error names the path, before a model is loaded."""
     (frames / "empty").mkdir()
-    (frames / "drive.mp4").write_bytes(b"a film")
     with pytest.raises(ValueError, match="predict: 1 problem with the paths") as error:
-        find_images([frames / name])
+        find_inputs([frames / name])
     assert message in str(error.value)
 
 
@@ -64,14 +67,14 @@ def test_images_with_one_output_name(frames: Path) -> None:
     """Two images that would be written as one file are both named."""
     Image.fromarray(NOISE).save(frames / "000001.jpeg")
     with pytest.raises(ValueError, match=r"000001.jpeg and .*000001.png would both be written"):
-        find_images([frames])
+        find_inputs([frames])
 
 
 def test_labels_and_overlays(frames: Path, model_folder: Path, model: TrainedModel) -> None:
     """Each image gets the library's train ids at its own size, and an overlay of that size."""
     out = frames.parent / "out"
     steps: list[tuple[int, int]] = []
-    images = find_images([frames])
+    images = find_inputs([frames]).images
     assert [] == predict(model, images, out, lambda done, total: steps.append((done, total)))
     assert [(1, 2), (2, 2)] == steps
     expected = Predictor(
@@ -94,7 +97,7 @@ def test_damaged_image_is_skipped(frames: Path, model: TrainedModel) -> None:
     """A damaged image is named in the result, and the other images are written."""
     (frames / "000000.png").write_bytes(b"no image")
     out = frames.parent / "out"
-    [problem] = predict(model, find_images([frames]), out, lambda *_: None)
+    [problem] = predict(model, find_inputs([frames]).images, out, lambda *_: None)
     assert problem.startswith(f"{frames / '000000.png'}: not a PNG or JPEG")
     assert (out / "labels/000001.png").exists()
     assert not (out / "labels/000000.png").exists()
@@ -109,3 +112,16 @@ def test_overlay_has_the_official_colors() -> None:
     for column, name in enumerate(("road", "sky")):
         ratio = overlay[0, column] / colors[name]
         np.testing.assert_allclose(ratio, ratio[0], atol=0.02)
+
+
+def test_options_of_pictures(frames: Path, model: TrainedModel) -> None:
+    """With options the overlay is drawn in their style, and labels are left out."""
+    out = frames.parent / "out"
+    style = OverlayStyle(alpha=0.0, legend=CLASS_NAMES)
+    options = PictureOptions(style, has_labels=False)
+    images = find_inputs([frames]).images
+    assert [] == predict(model, images, out, lambda *_: None, options)
+    assert not (out / "labels").exists()
+    with Image.open(out / "overlay/000001.png") as overlay:
+        np.testing.assert_array_equal(NOISE, np.array(overlay)[:40])
+        assert 40 + style.legend_rows(56) == overlay.height
