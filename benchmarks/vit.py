@@ -51,8 +51,8 @@ def build_networks(name: str) -> dict[str, Callable[[Tensor], Tensor]]:
     def compute_reference_maps(images: Tensor) -> Tensor:
         output = reference(images, interpolate_pos_encoding=True, output_attentions=True)
         h, w = (side // variant.patch for side in images.shape[2:])
-        row: Tensor = output.attentions[-1][:, :, 0, 1:]
-        return row.unflatten(2, (h, w))
+        maps: Tensor = output.attentions[-1][:, :, 0, 1:].unflatten(2, (h, w))
+        return maps
 
     return {"transformers": compute_reference_maps, "ours": model.cls_attention}
 

@@ -22,8 +22,7 @@ from segformer.vit.weights import load_vit
 LICENSE = "Apache-2.0"
 """The license of DINO's code and weights (https://github.com/facebookresearch/dino)."""
 
-# The sources of these revisions and of the checksum, and why two checksums and one revision are
-# missing: docs/pretrained.md.
+# Taken from public repositories that pin them; docs/pretrained.md says what is missing.
 PINS = {
     "dino-vits8": Pin(
         "facebook/dino-vits8",
@@ -78,7 +77,8 @@ def load_dino(
         name_or_path: a name such as dino-vits8, downloaded from the hub if it is not in its cache;
             or the path of a file that `segformer.vit.weights.load_vit` reads.
         sha256: of the file, 64 hex digits; None to use the pinned one.
-        report: receives one sentence on the origin, checksum and license of the file.
+        report: receives one sentence on the origin and checksum of the file; of a file on the hub
+            also the license.
 
     Raises:
         ValueError: for an unknown name, a missing file, a file that cannot be downloaded (the
@@ -89,7 +89,7 @@ def load_dino(
     source = _fetch_source(name, sha256) if is_name else _find_source(name_or_path, sha256)
     actual = _check_sha256(source)
     if report is not None:
-        report(f"{source.origin}; sha256 {actual} ({source.authority}); license {LICENSE}")
+        report(f"{source.origin}; sha256 {actual} ({source.authority})")
     return load_vit(source.path, name if is_name else None)
 
 
@@ -124,19 +124,19 @@ def _fetch_source(name: str, sha256: str | None) -> _Source:
     pin = PINS.get(name)
     if pin is None:
         raise ValueError(
-            f"{name}: no revision is pinned, because no public source has one; download"
+            f"{name}: no revision is pinned, because none is known; download"
             f" https://huggingface.co/facebook/{name}/resolve/main/pytorch_model.bin on any"
             " machine, copy it to this one, and give its path in place of the name: --model PATH"
         )
     path = fetch_file(
         pin, caller=name, manual_step="give its path in place of the name: --model PATH"
     )
-    origin = f"{name}: {pin.repository}, revision {pin.revision}, {pin.filename}"
+    origin = f"{name}: {pin.repository}, revision {pin.revision}, {pin.filename}, {LICENSE}"
     if sha256 or pin.sha256:
         return _Source(path, origin, sha256 or pin.sha256, "as given" if sha256 else "as pinned")
     reported = _find_reported_sha256(path)
     authority = "as the hub has it for this revision" if reported else "not verified: none is known"
-    return _Source(path, origin, reported, f"{authority}; no other source publishes one")
+    return _Source(path, origin, reported, f"{authority}; no independent checksum is known")
 
 
 def _find_source(path: str, sha256: str | None) -> _Source:

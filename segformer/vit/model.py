@@ -3,6 +3,8 @@
 Tokens are (b, 1 + h * w, c): the CLS token, then the patches row by row.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -33,9 +35,8 @@ class VisionTransformer(nn.Module):
             for _ in range(variant.depth)
         )
         self.norm = nn.LayerNorm(width, eps=norm_eps)
-        self.apply(_init_linear)
-        for embedding in (self.patch.weight, self.cls_token, self.positions):
-            nn.init.trunc_normal_(embedding, std=0.02)
+        if not self.cls_token.is_meta:  # there PyTorch would load its compiler, to fill nothing
+            self._init_weights()
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute the hidden states after the final norm.
@@ -72,12 +73,13 @@ class VisionTransformer(nn.Module):
         Raises:
             ValueError: as `forward`.
         """
-        *blocks, last = self.blocks
         tokens = self.embed(images)
-        for block in blocks:
+        for block in self.blocks[:-1]:
             tokens = block(tokens)
-        weights: Tensor = last.attention.first_row(last.attention_norm(tokens))  # (b, a, 1 + h * w)
-        return weights[:, :, 1:].unflatten(2, self._grid_size(images))
+        last = cast(TransformerBlock, self.blocks[-1])
+        weights = last.attention.first_row(last.attention_norm(tokens))  # (b, a, 1 + h * w)
+        maps: Tensor = weights[:, :, 1:].unflatten(2, self._grid_size(images))
+        return maps
 
     def embed(self, images: Tensor) -> Tensor:
         """(b, 3, H, W) -> (b, 1 + h * w, c): patches and CLS token with their positions."""
@@ -85,6 +87,15 @@ class VisionTransformer(nn.Module):
         patches = self.patch(images).flatten(2).transpose(1, 2)
         tokens = torch.cat([self.cls_token.expand(len(images), -1, -1), patches], dim=1)
         return tokens + resize_positions(self.positions, size)
+
+    def _init_weights(self) -> None:
+        """Initialize as DINO's code does: truncated normal, standard deviation 0.02."""
+        for embedding in (self.patch.weight, self.cls_token, self.positions):
+            nn.init.trunc_normal_(embedding, std=0.02)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
 
     def _grid_size(self, images: Tensor) -> tuple[int, int]:
         """Rows and columns of patches."""
@@ -144,7 +155,8 @@ class SelfAttention(nn.Module):
         key = F.linear(tokens, weight[width : 2 * width], bias[width : 2 * width])
         key = key.unflatten(2, (self.heads, -1)).permute(0, 2, 3, 1)  # (b, a, d, n)
         scores = query @ key / query.shape[-1] ** 0.5
-        return scores.softmax(dim=-1)[:, :, 0]
+        weights: Tensor = scores.softmax(dim=-1)[:, :, 0]
+        return weights
 
 
 def resize_positions(positions: Tensor, size: tuple[int, int]) -> Tensor:
@@ -168,9 +180,3 @@ def resize_positions(positions: Tensor, size: tuple[int, int]) -> Tensor:
 def nearest_multiple(side: int, patch: int) -> int:
     """The multiple of `patch` nearest to a number of pixels, at least one patch."""
     return max(round(side / patch), 1) * patch
-
-
-def _init_linear(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)

@@ -44,7 +44,9 @@ class VitFormat:
 
     def find_sources(self, depth: int) -> dict[str, tuple[str, ...]]:
         """Map each of our tensors to the tensors in a file that it is stacked from."""
-        sources = {ours: (theirs,) for ours, theirs in self.embeddings.items()}
+        sources: dict[str, tuple[str, ...]] = {
+            ours: (theirs,) for ours, theirs in self.embeddings.items()
+        }
         for ours, theirs in self.layers.items():
             for n in range(depth if "{n}" in ours else 1):
                 for kind in ("weight", "bias"):
@@ -148,7 +150,9 @@ def load_vit(path: Path | str, name: str | None = None) -> VisionTransformer:
         raise ValueError(
             f"{path}: weights of {variant.name}, but {name} is requested; choose the same for both"
         )
-    model = VisionTransformer(variant)
+    with torch.device("meta"):
+        model = VisionTransformer(variant)
+    model.to_empty(device="cpu")  # every tensor is loaded: random numbers would take seconds
     load_tensors(model, _rename(tensors, form, model, path), str(path))
     return model.eval()
 

@@ -34,7 +34,9 @@ def build_reference(variant: VitVariant, *, seed: int) -> ViTModel:
 
 def copy_weights(reference: ViTModel, variant: VitVariant) -> VisionTransformer:
     """Our network with the weights of transformers', copied layer by layer."""
-    model = VisionTransformer(variant).eval()
+    with torch.device("meta"):
+        model = VisionTransformer(variant).eval()
+    model.to_empty(device="cpu")
     theirs = dict(reference.named_parameters())
     with torch.no_grad():
         model.cls_token.copy_(theirs["embeddings.cls_token"])
