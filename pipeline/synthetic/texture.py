@@ -54,7 +54,8 @@ def make_texture(rng: np.random.Generator) -> Texture:
         # In one piece: a lookup that had to copy the tile first would cost more than all else.
         return np.ascontiguousarray(moved.T if turned else moved)
 
-    return Texture(*(cut(tile) for tile in _base_tiles()))
+    smooth, fine, uniform = (cut(tile) for tile in _base_tiles())
+    return Texture(smooth, fine, uniform)
 
 
 def stripe_cover(place: FloatArray, pitch: FloatArray, filled: float) -> FloatArray:
@@ -79,7 +80,7 @@ def stripe_cover(place: FloatArray, pitch: FloatArray, filled: float) -> FloatAr
 def _visibility(row: FloatArray, column: FloatArray, cells: float) -> FloatArray:
     """1 where a pixel covers less than `cells` cells of a tile, and less where it covers more."""
     if row.ndim < 2 or column.ndim < 2:
-        return np.float32(1)
+        return np.ones(1, np.float32)
     step = np.maximum(_steps(row, 0 if row.shape[0] > 1 else 1),
                       _steps(column, 1 if column.shape[1] > 1 else 0))  # fmt: skip
     step *= np.float32(1 / cells)

@@ -89,7 +89,9 @@ class DownloadRun:
         self.progress: list[tuple[int, int, str]] = []
         self.password = PASSWORD
 
-    def __call__(self, *, train_extra: bool = False, **policy: Any) -> None:
+    def __call__(
+        self, *, train_extra: bool = False, demo_video: bool = False, **policy: Any
+    ) -> None:
         """Run the stage once; record its pauses without waiting."""
         account = Account(USERNAME, SecretStr(self.password), "a test")
         download_data(
@@ -98,6 +100,7 @@ class DownloadRun:
                 folder=None,
                 site=self.site.url,
                 train_extra=train_extra,
+                demo_video=demo_video,
                 synthetic=SYNTHETIC,
             ),
             out=self.out,
@@ -203,6 +206,17 @@ def test_train_extra(download: DownloadRun) -> None:
     download()
     assert download.has_all()
     assert ["packages.json"] == [path.name for path in (download.out / "train_extra").iterdir()]
+
+
+def test_demo_video(download: DownloadRun) -> None:
+    """With demo_video its package arrives too, in a folder of its own; else it is removed."""
+    name, folder = "leftImg8bit_demoVideo.zip", download.out / "demo_video"
+    download(demo_video=True)
+    assert CONTENT[name] == (folder / name).read_bytes()
+    assert [name] == json.loads((folder / "packages.json").read_text())
+    download()
+    assert download.has_all()
+    assert ["packages.json"] == [path.name for path in folder.iterdir()]
 
 
 def test_a_zip_with_other_content_is_replaced(download: DownloadRun) -> None:

@@ -20,6 +20,7 @@ from pipeline.stages.download import (
     LABEL_ZIP,
     DownloadServices,
     download_data,
+    has_synthetic_data,
 )
 from tests.pipeline.conftest import FRAME_KEYS, corrupt_zip_directory, limit_file_size, save_png
 
@@ -31,6 +32,8 @@ def download(
     folder: Path | None = None,
     *,
     train_extra: bool = False,
+    demo_video: bool = False,
+    drive: int = 0,
     packages: tuple[Package, ...] = OFFICIAL_PACKAGES,
 ) -> list[str]:
     """Run the stage and return its messages."""
@@ -39,7 +42,8 @@ def download(
         source="folder" if folder else "synthetic",
         folder=str(folder) if folder else None,
         train_extra=train_extra,
-        synthetic=SYNTHETIC,
+        demo_video=demo_video,
+        synthetic=SYNTHETIC.model_copy(update={"drive": drive}),
     )
     download_data(
         params,
@@ -396,6 +400,63 @@ def test_train_extra_has_its_own_zips(tree_with_extra: Path, tmp_path: Path) -> 
     assert [] == find_source_changes(tmp_path / "out" / "source.json")
     (tree_with_extra / "gtCoarse" / f"{stem}_gtCoarse_labelIds.png").unlink()
     assert 1 == len(find_source_changes(tmp_path / "out" / "source.json"))
+
+
+def test_demo_video_is_drawn(tmp_path: Path) -> None:
+    """A drawn drive lies in demo_video with its labels; without one only the list is there."""
+    folder = tmp_path / "demo_video"
+    download(tmp_path, drive=2)
+    images, labels = "leftImg8bit_demoVideo.zip", "gtFine_demoVideo.zip"
+    assert [images, labels] == json.loads((folder / "packages.json").read_text())
+    stem = "demoVideo/drive_00/drive_00_000000_000001"
+    assert [2, f"leftImg8bit/{stem}_leftImg8bit.png"] == [
+        len(read_names(folder / images)),
+        read_names(folder / images)[0],
+    ]
+    assert f"gtFine/{stem}_gtFine_labelIds.png" in read_names(folder / labels)
+    assert has_synthetic_data(SYNTHETIC.model_copy(update={"drive": 2}), tmp_path)
+    download(tmp_path)
+    assert ["packages.json"] == [path.name for path in folder.iterdir()]
+    assert [] == json.loads((folder / "packages.json").read_text())
+
+
+def test_drive_changes_no_other_frame(tmp_path: Path) -> None:
+    """The two zips are the same with a drive and without."""
+    download(tmp_path / "with", drive=1)
+    download(tmp_path / "without")
+    for name in (IMAGE_ZIP, LABEL_ZIP):
+        assert (tmp_path / "without" / name).read_bytes() == (tmp_path / "with" / name).read_bytes()
+
+
+def test_demo_video_of_a_folder(tree: Path, tmp_path: Path) -> None:
+    """An extracted demo video is not mixed with the photographs, and is packed when requested."""
+    name = "leftImg8bit/demoVideo/stuttgart_00/stuttgart_00_000000_000001_leftImg8bit.png"
+    save_png(tree / name, np.zeros((32, 64, 3), np.uint8))
+    download(tmp_path / "without", tree)
+    assert name not in read_names(tmp_path / "without" / IMAGE_ZIP)
+    assert ["packages.json"] == [p.name for p in (tmp_path / "without" / "demo_video").iterdir()]
+    download(tmp_path / "with", tree, demo_video=True)
+    packed = tmp_path / "with" / "demo_video" / "leftImg8bit_demoVideo.zip"
+    assert [name] == read_names(packed)
+    assert [] == find_source_changes(tmp_path / "with" / "source.json")
+
+
+def test_demo_video_of_the_synthetic_source_is_refused() -> None:
+    """demo_video is refused with the synthetic source; the message names synthetic.drive."""
+    with pytest.raises(ValueError, match=r"demo_video needs .* set synthetic.drive to a number"):
+        Download(source="synthetic", folder=None, demo_video=True, synthetic=SYNTHETIC)
+
+
+def test_progress_counts_the_drive_too(tmp_path: Path) -> None:
+    """Frames of the drive follow those of the splits in one count."""
+    reports: list[tuple[int, int]] = []
+    synthetic = SYNTHETIC.model_copy(update={"drive": 2})
+    download_data(
+        Download(source="synthetic", folder=None, synthetic=synthetic),
+        out=tmp_path,
+        progress=lambda done, total, words="": reports.append((done, total)),
+    )
+    assert [(number, 5) for number in range(1, 6)] == reports
 
 
 def test_synthetic_train_extra_is_refused() -> None:

@@ -20,8 +20,10 @@ from scipy import ndimage
 from pipeline.synthetic import SyntheticFrame, write_drive
 from pipeline.synthetic.camera import Camera
 from pipeline.synthetic.canvas import LABEL_ID, Canvas
-from pipeline.synthetic.drive import FRAME_RATE, SPEED, Drive
-from pipeline.synthetic.drive_objects import Moment, make_box, make_person, make_vehicle
+from pipeline.synthetic.drive import Drive
+from pipeline.synthetic.drive.frames import FRAME_RATE
+from pipeline.synthetic.drive.objects import Moment, make_box, make_person, make_vehicle
+from pipeline.synthetic.drive.streams import SPEED
 from pipeline.synthetic.solids import Pose
 from pipeline.synthetic.texture import stripe_cover
 from pipeline.synthetic.view import View

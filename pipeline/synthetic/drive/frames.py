@@ -12,15 +12,10 @@ from numpy.typing import NDArray
 from pipeline.synthetic.buildings import Plot, paint_houses
 from pipeline.synthetic.camera import Camera, FloatArray, draw_camera
 from pipeline.synthetic.canvas import Canvas
-from pipeline.synthetic.drive_objects import Moment, Thing
-from pipeline.synthetic.drive_plan import (
-    BLOCK,
-    SPEED,
-    Block,
-    BlockPlanner,
-    draw_plan,
-    plan_streams,
-)
+from pipeline.synthetic.drive.blocks import BLOCK, Block
+from pipeline.synthetic.drive.objects import Moment, Thing
+from pipeline.synthetic.drive.plan import BlockPlanner, draw_plan
+from pipeline.synthetic.drive.streams import SPEED, plan_streams
 from pipeline.synthetic.finish import label_borders, paint_bonnet
 from pipeline.synthetic.ground import mirror_in_ground, paint_ground, shade_ground
 from pipeline.synthetic.light import draw_light

@@ -1,6 +1,5 @@
-"""Plan the street of a drive, block by block, and the vehicles and people that move along it."""
+"""Plan the street of a drive, and what stands along it, block by block."""
 
-import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -8,7 +7,8 @@ import numpy as np
 
 from pipeline.synthetic import furniture
 from pipeline.synthetic.buildings import GAP_SHARE, Plot, draw_facade
-from pipeline.synthetic.drive_objects import (
+from pipeline.synthetic.drive.blocks import BLOCK, Block, instance_number
+from pipeline.synthetic.drive.objects import (
     BEYOND,
     STREET,
     Thing,
@@ -20,23 +20,14 @@ from pipeline.synthetic.drive_objects import (
     make_upright,
     make_vehicle,
 )
-from pipeline.synthetic.ground import Wear, draw_wear
+from pipeline.synthetic.ground import draw_wear
 from pipeline.synthetic.solids import Pose
 from pipeline.synthetic.street import Side, Street, draw_street
 
-BLOCK = 60.0
-"""Meters that are planned together."""
+CAR_HALF_WIDTH = 1.25
+"""Meters to each side of a lane's middle that vehicles need."""
 
-SPEED = 8.0
-"""Of the camera, meters per second."""
-
-_CAR_HALF_WIDTH = 1.25  # Meters to each side of a lane's middle that vehicles need.
 _PARKED_WIDTH = 2.05  # Meters from the curb that parked cars take.
-_BLOCKS_WITH_OWN_NUMBERS = 20
-_NUMBERS_PER_BLOCK = 50
-_WALKING, _CYCLING = 1.3, 4.4  # Meters per second.
-_GAP_AHEAD = 26.0  # Meters; nearer, the vehicle ahead would hide the street.
-_ONCOMING, _OVERTAKEN = -8.5, 6.0
 
 
 @dataclass(frozen=True)
@@ -58,26 +49,15 @@ class Plan:
     sides: tuple[SidePlan, SidePlan]
 
 
-@dataclass(frozen=True)
-class Block:
-    """One block: things, and per side houses and side streets; z in meters along the street."""
-
-    things: tuple[Thing, ...]
-    houses: tuple[list[Plot], list[Plot]] = ([], [])
-    crossings: tuple[tuple[tuple[float, float], ...], ...] = ((), ())
-    zebras: tuple[float, ...] = ()
-    wear: tuple[Wear, ...] = ()
-
-
 def draw_plan(rng: np.random.Generator) -> Plan:
     """Plan a street in which all vehicles fit beside each other."""
     street = draw_street(rng)
-    while street.rails is not None or street.right.curb < _CAR_HALF_WIDTH + 0.6:
+    while street.rails is not None or street.right.curb < CAR_HALF_WIDTH + 0.6:
         street = draw_street(rng)
     lanes = [0.0, 2 * street.divider, *(lane + np.sign(lane) * 1.6 for lane in street.lanes)]
     plans = []
     for side in street.sides:
-        outermost = max(side.sign * lane for lane in lanes) + _CAR_HALF_WIDTH
+        outermost = max(side.sign * lane for lane in lanes) + CAR_HALF_WIDTH
         fits = side.curb - _PARKED_WIDTH > outermost
         plans.append(_plan_side(rng, side, fits))
     return Plan(street, (plans[0], plans[1]))
@@ -102,7 +82,7 @@ def _plan_side(rng: np.random.Generator, side: Side, parks: bool) -> SidePlan:
 
 
 class BlockPlanner:
-    """Fills one block of standing things; `number` decides which numbers its instances have."""
+    """Fills one block of the street with what stands there; used once."""
 
     def __init__(self, rng: np.random.Generator, plan: Plan, number: int) -> None:
         self._rng, self._plan, self._number = rng, plan, number
@@ -118,7 +98,7 @@ class BlockPlanner:
                 for shift in (0.0, 30.0) for outline, factor in draw_wear(rng)]  # fmt: skip
         crossings, houses = [], []
         for side in self._plan.sides:
-            crossing = ()
+            crossing: tuple[tuple[float, float], ...] = ()
             if rng.random() < 0.22:
                 crossing = ((start + 2.0, start + 2.0 + float(rng.uniform(7, 12))),)
             crossings.append(crossing)
@@ -231,86 +211,3 @@ class BlockPlanner:
             self._things.append(
                 make_vehicle(name, pose, number=self._count(name), seed=self._seed())
             )
-
-
-def instance_number(block: int, slot: int) -> int:
-    """Return a number below 1000 that no other thing in view has.
-
-    Slots of a class in a block: below 20 standing things, then those of the moving streams.
-    """
-    return block % _BLOCKS_WITH_OWN_NUMBERS * _NUMBERS_PER_BLOCK + slot
-
-
-@dataclass(frozen=True)
-class Stream:
-    """Things that move along the street together, `speed` meters per second; x in meters.
-
-    `slot` is the first of the numbers of its instances in a block, `share` how many things a block
-    has on average; before `start`, meters along the stream, there is nothing.
-    """
-
-    kind: str
-    x: tuple[float, float]
-    speed: float
-    slot: int
-    share: float
-    start: float = -math.inf
-
-    def fill(self, rng: np.random.Generator, number: int) -> Block:
-        """Plan one block; blocks move with the stream."""
-        most = min(6, max(1, int(BLOCK // 14))) if self.kind == "vehicle" else 5
-        count = min(most, int(rng.poisson(self.share)))
-        things: list[Thing] = []
-        pitch = BLOCK / max(count, 1)
-        for n in range(count):
-            # Each in its own part of the block, so that nobody runs into the next one.
-            z = number * BLOCK + (n + float(rng.uniform(0.3, 0.7))) * pitch
-            if z < self.start:
-                continue
-            heading = (0.0 if self.speed > 0 else np.pi) + float(rng.normal(0, 0.015))
-            pose = Pose(float(rng.uniform(*self.x)), z, heading)
-            seed, at = int(rng.integers(1 << 31)), instance_number(number, self.slot + n)
-            things.append(self._make(rng, pose, at, seed))
-        return Block(tuple(things))
-
-    def _make(self, rng: np.random.Generator, pose: Pose, number: int, seed: int) -> Thing:
-        if self.kind == "person":
-            turned = Pose(pose.x, pose.z, pose.heading + float(rng.normal(0, 0.08)))
-            return make_person(turned, speed=self.speed, number=number, seed=seed)
-        if self.kind == "cyclist":
-            return make_vehicle("bicycle", pose, number=number, seed=seed, drives=True)
-        name = str(rng.choice(("car", "truck", "bus", "motorcycle"), p=(0.82, 0.07, 0.07, 0.04)))
-        return make_vehicle(name, pose, number=number, seed=seed, drives=True)
-
-
-def plan_streams(plan: Plan) -> list[Stream]:
-    """List the streams of vehicles, cyclists and people of a street."""
-    street = plan.street
-    oncoming = 2 * street.divider
-    streams = [
-        Stream("vehicle", (-0.2, 0.2), SPEED, 36, 1.4, start=_GAP_AHEAD),
-        Stream("vehicle", (oncoming - 0.2, oncoming + 0.2), _ONCOMING, 40, 1.4),
-    ]
-    for slot, lane in zip((44, 47), street.lanes, strict=False):
-        x = lane + float(np.sign(lane)) * 1.6
-        speed = _OVERTAKEN if lane > 0 else 1.15 * _ONCOMING
-        streams.append(Stream("vehicle", (x - 0.2, x + 0.2), speed, slot, 1.0))
-    density = min(2.5, 0.4 + street.pedestrian_density)
-    for side_plan, slot in zip(plan.sides, (20, 30), strict=True):
-        side = side_plan.side
-        inner, outer = side.pavement[0] + 1.1, side.pavement[1] - 1.3
-        middle = (inner + outer) / 2
-        for n, (speed, ends) in enumerate(
-            ((_WALKING, (middle, outer)), (-_WALKING, (inner, middle)))
-        ):
-            x = sorted(side.sign * end for end in ends)
-            streams.append(
-                Stream("person", (x[0], x[1]), speed * (0.9 + 0.1 * n), slot + 5 * n, density)
-            )
-    if not plan.sides[0].parks and street.left.curb > -oncoming + _CAR_HALF_WIDTH + 0.7:
-        x = 0.5 - street.left.curb
-        streams.append(Stream("cyclist", (x, x + 0.1), -_CYCLING, 20, 0.5))
-    if not plan.sides[1].parks and street.right.curb > 2.4 and not street.lanes:
-        x = street.right.curb - 0.5
-        streams.append(Stream("cyclist", (x - 0.1, x), _CYCLING, 30, 0.5))
-    return streams
