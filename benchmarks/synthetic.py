@@ -1,6 +1,6 @@
 """Measure the synthetic streets: `python -m benchmarks.synthetic`.
 
-Prints the speed of drawing on one core, the frequency of each class beside that of the real train
+Prints the speed of drawing single frames and a drive on one core, the frequency of each class beside that of the real train
 split, and the mIoU of a baseline that ignores the image: the most frequent class at each position.
 A trained network must be better than this baseline.
 """
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.dataset.official_counts import OFFICIAL_PIXELS
 from pipeline.parallel import ordered_map
+from pipeline.synthetic.drive import Drive
 from pipeline.synthetic.writing import draw_frame_number, encode_frame
 from segformer.cityscapes import CLASSES, IGNORE, LABELS, NUM_CLASSES, train_id_table
 from segformer.metrics.confusion import class_iou, confusion_matrix, mean_iou
@@ -73,6 +74,16 @@ def measure_frames_per_second(size: Size, frames: int) -> tuple[float, float]:
     return frames / sum(drawing), frames / (sum(drawing) + sum(encoding))
 
 
+def measure_drive_frames_per_second(size: Size, frames: int) -> float:
+    """Return frames of a drive per second of one core, drawn only."""
+    drive = Drive(0)
+    drive.draw_frame(0, size)  # plans the first blocks
+    start = time.process_time()
+    for number in range(frames):
+        drive.draw_frame(17 * number, size)
+    return frames / (time.process_time() - start)
+
+
 def draw_split(split: str, number: int, *, seed: int, size: Size) -> Iterator[NDArray[np.uint8]]:
     """Yield the label ids of the first frames of a split, drawn on all cores."""
     with ordered_map(partial(draw_label_ids, split, seed=seed, size=size), range(number)) as frames:
@@ -104,7 +115,8 @@ def main() -> None:
         frames = arguments.timed if timed == size else max(1, arguments.timed // 4)
         drawn, encoded = measure_frames_per_second(timed, frames)
         print(
-            f"{timed[0]}x{timed[1]}: {drawn:.1f} frames/s per core, {encoded:.1f} with PNG encoding"
+            f"{timed[0]}x{timed[1]}: {drawn:.1f} frames/s per core, {encoded:.1f} with PNG encoding,"
+            f" {measure_drive_frames_per_second(timed, frames):.1f} of a drive"
         )
     table = train_id_table()
     train, val = (

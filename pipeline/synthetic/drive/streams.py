@@ -81,9 +81,9 @@ def plan_streams(plan: Plan) -> list[Stream]:
         for n, (speed, ends) in enumerate(
             ((_WALKING, (middle, outer)), (-_WALKING, (inner, middle)))
         ):
-            near, far = (side.sign * end for end in ends)
+            left, right = sorted(side.sign * end for end in ends)
             speed *= 0.9 + 0.1 * n
-            streams.append(Stream("person", (near, far), speed, slot + 5 * n, density))
+            streams.append(Stream("person", (left, right), speed, slot + 5 * n, density))
     if not plan.sides[0].parks and street.left.curb > -oncoming + CAR_HALF_WIDTH + 0.7:
         x = 0.5 - street.left.curb
         streams.append(Stream("cyclist", (x, x + 0.1), -_CYCLING, 20, 0.5))
