@@ -73,9 +73,8 @@ def head_statistics(
     for stage, blocks in enumerate(record.stages):
         layer = blocks[0]  # the grids of a stage's blocks are the same
         key_classes = _key_classes(labels, layer, num_classes)
-        distances = _token_distances(layer) / record.image_size[1]
         for block, layer in enumerate(blocks):
-            weights, distance, entropy = _mean_over_queries(layer, distances)
+            weights, distance, entropy = _mean_over_queries(layer)
             attended = weights.cpu() @ key_classes
             results.append(
                 HeadStatistics(
@@ -83,7 +82,7 @@ def head_statistics(
                     block=block,
                     attended=attended / attended.sum(1, keepdim=True),
                     key_share=key_classes.sum(0) / key_classes.sum(),
-                    distance=distance.cpu(),
+                    distance=distance.cpu() / record.image_size[1],
                     entropy=entropy.cpu(),
                 )
             )
@@ -107,33 +106,32 @@ def _key_classes(labels: Tensor, layer: BlockAttention, num_classes: int) -> Ten
     return counts.view(-1, num_classes) / stride**2
 
 
-def _token_distances(layer: BlockAttention) -> Tensor:
-    """(n, m) float32: distance from the center of each query token to that of each key, pixels."""
-    device = layer.query.device
-    queries = _token_centers(layer.query_size, layer.query_stride, device)
-    return torch.cdist(queries, _token_centers(layer.key_size, layer.key_stride, device))
-
-
-def _token_centers(size: tuple[int, int], stride: int, device: torch.device) -> Tensor:
-    """(tokens, 2) float32: row and column, row by row of the grid."""
-    axes = [(torch.arange(side, device=device) + 0.5) * stride for side in size]
-    return torch.cartesian_prod(*axes)
-
-
-def _mean_over_queries(
-    layer: BlockAttention, distances: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return mean weights (a, m), mean distance (a,) and mean relative entropy (a,)."""
+def _mean_over_queries(layer: BlockAttention) -> tuple[Tensor, Tensor, Tensor]:
+    """Return mean weights (a, m), mean distance (a,) in pixels, mean relative entropy (a,)."""
     heads, m, _ = layer.key.shape
     weights_sum = torch.zeros(heads, m, device=layer.key.device)
     distance_sum, entropy_sum = (torch.zeros(heads, device=layer.key.device) for _ in range(2))
     for tokens, logits in layer.iter_logits():
-        normalizer = logits.logsumexp(2)
         weights = logits.softmax(2)
         weights_sum += weights.sum(1)
-        distance_sum += torch.einsum("aqm,qm->a", weights, distances[tokens])
-        # -sum A log A, with log A = logit - normalizer.
-        entropy_sum += (normalizer - torch.linalg.vecdot(weights, logits)).sum(1)
+        # -sum A log A = log Z - sum A logit; the largest weight is exp(largest logit) / Z.
+        normalizer = logits.amax(2) - weights.amax(2).log()
+        entropy_sum += (normalizer - logits.mul_(weights).sum(2)).sum(1)
+        distance_sum += weights.mul_(_key_distances(layer, tokens)).sum((1, 2))
     n = layer.query.shape[1]
     entropy = entropy_sum / (n * math.log(m)) if m > 1 else torch.ones_like(entropy_sum)
     return weights_sum / n, distance_sum / n, entropy
+
+
+def _key_distances(layer: BlockAttention, tokens: Tensor) -> Tensor:
+    """(queries,) tokens -> (queries, m): distance of the centers of token and key, in pixels."""
+    columns = layer.query_size[1]
+    squares = []
+    for position, num_keys in zip(
+        (tokens // columns, tokens % columns), layer.key_size, strict=True
+    ):
+        keys = torch.arange(num_keys, device=tokens.device)
+        offset = (position[:, None] + 0.5) * layer.query_stride - (keys + 0.5) * layer.key_stride
+        squares.append(offset.square())
+    rows_squared, columns_squared = squares
+    return (rows_squared[:, :, None] + columns_squared[:, None]).sqrt_().flatten(1)
