@@ -5,12 +5,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.colors import LogNorm
 from matplotlib.transforms import ScaledTranslation
 from PIL import Image
 
 from pipeline.evaluation.bootstrap import Floats, Intervals
+from pipeline.explain.lift_scale import add_lift_scale, draw_lifts, format_lift, text_color
 from pipeline.explain.portraits import HeadPortraits, uniform_distance
 from pipeline.formatting import format_count, format_percent
 from pipeline.plotting import (
@@ -25,15 +24,6 @@ from pipeline.plotting import (
     style_axes,
 )
 from segformer.cityscapes import CLASS_NAMES
-
-_MAX_LIFT = 8.0
-"""The end of the color scale, and its inverse the other end."""
-
-_DARK_LIFT = 4.0
-"""The number in a cell is white from here on, and below the inverse."""
-
-_NUM_COLORS = 65
-"""Of the color scale; odd, so that 1 is white."""
 
 _NO_KEY_COLOR = "#e4e4e4"
 _STAGE_COLORS = ("#56B4E9", "#0072B2", "#E69F00", "#D55E00")
@@ -55,16 +45,10 @@ def plot_lift(portraits: HeadPortraits, *, arm: str, protocol: str, path: Path) 
     figure = create_figure(max(2.6 + 0.55 * len(train_ids), 9.0), 2.6 + height * num_heads)
     axes = figure.add_subplot()
     axes.set_facecolor(_NO_KEY_COLOR)
-    image = axes.imshow(
-        lift,
-        cmap=colormaps["RdBu_r"].resampled(_NUM_COLORS),
-        norm=LogNorm(1 / _MAX_LIFT, _MAX_LIFT),
-        aspect="auto",
-    )
+    image = draw_lifts(axes, lift)
     font_size = 7.5 if num_heads <= 48 else 6.0
     for row, column in np.argwhere(portraits.is_significant[:, train_ids]).tolist():
         value = lift[row, column]
-        is_dark = value >= _DARK_LIFT or value <= 1 / _DARK_LIFT
         axes.text(
             column,
             row,
@@ -72,19 +56,11 @@ def plot_lift(portraits: HeadPortraits, *, arm: str, protocol: str, path: Path) 
             ha="center",
             va="center",
             fontsize=font_size,
-            color="white" if is_dark else TEXT_COLOR,
+            color=text_color(value),
         )
     _label_classes(axes, portraits, train_ids.tolist())
     _label_heads(axes, portraits, font_size + 0.5)
-    bar = figure.colorbar(
-        image, ax=axes, location="bottom", aspect=50, pad=0.015, extend="both", shrink=0.7
-    )
-    ticks = [1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8]
-    bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
-    bar.ax.minorticks_off()
-    bar.ax.tick_params(length=0)
-    bar.set_label("lift: multiple of uniform attention, log scale", fontsize=10)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    add_lift_scale(figure, image, axes)
     add_title(
         figure,
         f"Lift by attention head and class, {arm}",
@@ -134,13 +110,6 @@ def plot_reach(portraits: HeadPortraits, *, arm: str, protocol: str, path: Path)
         f"{format_count(portraits.num_frames, 'frame')}, 95 % intervals     {protocol}",
     )
     save_figure(figure, path)
-
-
-def format_lift(value: float) -> str:
-    """Format a lift for a cell, `12`, `3.2`, `1.02`, `.45`: precise where it is near 1 or 0."""
-    if value >= 9.95:
-        return f"{value:.0f}"
-    return f"{value:.1f}" if value >= 1.095 else f"{value:.2f}".removeprefix("0")
 
 
 def _save_indexed(figure: Figure, path: Path) -> None:

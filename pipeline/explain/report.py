@@ -1,6 +1,6 @@
 """The report of the head portraits: findings in sentences, the strongest head of each class."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -21,7 +21,7 @@ def summarize(portraits: HeadPortraits, arm: str) -> str:
 
 
 def format_report(
-    portraits: HeadPortraits, *, arm: str, protocol: str, walls: Sequence[str], query: str
+    portraits: HeadPortraits, *, arm: str, protocol: str, walls: Mapping[str, str], query: str
 ) -> str:
     """Compose explain.md.
 
@@ -29,7 +29,7 @@ def format_report(
         portraits: of all heads.
         arm: the name of the model.
         protocol: of its evaluation.
-        walls: file names in `walls/`.
+        walls: titles of the files in `walls/`, by name.
         query: the query of the walls, `class:person`.
     """
     parts = [
@@ -143,7 +143,7 @@ def _reach_section(portraits: HeadPortraits) -> str:
     )
 
 
-def _walls_section(walls: Sequence[str], query: str) -> list[str]:
+def _walls_section(walls: Mapping[str, str], query: str) -> list[str]:
     heading = f"## Maps of `{query}`"
     if not walls:
         return [
@@ -154,7 +154,7 @@ def _walls_section(walls: Sequence[str], query: str) -> list[str]:
         "How strongly each place attends to the pixels of the class, as a multiple of uniform"
         " attention; the mean of a panel is the head's lift in this frame."
     )
-    return [heading, legend, *(f"![{name}](walls/{name})" for name in walls)]
+    return [heading, legend, *(f"![{title}](walls/{name})" for name, title in walls.items())]
 
 
 def _format_lift(value: float) -> str:

@@ -18,7 +18,7 @@ from pipeline.tracking import store
 REPORT_KEY = "retrain-report"
 _SCORES_KEY = "retrain-scores"
 _RUNS_KEY = "retrain-runs"
-_MAX_IMAGE_BYTES = 300_000  # per image; the report is a row of Prefect's database
+_MAX_IMAGE_BYTES = 1_000_000  # per image; the report is a row of Prefect's database
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 
 from pipeline.dataset.archive import Archive
 from pipeline.evaluation.scores import write_score_table
 from pipeline.explain.inputs import InputFrame, read_frame, select_best_arm, select_frames
+from pipeline.explain.lift_scale import format_lift
+from pipeline.explain.maps import looked_at_maps
 from pipeline.explain.plots import plot_lift, plot_reach
 from pipeline.explain.portraits import HeadMeasurements, HeadPortraits
 from pipeline.explain.report import format_report, summarize
+from pipeline.explain.scale import fit_scale
 from pipeline.explain.tables import build_head_table, build_lift_table, collect_metrics
+from pipeline.explain.wall import Caption, WallStyle, draw_wall
 from pipeline.params.explain import Explain
 from segformer.atomic import replacing_contents
 from segformer.cityscapes import CLASS_NAMES, IGNORE, NUM_CLASSES
@@ -24,6 +30,8 @@ from segformer.explain.attention_maps import AttentionRecord, record_attention
 from segformer.inference.settings import InferenceSettings
 from segformer.model.segformer import SegFormer
 from segformer.weights import checkpoint
+
+_WALL_STYLE = WallStyle(width=1200)
 
 
 @dataclass(frozen=True)
@@ -139,7 +147,7 @@ def _count_query_pixels(params: Explain, record: AttentionRecord, frame: InputFr
     return int(_query_region(params, frame)[:rows, :columns].sum())
 
 
-def _query_region(params: Explain, frame: InputFrame) -> np.ndarray:
+def _query_region(params: Explain, frame: InputFrame) -> NDArray[np.bool_]:
     """(h, w) bool."""
     return np.asarray(frame.labels == CLASS_NAMES.index(params.query_class))
 
@@ -165,7 +173,31 @@ def _write_portraits(folder: Path, portraits: HeadPortraits, *, arm: str, protoc
 
 def _draw_walls(
     params: Explain, model: SegFormer, frames: Sequence[InputFrame], folder: Path
-) -> list[str]:
-    """Draw a wall per frame into a new folder; return the names of the files."""
+) -> dict[str, str]:
+    """Draw a wall per frame into a new folder, all with one scale; return the titles by file."""
     folder.mkdir()
-    return []
+    regions = [_query_region(params, frame) for frame in frames]
+    maps = [
+        looked_at_maps(
+            _record(model, frame),
+            torch.from_numpy(region),
+            stage=params.stage,
+            block=params.block,
+        )
+        for frame, region in zip(frames, regions, strict=True)
+    ]
+    if not maps:
+        return {}
+    scale = fit_scale(np.concatenate([heads.values.ravel() for heads in maps]))
+    block = params.block % model.encoder.variant.depths[params.stage]
+    title = f"Attention to {params.query_class}, stage {params.stage}, block {block}"
+    titles = {}
+    for frame, region, heads in zip(frames, regions, maps, strict=True):
+        lifts = [format_lift(float(values.mean())) for values in heads.values]
+        names = [f"head {head}: lift {lift}" for head, lift in enumerate(lifts)]
+        caption = Caption(title, frame.key, ("photograph", *names))
+        wall = draw_wall(frame.photograph, heads, scale, caption, mark=region, style=_WALL_STYLE)
+        name = f"{Path(frame.key).name}.png"
+        Image.fromarray(wall).save(folder / name, optimize=True)
+        titles[name] = f"{title}, {frame.key}"
+    return titles

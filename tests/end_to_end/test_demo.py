@@ -39,6 +39,7 @@ TINY = {
     "evaluate.bootstrap": 50,
     "ablation.seeds": [0],
     "ablation.bootstrap": 50,
+    "explain.bootstrap": 50,
 }
 
 
@@ -211,7 +212,8 @@ def test_dvc_tells_metrics_and_plots(project: DemoProject) -> None:
     assert "val2/official/64x128/whole/ss/last" == metrics["protocol"]
     project.dvc("plots", "show", "-o", "plots")
     page = (project.folder / "plots" / "index.html").read_text()
-    for title in ("IoU per class, ce", "Class frequency", "Training loss, dice", "confusion.png"):
+    titles = ("IoU per class, ce", "Class frequency", "Training loss, dice", "confusion.png")
+    for title in (*titles, "Lift of the attention heads by class", "lift.png", "walls"):
         assert title in page
 
 

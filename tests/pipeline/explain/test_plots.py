@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.explain.plots import format_lift, plot_lift, plot_reach
+from pipeline.explain.lift_scale import format_lift
+from pipeline.explain.plots import plot_lift, plot_reach
 from segformer.cityscapes import CLASS_NAMES, NUM_CLASSES, palette
 from tests.pipeline.explain.records import make_portraits
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.explain.portraits import HeadName
+from pipeline.explain.portraits import HeadName, HeadPortraits
 from pipeline.explain.report import find_strongest, format_report, summarize
 from pipeline.explain.tables import build_head_table, build_lift_table, collect_metrics
 from segformer.cityscapes import CLASS_NAMES, NUM_CLASSES
@@ -20,10 +20,10 @@ def lift() -> np.ndarray:
     return lift
 
 
-def report(portraits, walls: tuple[str, ...] = ()) -> str:
+def report(portraits: HeadPortraits, walls: dict[str, str] | None = None) -> str:
     """The report of an arm."""
     return format_report(
-        portraits, arm="ce-1", protocol="val12/official", walls=walls, query="class:person"
+        portraits, arm="ce-1", protocol="val12/official", walls=walls or {}, query="class:person"
     )
 
 
@@ -68,8 +68,8 @@ def test_report_has_counts_and_a_row_per_class(lift: np.ndarray) -> None:
 
 def test_report_shows_the_walls(lift: np.ndarray) -> None:
     """Each wall is an image; without walls the section says why."""
-    text = report(make_portraits(lift), ("avalon.png",))
-    assert "](walls/avalon.png)" in text
+    text = report(make_portraits(lift), {"avalon.png": "Attention to person"})
+    assert "![Attention to person](walls/avalon.png)" in text
     assert "No measured frame has a pixel of this class in a key" in report(make_portraits(lift))
 
 
