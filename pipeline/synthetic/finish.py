@@ -55,10 +55,18 @@ def to_uint8_image(picture: FloatArray) -> NDArray[np.uint8]:
     return np.ascontiguousarray(whole.transpose(1, 2, 0))
 
 
-def expose(view: View, scale: int, *, noise: float | None = None) -> FloatArray:
+def measure_brightness(picture: FloatArray) -> float:
+    """Return the mean of (3, h, w), read at every fourth row and column."""
+    return float(picture[:, ::4, ::4].mean(dtype=np.float64))
+
+
+def expose(
+    view: View, scale: int, *, noise: float | None = None, brightness: float | None = None
+) -> FloatArray:
     """Return (3, h, w) float32, the image on the sensor, `scale` times smaller than the canvas.
 
-    `noise` is the standard deviation of the sensor's noise; None draws one.
+    `noise` is the standard deviation of the sensor's noise; None draws one. `brightness` is the
+    mean that the exposure adapts to; None takes that of the image.
     """
     color, rng = view.canvas.color, view.rng
     rows, columns = color.shape[1] // scale, color.shape[2] // scale
@@ -74,7 +82,8 @@ def expose(view: View, scale: int, *, noise: float | None = None) -> FloatArray:
     down = np.linspace(-1, 1, rows, dtype=np.float32)[:, None] ** 2
     across = np.linspace(-1, 1, columns, dtype=np.float32)[None] ** 2
     # The camera's own exposure, which brightens a street that lies in the shade of its houses.
-    brightness = float(picture[:, ::4, ::4].mean(dtype=np.float64))
+    if brightness is None:
+        brightness = measure_brightness(picture)
     gain = view.light.exposure * min(max(_BRIGHTNESS / brightness, 0.9), 1.4)
     picture *= np.float32(gain) * (1 - 0.09 * down - 0.09 * across)
     # A shoulder, so that bright plaster and clouds do not burn out to flat white.

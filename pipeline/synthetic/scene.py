@@ -66,14 +66,17 @@ def choose_scale(size: tuple[int, int]) -> int:
     return 2 if rows <= SMOOTH_ROWS else 1
 
 
-def develop(view: View, scale: int, *, noise: float | None = None) -> SyntheticFrame:
+def develop(
+    view: View, scale: int, *, noise: float | None = None, brightness: float | None = None
+) -> SyntheticFrame:
     """Return the frame that the camera takes of a painted canvas `scale` times as large.
 
-    `noise` is the standard deviation of the sensor's noise; None draws one.
+    `noise` and `brightness` are those of `expose`.
     """
     ids = view.canvas.ids[::scale, ::scale].copy()
     labels = np.where(ids >= INSTANCE_BASE, ids // INSTANCE_BASE, ids).astype(np.uint8)
-    return SyntheticFrame(to_uint8_image(expose(view, scale, noise=noise)), labels, ids)
+    picture = expose(view, scale, noise=noise, brightness=brightness)
+    return SyntheticFrame(to_uint8_image(picture), labels, ids)
 
 
 def open_view(rng: np.random.Generator, rows: int, columns: int) -> View:

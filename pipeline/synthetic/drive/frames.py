@@ -16,7 +16,7 @@ from pipeline.synthetic.drive.blocks import BLOCK, Block
 from pipeline.synthetic.drive.objects import Moment, Thing
 from pipeline.synthetic.drive.plan import BlockPlanner, draw_plan
 from pipeline.synthetic.drive.streams import SPEED, plan_streams
-from pipeline.synthetic.finish import label_borders, paint_bonnet
+from pipeline.synthetic.finish import label_borders, measure_brightness, paint_bonnet
 from pipeline.synthetic.ground import mirror_in_ground, paint_ground, shade_ground
 from pipeline.synthetic.light import draw_light
 from pipeline.synthetic.outline import pixel_span
@@ -36,6 +36,7 @@ _CLEAR_SIGHT_OF_HOUSES, _WIDTH_OF_HOUSES = 220.0, 45.0
 _ADJOINING = 0.1  # Meters between two houses.
 _FADE = 0.15  # Of its sight; over this distance a thing appears.
 _MIN_DISTANCE = 2.5  # Meters; what is nearer than this lies outside of the picture.
+_SHARE_OF_STREET = 0.9  # Trees and vehicles make a street about this much darker.
 _NOISE = 0.006  # Standard deviation of the sensor's noise.
 _DRIVE = 17  # Keeps the randomness of drives apart from that of single frames.
 _MAX_BLOCKS_KEPT = 400
@@ -63,8 +64,8 @@ class Drive:
         """Draw the frame with a number, of `size` rows and columns."""
         scale = choose_scale(size)
         view = self._open_view(number, (size[0] * scale, size[1] * scale))
-        self._paint(view, number / FRAME_RATE)
-        return develop(view, scale, noise=_NOISE)
+        brightness = self._paint(view, number / FRAME_RATE)
+        return develop(view, scale, noise=_NOISE, brightness=brightness)
 
     def camera_at(self, number: int, size: tuple[int, int]) -> Camera:
         """The camera of a frame of `size` rows and columns; it sways a little, as cars do."""
@@ -96,7 +97,8 @@ class Drive:
             moving=True,
         )
 
-    def _paint(self, view: View, time: float) -> None:
+    def _paint(self, view: View, time: float) -> float:
+        """Paint the whole frame; return the brightness that the camera's exposure adapts to."""
         traveled = view.camera.traveled
         blocks = [
             self._block(_STANDING, n) for n in _block_numbers(traveled - _BEHIND, traveled + _SIGHT)
@@ -113,9 +115,12 @@ class Drive:
             paint_houses(view, side, houses)
         _fade_far_houses(view, *behind)
         mirror_in_ground(view)
+        # Measured before what passes is painted: a white truck must not darken the whole picture.
+        brightness = _SHARE_OF_STREET * measure_brightness(view.canvas.color)
         self._paint_things(view, things)
         paint_bonnet(self._fix(view, 3))
         label_borders(self._fix(view, 4))
+        return brightness
 
     def _fix(self, view: View, key: int) -> View:
         """Give a view randomness that is the same in every frame."""
