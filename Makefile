@@ -41,6 +41,7 @@ bench: .venv/installed-dev  ## compare with transformers, plain losses and the o
 	python -m benchmarks.synthetic
 	python -m benchmarks.graph
 	python -m benchmarks.serving
+	GOMP_SPINCOUNT=20000 python -m benchmarks.video  # as the command line sets it
 
 bench-train: .venv/installed-dev  ## images/s of training, compared with a plain loop of transformers' SegFormer
 	python -m benchmarks.training --variant b0

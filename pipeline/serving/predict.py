@@ -53,11 +53,12 @@ class PictureOptions:
     has_labels: bool = True
 
 
-def find_inputs(paths: Iterable[Path]) -> Inputs:
+def find_inputs(paths: Iterable[Path], command: str = "predict") -> Inputs:
     """Sort paths into pictures and films; folders are searched for both, recursively.
 
     Args:
         paths: of pictures (PNG, JPEG), films, zips of pictures, and folders.
+        command: the name of the command, for messages.
 
     Returns:
         Both sorted by name.
@@ -83,7 +84,7 @@ def find_inputs(paths: Iterable[Path]) -> Inputs:
             if name in group:
                 problems.append(f"{group[name]} and {file} would both be written as {name}")
             group[name] = file
-    raise_problems(problems, "predict", "with the paths of the pictures and films")
+    raise_problems(problems, command, "with the paths of the pictures and films")
     return Inputs(dict(sorted(inputs.images.items())), dict(sorted(inputs.films.items())))
 
 

@@ -12,11 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from pipeline.serving.film import FilmOptions, predict_film
-from pipeline.serving.load import load_model
+from pipeline.serving.load import TrainedModel, load_model
 from pipeline.video.codecs import Codec
 from pipeline.video.source import open_sources
+from segformer.model.segformer import SegFormer
+from segformer.weights import checkpoint
 from tests.fakes.browser import BROWSER_MARKS, open_page
 from tests.pipeline.video.films import write_film
 
@@ -28,6 +31,15 @@ PLAY = """async film => {
     if (!film.ended) await new Promise(done => film.addEventListener('ended', done));
     return [film.videoWidth, film.videoHeight, film.duration, film.ended];
 }"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
+    """A model with random weights."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("models")
+    checkpoint.save(SegFormer("b0"), path, size=(64, 96))
+    return load_model(str(path))
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +70,13 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("codec", ["h264", "vp9", "av1"])
 def test_predicted_film_plays(
-    tmp_path: Path, server: str, model_folder: Path, page: Any, codec: Codec
+    tmp_path: Path, server: str, model: TrainedModel, page: Any, codec: Codec
 ) -> None:
     """Chromium plays a predicted film with sound: its size, its duration, and to its end."""
     random = np.random.default_rng(0)
     images = [random.integers(0, 256, (64, 96, 3), dtype=np.uint8) for _ in range(20)]
     [source] = open_sources(write_film(tmp_path / "drive.mp4", images, audio="aac"))
-    result = predict_film(load_model(str(model_folder)), source, tmp_path, FilmOptions(codec=codec))
+    result = predict_film(model, source, tmp_path, FilmOptions(codec=codec))
     page.goto(f"{server}/overlay/")
     page.set_content(f'<video src="{server}/overlay/{result.path.name}" controls></video>')
     columns, rows, duration, is_ended = page.locator("video").evaluate(PLAY)
