@@ -126,7 +126,8 @@ class DownloadRun:
     def has_all(self) -> bool:
         """Whether the folder has both complete zips, and nothing else."""
         names = {path.name for path in self.out.iterdir()}
-        return names == {IMAGE_ZIP, LABEL_ZIP, "source.json", "train_extra"} and all(
+        folders = {"train_extra", "demo_video"}
+        return names == {IMAGE_ZIP, LABEL_ZIP, "source.json", *folders} and all(
             CONTENT[name] == (self.out / name).read_bytes() for name in (IMAGE_ZIP, LABEL_ZIP)
         )
 
