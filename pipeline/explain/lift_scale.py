@@ -38,7 +38,7 @@ def add_lift_scale(figure: Figure, image: ColorizingArtist, axes: Axes | Sequenc
     bar.ax.minorticks_off()
     bar.ax.tick_params(length=0)
     bar.set_label("lift: multiple of uniform attention, log scale", fontsize=10)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
 
 
 def text_color(lift: float) -> str:
