@@ -64,7 +64,7 @@ Start = Annotated[
     typer.Option(
         parser=parse_time,
         metavar="TIME",
-        help="Start of the part to segment: seconds or m:ss.",
+        help="Start of the part to read: seconds or m:ss.",
         rich_help_panel=_FILMS,
     ),
 ]
@@ -73,7 +73,7 @@ End = Annotated[
     typer.Option(
         parser=parse_time,
         metavar="TIME",
-        help="End of the part to segment.",
+        help="End of the part to read.",
         rich_help_panel=_FILMS,
     ),
 ]

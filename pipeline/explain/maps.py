@@ -1,12 +1,16 @@
 """Attention of a block as maps over the photograph, in multiples of uniform attention."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segformer.explain.attention_maps import AttentionRecord
 from segformer.explain.places import Place
+
+HeadChoice = int | Literal["all", "mean"]
+"""One head from 0, all of them, or the mean over them."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,30 @@ def looked_at_maps(
     layer = record.block(stage, block)
     extent = tuple(side * layer.query_stride for side in layer.query_size)
     return HeadMaps(values, _coverage(extent, record.image_size))
+
+
+def name_heads(head: HeadChoice, num_heads: int) -> tuple[str, ...]:
+    """The names of the maps that `select_heads` leaves."""
+    if head == "all":
+        return tuple(f"head {index}" for index in range(num_heads))
+    if head == "mean":
+        return ("the only head" if num_heads == 1 else f"mean of {num_heads} heads",)
+    return (f"head {head}",)
+
+
+def select_heads(maps: HeadMaps, head: HeadChoice) -> HeadMaps:
+    """Keep one head, or their mean."""
+    if head == "all":
+        return maps
+    values = maps.values.mean(0, keepdims=True) if head == "mean" else maps.values[[head]]
+    return HeadMaps(values, maps.coverage)
+
+
+def check_head(head: HeadChoice, num_heads: int, owner: str) -> None:
+    """Raise a ValueError if there is no such head of `owner`."""
+    if isinstance(head, int) and not 0 <= head < num_heads:
+        allowed = f"heads 0 to {num_heads - 1}" if num_heads > 1 else "head 0 only"
+        raise ValueError(f"--head {head}: {owner} has {allowed}; give one of them, all or mean")
 
 
 def _coverage(extent: tuple[int, ...], image_size: tuple[int, int]) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """Panels of a wall: a photograph or a map over it in gray, with the query marked."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
@@ -8,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.explain.scale import ColorScale
 from segformer.data.resize import resize_image, resize_labels
 
 Interpolation = Literal["nearest", "bilinear"]
@@ -25,7 +25,25 @@ _DARKEST, _BRIGHTEST = 52, 178
 MIDDLE_GRAY = (_DARKEST + _BRIGHTEST) // 2
 """The gray of a photograph's middle gray below a map."""
 
-_LINE, _OUTLINE = (255, 255, 255), (0, 0, 0)
+_LINE_COLOR, _EDGE_COLOR = (255, 255, 255), (0, 0, 0)
+
+
+@dataclass(frozen=True)
+class MarkLines:
+    """A mark in panels of one size: (h, w) bool masks of its white lines and their black edge."""
+
+    line: NDArray[np.bool_]
+    edge: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """For each pixel along an axis: two cells, the weight of the second, whether there is one."""
+
+    below: NDArray[np.intp]
+    above: NDArray[np.intp]
+    share: NDArray[np.float32]
+    is_inside: NDArray[np.bool_]
 
 
 def draw_gray(photograph: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -35,7 +53,7 @@ def draw_gray(photograph: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def resize_map(
-    values: NDArray[np.floating],
+    values: NDArray[np.float32],
     size: Size,
     *,
     coverage: tuple[float, float] = (1.0, 1.0),
@@ -44,7 +62,7 @@ def resize_map(
     """Enlarge a map to a panel.
 
     Args:
-        values: (rows, columns).
+        values: (rows, columns) float32.
         size: rows and columns of the panel, in pixels.
         coverage: of the panel by the map, as in `HeadMaps`.
         interpolation: between the centers of the map's tokens, or none.
@@ -53,55 +71,41 @@ def resize_map(
         (*size,) float32; nan where the panel is not covered.
     """
     rows, columns = (
-        _weights(length, cells, share, interpolation)
+        _sample(length, cells, share, interpolation)
         for length, cells, share in zip(size, values.shape, coverage, strict=True)
     )
-    # Pixels outside have weights of nan, which a product would spread.
-    enlarged = np.full(size, np.nan, dtype=np.float32)
-    is_row, is_column = ~np.isnan(rows[:, 0]), ~np.isnan(columns[:, 0])
-    product = rows[is_row] @ values.astype(np.float32) @ columns[is_column].T
-    enlarged[np.ix_(is_row, is_column)] = product
+    share = rows.share[:, None]
+    enlarged: NDArray[np.float32] = (
+        values[rows.below] * (1 - share) + values[rows.above] * share
+    )  # (h, columns)
+    left, right = enlarged[:, columns.below], enlarged[:, columns.above]
+    enlarged = left * (1 - columns.share) + right * columns.share
+    enlarged[~rows.is_inside] = np.nan
+    enlarged[:, ~columns.is_inside] = np.nan
     return enlarged
 
 
-def draw_mark(panel: NDArray[np.uint8], mark: Mark | None) -> NDArray[np.uint8]:
-    """Return a panel, (h, w, 3) uint8, with a cross at a place, or the outline of a region."""
+def plan_mark(mark: Mark | None, size: Size) -> MarkLines | None:
+    """Find the pixels of a mark in panels of a size: a cross, or the outline of a region."""
     if mark is None:
-        return panel
-    height, width = panel.shape[:2]
+        return None
     if isinstance(mark, tuple):
-        line = _cross((height, width), mark)
-        thickness = max(1, width // 500)
-        line = _dilate(line, thickness)
-        outline = _dilate(line, max(1, thickness))
-    else:
-        region = resize_labels(mark.astype(np.uint8), (height, width)).astype(bool)
-        line = region & _dilate(~region, max(1, width // 640))
-        outline = _dilate(region, 1) & ~region
+        thickness = max(1, size[1] // 500)
+        line = _dilate(_cross(size, mark), thickness)
+        return MarkLines(line, _dilate(line, thickness) & ~line)
+    region = resize_labels(mark.astype(np.uint8), size).astype(bool)
+    line = region & _dilate(~region, max(1, size[1] // 640))
+    return MarkLines(line, _dilate(region, 1) & ~region)
+
+
+def draw_mark(panel: NDArray[np.uint8], lines: MarkLines | None) -> NDArray[np.uint8]:
+    """Return a panel, (h, w, 3) uint8, with a mark: white lines with a black edge."""
+    if lines is None:
+        return panel
     marked = panel.copy()
-    marked[outline] = _OUTLINE
-    marked[line] = _LINE
+    marked[lines.edge] = _EDGE_COLOR
+    marked[lines.line] = _LINE_COLOR
     return marked
-
-
-def draw_map_panel(
-    gray: NDArray[np.uint8],
-    values: NDArray[np.floating],
-    scale: ColorScale,
-    mark: Mark | None = None,
-) -> NDArray[np.uint8]:
-    """Draw a map over a gray photograph.
-
-    Args:
-        gray: (h, w) uint8, of `draw_gray`.
-        values: (h, w), of `resize_map`.
-        scale: the colors.
-        mark: the query.
-
-    Returns:
-        (h, w, 3) uint8 RGB.
-    """
-    return draw_mark(scale.blend(gray, values), mark)
 
 
 def resize_photograph(photograph: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
@@ -110,22 +114,17 @@ def resize_photograph(photograph: NDArray[np.uint8], size: Size) -> NDArray[np.u
 
 
 @lru_cache(maxsize=32)
-def _weights(
-    length: int, cells: int, coverage: float, interpolation: Interpolation
-) -> NDArray[np.float32]:
-    """(length, cells): the weight of each cell for each pixel along one axis; nan outside."""
+def _sample(length: int, cells: int, coverage: float, interpolation: Interpolation) -> _Samples:
     places = (np.arange(length) + 0.5) / length / coverage * cells  # in cells from the edge
-    weights = np.zeros((length, cells), dtype=np.float32)
-    pixels = np.arange(length)
-    if interpolation == "nearest":
-        weights[pixels, np.clip(places.astype(int), 0, cells - 1)] = 1
-    else:
-        centers = np.clip(places - 0.5, 0, cells - 1)
-        below = np.minimum(centers.astype(int), max(cells - 2, 0))
-        weights[pixels, below] = 1 - (centers - below)
-        weights[pixels, np.minimum(below + 1, cells - 1)] += centers - below
-    weights[places >= cells] = np.nan
-    return weights
+    centers = places - 0.5 if interpolation == "bilinear" else np.floor(places)
+    centers = np.clip(centers, 0, cells - 1)
+    below = centers.astype(np.intp)
+    return _Samples(
+        below=below,
+        above=np.minimum(below + 1, cells - 1),
+        share=(centers - below).astype(np.float32),
+        is_inside=places < cells,
+    )
 
 
 def _cross(size: Size, place: tuple[float, float]) -> NDArray[np.bool_]:

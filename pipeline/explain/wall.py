@@ -13,10 +13,11 @@ from pipeline.explain.panels import (
     MIDDLE_GRAY,
     Interpolation,
     Mark,
+    MarkLines,
     Size,
     draw_gray,
-    draw_map_panel,
     draw_mark,
+    plan_mark,
     resize_map,
     resize_photograph,
 )
@@ -159,12 +160,10 @@ class WallStyle:
     Attributes:
         interpolation: of the maps.
         width: of the wall, in pixels.
-        marks_panels: whether the query is marked in every map, not only in the photograph.
     """
 
     interpolation: Interpolation = "nearest"
     width: int = WIDTH
-    marks_panels: bool = True
 
 
 def draw_wall(
@@ -192,30 +191,26 @@ def draw_wall(
     style = style or WallStyle()
     wall = Wall(caption, scale, (photograph.shape[0], photograph.shape[1]), style.width)
     resized = resize_photograph(photograph, wall.panel_size)
-    panels = draw_head_panels(resized, maps, scale, mark=mark, style=style)
-    return wall.compose([draw_mark(resized, mark), *panels])
+    lines = plan_mark(mark, wall.panel_size)
+    panels = draw_map_panels(resized, maps, scale, lines, style.interpolation)
+    return wall.compose([draw_mark(resized, lines), *panels])
 
 
-def draw_head_panels(
+def draw_map_panels(
     photograph: NDArray[np.uint8],
     maps: HeadMaps,
     scale: ColorScale,
-    *,
-    mark: Mark | None = None,
-    style: WallStyle,
+    lines: MarkLines | None,
+    interpolation: Interpolation,
 ) -> list[NDArray[np.uint8]]:
     """Draw a panel per head over a photograph of the size of a panel, (h, w, 3) uint8 RGB."""
     gray = draw_gray(photograph)
     size = gray.shape[0], gray.shape[1]
-    return [
-        draw_map_panel(
-            gray,
-            resize_map(values, size, coverage=maps.coverage, interpolation=style.interpolation),
-            scale,
-            mark if style.marks_panels else None,
-        )
+    enlarged = (
+        resize_map(values, size, coverage=maps.coverage, interpolation=interpolation)
         for values in maps.values
-    ]
+    )
+    return [draw_mark(scale.blend(gray, values), lines) for values in enlarged]
 
 
 def draw_note(panel: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
@@ -262,10 +257,8 @@ def draw_scale_bar(
 def tick_offset(scale: ColorScale, value: float, length: int) -> int:
     """The pixel of a value in a scale bar of `length` pixels."""
     least, *_, largest = (tick for tick, _ in scale.ticks)
-    if scale.is_ratio:
-        share = np.log(value / least) / np.log(largest / least)
-    else:
-        share = value / largest
+    is_ratio = scale.is_ratio
+    share = np.log(value / least) / np.log(largest / least) if is_ratio else value / largest
     return round(float(share) * (length - 1))
 
 

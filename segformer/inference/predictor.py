@@ -19,12 +19,14 @@ class Predictor:
     Args:
         network: on the device to use.
         settings: input size, windows, flip, scales and resize filter.
+
+    Attributes: as the arguments, and `num_classes`.
     """
 
     def __init__(self, network: SegFormer, settings: InferenceSettings) -> None:
         self.settings = settings
         self.num_classes = network.num_classes
-        self._network = network
+        self.network = network
         self._device = next(network.parameters()).device
 
     def predict(self, image: NDArray[np.uint8]) -> Prediction:
@@ -39,7 +41,7 @@ class Predictor:
         size = image.shape[0], image.shape[1]
         inputs = [self._resize(image, input_size) for input_size in self.settings.input_sizes(size)]
         return predict(
-            self._network,
+            self.network,
             [pixels.to(self._device) for pixels in inputs],
             output_size=size,
             windows=self.settings.windows,
