@@ -1,4 +1,4 @@
-"""The tables of the head portraits: a row per head and class, a row per head, and metrics."""
+"""The tables of the head portraits: by head and class, by class, by head; and metrics."""
 
 from collections.abc import Sequence
 
@@ -12,21 +12,21 @@ from segformer.cityscapes import CLASS_NAMES
 def build_lift_table(portraits: HeadPortraits) -> pd.DataFrame:
     """Build lift.csv: a row per head and class that occurs in a key."""
     train_ids = np.flatnonzero(portraits.key_share > 0).tolist()
-    rows = [
-        _head_columns(head)
-        | {
-            "class": CLASS_NAMES[k],
-            "lift": portraits.lift.value[i, k],
-            "low": portraits.lift.low[i, k],
-            "high": portraits.lift.high[i, k],
-            "p_holm": portraits.p_holm[i, k],
-            "position_lift": portraits.position_lift[i, k],
-            "frames": portraits.num_class_frames[i, k],
-        }
-        for i, head in enumerate(portraits.heads)
-        for k in train_ids
-    ]
-    return pd.DataFrame(rows)
+    pairs = [(i, k) for i in range(len(portraits.heads)) for k in train_ids]
+    return pd.DataFrame([_describe_pair(portraits, i, k) for i, k in pairs])
+
+
+def build_class_table(portraits: HeadPortraits) -> pd.DataFrame:
+    """Build classes.csv: a row per class with its strongest head, significant or not.
+
+    It is the head whose interval begins highest; without intervals, the one of the highest lift.
+    """
+    pairs = []
+    for k in np.flatnonzero(portraits.key_share > 0).tolist():
+        low = portraits.lift.low[:, k]
+        strength = portraits.lift.value[:, k] if np.isnan(low).all() else low
+        pairs.append((int(np.nanargmax(strength)), k))
+    return pd.DataFrame([_describe_pair(portraits, i, k) for i, k in pairs])
 
 
 def build_head_table(portraits: HeadPortraits) -> pd.DataFrame:
@@ -63,6 +63,18 @@ def group_by_stage(heads: Sequence[HeadName]) -> dict[int, list[int]]:
     for i, head in enumerate(heads):
         groups.setdefault(head.stage, []).append(i)
     return groups
+
+
+def _describe_pair(portraits: HeadPortraits, head: int, train_id: int) -> dict[str, object]:
+    return _head_columns(portraits.heads[head]) | {
+        "class": CLASS_NAMES[train_id],
+        "lift": portraits.lift.value[head, train_id],
+        "low": portraits.lift.low[head, train_id],
+        "high": portraits.lift.high[head, train_id],
+        "p_holm": portraits.p_holm[head, train_id],
+        "position_lift": portraits.position_lift[head, train_id],
+        "frames": portraits.num_class_frames[head, train_id],
+    }
 
 
 def _head_columns(head: HeadName) -> dict[str, object]:

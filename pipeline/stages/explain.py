@@ -19,7 +19,12 @@ from pipeline.explain.plots import plot_lift, plot_reach
 from pipeline.explain.portraits import HeadMeasurements, HeadPortraits
 from pipeline.explain.report import format_report, summarize
 from pipeline.explain.scale import fit_scale
-from pipeline.explain.tables import build_head_table, build_lift_table, collect_metrics
+from pipeline.explain.tables import (
+    build_class_table,
+    build_head_table,
+    build_lift_table,
+    collect_metrics,
+)
 from pipeline.explain.wall import Caption, WallStyle, draw_wall
 from pipeline.params.explain import Explain
 from segformer.atomic import replacing_contents
@@ -72,9 +77,10 @@ def explain_best_arm(
 ) -> ExplainResult:
     """Write the head portraits of the best arm into `out`: tables, figures, report and walls.
 
-    lift.csv has a row per head and class, heads.csv a row per head with distance and entropy;
-    lift.png and reach.png show them, explain.md states the findings, explain.json has counts and
-    means. `walls` has a wall of maps for each of a few frames.
+    lift.csv has a row per head and class, classes.csv the strongest head of each class, heads.csv
+    distance and entropy of each head; lift.png and reach.png show them, explain.md states the
+    findings, explain.json has counts and means. `walls` has a wall of maps for each of a few
+    frames.
 
     Args:
         params: the section `explain`.
@@ -166,6 +172,7 @@ def _write_portraits(folder: Path, portraits: HeadPortraits, *, arm: str, protoc
     facts = {"arm": arm, "protocol": protocol, **collect_metrics(portraits)}
     (folder / "explain.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     write_score_table(folder / "lift.csv", build_lift_table(portraits), protocol)
+    write_score_table(folder / "classes.csv", build_class_table(portraits), protocol)
     write_score_table(folder / "heads.csv", build_head_table(portraits), protocol)
     plot_lift(portraits, arm=arm, protocol=protocol, path=folder / "lift.png")
     plot_reach(portraits, arm=arm, protocol=protocol, path=folder / "reach.png")

@@ -213,7 +213,7 @@ def test_dvc_tells_metrics_and_plots(project: DemoProject) -> None:
     project.dvc("plots", "show", "-o", "plots")
     page = (project.folder / "plots" / "index.html").read_text()
     titles = ("IoU per class, ce", "Class frequency", "Training loss, dice", "confusion.png")
-    for title in (*titles, "Lift of the attention heads by class", "lift.png", "walls"):
+    for title in (*titles, "Lift of the strongest attention head", "lift.png", "walls"):
         assert title in page
 
 

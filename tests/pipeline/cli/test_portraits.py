@@ -39,5 +39,5 @@ def test_results_are_logged_in_the_run_of_the_best_arm(
     assert "dice-0" == journal.header()["name"]
     assert "k" == journal.header()["key"]
     folders = [line.content["under"] for line in journal.lines() if line.kind == "files"]
-    assert 6 == folders.count("explain")
+    assert 7 == folders.count("explain")
     assert 1 == folders.count("explain/walls")

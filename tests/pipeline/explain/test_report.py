@@ -5,7 +5,12 @@ import pytest
 
 from pipeline.explain.portraits import HeadName, HeadPortraits
 from pipeline.explain.report import find_strongest, format_report, summarize
-from pipeline.explain.tables import build_head_table, build_lift_table, collect_metrics
+from pipeline.explain.tables import (
+    build_class_table,
+    build_head_table,
+    build_lift_table,
+    collect_metrics,
+)
 from segformer.cityscapes import CLASS_NAMES, NUM_CLASSES
 from tests.pipeline.explain.records import make_portraits
 
@@ -85,6 +90,15 @@ def test_lift_table_leaves_absent_classes_out(lift: np.ndarray) -> None:
         .to_dict("records")
     )
     assert (4.0, 3.6, 4.4) == tuple(round(row[name], 6) for name in ("lift", "low", "high"))
+
+
+def test_class_table_has_the_strongest_head(lift: np.ndarray) -> None:
+    """A row per class, of the head whose interval begins highest."""
+    table = build_class_table(make_portraits(lift)).set_index("class")
+    assert NUM_CLASSES == len(table)
+    columns = ["stage", "block", "head", "lift"]
+    assert [1, 1, 0, 4.0] == table.loc["traffic light", columns].tolist()
+    assert [0, 1, 1, 3.0] == table.loc["sky", columns].tolist()
 
 
 def test_head_table_has_a_row_per_head(lift: np.ndarray) -> None:

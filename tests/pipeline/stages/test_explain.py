@@ -24,7 +24,7 @@ from tests.pipeline.stages.test_evaluate import KEYS, make_data
 
 SIZE = (64, 96)
 PARAMS = Explain(frames=3, walls=2, query="class:car", stage=2, block=-1, bootstrap=50, seed=0)
-TABLES = {"lift.csv", "heads.csv", "explain.json", "explain.md"}
+TABLES = {"lift.csv", "classes.csv", "heads.csv", "explain.json", "explain.md"}
 
 
 def make_project(folder: Path) -> Path:
