@@ -122,8 +122,8 @@ class AttentionRecord:
         mask = place_mask(places, self.image_size).to(layer.key.device)
         shares = token_shares(mask, stride=layer.key_stride, size=layer.key_size)
         parts = [weights @ shares for _, weights in layer.iter_weights()]  # (a, queries) each
-        multiples: Tensor = len(shares) * torch.cat(parts, dim=1)
-        return multiples.unflatten(1, layer.query_size)
+        maps: Tensor = torch.cat(parts, dim=1).unflatten(1, layer.query_size)
+        return maps * len(shares)
 
 
 def record_attention(model: SegFormer | Encoder, image: Tensor) -> AttentionRecord:

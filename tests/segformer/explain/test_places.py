@@ -4,7 +4,7 @@ from segformer.explain.places import token_shares
 
 
 def test_shares_are_counts_of_pixels() -> None:
-    """A 5 x 7 image in tokens of 4 pixels: the share of each is its number of pixels of the region over 9."""
+    """A token's share is its number of pixels of the region over all 9."""
     mask = torch.zeros(5, 7, dtype=torch.bool)
     mask[2:5, 3:6] = True  # 2 and 4 pixels above, 1 and 2 below
     shares = token_shares(mask, stride=4, size=(2, 2))
