@@ -9,6 +9,7 @@ from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -40,19 +41,29 @@ def main() -> None:
     model = TrainedModel("random", Predictor(network, InferenceSettings()), list(CLASS_NAMES))
     rows, columns = arguments.size
     print(f"{arguments.variant}, {arguments.frames} frames of {rows} x {columns}, H.264 in and out")
-    print("| | network alone, frames/s | whole, frames/s | ratio | decode | network | write |")
-    print("|---|---:|---:|---:|---:|---:|---:|")
+    print("Rates in frames/s; of the time and of the processor time, shares.")
+    print("| | network alone | whole | ratio | processor | decode waits | network | write |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|")
     with TemporaryDirectory() as folder:
         source = make_film(Path(folder) / "in.mp4", (rows, columns), arguments.frames)
         ratios = []
         for turn in range(1, arguments.repeats + 1):
-            alone = measure_network(model, source)
+            before = measure_network(model, source)
+            start = time.process_time()
             timings = predict_film(model, source, Path(folder), FilmOptions()).timings
-            alone = (alone + measure_network(model, source)) / 2  # before and after
-            whole = timings.num_frames / timings.seconds
-            ratios.append(whole / alone)
-            print(format_row(f"turn {turn}", alone, whole, timings))
+            processor = (time.process_time() - start) / timings.num_frames
+            after = measure_network(model, source)
+            alone = Rate(*(sum(pair) / 2 for pair in zip(before, after, strict=True)))
+            ratios.append(timings.num_frames / timings.seconds / alone.frames_per_second)
+            print(format_row(f"turn {turn}", alone, timings, alone.processor_seconds / processor))
     print(f"ratio, median of {len(ratios)} turns: {np.median(ratios):.3f}")
+
+
+class Rate(NamedTuple):
+    """The network's own rate, and its processor time per frame over all cores."""
+
+    frames_per_second: float
+    processor_seconds: float
 
 
 def make_film(path: Path, size: tuple[int, int], num_frames: int) -> FrameSource:
@@ -70,19 +81,27 @@ def make_film(path: Path, size: tuple[int, int], num_frames: int) -> FrameSource
     return open_sources(path)[0]
 
 
-def measure_network(model: TrainedModel, source: FrameSource) -> float:
-    """Frames per second of the network alone, on the film's frames decoded beforehand."""
+def measure_network(model: TrainedModel, source: FrameSource) -> Rate:
+    """Measure the network alone, on the first half of the film, decoded beforehand."""
     images = [frame.image for frame in islice(source, (source.num_frames or 0) // 2)]
-    start = time.perf_counter()
+    start, processor_start = time.perf_counter(), time.process_time()
     for image in images:
         model.predictor.predict_classes(image)
-    return len(images) / (time.perf_counter() - start)
+    return Rate(
+        len(images) / (time.perf_counter() - start),
+        (time.process_time() - processor_start) / len(images),
+    )
 
 
-def format_row(name: str, alone: float, whole: float, timings: Timings) -> str:
-    """Format a row of the table: rates, their ratio, and the share of time each part waits."""
+def format_row(name: str, alone: Rate, timings: Timings, processor_share: float) -> str:
+    """Format a row: rates, their ratio, the network's share of the processor time, waiting."""
+    whole = timings.num_frames / timings.seconds
+    ratio = whole / alone.frames_per_second
     waiting = " | ".join(f"{timings.waiting_share(part):.0%}" for part in PARTS)
-    return f"| {name} | {alone:.2f} | {whole:.2f} | {whole / alone:.3f} | {waiting} |"
+    return (
+        f"| {name} | {alone.frames_per_second:.2f} | {whole:.2f} | {ratio:.3f} |"
+        f" {processor_share:.0%} | {waiting} |"
+    )
 
 
 if __name__ == "__main__":
