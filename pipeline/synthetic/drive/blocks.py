@@ -14,7 +14,7 @@ _NUMBERS_PER_BLOCK = 50
 
 
 @dataclass(frozen=True)
-class Block:
+class StreetBlock:
     """One block: things, and per side houses and side streets; z in meters along the street."""
 
     things: tuple[Thing, ...]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.synthetic.buildings import Plot, paint_houses
 from pipeline.synthetic.camera import Camera, FloatArray, draw_camera
 from pipeline.synthetic.canvas import Canvas
-from pipeline.synthetic.drive.blocks import BLOCK, Block
+from pipeline.synthetic.drive.blocks import BLOCK, StreetBlock
 from pipeline.synthetic.drive.objects import Moment, Thing
 from pipeline.synthetic.drive.plan import BlockPlanner, draw_plan
 from pipeline.synthetic.drive.streams import SPEED, plan_streams
@@ -58,7 +58,7 @@ class Drive:
         self._light = draw_light(rng)
         self._texture = replace(make_texture(rng), fades=True)
         self._sway = rng.uniform(-1, 1, (2, 64))
-        self._blocks: dict[tuple[int, int], Block] = {}
+        self._blocks: dict[tuple[int, int], StreetBlock] = {}
 
     def draw_frame(self, number: int, size: tuple[int, int]) -> SyntheticFrame:
         """Draw the frame with a number, of `size` rows and columns."""
@@ -126,7 +126,7 @@ class Drive:
         """Give a view randomness that is the same in every frame."""
         return replace(view, rng=self._rng(3, key))
 
-    def _paint_ground(self, view: View, street: Street, blocks: list[Block]) -> None:
+    def _paint_ground(self, view: View, street: Street, blocks: list[StreetBlock]) -> None:
         shift = np.array([0, view.camera.traveled])
         wear = [
             (outline - shift, factor)
@@ -158,7 +158,7 @@ class Drive:
                 thing.paint(replace(view, rng=self._rng(4, thing.seed)), moment)
 
     def _things(
-        self, blocks: list[Block], traveled: float, time: float
+        self, blocks: list[StreetBlock], traveled: float, time: float
     ) -> Iterator[tuple[Thing, float]]:
         """All things near the camera, each with its z in meters ahead."""
         for block in blocks:
@@ -170,7 +170,7 @@ class Drive:
                 for thing in self._block(index, n).things:
                     yield thing, thing.z - start
 
-    def _block(self, stream: int, number: int) -> Block:
+    def _block(self, stream: int, number: int) -> StreetBlock:
         """One block of a stream, or of the standing things, planned when it is first needed."""
         key = stream, number
         if key not in self._blocks:
@@ -191,7 +191,7 @@ def open_drive(seed: int) -> Drive:
     return Drive(seed)
 
 
-def _street_at(street: Street, blocks: list[Block], traveled: float) -> Street:
+def _street_at(street: Street, blocks: list[StreetBlock], traveled: float) -> Street:
     """Return the street with the side streets and zebra crossings of some blocks."""
     sides = []
     for number, side in enumerate(street.sides):
@@ -202,7 +202,7 @@ def _street_at(street: Street, blocks: list[Block], traveled: float) -> Street:
     return replace(street, left=sides[0], right=sides[1], zebras=zebras)
 
 
-def _houses_at(blocks: list[Block], side: int, traveled: float) -> list[Plot]:
+def _houses_at(blocks: list[StreetBlock], side: int, traveled: float) -> list[Plot]:
     """Return the houses in sight on one side, from near to far."""
     return [
         (start - traveled, min(stop - traveled, _SIGHT_OF_HOUSES), facade)

@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.synthetic import furniture
 from pipeline.synthetic.buildings import GAP_SHARE, Plot, draw_facade
-from pipeline.synthetic.drive.blocks import BLOCK, Block, instance_number
+from pipeline.synthetic.drive.blocks import BLOCK, StreetBlock, instance_number
 from pipeline.synthetic.drive.objects import (
     BEYOND,
     STREET,
@@ -90,7 +90,7 @@ class BlockPlanner:
         self._counts: dict[str, int] = {}
         self._things: list[Thing] = []
 
-    def fill(self) -> Block:
+    def fill(self) -> StreetBlock:
         """Plan both sides."""
         rng, start = self._rng, self._start
         zebras = (start + float(rng.uniform(40, 52)),) if rng.random() < 0.25 else ()
@@ -109,7 +109,7 @@ class BlockPlanner:
                 x = side.side.sign * (side.side.curb + 0.55)
                 green = partial(furniture.paint_traffic_light, lamp=2)
                 self._things.append(make_upright(green, (x, zebra - 0.5), self._seed(), 200.0))
-        return Block(tuple(self._things), (houses[0], houses[1]), tuple(crossings), zebras,
+        return StreetBlock(tuple(self._things), (houses[0], houses[1]), tuple(crossings), zebras,
                      tuple(wear))  # fmt: skip
 
     def _seed(self) -> int:

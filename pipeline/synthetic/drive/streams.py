@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.synthetic.drive.blocks import BLOCK, Block, instance_number
+from pipeline.synthetic.drive.blocks import BLOCK, StreetBlock, instance_number
 from pipeline.synthetic.drive.objects import Thing, make_person, make_vehicle
 from pipeline.synthetic.drive.plan import CAR_HALF_WIDTH, Plan
 from pipeline.synthetic.solids import Pose
@@ -34,7 +34,7 @@ class Stream:
     share: float
     start: float = -math.inf
 
-    def fill(self, rng: np.random.Generator, number: int) -> Block:
+    def fill(self, rng: np.random.Generator, number: int) -> StreetBlock:
         """Plan one block; blocks move with the stream."""
         most = _MOST_VEHICLES if self.kind == "vehicle" else _MOST_PEOPLE
         count = min(most, int(rng.poisson(self.share)))
@@ -49,7 +49,7 @@ class Stream:
             pose = Pose(float(rng.uniform(*self.x)), z, heading)
             seed, at = int(rng.integers(1 << 31)), instance_number(number, self.slot + n)
             things.append(self._make(rng, pose, at, seed))
-        return Block(tuple(things))
+        return StreetBlock(tuple(things))
 
     def _make(self, rng: np.random.Generator, pose: Pose, number: int, seed: int) -> Thing:
         if self.kind == "person":
