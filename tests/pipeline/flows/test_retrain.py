@@ -251,18 +251,20 @@ def test_changed_source_folder_reruns_download(project: SampleProject, tree: Pat
     assert RAN == task_runs(retrain(["download"]))["download"]
 
 
-def test_report_has_states_scores_and_ablation(project: SampleProject) -> None:
-    """The artifact has a row per stage, the mIoU of each arm, and the ablation report."""
+def test_report_has_states_scores_and_reports(project: SampleProject) -> None:
+    """The artifact has a row per stage, the mIoU of each arm, and the reports of both stages."""
     metrics = {"evaluate/ce-0/metrics.json": {"cache": False}}
-    project.stages = {"ablation": {"cmd": "true", "metrics": [metrics], "outs": ["ablation.md"]}}
+    outs = ["ablation.md", "explain.md"]
+    project.stages = {"ablation": {"cmd": "true", "metrics": [metrics], "outs": outs}}
     score = json.dumps({"miou": 0.12344, "miou_low": 0.1, "miou_high": None, "protocol": "val5"})
     scoring = f"mkdir -p evaluate/ce-0; echo '{score}' > evaluate/ce-0/metrics.json"
-    project.set_command("ablation", f"{scoring}; echo '# Dice or CE' > ablation.md")
+    reports = "echo '# Dice or CE' > ablation.md; echo '# Attention heads' > explain.md"
+    project.set_command("ablation", f"{scoring}; {reports}")
     retrain()
     text = latest_report()
     assert "| ablation | ran |" in text
     assert "| ce-0 | 12.3 | 10.0 to n/a | val5 |" in text
-    assert text.endswith("\n\n## Dice or CE\n")
+    assert text.endswith("\n\n## Dice or CE\n\n\n## Attention heads\n")
 
 
 def test_parameters_have_descriptions() -> None:
