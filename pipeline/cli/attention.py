@@ -23,6 +23,7 @@ from pipeline.serving.film import open_films
 from pipeline.serving.load import load_model
 from pipeline.serving.predict import find_inputs, name_file
 from pipeline.video.codecs import Codec
+from segformer.explain.class_activation import Method
 from segformer.vit.variants import VARIANTS
 
 _COMMAND = "explain"
@@ -140,7 +141,7 @@ def make_explainer(options: AttentionOptions, *, has_prediction: bool) -> Explai
             f"{', '.join(given)}: only for --method attention; class activation takes the whole"
             " network"
         )
-    method = "grad_cam" if options.method == "grad-cam" else "input_gradient"
+    method: Method = "grad_cam" if options.method == "grad-cam" else "input_gradient"
     return ActivationExplainer(load_model(options.model, options.size), query, method)
 
 

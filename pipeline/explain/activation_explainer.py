@@ -39,7 +39,7 @@ class ActivationExplainer:
         self._method = method
         label = "Grad-CAM" if method == "grad_cam" else "input gradient"
         name = model.classes[self._class_id]
-        self.names = (label,)
+        self.names: tuple[str, ...] = (label,)
         self.title = f"What raises the score of {name} in the pixels predicted as {name}"
         if method == "input_gradient":
             self.title = f"The pixels that the score of {name} is sensitive to"

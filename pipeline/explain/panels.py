@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.explain.scale import BRIGHTEST, DARKEST
 from segformer.data.resize import resize_image, resize_labels
 
 Interpolation = Literal["nearest", "bilinear"]
@@ -19,11 +20,6 @@ Mark = tuple[float, float] | NDArray[np.bool_]
 photograph; or a region, (h, w) bool, stretched over the photograph."""
 
 Size = tuple[int, int]
-
-# Contrast is reduced, so that the colors of a map can be compared everywhere.
-_DARKEST, _BRIGHTEST = 52, 178
-MIDDLE_GRAY = (_DARKEST + _BRIGHTEST) // 2
-"""The gray of a photograph's middle gray below a map."""
 
 _LINE_COLOR, _EDGE_COLOR = (255, 255, 255), (0, 0, 0)
 
@@ -49,7 +45,7 @@ class _Samples:
 def draw_gray(photograph: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(h, w, 3) uint8 RGB -> (h, w) uint8, with the contrast reduced for maps above it."""
     luma = np.asarray(Image.fromarray(photograph).convert("L"), dtype=np.uint16)
-    return (_DARKEST + luma * (_BRIGHTEST - _DARKEST) // 255).astype(np.uint8)
+    return (DARKEST + luma * (BRIGHTEST - DARKEST) // 255).astype(np.uint8)
 
 
 def resize_map(
@@ -75,11 +71,10 @@ def resize_map(
         for length, cells, share in zip(size, values.shape, coverage, strict=True)
     )
     share = rows.share[:, None]
-    enlarged: NDArray[np.float32] = (
-        values[rows.below] * (1 - share) + values[rows.above] * share
-    )  # (h, columns)
-    left, right = enlarged[:, columns.below], enlarged[:, columns.above]
-    enlarged = left * (1 - columns.share) + right * columns.share
+    # Along the columns, then along the rows: (h, columns), (h, w).
+    tall = values[rows.below] * (1 - share) + values[rows.above] * share
+    left, right = tall[:, columns.below], tall[:, columns.above]
+    enlarged = np.asarray(left * (1 - columns.share) + right * columns.share, dtype=np.float32)
     enlarged[~rows.is_inside] = np.nan
     enlarged[:, ~columns.is_inside] = np.nan
     return enlarged

@@ -15,16 +15,22 @@ _LIMITS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 _QUANTILE = 0.995  # of all values; the few above it get the last color
 _STEPS = 255  # colors of a scale, for which 8 bits suffice; odd, so that one is neutral
 
-# Position on the scale, -1..1 -> red, green, blue, and opacity over the gray photograph. Over
-# middle gray the lightness L* rises evenly, so a scale is ordered in gray and for color-blind
-# readers too; at 0 the photograph is untouched.
-_ANCHORS = np.array(
+DARKEST, BRIGHTEST = 52, 178
+"""The grays of black and white below a map: with little contrast, so that colors compare."""
+
+MIDDLE_GRAY = (DARKEST + BRIGHTEST) // 2
+"""The gray of middle gray below a map, and below the scale bar."""
+
+# Position on the path, -1..1 -> red, green, blue, and opacity over the gray photograph. At 0 the
+# photograph is untouched.
+_PATH = np.array(
     [
-        (-1.0, 14, 34, 132, 0.78),
-        (-0.5, 30, 72, 190, 0.5),
-        (0.0, 110, 110, 118, 0.0),
-        (0.35, 232, 110, 40, 0.55),
-        (0.7, 250, 166, 28, 0.86),
+        (-1.0, 14, 34, 132, 0.80),
+        (-0.5, 30, 72, 190, 0.55),
+        (-0.001, 90, 100, 150, 0.0),
+        (0.001, 210, 110, 60, 0.0),
+        (0.35, 242, 124, 48, 0.58),
+        (0.7, 253, 178, 40, 0.86),
         (1.0, 255, 240, 130, 0.96),
     ]
 )
@@ -125,10 +131,28 @@ def _format_inverse(step: float) -> str:
 
 @cache
 def _color_table() -> tuple[bytes, NDArray[np.uint8]]:
-    """The colors as a palette of Pillow, and their opacity, 0..255."""
-    places = np.linspace(-1, 1, _STEPS)
-    red, green, blue, opacity = (
-        np.interp(places, _ANCHORS[:, 0], channel) for channel in _ANCHORS[:, 1:].T
-    )
-    colors = np.rint(np.stack([red, green, blue], axis=1)).astype(np.uint8)
-    return colors.tobytes(), np.rint(255 * opacity).astype(np.uint8)
+    """The colors as a palette of Pillow, and their opacity, 0..255.
+
+    The path is walked so that over middle gray the lightness falls evenly below neutral and rises
+    evenly above it. So a scale is in order for color-blind readers and in gray too.
+    """
+    fine = _sample_path(np.linspace(-1, 1, 2001))
+    lightness = _lightness(fine[:, :3] * fine[:, 3:] + MIDDLE_GRAY * (1 - fine[:, 3:]))
+    ends = lightness[[0, 1000, 2000]]
+    targets = np.interp(np.linspace(-1, 1, _STEPS), [-1, 0, 1], ends)
+    places = np.interp(targets, np.maximum.accumulate(lightness), np.linspace(-1, 1, 2001))
+    places[_STEPS // 2] = 0
+    table = _sample_path(places)
+    colors = np.rint(table[:, :3]).astype(np.uint8)
+    return colors.tobytes(), np.rint(255 * table[:, 3]).astype(np.uint8)
+
+
+def _sample_path(places: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(n,) -> (n, 4): red, green, blue, opacity."""
+    return np.stack([np.interp(places, _PATH[:, 0], channel) for channel in _PATH[:, 1:].T], axis=1)
+
+
+def _lightness(rgb: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(n, 3) sRGB, 0..255 -> (n,) L* of CIELAB, 0..100, for colors that are not nearly black."""
+    linear = ((rgb / 255 + 0.055) / 1.055) ** 2.4
+    return np.asarray(116 * np.cbrt(linear @ [0.2126, 0.7152, 0.0722]) - 16)

@@ -10,7 +10,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.explain.maps import HeadMaps
 from pipeline.explain.panels import (
-    MIDDLE_GRAY,
     Interpolation,
     Mark,
     MarkLines,
@@ -21,7 +20,7 @@ from pipeline.explain.panels import (
     resize_map,
     resize_photograph,
 )
-from pipeline.explain.scale import ColorScale
+from pipeline.explain.scale import MIDDLE_GRAY, ColorScale
 
 WIDTH = 1600
 """Default width of a wall, in pixels."""
@@ -101,7 +100,7 @@ class Wall:
             top, left = self._corner(index)
             place = left, top - self._label_height / 2
             _write(pen, place, name, size, self.panel_size[1])
-        draw_scale_bar(canvas, self.scale, self._bar_box, size)
+        draw_scale_bar(canvas, self.scale, self.bar_box, size)
         return np.asarray(canvas)
 
     def _corner(self, index: int) -> tuple[int, int]:
@@ -145,7 +144,7 @@ class Wall:
         return round(2.9 * self._font_size) + self._gap
 
     @property
-    def _bar_box(self) -> tuple[int, int, int, int]:
+    def bar_box(self) -> tuple[int, int, int, int]:
         """Left, top, right and bottom of the scale bar."""
         top = self.rows - self._footer_height + self._gap // 2
         size = self._font_size
