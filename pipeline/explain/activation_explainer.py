@@ -76,4 +76,4 @@ class ActivationExplainer:
 
     @property
     def _unit(self) -> str:
-        return "score" if self._method == "grad_cam" else "score per unit of input"
+        return "score per position" if self._method == "grad_cam" else "score per unit of input"

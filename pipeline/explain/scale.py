@@ -25,8 +25,8 @@ MIDDLE_GRAY = (DARKEST + BRIGHTEST) // 2
 # photograph is untouched.
 _PATH = np.array(
     [
-        (-1.0, 14, 34, 132, 0.80),
-        (-0.5, 30, 72, 190, 0.55),
+        (-1.0, 18, 44, 150, 0.68),
+        (-0.5, 36, 80, 190, 0.44),
         (-0.001, 90, 100, 150, 0.0),
         (0.001, 210, 110, 60, 0.0),
         (0.35, 242, 124, 48, 0.58),
@@ -79,26 +79,26 @@ class ColorScale:
         logarithms = np.log(np.maximum(values, least)) / np.float32(math.log(self.limit))
         return np.asarray(np.clip(logarithms, -1, 1), dtype=np.float32)
 
-    def blend(self, gray: NDArray[np.uint8], values: NDArray[np.floating]) -> NDArray[np.uint8]:
-        """Lay the colors of values over a gray picture.
 
-        Args:
-            gray: (h, w) uint8.
-            values: (h, w); nan leaves the gray as it is.
+def blend_colors(gray: NDArray[np.uint8], positions: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Lay the colors of a scale over a gray picture.
 
-        Returns:
-            (h, w, 3) uint8 RGB.
-        """
-        palette, opacity = _color_table()
-        half = np.float32((_STEPS - 1) / 2)
-        positions = np.nan_to_num(self.positions(values), copy=False)
-        steps = ((positions + 1) * half + np.float32(0.5)).astype(np.uint8)
-        # Pillow is several times as fast as NumPy here, which counts in films.
-        colors = Image.fromarray(steps)
-        colors.putpalette(palette)
-        mask = Image.fromarray(opacity.take(steps))
-        below = Image.fromarray(gray).convert("RGB")
-        return np.asarray(Image.composite(colors.convert("RGB"), below, mask))
+    Args:
+        gray: (h, w) uint8.
+        positions: (h, w) float32, places on the scale, -1..1; nan leaves the gray as it is.
+
+    Returns:
+        (h, w, 3) uint8 RGB.
+    """
+    palette, opacity = _color_table()
+    half = np.float32((_STEPS - 1) / 2)
+    steps = ((np.nan_to_num(positions) + 1) * half + np.float32(0.5)).astype(np.uint8)
+    # Pillow is several times as fast as NumPy here, which counts in films.
+    colors = Image.fromarray(steps)
+    colors.putpalette(palette)
+    mask = Image.fromarray(opacity.take(steps))
+    below = Image.fromarray(gray).convert("RGB")
+    return np.asarray(Image.composite(colors.convert("RGB"), below, mask))
 
 
 def fit_scale(values: NDArray[np.floating]) -> ColorScale:

@@ -20,7 +20,7 @@ from pipeline.explain.panels import (
     resize_map,
     resize_photograph,
 )
-from pipeline.explain.scale import MIDDLE_GRAY, ColorScale
+from pipeline.explain.scale import MIDDLE_GRAY, ColorScale, blend_colors
 
 WIDTH = 1600
 """Default width of a wall, in pixels."""
@@ -149,7 +149,7 @@ class Wall:
         top = self.rows - self._footer_height + self._gap // 2
         size = self._font_size
         right = min(self.width * 11 // 20, self.width - 2 * self._gap - 10 * size)
-        return 2 * self._gap, top, right, top + size
+        return self._gap + round(1.3 * size), top, right, top + size
 
 
 @dataclass(frozen=True)
@@ -205,11 +205,12 @@ def draw_map_panels(
     """Draw a panel per head over a photograph of the size of a panel, (h, w, 3) uint8 RGB."""
     gray = draw_gray(photograph)
     size = gray.shape[0], gray.shape[1]
+    # Places on the scale are interpolated, not values: halfway between 1/4 and 4 is 1.
     enlarged = (
-        resize_map(values, size, coverage=maps.coverage, interpolation=interpolation)
-        for values in maps.values
+        resize_map(positions, size, coverage=maps.coverage, interpolation=interpolation)
+        for positions in scale.positions(maps.values)
     )
-    return [draw_mark(scale.blend(gray, values), lines) for values in enlarged]
+    return [draw_mark(blend_colors(gray, positions), lines) for positions in enlarged]
 
 
 def draw_note(panel: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
@@ -236,11 +237,10 @@ def draw_scale_bar(
         font_size: in pixels.
     """
     left, top, right, bottom = box
-    least, *_, largest = (value for value, _ in scale.ticks)
-    steps = np.linspace(0, 1, right - left)
-    values = least * (largest / least) ** steps if scale.is_ratio else largest * steps
+    first = -1 if scale.is_ratio else 0
     gray = np.full((bottom - top, right - left), MIDDLE_GRAY, dtype=np.uint8)
-    bar = scale.blend(gray, np.broadcast_to(values, gray.shape))
+    positions = np.linspace(first, 1, right - left, dtype=np.float32)
+    bar = blend_colors(gray, np.broadcast_to(positions, gray.shape))
     canvas.paste(Image.fromarray(bar), (left, top))
     pen = ImageDraw.Draw(canvas)
     pen.rectangle((left - 1, top - 1, right, bottom), outline=_FAINT)
@@ -255,10 +255,8 @@ def draw_scale_bar(
 
 def tick_offset(scale: ColorScale, value: float, length: int) -> int:
     """The pixel of a value in a scale bar of `length` pixels."""
-    least, *_, largest = (tick for tick, _ in scale.ticks)
-    is_ratio = scale.is_ratio
-    share = np.log(value / least) / np.log(largest / least) if is_ratio else value / largest
-    return round(float(share) * (length - 1))
+    position = float(scale.positions(np.array([value]))[0])
+    return round(((position + 1) / 2 if scale.is_ratio else position) * (length - 1))
 
 
 def _write(
