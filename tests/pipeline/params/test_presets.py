@@ -36,9 +36,9 @@ def user_presets(tmp_path: Path) -> Path:
 
 
 def test_there_is_a_preset_for_every_variant() -> None:
-    """The paper's six, the course's, the speedrun, and the demo."""
+    """The paper's six, the course's, the speedrun, the demo, and its long form."""
     paper = [f"paper-b{size}" for size in range(6)]
-    assert sorted(["course", "demo", "speedrun", *paper]) == NAMES
+    assert sorted(["course", "demo", "showcase", "speedrun", *paper]) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
