@@ -1,4 +1,4 @@
-"""Draws attention on pictures and films, as the command `explain` is told on the command line."""
+"""Draws attention on pictures and films, for the command `explain`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

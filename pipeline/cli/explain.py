@@ -104,7 +104,7 @@ def explain(
     method: Annotated[
         Method,
         typer.Option(
-            help="Attention, or class activation: what raises the score of a class.",
+            help="Attention, or class activation: places that matter for the score of a class.",
             rich_help_panel=_ATTENTION,
         ),
     ] = Method.ATTENTION,

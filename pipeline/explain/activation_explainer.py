@@ -14,7 +14,7 @@ from segformer.inference.segment import eval_mode
 
 
 class ActivationExplainer:
-    """Class activation: the parts of a photograph that raise the score of a class.
+    """Class activation: places that matter for the score of a class in its own pixels.
 
     Args:
         model: a trained model; windows, scales and mirroring of its inference are left out.
@@ -40,9 +40,9 @@ class ActivationExplainer:
         label = "Grad-CAM" if method == "grad_cam" else "input gradient"
         name = model.classes[self._class_id]
         self.names: tuple[str, ...] = (label,)
-        self.title = f"What raises the score of {name} in the pixels predicted as {name}"
+        self.title = f"Places that resemble the pixels of class {name}"
         if method == "input_gradient":
-            self.title = f"The pixels that the score of {name} is sensitive to"
+            self.title = f"Pixels that the score of class {name} is sensitive to"
         self.subtitle = f"{model.name}, {label}"
 
     def explain(self, photograph: NDArray[np.uint8]) -> Explanation:

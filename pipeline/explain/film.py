@@ -3,9 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipeline.explain.drawing import DrawingOptions, Painter, choose_scale
 from pipeline.explain.explainer import Explainer, Explanation
 from pipeline.formatting import format_count
@@ -56,7 +53,7 @@ def draw_film(
     """Write a film of explanations, whole or not at all.
 
     The color scale is fixed for the whole film before the first frame is written. If it is not
-    given, it is fitted to NUM_SAMPLES frames, for which the film is decoded once more. If ctrl-C or
+    given, it is fitted to at most NUM_SAMPLES frames, for which the film is decoded once more. If ctrl-C or
     SIGTERM interrupts the writing, the film holds the frames done until then.
 
     Args:
@@ -86,7 +83,7 @@ def draw_film(
 
         def write(result: tuple[VideoFrame, Explanation]) -> None:
             frame, explanation = result
-            writer.write(_draw(painter, frame, explanation), frame.time_s)
+            writer.write(painter.draw(frame.image, explanation), frame.time_s)
 
         timings = transform_frames(source, explain, write, progress)
     problems = [source.damage] if source.damage else []
@@ -94,7 +91,7 @@ def draw_film(
 
 
 def sample_frames(source: FrameSource, number: int) -> list[VideoFrame]:
-    """Decode a film once and keep about `number` frames, spread evenly, at least half as many.
+    """Decode a film once and keep up to `number` frames, spread evenly, more than half as many.
 
     The length of a film need not be known, and memory does not grow with it.
     """
@@ -104,11 +101,7 @@ def sample_frames(source: FrameSource, number: int) -> list[VideoFrame]:
         if index % step:
             continue
         kept.append(frame)
-        if len(kept) == 2 * number:
+        if len(kept) > number:
             kept = kept[::2]
             step *= 2
-    return kept[:: max(1, round(len(kept) / number))]
-
-
-def _draw(painter: Painter, frame: VideoFrame, explanation: Explanation) -> NDArray[np.uint8]:
-    return painter.draw(frame.image, explanation)
+    return kept
