@@ -53,8 +53,8 @@ def draw_film(
     """Write a film of explanations, whole or not at all.
 
     The color scale is fixed for the whole film before the first frame is written. If it is not
-    given, it is fitted to at most NUM_SAMPLES frames, for which the film is decoded once more. If ctrl-C or
-    SIGTERM interrupts the writing, the film holds the frames done until then.
+    given, it is fitted to at most NUM_SAMPLES frames, for which the film is decoded once more. If
+    ctrl-C or SIGTERM interrupts the writing, the film holds the frames done until then.
 
     Args:
         explainer: what is drawn.
