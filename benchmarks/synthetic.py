@@ -1,8 +1,8 @@
 """Measure the synthetic streets: `python -m benchmarks.synthetic`.
 
-Prints the speed of drawing single frames and a drive on one core, the frequency of each class beside that of the real train
-split, and the mIoU of a baseline that ignores the image: the most frequent class at each position.
-A trained network must be better than this baseline.
+Prints the speed of drawing single frames and a drive on one core, the frequency of each class
+beside that of the real train split, and the mIoU of a baseline that ignores the image: the most
+frequent class at each position. A trained network must be better than this baseline.
 """
 
 import argparse
@@ -115,8 +115,8 @@ def main() -> None:
         frames = arguments.timed if timed == size else max(1, arguments.timed // 4)
         drawn, encoded = measure_frames_per_second(timed, frames)
         print(
-            f"{timed[0]}x{timed[1]}: {drawn:.1f} frames/s per core, {encoded:.1f} with PNG encoding,"
-            f" {measure_drive_frames_per_second(timed, frames):.1f} of a drive"
+            f"{timed[0]}x{timed[1]}: {drawn:.1f} frames/s per core, {encoded:.1f} with PNG"
+            f" encoding, {measure_drive_frames_per_second(timed, frames):.1f} of a drive"
         )
     table = train_id_table()
     train, val = (

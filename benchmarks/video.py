@@ -17,7 +17,6 @@ import torch
 
 from benchmarks.test_images import make_test_frames
 from pipeline.serving.film import FilmOptions, predict_film
-from pipeline.serving.load import TrainedModel
 from pipeline.video.frames import FrameSource
 from pipeline.video.overlap import PARTS, Timings
 from pipeline.video.source import open_sources
@@ -25,6 +24,7 @@ from segformer.cityscapes import CLASS_NAMES
 from segformer.device import best_device
 from segformer.inference.predictor import Predictor
 from segformer.inference.settings import InferenceSettings
+from segformer.inference.trained_model import TrainedModel
 from segformer.model.segformer import SegFormer
 
 

@@ -1,6 +1,7 @@
-"""One error for many problems: the first ones listed, the rest counted."""
+"""Errors for people: many problems in one, and a file's name in front of a message."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from pipeline.formatting import format_count
 
@@ -25,3 +26,8 @@ def raise_problems(problems: Sequence[str], location: str, summary: str) -> None
     lines = [*problems[:MAX_LISTED], *([f"and {num_more} more"] if num_more > 0 else [])]
     count = format_count(len(problems), "problem")
     raise ValueError("\n".join([f"{location}: {count} {summary}", *lines]))
+
+
+def name_file(error: Exception, path: Path) -> str:
+    """The message of an error, with the file in front if it does not name it."""
+    return str(error) if str(path) in str(error) else f"{path}: {error}"

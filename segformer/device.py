@@ -3,6 +3,9 @@
 import importlib.util
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -71,6 +74,20 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(
         message in str(error) for message in _OUT_OF_MEMORY_MESSAGES
     )
+
+
+@contextmanager
+def explain_out_of_memory(path: Path, size: tuple[int, ...]) -> Iterator[None]:
+    """Turn an out-of-memory error into a ValueError that names the file and a remedy."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ValueError(
+            f"{path}: not enough memory for {size[0]} x {size[1]} pixels; choose a smaller input"
+            " size (--size), or shrink the file"
+        ) from None
 
 
 def _has_fast_bfloat16(device: torch.device) -> bool:

@@ -21,7 +21,7 @@ from pipeline.explain.queries import parse_query
 from pipeline.formatting import format_count
 from pipeline.serving.film import open_films
 from pipeline.serving.load import load_model
-from pipeline.serving.predict import find_inputs, name_file
+from pipeline.serving.predict import find_inputs
 from pipeline.video.codecs import Codec
 from segformer.explain.class_activation import Method
 from segformer.vit.variants import VARIANTS
@@ -105,7 +105,7 @@ def draw_attention(
                     explainer, source, out, drawing, codec=part.codec, progress=advance
                 )
         except (ValueError, OSError) as error:
-            problems.append(name_file(error, source.path))
+            problems.append(errors.name_file(error, source.path))
         except (KeyboardInterrupt, SystemExit):
             typer.echo(f"stopped: {source.name} in {out} holds the frames until here", err=True)
             raise

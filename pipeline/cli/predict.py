@@ -13,8 +13,8 @@ from pipeline.cli.stages import Out
 from pipeline.tracking.store import CHAMPION
 
 if TYPE_CHECKING:
-    from pipeline.serving.load import TrainedModel
     from pipeline.video.drawing import OverlayStyle
+    from segformer.inference.trained_model import TrainedModel
 
 # Commands import what they need, so that --help stays fast.
 
@@ -186,7 +186,7 @@ def predict(
             with progress.show_progress(f"predict {source.name}", "frames") as advance:
                 result = film.predict_film(trained_model, source, out, options, advance)
         except (ValueError, OSError) as error:
-            problems.append(predict.name_file(error, source.path))
+            problems.append(errors.name_file(error, source.path))
         except (KeyboardInterrupt, SystemExit):
             typer.echo(f"stopped: {source.name} in {out} holds the frames until here", err=True)
             raise

@@ -58,9 +58,7 @@ def _read_commit(commit: str) -> PipelineResults:
         for path in paths
         if PurePosixPath(path).name == "metrics.json"
     }
-    reports = [
-        path for name in _REPORTS for path in map(PurePosixPath, paths) if path.name == name
-    ]
+    reports = [path for name in _REPORTS for path in map(PurePosixPath, paths) if path.name == name]
     folders = {report.parent for report in reports}
     images = {
         path.name: git.capture_output("show", f"{commit}:{path}")

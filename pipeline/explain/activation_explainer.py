@@ -8,9 +8,9 @@ from pipeline.explain.explainer import Explanation, find_classes, prepare_input
 from pipeline.explain.maps import HeadMaps
 from pipeline.explain.queries import ClassQuery, Query
 from pipeline.explain.scale import ColorScale, fit_linear_scale
-from pipeline.serving.load import TrainedModel
 from segformer.explain.class_activation import Method, class_activation
 from segformer.inference.segment import eval_mode
+from segformer.inference.trained_model import TrainedModel
 
 
 class ActivationExplainer:

@@ -21,9 +21,9 @@ from pipeline.explain.maps import (
 from pipeline.explain.panels import Mark
 from pipeline.explain.queries import ClassQuery, MeanQuery, PixelQuery, Query
 from pipeline.explain.scale import ColorScale, fit_scale
-from pipeline.serving.load import TrainedModel
 from segformer.explain.attention_maps import AttentionRecord, record_attention
 from segformer.explain.places import Place
+from segformer.inference.trained_model import TrainedModel
 from segformer.model.variants import HEADS
 
 Direction = Literal["looks-at", "looked-at"]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.errors import name_file
 from pipeline.explain.explainer import Explainer, Explanation
 from pipeline.explain.panels import (
     Size,
@@ -18,10 +19,10 @@ from pipeline.explain.panels import (
 )
 from pipeline.explain.scale import ColorScale
 from pipeline.explain.wall import Caption, Wall, WallStyle, draw_map_panels, draw_note
-from pipeline.serving.predict import explain_out_of_memory, name_file
 from pipeline.video.drawing import draw_overlay
 from segformer.atomic import replacing
 from segformer.data.resize import resize_labels
+from segformer.device import explain_out_of_memory
 from segformer.images import decode_photograph
 
 _DEFAULT_LIMIT = 4.0  # of a scale, where the query does not occur

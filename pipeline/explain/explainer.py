@@ -11,10 +11,10 @@ from torch import Tensor
 from pipeline.explain.maps import HeadMaps
 from pipeline.explain.panels import Mark, Size
 from pipeline.explain.scale import ColorScale
-from pipeline.serving.load import TrainedModel
 from segformer.data.packed_frames import normalize
 from segformer.data.resize import resize_image
 from segformer.inference.score_resizing import resize_and_argmax
+from segformer.inference.trained_model import TrainedModel
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from pathlib import Path
 from pipeline.explain.drawing import DrawingOptions, Painter, choose_scale
 from pipeline.explain.explainer import Explainer, Explanation
 from pipeline.formatting import format_count
-from pipeline.serving.predict import explain_out_of_memory
 from pipeline.video.codecs import Codec
 from pipeline.video.frames import FrameSource, VideoFrame
 from pipeline.video.overlap import Progress, Timings, transform_frames
 from pipeline.video.writer import SUFFIXES, open_writer
+from segformer.device import explain_out_of_memory
 
 NUM_SAMPLES = 8
 """Frames, spread over a film, that its color scale is fitted to."""

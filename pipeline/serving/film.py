@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.errors import name_file
 from pipeline.formatting import format_count
 from pipeline.serving.film_truth import FilmTruth, find_truth
-from pipeline.serving.load import TrainedModel
-from pipeline.serving.predict import LABELS, OVERLAYS, explain_out_of_memory, name_file
+from pipeline.serving.predict import LABELS, OVERLAYS
 from pipeline.video.codecs import Codec
 from pipeline.video.drawing import OverlayStyle
 from pipeline.video.film_writer import FilmWriter
@@ -22,6 +22,8 @@ from pipeline.video.overlap import Progress, Timings, transform_frames
 from pipeline.video.source import DEMO_VIDEO_FPS, open_sources
 from pipeline.video.writer import SUFFIXES, open_writer
 from segformer.cityscapes import CLASS_NAMES, NUM_CLASSES
+from segformer.device import explain_out_of_memory
+from segformer.inference.trained_model import TrainedModel
 from segformer.metrics.confusion import confusion_matrix, mean_iou
 
 

@@ -1,6 +1,6 @@
 """Loads a trained model by reference: the champion, a folder, or a model in MLflow."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,25 +9,11 @@ from segformer.device import best_device
 from segformer.images import MAX_PIXELS
 from segformer.inference.predictor import Predictor
 from segformer.inference.settings import InferenceSettings
+from segformer.inference.trained_model import TrainedModel
 from segformer.model.variants import MIN_SIDE
 from segformer.weights import checkpoint
 
 _MODELS_URI = "models:/"
-
-
-@dataclass(frozen=True)
-class TrainedModel:
-    """A model in memory.
-
-    Attributes:
-        name: its reference, for messages.
-        predictor: the network with its inference settings.
-        classes: their names, in the order of train ids.
-    """
-
-    name: str
-    predictor: Predictor
-    classes: list[str]
 
 
 def load_model(

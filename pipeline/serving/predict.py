@@ -1,7 +1,6 @@
 """Segments pictures on disk, into PNGs of train ids and overlays with colored classes."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.errors import raise_problems
-from pipeline.serving.load import TrainedModel
+from pipeline.errors import name_file, raise_problems
 from pipeline.video.drawing import OverlayStyle
 from segformer.atomic import replacing
-from segformer.device import is_out_of_memory
+from segformer.device import explain_out_of_memory
 from segformer.images import decode_photograph
+from segformer.inference.trained_model import TrainedModel
 
 LABELS, OVERLAYS = "labels", "overlay"
 """The output folders: PNGs of train ids, and photographs blended with their classes' colors."""
@@ -122,25 +121,6 @@ def predict(
             _save(options.style.draw(photograph, classes), out / OVERLAYS / f"{name}.png")
         progress(done, len(images))
     return problems
-
-
-def name_file(error: Exception, path: Path) -> str:
-    """The message of an error, with the file in front if it does not name it."""
-    return str(error) if str(path) in str(error) else f"{path}: {error}"
-
-
-@contextmanager
-def explain_out_of_memory(path: Path, size: tuple[int, ...]) -> Iterator[None]:
-    """Turn an out-of-memory error into a ValueError that names the file and a remedy."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise ValueError(
-            f"{path}: not enough memory for {size[0]} x {size[1]} pixels; choose a smaller --size,"
-            " or shrink the file"
-        ) from None
 
 
 def _list_files(folder: Path) -> list[Path]:

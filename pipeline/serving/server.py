@@ -23,9 +23,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from pipeline.serving.load import TrainedModel
 from segformer.device import is_out_of_memory
 from segformer.images import decode_photograph
+from segformer.inference.trained_model import TrainedModel
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 """The host names of this machine that only this machine can reach."""

@@ -15,9 +15,10 @@ import pytest
 import torch
 
 from pipeline.serving.film import FilmOptions, predict_film
-from pipeline.serving.load import TrainedModel, load_model
+from pipeline.serving.load import load_model
 from pipeline.video.codecs import Codec
 from pipeline.video.source import open_sources
+from segformer.inference.trained_model import TrainedModel
 from segformer.model.segformer import SegFormer
 from segformer.weights import checkpoint
 from tests.fakes.browser import BROWSER_MARKS, open_page

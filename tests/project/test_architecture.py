@@ -36,7 +36,7 @@ PIPELINE_ARROWS = {
     "download": {"dataset"},
     "evaluation": {"dataset"},
     "ablation": {"evaluation"},
-    "explain": {"evaluation", "dataset", "download", "video", "serving"},
+    "explain": {"evaluation", "dataset", "download", "video"},
     "official": {"evaluation", "dataset"},
     "tracking": {"evaluation", "dvc"},
     "promotion": {"tracking", "evaluation"},

@@ -94,7 +94,6 @@ def put_weights(folder: Path) -> None:
     head = {"head.weight": torch.zeros(1000, 256), "head.bias": torch.zeros(1000)}
     torch.save(tensors | head, folder / "mit_b0.pth")
 
-
     dino = VisionTransformer(DINO_VARIANTS["dino-vits8"])
     sources = DINO_FORMATS[0].find_sources(dino.variant.depth)
     stored = {theirs: dino.state_dict()[ours] for ours, (theirs,) in sources.items()}

@@ -10,10 +10,11 @@ from pipeline.explain.activation_explainer import ActivationExplainer
 from pipeline.explain.attention_explainer import AttentionExplainer, AttentionRequest
 from pipeline.explain.cls_explainer import MAX_PATCHES, ClsExplainer, limit_patches
 from pipeline.explain.queries import ClassQuery, MeanQuery, PixelQuery, Query
-from pipeline.serving.load import TrainedModel, load_model
+from pipeline.serving.load import load_model
 from segformer.data.packed_frames import normalize
 from segformer.explain.attention_maps import AttentionRecord, record_attention
 from segformer.explain.class_activation import class_activation
+from segformer.inference.trained_model import TrainedModel
 from segformer.vit.model import VisionTransformer
 from segformer.vit.variants import VitVariant
 

@@ -13,11 +13,12 @@ from PIL import Image
 
 from pipeline.dataset.archive import IMAGE, LABEL_IDS, member_name
 from pipeline.serving.film import FilmOptions, FilmScores, open_films, predict_film
-from pipeline.serving.load import TrainedModel, load_model
+from pipeline.serving.load import load_model
 from pipeline.video.drawing import OverlayStyle
 from pipeline.video.source import open_sources
 from segformer.cityscapes import CLASS_NAMES, LABELS, NUM_CLASSES
 from segformer.images import encode_png
+from segformer.inference.trained_model import TrainedModel
 from tests.pipeline.video.films import VFR_TIMES_MS, read_film, write_film
 
 ROAD, SKY = CLASS_NAMES.index("road"), CLASS_NAMES.index("sky")
@@ -148,7 +149,7 @@ def test_damaged_film(tmp_path: Path) -> None:
     ("error", "message"),
     [
         (ValueError("20 x 20 is too small"), "too small"),
-        (MemoryError(), "a.mp4: not enough memory for 48 x 64 pixels; choose a smaller --size"),
+        (MemoryError(), "a.mp4: not enough memory for 48 x 64 pixels; choose a smaller input"),
         (RuntimeError("CUDA out of memory"), "a.mp4: not enough memory for 48 x 64 pixels"),
     ],
 )

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.serving.load import TrainedModel, load_model
+from pipeline.serving.load import load_model
 from pipeline.serving.predict import PictureOptions, find_inputs, predict
 from pipeline.video.drawing import OverlayStyle, draw_overlay
 from segformer.cityscapes import CLASS_NAMES, LABELS
 from segformer.inference.predictor import Predictor
 from segformer.inference.settings import InferenceSettings
+from segformer.inference.trained_model import TrainedModel
 from segformer.weights import checkpoint
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)

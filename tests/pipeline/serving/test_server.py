@@ -17,12 +17,13 @@ import torch
 from PIL import Image
 from starlette.testclient import TestClient
 
-from pipeline.serving.load import TrainedModel, load_model
+from pipeline.serving.load import load_model
 from pipeline.serving.server import MAX_REQUEST_BYTES, allowed_hosts, make_app, serve
 from segformer.cityscapes import CLASS_NAMES
 from segformer.images import decode_photograph
 from segformer.inference.predictor import Predictor
 from segformer.inference.settings import InferenceSettings
+from segformer.inference.trained_model import TrainedModel
 from segformer.weights import checkpoint
 
 ROOT = Path(__file__).parents[3]
