@@ -23,6 +23,7 @@ from pipeline.serving.film import open_films
 from pipeline.serving.load import load_model
 from pipeline.serving.predict import find_inputs
 from pipeline.video.codecs import Codec
+from pipeline.video.frames import FrameSource
 from segformer.explain.class_activation import Method
 from segformer.vit.variants import VARIANTS
 
@@ -42,6 +43,8 @@ class AttentionOptions:
         block: number.
         head: `all`, `mean` or a number.
         method: attention or a kind of class activation.
+        truth: for a plain ViT: labels on which its heads are measured.
+        classes_from: for a plain ViT: a model on whose predictions its heads are measured.
     """
 
     model: str
@@ -52,6 +55,8 @@ class AttentionOptions:
     block: int | None = None
     head: str | None = None
     method: Literal["attention", "grad-cam", "input-gradient"] = "attention"
+    truth: Path | None = None
+    classes_from: str | None = None
 
     def given(self, *names: str) -> list[str]:
         """The flags of those options that are given."""
@@ -89,6 +94,8 @@ def draw_attention(
     if not files.images and not films:
         errors.raise_problems(problems, _COMMAND, "with the films")
     explainer = make_explainer(options, has_prediction=drawing.has_prediction)
+    if options.truth is not None or options.classes_from is not None:
+        _measure_heads(explainer, files.images, films, out, options)
     if drawing.limit is not None:
         explainer.make_scale(drawing.limit)  # refused before anything is drawn
     if files.images:
@@ -113,6 +120,27 @@ def draw_attention(
             typer.echo("\n".join([result.describe(), *result.notes]))
             problems += result.problems
     errors.raise_problems(problems, _COMMAND, "with the pictures and films")
+
+
+def _measure_heads(
+    explainer: Explainer,
+    images: dict[str, Path],
+    films: Sequence[FrameSource],
+    out: Path,
+    options: AttentionOptions,
+) -> None:
+    if not isinstance(explainer, ClsExplainer):
+        raise ValueError(
+            "--truth, --classes-from: only for plain ViTs; the stage `explain` measures the heads"
+            " of a trained SegFormer"
+        )
+    if options.truth is not None and options.classes_from is not None:
+        raise ValueError("--truth and --classes-from: give one of them")
+    classes_from = options.classes_from if options.truth is None else options.truth
+    assert classes_from is not None
+    from pipeline.cli.vit_portraits import measure_heads
+
+    measure_heads(explainer, images, films, out, classes_from=classes_from)
 
 
 def make_explainer(options: AttentionOptions, *, has_prediction: bool) -> Explainer:

@@ -108,6 +108,23 @@ def explain(
             rich_help_panel=_ATTENTION,
         ),
     ] = Method.ATTENTION,
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            "--truth",
+            help="For a plain ViT: zip or folder of labelIds on which its heads are measured, into"
+            " OUT/portraits.",
+            rich_help_panel=_ATTENTION,
+        ),
+    ] = None,
+    classes_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="For a plain ViT: a trained model on whose predictions its heads are measured.",
+            rich_help_panel=_ATTENTION,
+        ),
+    ] = None,
     beside: Annotated[
         bool,
         typer.Option(
@@ -199,6 +216,8 @@ def explain(
             block=block,
             head=head,
             method=method.value,
+            truth=truth,
+            classes_from=classes_from,
         ),
         DrawingOptions(WallStyle(interpolation.value, width), limit, has_prediction=beside),
         FilmPart(start, end, every, fps, codec.value),

@@ -24,7 +24,8 @@ class ClsExplainer:
         head: which.
 
     Attributes:
-        As `Explainer`.
+        name: of the model.
+        block: the number of the last block; beside them those of `Explainer`.
 
     Raises:
         ValueError: for a head that the model does not have.
@@ -43,16 +44,22 @@ class ClsExplainer:
         self._network = network
         self._size = size
         self._head = head
+        self.name = name
+        self.block = network.variant.depth - 1
         self.names = name_heads(head, heads)
         self.title = "Where the CLS token looks"
         self.subtitle = f"{name}, last block"
 
     def explain(self, photograph: NDArray[np.uint8]) -> Explanation:
         """See `Explainer.explain`."""
-        size = self._size or limit_patches(photograph.shape[:2], self._network.variant.patch)
-        weights = cls_maps(self._network, photograph, size=size)
+        weights = self.compute_weights(photograph)
         maps = HeadMaps(weights * weights[0].size)
         return Explanation(select_heads(maps, self._head))
+
+    def compute_weights(self, photograph: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(H, W, 3) uint8 RGB -> (a, rows, columns), as `cls_maps`, of all heads."""
+        size = self._size or limit_patches(photograph.shape[:2], self._network.variant.patch)
+        return cls_maps(self._network, photograph, size=size)
 
     def fit_scale(self, values: NDArray[np.float32]) -> ColorScale:
         """See `Explainer.fit_scale`."""

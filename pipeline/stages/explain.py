@@ -12,19 +12,19 @@ from PIL import Image
 
 from pipeline.dataset.archive import Archive
 from pipeline.evaluation.scores import write_score_table
-from pipeline.explain.inputs import InputFrame, read_frame, select_best_arm, select_frames
-from pipeline.explain.lift_scale import format_lift
 from pipeline.explain.maps import looked_at_maps
-from pipeline.explain.plots import plot_lift, plot_reach
-from pipeline.explain.portraits import HeadMeasurements, HeadPortraits
-from pipeline.explain.report import format_report, summarize
-from pipeline.explain.scale import fit_scale
-from pipeline.explain.tables import (
+from pipeline.explain.portraits.inputs import InputFrame, read_frame, select_best_arm, select_frames
+from pipeline.explain.portraits.lift_scale import format_lift
+from pipeline.explain.portraits.measurements import HeadMeasurements, HeadPortraits
+from pipeline.explain.portraits.plots import plot_lift, plot_reach
+from pipeline.explain.portraits.report import format_report, summarize
+from pipeline.explain.portraits.tables import (
     build_class_table,
     build_head_table,
     build_lift_table,
     collect_metrics,
 )
+from pipeline.explain.scale import fit_scale
 from pipeline.explain.wall import Caption, WallStyle, draw_wall
 from pipeline.params.explain import Explain
 from segformer.atomic import replacing_contents

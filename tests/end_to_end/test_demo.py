@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent.parent
 SHIPPED = ROOT / "params.yaml"
 TINY = {
-    "download.synthetic": {"train": 3, "val": 2, "size": [64, 128], "seed": 0},
+    "download.synthetic": {"train": 3, "val": 2, "size": [64, 128], "seed": 0, "drive": 2},
     "pack.size": [64, 128],
     "train.steps": 2,
     "train.batch_size": 2,

@@ -67,20 +67,67 @@ def test_film_beside_its_prediction(run_explain: Command, model_folder: Path) ->
         assert film.width > 1.5 * film.height
 
 
-def test_plain_vit(run_explain: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file of weights is a plain ViT: its CLS token, and no other option of attention."""
+@pytest.fixture
+def vit_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A file of weights of a tiny plain ViT, in the folder of `run_explain`."""
     monkeypatch.setitem(VARIANTS, "tiny", TINY)
     torch.manual_seed(0)
     weights = VisionTransformer(TINY).state_dict()
     names = {ours: theirs[0] for ours, theirs in FORMATS[0].find_sources(TINY.depth).items()}
     torch.save({names[name]: tensor for name, tensor in weights.items()}, tmp_path / "vit.pth")
-    code, output = run_explain("street.png", "--model", "vit.pth", "--width", 400)
+    return "vit.pth"
+
+
+def test_plain_vit(run_explain: Command, vit_file: str) -> None:
+    """A file of weights is a plain ViT: its CLS token, and no other option of attention."""
+    code, output = run_explain("street.png", "--model", vit_file, "--width", 400)
     assert 0 == code, output
     assert Path("attention/street.png").is_file()
     refused = ["--query", "mean", "--stage", 1, "--method", "grad-cam", "--beside"]
     code, output = run_explain("street.png", "--model", "vit.pth", *refused)
     assert 1 == code
     assert "error: --query, --stage, --method, --beside: not for vit.pth, a plain ViT" in output
+
+
+def test_heads_of_a_plain_vit_are_measured(
+    run_explain: Command, vit_file: str, model_folder: Path
+) -> None:
+    """With a model's predictions the lift per class is written beside the drawings."""
+    options = ["--width", 400, "--classes-from", model_folder]
+    code, output = run_explain("street.png", "drive.mp4", "--model", vit_file, *options)
+    assert 0 == code, output
+    assert "(5 frames; attention/portraits)" in output
+    assert {"heads.csv", "lift.csv", "lift.png"} == {
+        path.name for path in Path("attention/portraits").iterdir()
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--truth", "labels.zip"], "labels are found for zips of pictures only"),
+        (["--truth", "labels.zip", "--classes-from", "ce-0"], "give one of them"),
+        (["--classes-from", "missing"], "missing is not a folder"),
+    ],
+)
+def test_classes_that_are_missing(
+    run_explain: Command, vit_file: str, options: list[str], message: str
+) -> None:
+    """Labels for a picture that has none, both sources, and no such model are refused."""
+    code, output = run_explain("street.png", "--model", vit_file, *options)
+    assert 1 == code
+    assert message in output
+    assert not Path("attention").exists()
+
+
+def test_heads_of_a_trained_model_are_measured_by_the_stage(
+    run_explain: Command, model_folder: Path
+) -> None:
+    """`--classes-from` is for plain ViTs."""
+    options = ["--model", model_folder, "--classes-from", model_folder]
+    code, output = run_explain("street.png", *options)
+    assert 1 == code
+    assert "only for plain ViTs; the stage `explain` measures" in output
 
 
 @pytest.mark.parametrize(

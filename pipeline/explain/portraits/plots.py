@@ -9,8 +9,13 @@ from matplotlib.transforms import ScaledTranslation
 from PIL import Image
 
 from pipeline.evaluation.bootstrap import Floats, Intervals
-from pipeline.explain.lift_scale import add_lift_scale, draw_lifts, format_lift, text_color
-from pipeline.explain.portraits import HeadPortraits, uniform_distance
+from pipeline.explain.portraits.lift_scale import (
+    add_lift_scale,
+    draw_lifts,
+    format_lift,
+    text_color,
+)
+from pipeline.explain.portraits.measurements import HeadPortraits, uniform_distance
 from pipeline.formatting import format_count, format_percent
 from pipeline.plotting import (
     LIGHT_GRAY,

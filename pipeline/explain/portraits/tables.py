@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from pipeline.explain.portraits import HeadName, HeadPortraits
+from pipeline.explain.portraits.measurements import HeadName, HeadPortraits
 from segformer.cityscapes import CLASS_NAMES
 
 

@@ -57,10 +57,10 @@ class HeadPortraits:
         lift: (q, k) estimates, with the p-values of lift 1; nan for a class without a key.
         p_holm: (q, k) p-values after Holm's correction for all of them.
         position_lift: (q, k) lift of the same attention on the labels of the other frames, which
-            remains if a head attends to places whatever they show; nan with one frame or frames of
-            several sizes.
+            remains if a head attends to places whatever they show; nan with one frame, frames of
+            several sizes, or frames added without it.
         num_class_frames: (q, k) number of frames with the class in a key.
-        distance: (q,) mean distance from query to key, in image widths.
+        distance: (q,) mean distance from query to key, in image widths; nan for a CLS token.
         entropy: (q,) 0..1, relative to uniform attention.
     """
 
@@ -130,8 +130,7 @@ class HeadMeasurements:
         Raises:
             ValueError: if the labels have another size, or no labeled pixel lies in a key.
         """
-        self._frames.append(head_statistics(record, labels, NUM_CLASSES))
-        self._image_sizes.append(record.image_size)
+        self.add_statistics(head_statistics(record, labels, NUM_CLASSES), record.image_size)
         if len(set(self._image_sizes)) > 1:
             return
         sums = list(_measure_positions(record, labels))
@@ -140,6 +139,16 @@ class HeadMeasurements:
             return
         for total, part in zip(self._positions[0], sums, strict=True):
             total.add(part)
+
+    def add_statistics(self, blocks: list[HeadStatistics], image_size: tuple[int, int]) -> None:
+        """Add the statistics of a frame, of each block in order, without its position control.
+
+        Args:
+            blocks: of the same blocks for every frame.
+            image_size: rows and columns of the network's input.
+        """
+        self._frames.append(blocks)
+        self._image_sizes.append(image_size)
 
     def estimate_portraits(self, *, resamples: int, seed: int) -> HeadPortraits:
         """Estimate the portraits, with intervals from the bootstrap over frames.
@@ -183,7 +192,7 @@ class HeadMeasurements:
         return np.asarray(torch.stack(frames).double().numpy())
 
     def _position_lift(self, like: Floats) -> Floats:
-        if len(self._frames) < 2 or len(set(self._image_sizes)) > 1:
+        if len(self._frames) < 2 or len(set(self._image_sizes)) > 1 or not self._positions:
             return np.full_like(like, np.nan)
         return np.concatenate([sums.lift() for sums in self._positions[0]])
 

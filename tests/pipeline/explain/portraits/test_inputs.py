@@ -1,4 +1,4 @@
-"""pipeline.explain.inputs: the best arm, and frames at the size of the network's input."""
+"""The best arm, and frames at the size of the network's input."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from pipeline.dataset.archive import IMAGE, TRAIN_IDS, Archive, member_name
-from pipeline.explain.inputs import read_frame, select_best_arm, select_frames
+from pipeline.explain.portraits.inputs import read_frame, select_best_arm, select_frames
 from segformer.inference.settings import InferenceSettings
 from tests.pipeline.conftest import save_png
 

@@ -1,4 +1,4 @@
-"""pipeline.explain.plots: the figures of the head portraits."""
+"""pipeline.explain.portraits.plots: the figures of the head portraits."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.explain.lift_scale import format_lift
-from pipeline.explain.plots import plot_lift, plot_reach
+from pipeline.explain.portraits.lift_scale import format_lift
+from pipeline.explain.portraits.plots import plot_lift, plot_reach
 from segformer.cityscapes import CLASS_NAMES, NUM_CLASSES, palette
-from tests.pipeline.explain.records import make_portraits
+from tests.pipeline.explain.portraits.records import make_portraits
 
 LABELS = {"arm": "ce-1", "protocol": "val12/official/32x64/whole/ss/last"}
 

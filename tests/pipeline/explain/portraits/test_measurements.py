@@ -1,4 +1,4 @@
-"""pipeline.explain.portraits: lifts by hand, intervals against a bootstrap written as loops."""
+"""Measurements: lifts by hand, intervals against a bootstrap written as loops."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from pipeline.evaluation.bootstrap import sample_frames
-from pipeline.explain.portraits import (
+from pipeline.explain.portraits.measurements import (
     HeadMeasurements,
     HeadName,
     HeadPortraits,
@@ -16,7 +16,7 @@ from pipeline.explain.portraits import (
 from segformer.cityscapes import CLASS_NAMES, IGNORE
 from segformer.explain.attention_maps import AttentionRecord
 from segformer.explain.block_attention import BlockAttention
-from tests.pipeline.explain.records import make_record
+from tests.pipeline.explain.portraits.records import make_record
 
 ROAD, SKY = CLASS_NAMES.index("road"), CLASS_NAMES.index("sky")
 FOCUS = [0.7, 0.1, 0.1, 0.1]

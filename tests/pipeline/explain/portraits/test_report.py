@@ -1,18 +1,18 @@
-"""pipeline.explain.report and tables: findings, the strongest heads, rows."""
+"""pipeline.explain.portraits.report and tables: findings, the strongest heads, rows."""
 
 import numpy as np
 import pytest
 
-from pipeline.explain.portraits import HeadName, HeadPortraits
-from pipeline.explain.report import find_strongest, format_report, summarize
-from pipeline.explain.tables import (
+from pipeline.explain.portraits.measurements import HeadName, HeadPortraits
+from pipeline.explain.portraits.report import find_strongest, format_report, summarize
+from pipeline.explain.portraits.tables import (
     build_class_table,
     build_head_table,
     build_lift_table,
     collect_metrics,
 )
 from segformer.cityscapes import CLASS_NAMES, NUM_CLASSES
-from tests.pipeline.explain.records import make_portraits
+from tests.pipeline.explain.portraits.records import make_portraits
 
 ROAD, LIGHT, SKY = (CLASS_NAMES.index(name) for name in ("road", "traffic light", "sky"))
 

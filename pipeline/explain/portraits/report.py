@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from pipeline.explain.portraits import HeadPortraits, uniform_distance
-from pipeline.explain.tables import collect_metrics, group_by_stage
+from pipeline.explain.portraits.measurements import HeadPortraits, uniform_distance
+from pipeline.explain.portraits.tables import collect_metrics, group_by_stage
 from pipeline.formatting import NOT_AVAILABLE, format_count, format_markdown_table, format_percent
 from segformer.cityscapes import CLASS_NAMES
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from pipeline.evaluation.bootstrap import Intervals
-from pipeline.explain.portraits import HeadName, HeadPortraits
+from pipeline.explain.portraits.measurements import HeadName, HeadPortraits
 from segformer.cityscapes import NUM_CLASSES
 from segformer.explain.attention_maps import AttentionRecord
 from segformer.explain.block_attention import BlockAttention
