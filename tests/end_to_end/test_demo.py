@@ -237,7 +237,7 @@ def test_an_experiment_is_shown_and_made_again(project: DemoProject, tmp_path: P
 
 def test_a_queued_experiment_runs_without_downloading(project: DemoProject) -> None:
     """`dvc exp run --queue` and `dvc queue start` end well, without drawing the frames again."""
-    project.dvc("exp", "run", "--queue", "-n", "queued", "-S", "train.steps=4")
+    project.dvc("exp", "run", "--queue", "-n", "queued", "-S", "train.steps=4", "train@ce-0")
     project.dvc("queue", "start")
     deadline = time.monotonic() + 300
     while "Success" not in (status := project.dvc("queue", "status")):

@@ -24,7 +24,9 @@ def build_config(variant: VitVariant) -> ViTConfig:
 def build_reference(variant: VitVariant, *, seed: int) -> ViTModel:
     """Transformers' network; its attention is far from uniform, and no bias is zero."""
     generator = torch.Generator().manual_seed(seed)
-    model = ViTModel(build_config(variant), add_pooling_layer=False).eval()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)  # of its own initialization
+        model = ViTModel(build_config(variant), add_pooling_layer=False).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             noise = torch.empty_like(parameter).normal_(generator=generator)

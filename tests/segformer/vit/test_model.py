@@ -30,7 +30,7 @@ def test_equal_to_transformers(
         expected = reference(images, interpolate_pos_encoding=True, output_attentions=True)
         hidden, maps = model(images), model.cls_attention(images)
     cls_row = expected.attentions[-1][:, :, 0, 1:]
-    assert 5 * cls_row.mean() < cls_row.max()  # far from uniform
+    assert 3 * cls_row.mean() < cls_row.max()  # far from uniform
     torch.testing.assert_close(hidden, expected.last_hidden_state, rtol=0, atol=1e-5)
     torch.testing.assert_close(maps, cls_row.view_as(maps), rtol=0, atol=1e-5)
 
