@@ -146,7 +146,7 @@ def predict(
         typer.Option(
             metavar="ZIP|FOLDER",
             help="Label maps of a zip's pictures, for mIoU over the film. Default:"
-            " gtFine_NAME.zip beside leftImg8bit_NAME.zip.",
+            " gtFine_NAME.zip beside leftImg8bit_NAME.zip, or NAME-labels.zip beside NAME.zip.",
             rich_help_panel=_FILMS,
         ),
     ] = None,

@@ -60,12 +60,16 @@ class FilmTruth:
 
 
 def find_truth(images: Path) -> Path | None:
-    """The labels beside a zip of pictures: `gtFine_demoVideo.zip` for `leftImg8bit_demoVideo.zip`.
+    """The labels beside a zip of pictures.
+
+    `gtFine_demoVideo.zip` for `leftImg8bit_demoVideo.zip`, and `street-labels.zip`, which the
+    command `drive` writes, for `street.zip`.
 
     Returns:
-        The path, or None if there is no such file or `images` is named otherwise.
+        The path, or None if there is no such file.
     """
-    if not images.name.startswith(f"{IMAGE}_"):
-        return None
-    beside = images.with_name("gtFine" + images.name.removeprefix(IMAGE))
+    if images.name.startswith(f"{IMAGE}_"):
+        beside = images.with_name("gtFine" + images.name.removeprefix(IMAGE))
+    else:
+        beside = images.with_name(f"{images.stem}-labels.zip")
     return beside if beside.exists() else None

@@ -13,6 +13,7 @@ from PIL import Image
 
 from pipeline.dataset.archive import IMAGE, LABEL_IDS, member_name
 from pipeline.serving.film import FilmOptions, FilmScores, open_films, predict_film
+from pipeline.serving.film_truth import find_truth
 from pipeline.serving.load import load_model
 from pipeline.video.drawing import OverlayStyle
 from pipeline.video.source import open_sources
@@ -117,6 +118,14 @@ def test_miou_with_labels_beside(tmp_path: Path) -> None:
     assert (3, 2) == (result.scores.num_frames, result.scores.num_labeled)
     assert "0.0% of the pixels change class" in result.describe()
     assert "mIoU 50.0% over 2 labeled frames" in result.describe()
+
+
+def test_labels_of_a_drawn_drive_are_found(tmp_path: Path) -> None:
+    """`segformer drive --out street.zip` writes street-labels.zip beside it."""
+    assert find_truth(tmp_path / "street.zip") is None
+    (tmp_path / "street-labels.zip").touch()
+    assert tmp_path / "street-labels.zip" == find_truth(tmp_path / "street.zip")
+    assert find_truth(tmp_path / "leftImg8bit_street.zip") is None
 
 
 def test_truth_that_does_not_fit(tmp_path: Path) -> None:
